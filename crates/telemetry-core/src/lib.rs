@@ -1,0 +1,1 @@
+//! Manual to come with the first module.

@@ -1,0 +1,1 @@
+//! Native half of `telemetry_py`: a skin over `telemetry-client`.

@@ -1,0 +1,1 @@
+//! Cross-crate stories, one file each.
