@@ -1,2 +1,62 @@
-//! Every task of the project, one command each.
-fn main() {}
+//! `cargo xtask <command>`: every task of the project, and the only entrance to them.
+//!
+//! One file per command; this one reads the command line and hands over. It must stay quick to
+//! compile, so it never depends on the manager, the worker or an async runtime: what needs them is
+//! started as a process.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks here"
+)]
+
+mod artifacts;
+mod failure;
+mod gen_proto;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use failure::Failure;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Every task of the project, one command each."
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write the Rust code and the descriptor of proto/snakepit_bridge.proto.
+    GenProto(Generate),
+}
+
+/// How a generator command treats what is on disk.
+#[derive(Debug, Args)]
+struct Generate {
+    /// Write nothing; fail and name the files that are not what the generator would write.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    match run(CommandLine::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::GenProto(generate) => gen_proto::run(generate.check),
+    }
+}
