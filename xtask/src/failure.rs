@@ -5,6 +5,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    process::ExitStatus,
 };
 
 /// Why a command could not be completed.
@@ -38,6 +39,32 @@ pub(crate) enum Failure {
         /// One line per file: what is wrong, and its path.
         differences: Vec<String>,
     },
+
+    /// The machine lacks something; the text says what and how to get it.
+    #[error("{0}")]
+    Machine(String),
+
+    /// A program could not be started.
+    #[error("could not start `{command}`: {source}")]
+    Start {
+        /// The command line.
+        command: String,
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// A program ran and failed; what was wrong is in its own output.
+    #[error("`{command}` failed: {status}")]
+    Process {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
+
+    /// Several steps ran and some of them failed.
+    #[error("{} failed: {}", if .0.len() == 1 { "a step" } else { "steps" }, .0.join(", "))]
+    Steps(Vec<String>),
 }
 
 impl Failure {

@@ -11,8 +11,13 @@
 )]
 
 mod artifacts;
+mod ci;
 mod failure;
+mod features;
 mod gen_proto;
+mod process;
+mod python;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -35,6 +40,10 @@ struct CommandLine {
 enum Command {
     /// Write the Rust code and the descriptor of proto/snakepit_bridge.proto.
     GenProto(Generate),
+    /// Run every test: Rust, documentation examples, Python.
+    Test(test::Selection),
+    /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.
+    Ci,
 }
 
 /// How a generator command treats what is on disk.
@@ -58,5 +67,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::GenProto(generate) => gen_proto::run(generate.check),
+        Command::Test(selection) => test::run(&selection),
+        Command::Ci => ci::run(),
     }
 }

@@ -14,3 +14,8 @@ pub(crate) fn root() -> &'static Path {
 pub(crate) fn path(relative: impl AsRef<Path>) -> PathBuf {
     root().join(relative)
 }
+
+/// `path` seen from the root where it lies below it, otherwise as it is.
+pub(crate) fn relative(path: &Path) -> &Path {
+    path.strip_prefix(root()).unwrap_or(path)
+}

@@ -1,0 +1,202 @@
+//! The project's own Python: an environment in `target/.venv` with the native module in it.
+//!
+//! Not a command; `test` and `demo` call [`ready`] and run the interpreter it returns. Makes the
+//! environment with `venv`, installs `requirements-test.txt` with pip, builds and installs
+//! `telemetry_py` with maturin. Each step is skipped when nothing it depends on has changed. Never
+//! touches the machine's own Python packages.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use crate::{failure::Failure, process, workspace};
+
+/// The environment, below the root.
+const DIRECTORY: &str = "target/.venv";
+/// What maturin builds goes here: in cargo's own directory it would undo cargo's cache.
+const MATURIN_TARGET: &str = "target/maturin";
+/// Manifest of the native module.
+const MANIFEST: &str = "crates/telemetry-py/Cargo.toml";
+/// Packages of the environment.
+const REQUIREMENTS: &str = "crates/telemetry-py/requirements-test.txt";
+/// Oldest Python (3.x) that the package supports.
+const OLDEST_MINOR: u32 = 10;
+/// One optimised build serves tests, demo and benchmarks alike.
+const PROFILE: &str = "demo";
+
+/// A Python environment in which `import telemetry_py` works.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// The environment's root: `bin/` and `lib/` are below it.
+    directory: PathBuf,
+}
+
+/// The environment, made or brought up to date, with the native module built and installed.
+///
+/// Takes a second or two when nothing has changed, a few minutes the first time.
+pub(crate) fn ready() -> Result<Environment, Failure> {
+    let environment = Environment {
+        directory: workspace::path(DIRECTORY),
+    };
+    environment.install_packages()?;
+    environment.install_native_module()?;
+    Ok(environment)
+}
+
+impl Environment {
+    /// Absolute path of the interpreter; to be started as it is, without activation.
+    pub(crate) fn python(&self) -> PathBuf {
+        self.directory.join("bin/python")
+    }
+
+    /// The interpreter as a command in the root of the workspace, shielded from variables that
+    /// would lead it out of the environment.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = process::command(self.python());
+        command
+            .env("VIRTUAL_ENV", &self.directory)
+            .env_remove("PYTHONHOME")
+            .env_remove("PYTHONPATH")
+            .env("PIP_USER", "0")
+            .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
+        command
+    }
+
+    /// Makes the environment and installs the packages, unless both are as they should be.
+    fn install_packages(&self) -> Result<(), Failure> {
+        let interpreter = Interpreter::find()?;
+        let requirements = workspace::path(REQUIREMENTS);
+        let wanted =
+            fs::read_to_string(&requirements).map_err(Failure::file("read", &requirements))?;
+        let wanted = format!("{}\n{wanted}", interpreter.identity);
+
+        let stamp = self.directory.join("installed.txt");
+        let works = process::succeeds(self.command().args(["-c", "import pip"]));
+        if works && fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+            return Ok(());
+        }
+
+        // Another interpreter or an interrupted run: half an environment is not worth mending.
+        if self.directory.exists() {
+            fs::remove_dir_all(&self.directory)
+                .map_err(Failure::file("delete", &self.directory))?;
+        }
+        interpreter.require_venv()?;
+        process::run(
+            process::command("python3")
+                .args(["-m", "venv"])
+                .arg(&self.directory),
+        )?;
+        process::run(
+            self.command()
+                .args(["-m", "pip", "install", "--quiet", "--requirement"])
+                .arg(&requirements),
+        )?;
+        fs::write(&stamp, wanted).map_err(Failure::file("write", &stamp))
+    }
+
+    /// Builds the native module and links the package into the environment. The Python files are
+    /// used where they lie, so an edit needs no new build.
+    fn install_native_module(&self) -> Result<(), Failure> {
+        process::run(
+            self.command()
+                .args(["-m", "maturin", "develop", "--profile", PROFILE])
+                .args(["--manifest-path", MANIFEST, "--target-dir", MATURIN_TARGET]),
+        )
+    }
+}
+
+/// The machine's `python3`.
+#[derive(Debug)]
+struct Interpreter {
+    /// Version and path; another value means another environment.
+    identity: String,
+}
+
+impl Interpreter {
+    /// Looks for `python3` and refuses one that is too old.
+    fn find() -> Result<Self, Failure> {
+        let output = process::command("python3")
+            .args([
+                "-c",
+                "import sys; print(*sys.version_info[:3]); print(sys.executable)",
+            ])
+            .stderr(Stdio::inherit())
+            .output();
+        match output {
+            Ok(output) if output.status.success() => {
+                Self::accept(String::from_utf8_lossy(&output.stdout).trim())
+            }
+            Ok(output) => Err(Failure::Machine(format!(
+                "`python3` does not run ({}); Python 3.{OLDEST_MINOR} or newer is needed",
+                output.status
+            ))),
+            Err(error) => Err(Failure::Machine(format!(
+                "`python3` cannot be started ({error}); install Python 3.{OLDEST_MINOR} or newer: \
+                 apt-get install python3 python3-venv"
+            ))),
+        }
+    }
+
+    /// Reads what the probe printed: the three numbers of the version, then the path.
+    fn accept(probe: &str) -> Result<Self, Failure> {
+        let mut numbers = probe
+            .split_whitespace()
+            .map_while(|word| word.parse::<u32>().ok());
+        let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if (major, minor) < (3, OLDEST_MINOR) {
+            return Err(Failure::Machine(format!(
+                "`python3` is Python {major}.{minor}; Python 3.{OLDEST_MINOR} or newer is needed, \
+                 put it first on the PATH"
+            )));
+        }
+        Ok(Self {
+            identity: format!("# {}", probe.replace('\n', " ")),
+        })
+    }
+
+    /// Debian ships `venv` and `ensurepip` apart from Python; without them nothing can be made.
+    fn require_venv(&self) -> Result<(), Failure> {
+        if process::succeeds(process::command("python3").args(["-c", "import ensurepip, venv"])) {
+            return Ok(());
+        }
+        Err(Failure::Machine(
+            "`python3` has no venv or no ensurepip, so no environment can be made: \
+             apt-get install python3-venv"
+                .to_owned(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recent_python_is_accepted_with_its_identity() {
+        let interpreter = Interpreter::accept("3 11 7\n/usr/bin/python3").unwrap();
+        assert_eq!(interpreter.identity, "# 3 11 7 /usr/bin/python3");
+        assert!(Interpreter::accept("3 10 0\n/usr/bin/python3").is_ok());
+    }
+
+    #[test]
+    fn an_old_python_is_refused_with_both_versions() {
+        for probe in ["3 9 18\n/usr/bin/python3", "2 7 18\n/usr/bin/python", ""] {
+            let text = Interpreter::accept(probe).unwrap_err().to_string();
+            assert!(text.contains("3.10 or newer"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_requirements_pin_every_package() {
+        let text = fs::read_to_string(workspace::path(REQUIREMENTS)).unwrap();
+        let packages = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        for package in packages {
+            assert!(package.contains("=="), "{package} has no exact version");
+        }
+    }
+}
