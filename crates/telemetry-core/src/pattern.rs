@@ -1,0 +1,428 @@
+//! Glob patterns over event names, one at a time and in bounded lists.
+//!
+//! This is the only room that knows glob syntax. It compiles what control brings and answers
+//! whether a name matches; what a match means is the policy's business.
+
+use std::fmt;
+
+use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
+use thiserror::Error;
+
+/// Most patterns in one list, by default.
+pub const MAX_PATTERNS: usize = 64;
+
+/// Most bytes in one pattern, by default.
+pub const MAX_PATTERN_BYTES: usize = 256;
+
+/// Longest piece of a refused pattern that an error repeats, in characters.
+const MAX_QUOTED_CHARS: usize = 80;
+
+/// The characters that make a pattern more than an exact name. A comma or a closing bracket alone
+/// is literal; a closing brace alone is an error that only the parser can tell.
+const SPECIAL: [char; 6] = ['*', '?', '[', '{', '}', '\\'];
+
+/// How large a list of patterns may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PatternLimits {
+    /// Most patterns in the list.
+    pub max_patterns: usize,
+    /// Most bytes in each of them.
+    pub max_bytes: usize,
+}
+
+impl Default for PatternLimits {
+    fn default() -> Self {
+        Self {
+            max_patterns: MAX_PATTERNS,
+            max_bytes: MAX_PATTERN_BYTES,
+        }
+    }
+}
+
+/// One compiled glob.
+///
+/// `*` stands for any run of characters, dots included; `?` for one character; `[abc]`, `[a-z]` and
+/// `[!a]` for one of a class; `{a,b}` for one of several, of which one may be empty; outside a class
+/// a backslash takes the next character literally. A match covers the whole name and respects case.
+/// Names are ASCII, so a character is a byte here.
+///
+/// ```
+/// use telemetry_core::Pattern;
+///
+/// assert!(Pattern::new("python.*")?.matches("python.call.stop"));
+/// assert!(!Pattern::new("python.*")?.matches("python"));
+/// assert!(Pattern::new("tool.*.{start,stop}")?.matches("tool.execution.stop"));
+/// # Ok::<(), telemetry_core::PatternError>(())
+/// ```
+#[derive(Clone)]
+pub struct Pattern {
+    /// The text it was compiled from.
+    source: String,
+    /// How to match it.
+    form: Form,
+}
+
+/// The three shapes that nearly all patterns have need no automaton.
+#[derive(Clone)]
+enum Form {
+    /// No special character.
+    Exact,
+    /// Special only in one final `*`; `*` alone is the empty prefix. Holds the prefix length.
+    Prefix(usize),
+    /// Everything else.
+    Glob(Box<GlobMatcher>),
+}
+
+/// Some patterns, of which any may match.
+#[derive(Clone, Default)]
+pub struct PatternSet {
+    /// The texts it was compiled from, in their order.
+    sources: Vec<String>,
+    /// All of them in one automaton.
+    set: GlobSet,
+}
+
+/// What is wrong with a pattern or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PatternError {
+    /// The list has too many patterns.
+    #[error("a list of {count} patterns is too long; at most {max} are allowed")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+        /// How many are allowed.
+        max: usize,
+    },
+    /// A pattern is empty: it could match no name.
+    #[error("pattern {position} of the list is empty; write `*` to match every event")]
+    Empty {
+        /// Place in the list, from 1; 1 for a pattern on its own.
+        position: usize,
+    },
+    /// A pattern is too long.
+    #[error(
+        "pattern {position} of the list ({pattern:?}) has {bytes} bytes; at most {max} are allowed"
+    )]
+    TooLong {
+        /// The pattern, cut to a quotable length.
+        pattern: String,
+        /// Place in the list, from 1; 1 for a pattern on its own.
+        position: usize,
+        /// Its length.
+        bytes: usize,
+        /// How many bytes are allowed.
+        max: usize,
+    },
+    /// A pattern is no valid glob.
+    #[error("pattern {position} of the list ({pattern:?}) is no valid glob: {problem}")]
+    Syntax {
+        /// The pattern, cut to a quotable length.
+        pattern: String,
+        /// Place in the list, from 1; 1 for a pattern on its own.
+        position: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The patterns are valid one by one and too much together.
+    #[error("the {count} patterns of the list are too complex together: {problem}")]
+    TooComplex {
+        /// How many there are.
+        count: usize,
+        /// What the compiler said.
+        problem: String,
+    },
+}
+
+impl Pattern {
+    /// Compiles one pattern of at most [`MAX_PATTERN_BYTES`].
+    ///
+    /// # Errors
+    ///
+    /// [`PatternError`] with position 1.
+    pub fn new(pattern: &str) -> Result<Self, PatternError> {
+        check_size(pattern, 1, MAX_PATTERN_BYTES)?;
+        let form = match pattern.find(SPECIAL) {
+            None => Form::Exact,
+            Some(at) if &pattern[at..] == "*" => Form::Prefix(at),
+            Some(_) => {
+                let glob = parse(pattern, 1)?;
+                Form::Glob(Box::new(glob.compile_matcher()))
+            }
+        };
+        Ok(Self {
+            source: pattern.to_owned(),
+            form,
+        })
+    }
+
+    /// Whether the pattern covers the whole of `name`.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        match &self.form {
+            Form::Exact => self.source == name,
+            Form::Prefix(length) => name
+                .as_bytes()
+                .starts_with(&self.source.as_bytes()[..*length]),
+            Form::Glob(matcher) => matcher.is_match(name),
+        }
+    }
+
+    /// The text it was compiled from.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+}
+
+impl PatternSet {
+    /// Compiles a list. An empty list is valid and matches nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`PatternError`] names the pattern, its place in the list and what is wrong; nothing of the
+    /// list is kept then.
+    pub fn new(patterns: &[String], limits: PatternLimits) -> Result<Self, PatternError> {
+        if patterns.len() > limits.max_patterns {
+            let (count, max) = (patterns.len(), limits.max_patterns);
+            return Err(PatternError::TooMany { count, max });
+        }
+        let mut builder = GlobSetBuilder::new();
+        for (index, pattern) in patterns.iter().enumerate() {
+            let position = index + 1;
+            check_size(pattern, position, limits.max_bytes)?;
+            builder.add(parse(pattern, position)?);
+        }
+        let set = builder.build().map_err(|error| PatternError::TooComplex {
+            count: patterns.len(),
+            problem: error.kind().to_string(),
+        })?;
+        Ok(Self {
+            sources: patterns.to_vec(),
+            set,
+        })
+    }
+
+    /// Whether any pattern covers the whole of `name`.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        self.set.is_match(name)
+    }
+
+    /// Whether the list has no pattern.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// The texts it was compiled from, in their order.
+    #[must_use]
+    pub fn sources(&self) -> &[String] {
+        &self.sources
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("Pattern")
+            .field(&self.source)
+            .finish()
+    }
+}
+
+impl fmt::Debug for PatternSet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("PatternSet")
+            .field(&self.sources)
+            .finish()
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.source)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Pattern {}
+
+fn check_size(pattern: &str, position: usize, max: usize) -> Result<(), PatternError> {
+    let bytes = pattern.len();
+    if bytes == 0 {
+        Err(PatternError::Empty { position })
+    } else if bytes > max {
+        Err(PatternError::TooLong {
+            pattern: quoted(pattern),
+            position,
+            bytes,
+            max,
+        })
+    } else {
+        Ok(())
+    }
+}
+
+fn parse(pattern: &str, position: usize) -> Result<Glob, PatternError> {
+    // globset is made for paths. With the separator not literal `*` crosses it, and with runs of
+    // stars made one its rules for `**` never apply; a name has dots and no slashes, so nothing
+    // else of paths shows. The escape is set because its default differs between platforms.
+    GlobBuilder::new(&without_star_runs(pattern))
+        .literal_separator(false)
+        .case_insensitive(false)
+        .backslash_escape(true)
+        .empty_alternates(true)
+        .build()
+        .map_err(|error| PatternError::Syntax {
+            pattern: quoted(pattern),
+            position,
+            problem: error.kind().to_string(),
+        })
+}
+
+/// `a**b` as `a*b`, which means the same. An escaped star is no part of a run.
+fn without_star_runs(pattern: &str) -> String {
+    let mut short = String::with_capacity(pattern.len());
+    let mut escaped = false;
+    let mut star = false;
+    for character in pattern.chars() {
+        let plain_star = character == '*' && !escaped;
+        if !(plain_star && star) {
+            short.push(character);
+        }
+        star = plain_star;
+        escaped = character == '\\' && !escaped;
+    }
+    short
+}
+
+fn quoted(pattern: &str) -> String {
+    pattern.chars().take(MAX_QUOTED_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, matching: &[&str], other: &[&str]) {
+        let one = Pattern::new(pattern).unwrap();
+        let set = PatternSet::new(&[pattern.to_owned()], PatternLimits::default()).unwrap();
+        for name in matching {
+            assert!(one.matches(name), "{pattern} should match {name}");
+            assert!(set.matches(name), "a set of {pattern} should match {name}");
+        }
+        for name in other {
+            assert!(!one.matches(name), "{pattern} should not match {name}");
+            assert!(
+                !set.matches(name),
+                "a set of {pattern} should not match {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn star_crosses_dots() {
+        check("*", &["a", "a.b.c"], &[]);
+        check(
+            "python.*",
+            &["python.call", "python.call.stop"],
+            &["python", "xpython.call"],
+        );
+        check(
+            "*.stop",
+            &["call.stop", "python.call.stop"],
+            &["stop", "call.stopped"],
+        );
+        check("a.*.z", &["a.b.z", "a.b.c.z"], &["a.z"]);
+        check("a.**.z", &["a.b.z", "a.b.c.z"], &["a.z"]);
+    }
+
+    #[test]
+    fn exact_names_respect_case_and_cover_the_whole() {
+        check(
+            "tool.call",
+            &["tool.call"],
+            &["Tool.call", "tool.call.stop", "my.tool.call"],
+        );
+    }
+
+    #[test]
+    fn classes_alternates_and_escapes() {
+        check("a?c", &["abc", "a.c"], &["ac", "abbc"]);
+        check("a[bc]d", &["abd", "acd"], &["aed"]);
+        check("a[!b-d]e", &["aae"], &["abe", "ace", "ade"]);
+        check("{a,b}.stop", &["a.stop", "b.stop"], &["c.stop"]);
+        check("a{,.b}", &["a", "a.b"], &["a."]);
+        check("{\\,**}", &[",a"], &["/a", "a"]);
+        check("a\\*", &["a*"], &["ab"]);
+    }
+
+    #[test]
+    fn any_pattern_of_a_set_matches() {
+        let set = PatternSet::new(&["a.*".into(), "b".into()], PatternLimits::default()).unwrap();
+        assert!(set.matches("a.x") && set.matches("b") && !set.matches("c"));
+        assert!(!PatternSet::default().matches("a"));
+        assert!(PatternSet::default().is_empty());
+    }
+
+    #[test]
+    fn refusals_name_pattern_place_and_problem() {
+        let refused = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.into()).collect();
+            PatternSet::new(&patterns, PatternLimits::default()).unwrap_err()
+        };
+        let error = refused(&["a", "b[c"]);
+        assert!(
+            matches!(&error, PatternError::Syntax { pattern, position: 2, .. } if pattern == "b[c")
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains("pattern 2") && text.contains("b[c") && text.contains("class"),
+            "{text}"
+        );
+        for broken in ["{a", "a}", "a\\", "[z-a]"] {
+            assert!(
+                matches!(refused(&[broken]), PatternError::Syntax { position: 1, .. }),
+                "{broken}"
+            );
+            assert!(Pattern::new(broken).is_err(), "{broken}");
+        }
+        assert_eq!(
+            refused(&["a", "b", ""]),
+            PatternError::Empty { position: 3 }
+        );
+        assert_eq!(
+            refused(&["a"; 65]),
+            PatternError::TooMany { count: 65, max: 64 }
+        );
+        let long = refused(&[&"x".repeat(257)]);
+        assert!(matches!(
+            long,
+            PatternError::TooLong {
+                position: 1,
+                bytes: 257,
+                max: 256,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn pathological_patterns_stay_cheap() {
+        let nested = format!("{}a{}", "{".repeat(127), "}".repeat(127));
+        let starred = "*a".repeat(128);
+        let alternates = "{a,b}".repeat(51);
+        let patterns = [vec![nested; 21], vec![starred; 21], vec![alternates; 22]].concat();
+        // Accepted or refused, both are fine; hanging or overflowing the stack is not.
+        if let Ok(set) = PatternSet::new(&patterns, PatternLimits::default()) {
+            assert!(!set.matches(&"b".repeat(500)));
+        }
+    }
+}
