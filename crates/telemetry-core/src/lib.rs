@@ -6,14 +6,35 @@ mod name;
 
 mod correlation;
 
+mod time;
+
 mod pattern;
+
+mod ledger;
+
+mod queue;
+
+mod wire;
 
 pub use correlation::{
     CorrelationId, CorrelationIdError, FLAG_SAMPLED, TraceContext, TraceContextError, random_u64,
     reseed,
 };
+pub use ledger::{
+    Counts, Imbalance, NameCount, Note, Notes, Reason, ReportError, Stage, StreamSnapshot,
+    WorkerLedger, WorkerSnapshot, snapshot_from_report, snapshot_to_report,
+};
 pub use name::{EventName, MAX_NAME_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, NameError};
 pub use pattern::{
     MAX_PATTERN_BYTES, MAX_PATTERNS, Pattern, PatternError, PatternLimits, PatternSet,
 };
+pub use queue::{
+    Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, Full, Queue, QueueLimits,
+};
+pub use time::{Clock, ManualClock, SystemClock};
 pub use value::{Value, ValueRef};
+pub use wire::{
+    DecodeError, DecodeLimits, DecodedEvent, EventEncoder, FRAME_HEADER_BYTES, FrameError,
+    FrameSplitter, MAX_DECODED_FIELDS, Parts, append_sequence, decode_event, encode_event_parts,
+    frame_header,
+};

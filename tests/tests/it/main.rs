@@ -1,3 +1,1 @@
 //! Cross-crate stories, one file each.
-
-mod workspace;

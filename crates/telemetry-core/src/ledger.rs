@@ -1,0 +1,15 @@
+//! The ledger: closed lists of reasons, counters, and the laws that they must obey.
+//!
+//! Every event ends in exactly one place. What is not delivered is counted under one [`Reason`];
+//! what happened to an event that lives on is a [`Note`]. This room only counts: it never decides
+//! what is dropped, and it knows nothing of queues or streams.
+
+mod reason;
+mod report;
+mod stream;
+mod worker;
+
+pub use reason::{Counts, Note, Notes, Reason, Stage};
+pub use report::{ReportError, snapshot_from_report, snapshot_to_report};
+pub use stream::StreamSnapshot;
+pub use worker::{Imbalance, NameCount, WorkerLedger, WorkerSnapshot};

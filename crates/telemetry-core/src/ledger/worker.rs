@@ -1,0 +1,233 @@
+//! The worker's half of the ledger: laws W1 and W2.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::reason::{Counts, Note, Notes, Reason};
+
+/// Counters of one worker incarnation that are not kept per callsite.
+///
+/// The common outcomes (accepted, sampled out, filtered) are counted in the callsite, where an emit
+/// touches memory anyway; this holds the rare ones. All orderings are relaxed: a counter publishes
+/// nothing but itself.
+#[derive(Debug)]
+pub struct WorkerLedger {
+    /// Drops by reason.
+    dropped: [AtomicU64; Reason::COUNT],
+    /// Notes.
+    notes: [AtomicU64; Note::COUNT],
+    /// Events that were accepted first and dropped from the queue later.
+    dropped_late: AtomicU64,
+    /// Events handed to a stream; also the sequence of the last one.
+    sent: AtomicU64,
+}
+
+impl Default for WorkerLedger {
+    fn default() -> Self {
+        Self {
+            dropped: [const { AtomicU64::new(0) }; Reason::COUNT],
+            notes: [const { AtomicU64::new(0) }; Note::COUNT],
+            dropped_late: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+        }
+    }
+}
+
+impl WorkerLedger {
+    /// Counts one event that was never accepted.
+    pub fn drop_event(&self, reason: Reason) {
+        self.dropped[reason.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts events that had been accepted and were dropped from the queue.
+    pub fn drop_accepted(&self, reason: Reason, count: u64) {
+        self.dropped_late.fetch_add(count, Ordering::Relaxed);
+        self.dropped[reason.index()].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts a note.
+    pub fn note(&self, note: Note) {
+        self.notes[note.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one event handed to a stream and returns its sequence, from 1.
+    pub fn next_sequence(&self) -> u64 {
+        self.sent.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Events handed to a stream so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Events that were accepted first and dropped from the queue later.
+    #[must_use]
+    pub fn dropped_late(&self) -> u64 {
+        self.dropped_late.load(Ordering::Relaxed)
+    }
+
+    /// The drops and notes counted here.
+    #[must_use]
+    pub fn counts(&self) -> (Counts, Notes) {
+        let mut counts = Counts::default();
+        for reason in Reason::ALL {
+            counts.set(
+                *reason,
+                self.dropped[reason.index()].load(Ordering::Relaxed),
+            );
+        }
+        let mut notes = Notes::default();
+        for note in Note::ALL {
+            notes.set(*note, self.notes[note.index()].load(Ordering::Relaxed));
+        }
+        (counts, notes)
+    }
+}
+
+/// Counts of one event name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NameCount {
+    /// The wire name.
+    pub name: String,
+    /// Events emitted, before sampling and filters.
+    pub emitted: u64,
+    /// Events taken into the queue, after sampling and filters.
+    pub accepted: u64,
+}
+
+/// A reading of a worker's ledger.
+///
+/// Counters are read one after the other. A reading taken while other threads emit may be off by the
+/// events under way; once they are through, the laws hold to the last event.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct WorkerSnapshot {
+    /// Events that entered `emit` and left it again, whatever became of them.
+    pub emitted: u64,
+    /// Events taken into the queue and not dropped from it later.
+    pub accepted: u64,
+    /// Events handed to a stream; also the sequence of the last one.
+    pub sent: u64,
+    /// Events waiting in the queue.
+    pub queued: u64,
+    /// Drops by reason.
+    pub dropped: Counts,
+    /// Notes.
+    pub notes: Notes,
+}
+
+/// A broken law of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("ledger law {law} does not hold: {left_name} = {left}, but {right_name} = {right}")]
+pub struct Imbalance {
+    /// Name of the law, such as `W1`.
+    pub law: &'static str,
+    /// What stands on the left.
+    pub left_name: &'static str,
+    /// Its value.
+    pub left: u64,
+    /// What stands on the right.
+    pub right_name: &'static str,
+    /// Its value.
+    pub right: u64,
+}
+
+/// Checks one equation.
+pub(super) fn law(
+    law: &'static str,
+    (left_name, left): (&'static str, u64),
+    (right_name, right): (&'static str, u64),
+) -> Result<(), Imbalance> {
+    if left == right {
+        Ok(())
+    } else {
+        Err(Imbalance {
+            law,
+            left_name,
+            left,
+            right_name,
+            right,
+        })
+    }
+}
+
+impl WorkerSnapshot {
+    /// Checks W1 (`emitted = accepted + Σ dropped`) and W2 (`accepted = sent + queued`).
+    ///
+    /// # Errors
+    ///
+    /// The first law that does not hold, with both sides.
+    pub fn check(&self) -> Result<(), Imbalance> {
+        law(
+            "W1",
+            ("emitted", self.emitted),
+            (
+                "accepted + dropped",
+                self.accepted.saturating_add(self.dropped.total()),
+            ),
+        )?;
+        law(
+            "W2",
+            ("accepted", self.accepted),
+            ("sent + queued", self.sent.saturating_add(self.queued)),
+        )
+    }
+
+    /// By how many events the laws are broken in total.
+    #[must_use]
+    pub fn difference(&self) -> u64 {
+        let w1 = self
+            .emitted
+            .abs_diff(self.accepted.saturating_add(self.dropped.total()));
+        let w2 = self
+            .accepted
+            .abs_diff(self.sent.saturating_add(self.queued));
+        w1.saturating_add(w2)
+    }
+
+    /// Adds another reading, as when a worker that ended is folded into its pool.
+    pub fn merge(&mut self, other: &Self) {
+        self.emitted = self.emitted.saturating_add(other.emitted);
+        self.accepted = self.accepted.saturating_add(other.accepted);
+        self.sent = self.sent.saturating_add(other.sent);
+        self.queued = self.queued.saturating_add(other.queued);
+        self.dropped.merge(&other.dropped);
+        self.notes.merge(&other.notes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_event_breaks_the_first_law() {
+        let mut snapshot = WorkerSnapshot {
+            emitted: 3,
+            accepted: 2,
+            sent: 1,
+            queued: 1,
+            ..Default::default()
+        };
+        let broken = snapshot.check().expect_err("one event is missing");
+        assert_eq!(broken.law, "W1");
+        assert_eq!(snapshot.difference(), 1);
+        snapshot.dropped.add(Reason::QueueFull, 1);
+        assert_eq!(snapshot.check(), Ok(()));
+    }
+
+    #[test]
+    fn an_event_neither_sent_nor_queued_breaks_the_second_law() {
+        let snapshot = WorkerSnapshot {
+            emitted: 2,
+            accepted: 2,
+            sent: 1,
+            ..Default::default()
+        };
+        assert_eq!(
+            snapshot.check().expect_err("one event is missing").law,
+            "W2"
+        );
+    }
+}
