@@ -2,6 +2,10 @@
 
 mod value;
 
+mod catalog;
+
+mod event;
+
 mod name;
 
 mod correlation;
@@ -16,10 +20,15 @@ mod queue;
 
 mod wire;
 
+pub use catalog::{
+    Catalog, CatalogBuilder, CatalogError, EventId, EventSpec, KeyId, KeyRole, KeySpec, Label,
+    MAX_USER_EVENTS, MAX_USER_KEYS, MetricKind, Origin, Rate, Unit, UnknownUnit,
+};
 pub use correlation::{
     CorrelationId, CorrelationIdError, FLAG_SAMPLED, TraceContext, TraceContextError, random_u64,
     reseed,
 };
+pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source};
 pub use ledger::{
     Counts, Imbalance, NameCount, Note, Notes, Reason, ReportError, Stage, StreamSnapshot,
     WorkerLedger, WorkerSnapshot, snapshot_from_report, snapshot_to_report,

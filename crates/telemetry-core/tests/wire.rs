@@ -30,21 +30,24 @@ fn event() -> impl Strategy<Value = TelemetryEvent> {
         any::<u64>(),
         proptest::option::of(0.0..1.0),
     )
-        .prop_map(|(event_parts, values, metadata, timestamp_ns, correlation_id, sequence, rate)| {
-            let measurements =
-                values.into_iter().map(|(key, v)| (key, TelemetryValue { value: Some(v) }));
-            TelemetryEvent {
-                event_parts,
-                measurements: measurements.collect(),
-                metadata,
-                timestamp_ns,
-                correlation_id,
-                sequence,
-                sampling_rate: rate,
-                hello: None,
-                report: None,
-            }
-        })
+        .prop_map(
+            |(event_parts, values, metadata, timestamp_ns, correlation_id, sequence, rate)| {
+                let measurements = values
+                    .into_iter()
+                    .map(|(key, v)| (key, TelemetryValue { value: Some(v) }));
+                TelemetryEvent {
+                    event_parts,
+                    measurements: measurements.collect(),
+                    metadata,
+                    timestamp_ns,
+                    correlation_id,
+                    sequence,
+                    sampling_rate: rate,
+                    hello: None,
+                    report: None,
+                }
+            },
+        )
 }
 
 fn value_ref(value: &ProtoValue) -> ValueRef<'_> {
@@ -73,7 +76,11 @@ fn as_prost(decoded: &DecodedEvent<'_>) -> Result<TelemetryEvent, DecodeError> {
             dotted.split('.').map(str::to_owned).collect()
         },
         measurements: measurements.collect(),
-        metadata: decoded.metadata.iter().map(|(k, v)| (str(k), str(v))).collect(),
+        metadata: decoded
+            .metadata
+            .iter()
+            .map(|(k, v)| (str(k), str(v)))
+            .collect(),
         timestamp_ns: decoded.timestamp_ns,
         correlation_id: decoded.correlation_id.to_owned(),
         sequence: decoded.sequence,
@@ -166,12 +173,18 @@ fn same_verdict(bytes: &[u8]) -> Result<(), TestCaseError> {
         | (Err(_), Err(_)) => Ok(()),
         (Ok((ours, None, None)), Ok(theirs)) => {
             // A dot inside a segment is lost in the dotted form, which no valid name has.
-            if !theirs.event_parts.iter().any(|part| part.contains('.') || part.is_empty()) {
+            if !theirs
+                .event_parts
+                .iter()
+                .any(|part| part.contains('.') || part.is_empty())
+            {
                 prop_assert_eq!(by_bits(&ours), by_bits(&theirs));
             }
             Ok(())
         }
-        (ours, theirs) => Err(TestCaseError::fail(format!("ours {ours:?}, prost {theirs:?}"))),
+        (ours, theirs) => Err(TestCaseError::fail(format!(
+            "ours {ours:?}, prost {theirs:?}"
+        ))),
     }
 }
 
@@ -182,13 +195,38 @@ fn rubbish_is_refused_with_its_reason() {
         assert_eq!(error, expected);
     };
     check(&[0x2a, 2, 0xff, 0xfe], DecodeError::Utf8("correlation_id"));
-    check(&[0x22, 1, 0], DecodeError::WireType { field: "timestamp_ns", found: 2, expected: 0 });
+    check(
+        &[0x22, 1, 0],
+        DecodeError::WireType {
+            field: "timestamp_ns",
+            found: 2,
+            expected: 0,
+        },
+    );
     check(&[0x2a, 200], DecodeError::Malformed("event"));
-    check(&[0x0a, 1, b'a'].repeat(9), DecodeError::TooMany { field: "event_parts", max: 8 });
+    check(
+        &[0x0a, 1, b'a'].repeat(9),
+        DecodeError::TooMany {
+            field: "event_parts",
+            max: 8,
+        },
+    );
     let entries: Vec<u8> = (0..33).flat_map(|i| [0x1a, 3, 0x0a, 1, b'0' + i]).collect();
-    check(&entries, DecodeError::TooMany { field: "metadata entries", max: 32 });
+    check(
+        &entries,
+        DecodeError::TooMany {
+            field: "metadata entries",
+            max: 32,
+        },
+    );
     let huge = [&[0x2a, 0x80, 0x80, 0x08][..], &vec![b'x'; 128 * 1024]].concat();
-    check(&huge, DecodeError::Oversize { len: huge.len(), max: 64 * 1024 });
+    check(
+        &huge,
+        DecodeError::Oversize {
+            len: huge.len(),
+            max: 64 * 1024,
+        },
+    );
 }
 
 #[test]

@@ -1,0 +1,646 @@
+//! Extending the catalog with a user's own events, spans and keys, before it is frozen.
+//!
+//! All checks are made at once in `build`, so that events and keys may be named in any order. This
+//! is configuration time: it allocates freely and is strict, because a mistake found here would
+//! otherwise be events that silently stay unknown.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::builtin::EVENTS;
+use super::keys::{Label, MEASUREMENTS, METADATA, MetricKind, Unit};
+use super::{Catalog, EventDraft, KeyDraft, NAME_PREFIX, Origin, Rate, nearest};
+use crate::name::{EventName, NameError};
+
+/// Most events a user may add to the built-in ones; a span counts as three.
+pub const MAX_USER_EVENTS: usize = 1_024;
+
+/// Most keys, measurement and metadata keys together, a user may add to the built-in ones.
+pub const MAX_USER_KEYS: usize = 256;
+
+/// Longest key in bytes: the limit of keys on the wire.
+const MAX_KEY_BYTES: usize = 64;
+
+/// Where the dispatcher puts the events of users.
+const USER_PREFIX: &str = "snakepit.python.";
+
+/// Keys that metric formats keep for themselves.
+const RESERVED_KEYS: [&str; 2] = ["le", "quantile"];
+
+/// Which of the two tables a key belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum KeyRole {
+    /// Keys of measurements.
+    Measurement,
+    /// Keys of metadata.
+    Metadata,
+}
+
+impl fmt::Display for KeyRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Measurement => "measurement",
+            Self::Metadata => "metadata",
+        })
+    }
+}
+
+/// Why a catalog could not be built. Each says what is wrong, where, and what is allowed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CatalogError {
+    /// An event's wire name is not a name.
+    #[error("cannot add the event {name:?}: {source}")]
+    InvalidName {
+        /// The name as it was given.
+        name: String,
+        /// What is wrong with it.
+        source: NameError,
+    },
+    /// The same event was added twice, or two wire names lead to the same event name.
+    #[error("event {name:?} is added twice; add it once")]
+    DuplicateEvent {
+        /// The wire name of the second one.
+        name: String,
+    },
+    /// A user event would hide a built-in one.
+    #[error(
+        "event {name:?} would shadow the built-in event {builtin:?}; choose another name, or emit \
+         the built-in event as it is"
+    )]
+    ShadowsBuiltin {
+        /// The wire name as it was given.
+        name: String,
+        /// The built-in event in the way.
+        builtin: String,
+    },
+    /// A key is not usable.
+    #[error(
+        "{role} key {key:?} is invalid; allowed: 1 to 64 of A-Z a-z 0-9 _, not beginning with a \
+         digit or two underscores, and not `le` or `quantile`"
+    )]
+    InvalidKey {
+        /// Which kind of key.
+        role: KeyRole,
+        /// The key as it was given.
+        key: String,
+    },
+    /// A key was added that exists, built-in or added before.
+    #[error("{role} key {key:?} exists already; add each key once, and not one that is built in")]
+    DuplicateKey {
+        /// Which kind of key.
+        role: KeyRole,
+        /// The key.
+        key: String,
+    },
+    /// An event names a key that is in no table.
+    #[error(
+        "event {event:?} uses the unknown {role} key {key:?}{}; add it as a {role} key first",
+        did_you_mean(suggestion.as_deref())
+    )]
+    UnknownKey {
+        /// The wire name of the event.
+        event: String,
+        /// Which kind of key.
+        role: KeyRole,
+        /// The key as it was given.
+        key: String,
+        /// A known key that looks like it.
+        suggestion: Option<String>,
+    },
+    /// More user events than a catalog takes.
+    #[error("{count} user events; at most {MAX_USER_EVENTS} are allowed (a span counts as three)")]
+    TooManyEvents {
+        /// How many were added.
+        count: usize,
+    },
+    /// More user keys than a catalog takes.
+    #[error("{count} user keys; at most {MAX_USER_KEYS} are allowed, both kinds together")]
+    TooManyKeys {
+        /// How many were added.
+        count: usize,
+    },
+}
+
+fn did_you_mean(suggestion: Option<&str>) -> String {
+    suggestion
+        .map(|key| format!(" (did you mean {key:?}?)"))
+        .unwrap_or_default()
+}
+
+/// Puts a catalog together: everything built in, and what the user adds.
+///
+/// ```
+/// use telemetry_core::{Catalog, Label, Unit};
+///
+/// let catalog = Catalog::builder()
+///     .measurement_key("tokens", Unit::Count)
+///     .metadata_key("tenant", Label::Yes)
+///     .event("cache.evicted", &["bytes", "count"], &["tenant"])
+///     .span("inference", &["tokens"], &["model", "tenant"])
+///     .build()?;
+/// let stop = catalog.by_wire_name("inference.stop").expect("just added");
+/// assert_eq!(&*stop.name, "snakepit.python.inference.stop");
+/// # Ok::<(), telemetry_core::CatalogError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct CatalogBuilder {
+    /// Built-in events, then the user's.
+    events: Vec<EventDraft>,
+    /// Built-in measurement keys, then the user's.
+    measurements: Vec<KeyDraft>,
+    /// Built-in metadata keys, then the user's.
+    metadata: Vec<KeyDraft>,
+}
+
+impl CatalogBuilder {
+    pub(super) fn new() -> Self {
+        let events = EVENTS.iter().map(|row| EventDraft {
+            name: match row.origin {
+                Origin::Dispatcher => row.path.to_owned(),
+                _ => format!("{NAME_PREFIX}{}", row.path),
+            },
+            wire_name: (row.origin == Origin::Worker)
+                .then(|| row.wire.unwrap_or(row.path).to_owned()),
+            origin: row.origin,
+            rate: row.rate,
+            measurements: owned(row.measurements),
+            metadata: owned(row.metadata),
+            doc: Cow::Borrowed(row.doc),
+        });
+        let measurements = MEASUREMENTS.iter().map(|&(name, unit, kind)| KeyDraft {
+            name: Cow::Borrowed(name),
+            unit,
+            kind,
+            label: Label::No,
+        });
+        let metadata = METADATA.iter().map(|&(name, unit, label)| KeyDraft {
+            name: Cow::Borrowed(name),
+            unit,
+            kind: MetricKind::None,
+            label,
+        });
+        Self {
+            events: events.collect(),
+            measurements: measurements.collect(),
+            metadata: metadata.collect(),
+        }
+    }
+
+    /// Adds an event that workers send as `wire_name`, with the keys it is documented to carry.
+    ///
+    /// It is dispatched as `snakepit.python.` + `wire_name`; a `python.` that `wire_name` begins
+    /// with is not doubled.
+    pub fn event(self, wire_name: &str, measurements: &[&str], metadata: &[&str]) -> Self {
+        self.worker_event(wire_name, measurements, metadata, "Defined by the user.")
+    }
+
+    /// Adds the three events of a span: `operation` + `.start`, `.stop` and `.exception`.
+    ///
+    /// They carry what a span always measures: `system_time` at the start, `duration` at both ends,
+    /// `error_type` and `error_message` at the exception, and `correlation_id`. `measurements` are
+    /// what stop and exception carry besides, `metadata` what all three do.
+    pub fn span(self, operation: &str, measurements: &[&str], metadata: &[&str]) -> Self {
+        let end = [&["duration"], measurements].concat();
+        let all = [&["correlation_id"], metadata].concat();
+        let failed = [all.as_slice(), &["error_type", "error_message"]].concat();
+        self.worker_event(
+            &format!("{operation}.start"),
+            &["system_time"],
+            &all,
+            "The operation began. Defined by the user.",
+        )
+        .worker_event(
+            &format!("{operation}.stop"),
+            &end,
+            &all,
+            "The operation ended. Defined by the user.",
+        )
+        .worker_event(
+            &format!("{operation}.exception"),
+            &end,
+            &failed,
+            "The operation failed. Defined by the user.",
+        )
+    }
+
+    /// Adds a measurement key, shown as its unit suggests ([`Unit::default_kind`]).
+    pub fn measurement_key(self, key: &str, unit: Unit) -> Self {
+        self.measurement_key_as(key, unit, unit.default_kind())
+    }
+
+    /// Adds a measurement key and says how exporters show it: a count that is a level and not an
+    /// increment, such as a queue's depth, is a [`MetricKind::Gauge`].
+    pub fn measurement_key_as(mut self, key: &str, unit: Unit, kind: MetricKind) -> Self {
+        let name = Cow::Owned(key.to_owned());
+        self.measurements.push(KeyDraft {
+            name,
+            unit,
+            kind,
+            label: Label::No,
+        });
+        self
+    }
+
+    /// Adds a metadata key. Only [`Label::Yes`] when its values are few by nature.
+    pub fn metadata_key(mut self, key: &str, label: Label) -> Self {
+        let name = Cow::Owned(key.to_owned());
+        self.metadata.push(KeyDraft {
+            name,
+            unit: Unit::None,
+            kind: MetricKind::None,
+            label,
+        });
+        self
+    }
+
+    /// Checks what was added and freezes the catalog.
+    ///
+    /// # Errors
+    ///
+    /// The first mistake found, limits first, then keys, then events, each in the order added.
+    pub fn build(self) -> Result<Arc<Catalog>, CatalogError> {
+        let user_events = self.events.len() - EVENTS.len();
+        if user_events > MAX_USER_EVENTS {
+            return Err(CatalogError::TooManyEvents { count: user_events });
+        }
+        let builtin_keys = MEASUREMENTS.len() + METADATA.len();
+        let user_keys = self.measurements.len() + self.metadata.len() - builtin_keys;
+        if user_keys > MAX_USER_KEYS {
+            return Err(CatalogError::TooManyKeys { count: user_keys });
+        }
+        let measurements =
+            check_keys(KeyRole::Measurement, &self.measurements, MEASUREMENTS.len())?;
+        let metadata = check_keys(KeyRole::Metadata, &self.metadata, METADATA.len())?;
+        self.check_events(&measurements, &metadata)?;
+        Ok(Arc::new(self.assemble()))
+    }
+
+    /// Freezes without checking: only right for the built-in tables, which tests check.
+    pub(super) fn assemble(self) -> Catalog {
+        Catalog::assemble(&self.measurements, &self.metadata, self.events)
+    }
+
+    fn worker_event(
+        mut self,
+        wire_name: &str,
+        measurements: &[&str],
+        metadata: &[&str],
+        doc: &'static str,
+    ) -> Self {
+        let path = wire_name.strip_prefix("python.").unwrap_or(wire_name);
+        self.events.push(EventDraft {
+            name: format!("{USER_PREFIX}{path}"),
+            wire_name: Some(wire_name.to_owned()),
+            origin: Origin::Worker,
+            rate: Rate::Medium,
+            measurements: owned(measurements),
+            metadata: owned(metadata),
+            doc: Cow::Borrowed(doc),
+        });
+        self
+    }
+
+    fn check_events(
+        &self,
+        measurements: &HashSet<&str>,
+        metadata: &HashSet<&str>,
+    ) -> Result<(), CatalogError> {
+        let (builtin, user) = self.events.split_at(EVENTS.len());
+        let mut seen = HashSet::new();
+        for event in user {
+            let wire_name = event.wire_name.as_deref().unwrap_or_default();
+            EventName::new(wire_name).map_err(|source| CatalogError::InvalidName {
+                name: wire_name.to_owned(),
+                source,
+            })?;
+            // Both what workers would send and what handlers would see must be new, and a built-in
+            // path that workers may not send must not become one that they may.
+            let shadowed = builtin.iter().find(|known| {
+                known.name == event.name
+                    || known.wire_name.as_deref() == Some(wire_name)
+                    || known.name.strip_prefix(NAME_PREFIX) == Some(wire_name)
+            });
+            if let Some(known) = shadowed {
+                return Err(CatalogError::ShadowsBuiltin {
+                    name: wire_name.to_owned(),
+                    builtin: known.name.clone(),
+                });
+            }
+            if !seen.insert(event.name.as_str()) {
+                return Err(CatalogError::DuplicateEvent {
+                    name: wire_name.to_owned(),
+                });
+            }
+            check_uses(
+                KeyRole::Measurement,
+                wire_name,
+                &event.measurements,
+                measurements,
+            )?;
+            check_uses(KeyRole::Metadata, wire_name, &event.metadata, metadata)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks the keys after the first `builtin` ones; returns all of them for look-ups.
+fn check_keys(
+    role: KeyRole,
+    keys: &[KeyDraft],
+    builtin: usize,
+) -> Result<HashSet<&str>, CatalogError> {
+    let mut known = HashSet::with_capacity(keys.len());
+    for (position, draft) in keys.iter().enumerate() {
+        let key: &str = &draft.name;
+        if position >= builtin && !is_key(key) {
+            return Err(CatalogError::InvalidKey {
+                role,
+                key: key.to_owned(),
+            });
+        }
+        if !known.insert(key) {
+            return Err(CatalogError::DuplicateKey {
+                role,
+                key: key.to_owned(),
+            });
+        }
+    }
+    Ok(known)
+}
+
+fn check_uses(
+    role: KeyRole,
+    event: &str,
+    used: &[String],
+    known: &HashSet<&str>,
+) -> Result<(), CatalogError> {
+    let Some(key) = used.iter().find(|key| !known.contains(key.as_str())) else {
+        return Ok(());
+    };
+    Err(CatalogError::UnknownKey {
+        event: event.to_owned(),
+        role,
+        key: key.clone(),
+        suggestion: nearest(key, known.iter().copied()).map(str::to_owned),
+    })
+}
+
+/// What Prometheus takes as a label, within the wire's length limit.
+fn is_key(key: &str) -> bool {
+    let letters = key
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let begins_well = !key.starts_with("__") && !key.starts_with(|c: char| c.is_ascii_digit());
+    let fits = !key.is_empty() && key.len() <= MAX_KEY_BYTES;
+    letters && begins_well && fits && !RESERVED_KEYS.contains(&key)
+}
+
+fn owned(keys: &[&str]) -> Vec<String> {
+    keys.iter().copied().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_refused(builder: CatalogBuilder, says: &str) {
+        let message = builder.build().unwrap_err().to_string();
+        assert!(message.contains(says), "{message:?} does not say {says:?}");
+    }
+
+    #[test]
+    fn user_events_are_dispatched_under_python() {
+        let catalog = Catalog::builder()
+            .event("inference.stop", &["duration"], &["model"])
+            .event("python.warmup", &[], &[])
+            .build()
+            .unwrap();
+        let check = |wire_name: &str, name: &str| {
+            let event = catalog.by_wire_name(wire_name).unwrap();
+            assert_eq!((&*event.name, event.origin), (name, Origin::Worker));
+            assert_eq!(
+                catalog.by_encoded(&super::super::encode_parts(wire_name)),
+                Some(event)
+            );
+        };
+        check("inference.stop", "snakepit.python.inference.stop");
+        check("python.warmup", "snakepit.python.warmup");
+    }
+
+    #[test]
+    fn spans_become_three_events() {
+        let catalog = Catalog::builder()
+            .measurement_key("tokens", Unit::Count)
+            .span("inference", &["tokens"], &["model"])
+            .build()
+            .unwrap();
+        let check = |wire_name: &str, measurements: &[&str], metadata: &[&str]| {
+            let event = catalog.by_wire_name(wire_name).unwrap();
+            let names = |ids: &[super::super::KeyId], table: &[super::super::KeySpec]| {
+                ids.iter()
+                    .map(|id| table[id.index()].name.to_string())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                names(&event.measurements, catalog.measurement_keys()),
+                measurements
+            );
+            assert_eq!(names(&event.metadata, catalog.metadata_keys()), metadata);
+        };
+        check(
+            "inference.start",
+            &["system_time"],
+            &["correlation_id", "model"],
+        );
+        check(
+            "inference.stop",
+            &["duration", "tokens"],
+            &["correlation_id", "model"],
+        );
+        check(
+            "inference.exception",
+            &["duration", "tokens"],
+            &["correlation_id", "model", "error_type", "error_message"],
+        );
+    }
+
+    #[test]
+    fn user_keys_follow_their_unit_unless_told() {
+        let catalog = Catalog::builder()
+            .measurement_key("tokens", Unit::Count)
+            .measurement_key("think_time", Unit::Nanoseconds)
+            .measurement_key_as("kv_cache_used", Unit::Bytes, MetricKind::Gauge)
+            .metadata_key("tenant", Label::Yes)
+            .metadata_key("prompt", Label::No)
+            .build()
+            .unwrap();
+        let kind = |key| catalog.measurement_key(key).unwrap().kind;
+        assert_eq!(kind("tokens"), MetricKind::Counter);
+        assert_eq!(kind("think_time"), MetricKind::Histogram);
+        assert_eq!(kind("kv_cache_used"), MetricKind::Gauge);
+        assert!(catalog.metadata_key("tenant").unwrap().label);
+        assert!(!catalog.metadata_key("prompt").unwrap().label);
+    }
+
+    #[test]
+    fn built_in_ids_do_not_move() {
+        let extended = Catalog::builder()
+            .span("inference", &[], &[])
+            .build()
+            .unwrap();
+        for (ours, theirs) in Catalog::builtin().events().iter().zip(extended.events()) {
+            assert_eq!(ours, theirs);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused() {
+        for name in ["", "a..b", "sp ace", "näme", "1.2.3.4.5.6.7.8.9"] {
+            let error = Catalog::builder()
+                .event(name, &[], &[])
+                .build()
+                .unwrap_err();
+            assert!(
+                matches!(error, CatalogError::InvalidName { .. }),
+                "{name:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn built_in_events_cannot_be_shadowed() {
+        let check = |name: &str, builtin: &str| {
+            let error = Catalog::builder()
+                .event(name, &[], &[])
+                .build()
+                .unwrap_err();
+            let (name, builtin) = (name.to_owned(), builtin.to_owned());
+            assert_eq!(error, CatalogError::ShadowsBuiltin { name, builtin });
+        };
+        // The same wire name, the same event name, and a name that workers may not send.
+        check("tool.execution.stop", "snakepit.python.tool.execution.stop");
+        check("call.stop", "snakepit.python.call.stop");
+        check("pool.status", "snakepit.pool.status");
+    }
+
+    #[test]
+    fn an_event_is_added_once() {
+        check_refused(
+            Catalog::builder()
+                .event("mine", &[], &[])
+                .event("mine", &[], &[]),
+            "event \"mine\" is added twice",
+        );
+        check_refused(
+            Catalog::builder()
+                .event("mine", &[], &[])
+                .event("python.mine", &[], &[]),
+            "event \"python.mine\" is added twice",
+        );
+        check_refused(
+            Catalog::builder()
+                .span("mine", &[], &[])
+                .event("mine.stop", &[], &[]),
+            "event \"mine.stop\" is added twice",
+        );
+    }
+
+    #[test]
+    fn a_key_is_added_once() {
+        check_refused(
+            Catalog::builder().measurement_key("duration", Unit::Nanoseconds),
+            "measurement key \"duration\" exists already",
+        );
+        check_refused(
+            Catalog::builder()
+                .metadata_key("mine", Label::No)
+                .metadata_key("mine", Label::Yes),
+            "metadata key \"mine\" exists already",
+        );
+        // The tables are apart.
+        Catalog::builder()
+            .metadata_key("duration", Label::No)
+            .build()
+            .unwrap();
+    }
+
+    #[test]
+    fn a_key_must_be_usable_as_a_label() {
+        for key in [
+            "",
+            "a.b",
+            "a-b",
+            "9a",
+            "__a",
+            "le",
+            "quantile",
+            "ä",
+            &"k".repeat(65),
+        ] {
+            let error = Catalog::builder()
+                .metadata_key(key, Label::Yes)
+                .build()
+                .unwrap_err();
+            assert!(
+                matches!(error, CatalogError::InvalidKey { .. }),
+                "{key:?}: {error}"
+            );
+        }
+        Catalog::builder()
+            .metadata_key(&"k".repeat(64), Label::Yes)
+            .build()
+            .unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_one() {
+        check_refused(
+            Catalog::builder().event("mine", &["duraton"], &[]),
+            "unknown measurement key \"duraton\" (did you mean \"duration\"?)",
+        );
+        check_refused(
+            Catalog::builder().event("mine", &[], &["zzzzzz"]),
+            "unknown metadata key \"zzzzzz\"; add it",
+        );
+    }
+
+    #[test]
+    fn user_events_are_limited() {
+        let add = |builder: CatalogBuilder, n: usize| builder.event(&format!("e{n}"), &[], &[]);
+        let full = (0..MAX_USER_EVENTS).fold(Catalog::builder(), add);
+        let catalog = full.clone().build().unwrap();
+        assert_eq!(catalog.events().len(), EVENTS.len() + MAX_USER_EVENTS);
+        let error = full.event("one_more", &[], &[]).build().unwrap_err();
+        assert_eq!(
+            error,
+            CatalogError::TooManyEvents {
+                count: MAX_USER_EVENTS + 1
+            }
+        );
+    }
+
+    #[test]
+    fn user_keys_are_limited_together() {
+        let add = |builder: CatalogBuilder, n: usize| {
+            builder
+                .metadata_key(&format!("k{n}"), Label::No)
+                .measurement_key(&format!("k{n}"), Unit::Count)
+        };
+        let full = (0..MAX_USER_KEYS / 2).fold(Catalog::builder(), add);
+        full.clone().build().unwrap();
+        let error = full
+            .metadata_key("one_more", Label::No)
+            .build()
+            .unwrap_err();
+        assert_eq!(
+            error,
+            CatalogError::TooManyKeys {
+                count: MAX_USER_KEYS + 1
+            }
+        );
+    }
+}

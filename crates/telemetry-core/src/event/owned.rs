@@ -1,0 +1,85 @@
+//! The owned event, for queues, tests and anything that outlives a handler's call.
+//!
+//! It is a finished copy: enrichment has happened, nothing points back to the catalog or the wire.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::ser::{SerializeStruct, Serializer};
+
+use crate::value::{Value, ValueRef};
+
+/// One event that owns its parts; metadata is already enriched.
+///
+/// Serializes as an object with `measurements` and `metadata` as objects in their order.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Event {
+    /// The event name: `snakepit.python.tool.execution.stop`.
+    pub name: Arc<str>,
+    /// Measurements in the order they were given.
+    pub measurements: Vec<(String, Value)>,
+    /// Enriched metadata: what the manager knew, then the emitter's in its order.
+    pub metadata: Vec<(String, String)>,
+    /// Wall clock of the emitter, nanoseconds since the Unix epoch; 0 = not given.
+    pub timestamp_ns: i64,
+    /// Ties events of one job together; empty = none.
+    pub correlation_id: String,
+    /// The probability with which the event was kept, in (0, 1].
+    pub sampling_rate: f64,
+}
+
+impl Event {
+    /// The event name as text.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The measurement under `key`.
+    #[must_use]
+    pub fn measurement(&self, key: &str) -> Option<ValueRef<'_>> {
+        self.measurements
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value.as_ref())
+    }
+
+    /// The metadata under `key`.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+impl Serialize for Event {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let measurements = || self.measurements.iter().map(|(key, value)| (key, value));
+        let metadata = || self.metadata.iter().map(|(key, value)| (key, value));
+        let mut event = serializer.serialize_struct("Event", 6)?;
+        event.serialize_field("name", &*self.name)?;
+        event.serialize_field("measurements", &AsMap(measurements))?;
+        event.serialize_field("metadata", &AsMap(metadata))?;
+        event.serialize_field("timestamp_ns", &self.timestamp_ns)?;
+        event.serialize_field("correlation_id", &self.correlation_id)?;
+        event.serialize_field("sampling_rate", &self.sampling_rate)?;
+        event.end()
+    }
+}
+
+/// Writes the pairs an iterator gives as one map.
+pub(super) struct AsMap<F>(pub(super) F);
+
+impl<F, I, K, V> Serialize for AsMap<F>
+where
+    F: Fn() -> I,
+    I: Iterator<Item = (K, V)>,
+    K: Serialize,
+    V: Serialize,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map((self.0)())
+    }
+}
