@@ -78,12 +78,12 @@ impl Environment {
             return Ok(());
         }
 
+        interpreter.require_venv()?;
         // Another interpreter or an interrupted run: half an environment is not worth mending.
         if self.directory.exists() {
             fs::remove_dir_all(&self.directory)
                 .map_err(Failure::file("delete", &self.directory))?;
         }
-        interpreter.require_venv()?;
         process::run(
             process::command("python3")
                 .args(["-m", "venv"])

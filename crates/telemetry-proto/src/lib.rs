@@ -62,3 +62,8 @@ pub use generated::{
     TelemetryEvent, TelemetryEventFilter, TelemetryPolicy, TelemetrySamplingUpdate,
     TelemetryToggle, TelemetryValue, WorkerHello, WorkerReport, telemetry_control, telemetry_value,
 };
+
+/// Runs the examples of the README as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
