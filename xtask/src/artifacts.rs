@@ -101,7 +101,7 @@ impl Artifacts {
         if check {
             let differences = self.compare(root)?;
             if differences.is_empty() {
-                println!("{} generated files are fresh", self.files.len());
+                println!("generated files: {}, all fresh", self.files.len());
                 return Ok(());
             }
             let differences = differences.iter().map(ToString::to_string).collect();
@@ -115,7 +115,7 @@ impl Artifacts {
             println!("{}", difference.done());
         }
         println!(
-            "{} generated files, {} changed",
+            "generated files: {}, changed: {}",
             self.files.len(),
             changed.len()
         );

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{failure::Failure, features, gen_proto, process, test};
+use crate::{failure::Failure, features, gen_events, gen_proto, process, test};
 
 /// Runs all steps; fails if any of them did and names those.
 pub(crate) fn run() -> Result<(), Failure> {
@@ -18,6 +18,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         process::run(process::cargo().args(["fmt", "--all", "--check"]))
     });
     report.step("gen-proto", || gen_proto::run(true));
+    report.step("gen-events", || gen_events::run(true));
     report.step("lints", || {
         process::run(&mut lints(&[
             "--workspace",

@@ -14,6 +14,7 @@ mod artifacts;
 mod ci;
 mod failure;
 mod features;
+mod gen_events;
 mod gen_proto;
 mod process;
 mod python;
@@ -40,6 +41,8 @@ struct CommandLine {
 enum Command {
     /// Write the Rust code and the descriptor of proto/snakepit_bridge.proto.
     GenProto(Generate),
+    /// Write docs/events.md, the reference of every event, from the built-in catalog.
+    GenEvents(Generate),
     /// Run every test: Rust, documentation examples, Python.
     Test(test::Selection),
     /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::GenProto(generate) => gen_proto::run(generate.check),
+        Command::GenEvents(generate) => gen_events::run(generate.check),
         Command::Test(selection) => test::run(&selection),
         Command::Ci => ci::run(),
     }
