@@ -2,8 +2,8 @@
 //!
 //! What is not in it does not become state in a manager: no metric series, no label, no table
 //! entry. This room holds the table and its look-ups, which neither lock nor allocate. How one is
-//! put together is in `builder`, the facts are in `builtin` and `keys`. It may use names and
-//! nothing above them; it must never change after it is built, a reload swaps it whole.
+//! put together is in `builder`, the facts are in `builtin` and `keys`. It uses names and the
+//! wire's encoding of them; it must never change after it is built, a reload swaps it whole.
 
 mod builder;
 mod builtin;
@@ -15,6 +15,8 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use rustc_hash::FxHashMap;
+
+use crate::wire::encode_event_parts;
 
 pub use builder::{CatalogBuilder, CatalogError, KeyRole, MAX_USER_EVENTS, MAX_USER_KEYS};
 pub use event_spec::{EventId, EventSpec, Origin, Rate};
@@ -156,7 +158,7 @@ impl Catalog {
         };
         let by_wire_name = on_wire().map(|(name, id)| (Arc::clone(name), id)).collect();
         let by_encoded = on_wire()
-            .map(|(name, id)| (encode_parts(name), id))
+            .map(|(name, id)| (encode_event_parts(name).into_boxed_slice(), id))
             .collect();
         Self {
             by_name,
@@ -260,22 +262,6 @@ impl Catalog {
     pub fn to_markdown(&self) -> String {
         markdown::render(self)
     }
-}
-
-/// The bytes of `event_parts` for a dotted wire name, as [`Catalog::by_encoded`] expects them.
-/// Segments are at most 64 bytes (the limit of event names), so a length is one byte.
-fn encode_parts(wire_name: &str) -> Box<[u8]> {
-    let mut bytes = Vec::with_capacity(wire_name.len() + 16);
-    for segment in wire_name.split('.') {
-        debug_assert!(
-            segment.len() < 0x80,
-            "a segment's length must fit one varint byte"
-        );
-        bytes.push(0x0A);
-        bytes.push(u8::try_from(segment.len()).unwrap_or(u8::MAX));
-        bytes.extend_from_slice(segment.as_bytes());
-    }
-    bytes.into_boxed_slice()
 }
 
 /// The candidate fewest edits from `given`, if it is near enough to be what was meant.

@@ -47,3 +47,8 @@ pub use wire::{
     FrameSplitter, MAX_DECODED_FIELDS, Parts, append_sequence, decode_event, encode_event_parts,
     frame_header,
 };
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -423,7 +423,7 @@ mod tests {
             let event = catalog.by_wire_name(wire_name).unwrap();
             assert_eq!((&*event.name, event.origin), (name, Origin::Worker));
             assert_eq!(
-                catalog.by_encoded(&super::super::encode_parts(wire_name)),
+                catalog.by_encoded(&super::super::encode_event_parts(wire_name)),
                 Some(event)
             );
         };

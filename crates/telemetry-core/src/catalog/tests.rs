@@ -124,7 +124,7 @@ fn only_what_a_worker_may_send_has_a_wire_name() {
         "telemetry.handler.failure",
     ] {
         assert_eq!(catalog.by_wire_name(not_theirs), None);
-        assert_eq!(catalog.by_encoded(&encode_parts(not_theirs)), None);
+        assert_eq!(catalog.by_encoded(&encode_event_parts(not_theirs)), None);
     }
     assert!(catalog.by_name("snakepit.pool.status").is_some());
 }
@@ -163,7 +163,10 @@ fn encoded_parts_find_the_event() {
         let Some(wire_name) = &event.wire_name else {
             continue;
         };
-        assert_eq!(catalog.by_encoded(&encode_parts(wire_name)), Some(event));
+        assert_eq!(
+            catalog.by_encoded(&encode_event_parts(wire_name)),
+            Some(event)
+        );
     }
 }
 
@@ -279,4 +282,50 @@ fn the_built_in_catalog_is_one_and_frozen() {
     assert!(extended.by_wire_name("mine").is_some());
     assert!(std::ptr::eq(first, Catalog::builtin()));
     assert_eq!(first.by_wire_name("mine"), None);
+}
+
+#[test]
+fn the_document_has_a_row_for_every_event_and_key() {
+    let catalog = Catalog::builder()
+        .metadata_key("tenant", Label::Yes)
+        .span("inference", &[], &["tenant"])
+        .build()
+        .unwrap();
+    let document = catalog.to_markdown();
+    let rows = |name: &str| {
+        let cell = format!("| `{name}` | ");
+        document
+            .lines()
+            .filter(|line| line.starts_with(&cell))
+            .count()
+    };
+    for event in catalog.events() {
+        assert_eq!(rows(&event.name), 1, "{}", event.name);
+    }
+    for key in catalog
+        .measurement_keys()
+        .iter()
+        .chain(catalog.metadata_keys())
+    {
+        let both = catalog
+            .measurement_key(&key.name)
+            .and(catalog.metadata_key(&key.name));
+        assert_eq!(
+            rows(&key.name),
+            1 + usize::from(both.is_some()),
+            "{}",
+            key.name
+        );
+    }
+    for row in [
+        "| `snakepit.python.tool.execution.stop` | `tool.execution.stop` | worker \
+         | `duration` (ns), `count` | `tool`, `operation`, `model` | high | A tool returned. |",
+        "| `snakepit.pool.status` |  | manager | `available_workers`, `busy_workers`, \
+         `queue_depth`, `total_workers` |  | low | The state of a pool, at a fixed interval. |",
+        "| `rss_bytes` | bytes | gauge |",
+        "| `timeout_ms` | milliseconds | no |",
+    ] {
+        assert!(document.lines().any(|line| line == row), "no row {row}");
+    }
+    assert_eq!(document, catalog.to_markdown());
 }
