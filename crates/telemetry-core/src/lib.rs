@@ -20,9 +20,17 @@ mod queue;
 
 mod wire;
 
+mod control;
+
+mod policy;
+
 pub use catalog::{
     Catalog, CatalogBuilder, CatalogError, EventId, EventSpec, KeyId, KeyRole, KeySpec, Label,
     MAX_USER_EVENTS, MAX_USER_KEYS, MetricKind, Origin, Rate, Unit, UnknownUnit,
+};
+pub use control::{
+    Control, ControlError, MAX_SAMPLING_RULES, PatternList, PatternListError, PolicySpec,
+    SamplingRule,
 };
 pub use correlation::{
     CorrelationId, CorrelationIdError, FLAG_SAMPLED, TraceContext, TraceContextError, random_u64,
@@ -37,6 +45,7 @@ pub use name::{EventName, MAX_NAME_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, NameE
 pub use pattern::{
     MAX_PATTERN_BYTES, MAX_PATTERNS, Pattern, PatternError, PatternLimits, PatternSet,
 };
+pub use policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
 pub use queue::{
     Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, Full, Queue, QueueLimits,
 };

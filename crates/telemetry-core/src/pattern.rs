@@ -133,6 +133,24 @@ pub enum PatternError {
     },
 }
 
+impl PatternLimits {
+    /// Checks the sizes of a list, without a look at syntax.
+    ///
+    /// # Errors
+    ///
+    /// [`PatternError`] for too many, too long or empty patterns.
+    pub fn check(self, patterns: &[String]) -> Result<(), PatternError> {
+        if patterns.len() > self.max_patterns {
+            let (count, max) = (patterns.len(), self.max_patterns);
+            return Err(PatternError::TooMany { count, max });
+        }
+        patterns
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, pattern)| check_size(pattern, index + 1, self.max_bytes))
+    }
+}
+
 impl Pattern {
     /// Compiles one pattern of at most [`MAX_PATTERN_BYTES`].
     ///
@@ -182,15 +200,10 @@ impl PatternSet {
     /// [`PatternError`] names the pattern, its place in the list and what is wrong; nothing of the
     /// list is kept then.
     pub fn new(patterns: &[String], limits: PatternLimits) -> Result<Self, PatternError> {
-        if patterns.len() > limits.max_patterns {
-            let (count, max) = (patterns.len(), limits.max_patterns);
-            return Err(PatternError::TooMany { count, max });
-        }
+        limits.check(patterns)?;
         let mut builder = GlobSetBuilder::new();
         for (index, pattern) in patterns.iter().enumerate() {
-            let position = index + 1;
-            check_size(pattern, position, limits.max_bytes)?;
-            builder.add(parse(pattern, position)?);
+            builder.add(parse(pattern, index + 1)?);
         }
         let set = builder.build().map_err(|error| PatternError::TooComplex {
             count: patterns.len(),

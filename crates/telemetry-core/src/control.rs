@@ -1,0 +1,386 @@
+//! Control: what a manager tells a worker while it runs, and the policy it adds up to.
+//!
+//! This room knows the instructions, how each changes the desired policy and their form on the
+//! wire. It decides about no event: that is the compiled [`Policy`](crate::Policy), one floor up.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use telemetry_proto as proto;
+use thiserror::Error;
+
+use crate::pattern::{PatternError, PatternLimits, PatternSet};
+
+/// Most sampling rules a policy may have.
+pub const MAX_SAMPLING_RULES: usize = 64;
+
+/// One instruction to a worker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Control {
+    /// Turns all events on or off; rules and filters stay.
+    Toggle {
+        /// Whether the worker emits.
+        enabled: bool,
+    },
+    /// Adds a sampling rule.
+    Sampling(SamplingRule),
+    /// Replaces both filter lists. Deny wins over allow; an empty allow list lets everything
+    /// through.
+    Filter {
+        /// Globs of the events to let through.
+        allow: Vec<String>,
+        /// Globs of the events to drop.
+        deny: Vec<String>,
+    },
+    /// Replaces the whole policy.
+    Policy(PolicySpec),
+    /// The manager introduces itself: it knows the extensions of the wire.
+    Hello {
+        /// Identity of the manager, for the log.
+        manager_id: String,
+        /// Revision of the extensions it speaks.
+        protocol_revision: u32,
+    },
+}
+
+/// The share of some events to keep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SamplingRule {
+    /// Probability in [0, 1] with which an event is kept.
+    pub rate: f64,
+    /// Globs over wire names; empty means every event.
+    pub patterns: Vec<String>,
+}
+
+/// Everything a worker should know about which events to keep. The default keeps them all.
+///
+/// ```
+/// use telemetry_core::{Control, PolicySpec, SamplingRule};
+///
+/// let rule = SamplingRule { rate: 0.1, patterns: vec!["tool.*".into()] };
+/// let spec = PolicySpec::default().apply(&Control::Sampling(rule))?;
+/// assert_eq!(spec.sampling.len(), 1);
+/// # Ok::<(), telemetry_core::ControlError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicySpec {
+    /// Grows with every change at the manager; 0 before the first one.
+    pub revision: u64,
+    /// Whether the worker emits at all.
+    pub enabled: bool,
+    /// For an event the last rule that matches counts; none means that it is kept.
+    pub sampling: Vec<SamplingRule>,
+    /// Globs of the events to let through; empty lets everything through.
+    pub allow: Vec<String>,
+    /// Globs of the events to drop; wins over `allow`.
+    pub deny: Vec<String>,
+}
+
+/// Why a control was refused. Whatever was in force before stays in force.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum ControlError {
+    /// A sampling rate is no probability.
+    #[error("sampling rate {rate} is not allowed; expected a number from 0 to 1")]
+    Rate {
+        /// The refused rate; may be NaN.
+        rate: f64,
+    },
+    /// A list of patterns does not compile.
+    #[error(transparent)]
+    Pattern(#[from] PatternListError),
+    /// The policy would have too many sampling rules.
+    #[error("a policy of {count} sampling rules is too long; at most {max} are allowed")]
+    TooManyRules {
+        /// How many it would have.
+        count: usize,
+        /// How many are allowed.
+        max: usize,
+    },
+}
+
+/// What is wrong in which list of a control.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{list}: {error}")]
+pub struct PatternListError {
+    /// The list.
+    pub list: PatternList,
+    /// The pattern, its place in the list and the problem.
+    pub error: PatternError,
+}
+
+/// A list of patterns in a control or policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatternList {
+    /// The events to let through.
+    Allow,
+    /// The events to drop.
+    Deny,
+    /// The events of a sampling rule, counted from 1.
+    Sampling(usize),
+}
+
+impl Control {
+    /// Reads a control from the wire; `None` if it holds nothing this version knows.
+    ///
+    /// Rates and glob syntax are judged by [`PolicySpec::apply`], so that a legacy control can be
+    /// clamped first.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] if there are more rules or patterns than allowed; such a message is refused
+    /// before it is copied.
+    pub fn from_proto(message: &proto::TelemetryControl) -> Result<Option<Self>, ControlError> {
+        use proto::telemetry_control::Control as Wire;
+
+        let Some(control) = &message.control else {
+            return Ok(None);
+        };
+        Ok(Some(match control {
+            Wire::Toggle(toggle) => Self::Toggle {
+                enabled: toggle.enabled,
+            },
+            Wire::Sampling(rule) => Self::Sampling(SamplingRule::from_proto(rule, 1)?),
+            Wire::Filter(filter) => {
+                let (allow, deny) = filter_from_proto(filter)?;
+                Self::Filter { allow, deny }
+            }
+            Wire::Policy(policy) => Self::Policy(PolicySpec::from_proto(policy)?),
+            Wire::Hello(hello) => Self::Hello {
+                manager_id: hello.manager_id.clone(),
+                protocol_revision: hello.protocol_revision,
+            },
+        }))
+    }
+
+    /// The message that carries this control.
+    #[must_use]
+    pub fn to_proto(&self) -> proto::TelemetryControl {
+        use proto::telemetry_control::Control as Wire;
+
+        let control = match self {
+            Self::Toggle { enabled } => Wire::Toggle(proto::TelemetryToggle { enabled: *enabled }),
+            Self::Sampling(rule) => Wire::Sampling(rule.to_proto()),
+            Self::Filter { allow, deny } => Wire::Filter(proto::TelemetryEventFilter {
+                allow: allow.clone(),
+                deny: deny.clone(),
+            }),
+            Self::Policy(spec) => Wire::Policy(spec.to_proto()),
+            Self::Hello {
+                manager_id,
+                protocol_revision,
+            } => Wire::Hello(proto::ManagerHello {
+                manager_id: manager_id.clone(),
+                protocol_revision: *protocol_revision,
+            }),
+        };
+        proto::TelemetryControl {
+            control: Some(control),
+        }
+    }
+
+    /// Treats the control as Snakepit's own worker does, for a manager that said no hello: a rate
+    /// is clamped to [0, 1], and one of NaN makes the control void (`None`).
+    #[must_use]
+    pub fn clamp_legacy(self) -> Option<Self> {
+        match self {
+            Self::Sampling(rule) if rule.rate.is_nan() => None,
+            Self::Sampling(SamplingRule { rate, patterns }) => Some(Self::Sampling(SamplingRule {
+                rate: rate.clamp(0.0, 1.0),
+                patterns,
+            })),
+            other => Some(other),
+        }
+    }
+}
+
+impl SamplingRule {
+    /// `position` is the place of the rule in its policy, from 1.
+    fn validate(&self, position: usize) -> Result<(), ControlError> {
+        self.check_rate()?;
+        compile_list(PatternList::Sampling(position), &self.patterns).map(drop)
+    }
+
+    pub(crate) fn check_rate(&self) -> Result<(), ControlError> {
+        // A range contains no NaN.
+        if !(0.0..=1.0).contains(&self.rate) {
+            return Err(ControlError::Rate { rate: self.rate });
+        }
+        Ok(())
+    }
+
+    fn from_proto(
+        rule: &proto::TelemetrySamplingUpdate,
+        position: usize,
+    ) -> Result<Self, ControlError> {
+        let patterns = copy_list(PatternList::Sampling(position), &rule.event_patterns)?;
+        Ok(Self {
+            rate: rule.sampling_rate,
+            patterns,
+        })
+    }
+
+    fn to_proto(&self) -> proto::TelemetrySamplingUpdate {
+        proto::TelemetrySamplingUpdate {
+            sampling_rate: self.rate,
+            event_patterns: self.patterns.clone(),
+        }
+    }
+}
+
+impl Default for PolicySpec {
+    fn default() -> Self {
+        Self {
+            revision: 0,
+            enabled: true,
+            sampling: Vec::new(),
+            allow: Vec::new(),
+            deny: Vec::new(),
+        }
+    }
+}
+
+impl PolicySpec {
+    /// Checks every rate, pattern and limit.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] for the first thing that is wrong.
+    pub fn validate(&self) -> Result<(), ControlError> {
+        check_rule_count(self.sampling.len())?;
+        for (index, rule) in self.sampling.iter().enumerate() {
+            rule.validate(index + 1)?;
+        }
+        compile_list(PatternList::Allow, &self.allow)?;
+        compile_list(PatternList::Deny, &self.deny)?;
+        Ok(())
+    }
+
+    /// The policy after `control`. The revision changes only with a whole policy.
+    ///
+    /// A sampling rule goes to the end, where it wins over earlier ones for the events it matches.
+    /// It takes the place of an older rule with the same list of patterns, and one without patterns
+    /// of all older rules, so repeated controls do not make the policy grow.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] if anything in the control is not allowed; rates are not clamped.
+    pub fn apply(&self, control: &Control) -> Result<Self, ControlError> {
+        match control {
+            Control::Toggle { enabled } => Ok(Self {
+                enabled: *enabled,
+                ..self.clone()
+            }),
+            Control::Sampling(rule) => self.with_rule(rule),
+            Control::Filter { allow, deny } => {
+                compile_list(PatternList::Allow, allow)?;
+                compile_list(PatternList::Deny, deny)?;
+                Ok(Self {
+                    allow: allow.clone(),
+                    deny: deny.clone(),
+                    ..self.clone()
+                })
+            }
+            Control::Policy(spec) => {
+                spec.validate()?;
+                Ok(spec.clone())
+            }
+            Control::Hello { .. } => Ok(self.clone()),
+        }
+    }
+
+    fn with_rule(&self, rule: &SamplingRule) -> Result<Self, ControlError> {
+        let mut next = self.clone();
+        if rule.patterns.is_empty() {
+            next.sampling.clear();
+        } else {
+            next.sampling
+                .retain(|older| older.patterns != rule.patterns);
+        }
+        let count = next.sampling.len() + 1;
+        rule.validate(count)?;
+        check_rule_count(count)?;
+        next.sampling.push(rule.clone());
+        Ok(next)
+    }
+
+    fn from_proto(policy: &proto::TelemetryPolicy) -> Result<Self, ControlError> {
+        check_rule_count(policy.sampling.len())?;
+        let sampling = policy
+            .sampling
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| SamplingRule::from_proto(rule, index + 1))
+            .collect::<Result<_, _>>()?;
+        let (allow, deny) = match &policy.filter {
+            Some(filter) => filter_from_proto(filter)?,
+            None => Default::default(),
+        };
+        Ok(Self {
+            revision: policy.revision,
+            enabled: policy.enabled,
+            sampling,
+            allow,
+            deny,
+        })
+    }
+
+    fn to_proto(&self) -> proto::TelemetryPolicy {
+        proto::TelemetryPolicy {
+            revision: self.revision,
+            enabled: self.enabled,
+            sampling: self.sampling.iter().map(SamplingRule::to_proto).collect(),
+            filter: Some(proto::TelemetryEventFilter {
+                allow: self.allow.clone(),
+                deny: self.deny.clone(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for PatternList {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allow => formatter.write_str("allow list"),
+            Self::Deny => formatter.write_str("deny list"),
+            Self::Sampling(position) => write!(formatter, "sampling rule {position}"),
+        }
+    }
+}
+
+/// Compiles one list, or says what is wrong in which.
+pub(crate) fn compile_list(
+    list: PatternList,
+    patterns: &[String],
+) -> Result<PatternSet, ControlError> {
+    PatternSet::new(patterns, PatternLimits::default())
+        .map_err(|error| PatternListError { list, error }.into())
+}
+
+pub(crate) fn check_rule_count(count: usize) -> Result<(), ControlError> {
+    if count > MAX_SAMPLING_RULES {
+        return Err(ControlError::TooManyRules {
+            count,
+            max: MAX_SAMPLING_RULES,
+        });
+    }
+    Ok(())
+}
+
+fn filter_from_proto(
+    filter: &proto::TelemetryEventFilter,
+) -> Result<(Vec<String>, Vec<String>), ControlError> {
+    let allow = copy_list(PatternList::Allow, &filter.allow)?;
+    let deny = copy_list(PatternList::Deny, &filter.deny)?;
+    Ok((allow, deny))
+}
+
+fn copy_list(list: PatternList, patterns: &[String]) -> Result<Vec<String>, ControlError> {
+    PatternLimits::default()
+        .check(patterns)
+        .map_err(|error| PatternListError { list, error })?;
+    Ok(patterns.to_vec())
+}
+
+#[cfg(test)]
+mod tests;
