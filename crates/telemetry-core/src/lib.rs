@@ -24,6 +24,8 @@ mod control;
 
 mod policy;
 
+mod sanitize;
+
 pub use catalog::{
     Catalog, CatalogBuilder, CatalogError, EventId, EventSpec, KeyId, KeyRole, KeySpec, Label,
     MAX_USER_EVENTS, MAX_USER_KEYS, MetricKind, Origin, Rate, Unit, UnknownUnit,
@@ -48,6 +50,11 @@ pub use pattern::{
 pub use policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
 pub use queue::{
     Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, Full, Queue, QueueLimits,
+};
+pub use sanitize::{
+    Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,
+    MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,
+    truncate,
 };
 pub use time::{Clock, ManualClock, SystemClock};
 pub use value::{Value, ValueRef};
