@@ -1,31 +1,50 @@
-//! Manual to come with the first module.
+//! Events, catalog, policy, queue, ledger and wire codec of worker telemetry.
+//!
+//! This crate has no runtime: it reaches neither tokio nor tonic, starts no thread and does no I/O.
+//! `telemetry-client` (the worker role) and `telemetry-server` (the manager role) are built on it.
+//!
+//! The data's way through it, on the worker's side:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use telemetry_core::{Budget, Fields, Outcome, Recorder, RecorderConfig, SystemClock};
+//!
+//! let recorder = Recorder::new(RecorderConfig::default(), Arc::new(SystemClock::new()))?;
+//! let site = recorder.callsite("tool.execution.stop").expect("a valid name");
+//! let outcome = recorder.record(
+//!     &site,
+//!     &Fields { measurements: &[("duration", 1_500_i64.into())], ..Fields::default() },
+//! );
+//! assert_eq!(outcome, Outcome::Accepted);
+//!
+//! let mut frames = Vec::new();
+//! recorder.drain_frames(&mut frames, Budget { events: 1_000, bytes: 64 * 1024 });
+//! assert_eq!(recorder.snapshot().check(), Ok(()));
+//! # Ok::<(), telemetry_core::ControlError>(())
+//! ```
+//!
+//! and on the manager's side: [`FrameSplitter`] → [`decode_event`] → [`Catalog`] → [`EventRef`].
+//!
+//! Modules stand in the order of their floors: each uses only those above it in this list.
 
-mod value;
-
+mod callsite;
 mod catalog;
-
-mod event;
-
-mod name;
-
+mod control;
 mod correlation;
-
-mod time;
-
-mod pattern;
-
+mod event;
+mod gate;
 mod ledger;
-
+mod name;
+mod pattern;
+mod policy;
 mod queue;
-
+mod recorder;
+mod sanitize;
+mod time;
+mod value;
 mod wire;
 
-mod control;
-
-mod policy;
-
-mod sanitize;
-
+pub use callsite::{Callsite, DEFAULT_MAX_CALLSITES};
 pub use catalog::{
     Catalog, CatalogBuilder, CatalogError, EventId, EventSpec, KeyId, KeyRole, KeySpec, Label,
     MAX_USER_EVENTS, MAX_USER_KEYS, MetricKind, Origin, Rate, Unit, UnknownUnit,
@@ -39,6 +58,7 @@ pub use correlation::{
     reseed,
 };
 pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source};
+pub use gate::{ControlStatus, Gate, Outcome, SpanDecision};
 pub use ledger::{
     Counts, Imbalance, NameCount, Note, Notes, Reason, ReportError, Stage, StreamSnapshot,
     WorkerLedger, WorkerSnapshot, snapshot_from_report, snapshot_to_report,
@@ -51,6 +71,7 @@ pub use policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
 pub use queue::{
     Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, Full, Queue, QueueLimits,
 };
+pub use recorder::{Draft, Fields, Overflow, Recorder, RecorderConfig};
 pub use sanitize::{
     Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,
     MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,

@@ -1,0 +1,317 @@
+//! The front that every backend shares: may this event pass, and how is it counted if not?
+//!
+//! It joins callsites, policy and ledger. It never sees an event's contents and never waits.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::callsite::{Callsite, CallsiteTable, DEFAULT_MAX_CALLSITES, SiteCounts};
+use crate::control::{Control, ControlError, PolicySpec};
+use crate::ledger::{NameCount, Note, Reason, WorkerLedger, WorkerSnapshot};
+use crate::name::NameError;
+use crate::policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
+
+/// How often a reading of the ledger is repeated to find a moment with no event under way.
+const READ_ATTEMPTS: usize = 8;
+
+/// What became of one emit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was taken over by the backend.
+    Accepted,
+    /// Telemetry is toggled off or absent: nothing was emitted and nothing counted.
+    Off,
+    /// It was dropped and counted.
+    Dropped(Reason),
+}
+
+/// The decision about a span's events, made once when it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct SpanDecision {
+    /// Whether sampling keeps the start event.
+    pub start: bool,
+    /// Whether sampling keeps the stop event.
+    pub stop: bool,
+    /// Whether sampling keeps the exception event.
+    pub exception: bool,
+}
+
+/// Callsites, policy and ledger of one worker incarnation.
+#[derive(Debug)]
+pub struct Gate {
+    /// Names with their thresholds.
+    sites: CallsiteTable,
+    /// Counters that are not kept by name.
+    ledger: WorkerLedger,
+    /// The policy as it was last set, and what was refused since.
+    control: Mutex<ControlState>,
+}
+
+/// Where control stands; touched only when a control arrives or a report is made.
+#[derive(Debug, Clone, Default)]
+struct ControlState {
+    /// The policy in force.
+    spec: PolicySpec,
+    /// Revision of the last policy that was refused; 0 if none.
+    rejected_revision: u64,
+    /// Why the last control was refused; empty if it was not.
+    error: String,
+}
+
+/// Where control stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ControlStatus {
+    /// The policy in force.
+    pub spec: PolicySpec,
+    /// Revision of the last policy that was refused; 0 if none.
+    pub rejected_revision: u64,
+    /// Why the last control was refused; empty if it was not.
+    pub error: String,
+}
+
+impl Gate {
+    /// A gate with an initial policy and a bound on the names it keeps.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] if the policy has an invalid rate or pattern.
+    pub fn new(spec: PolicySpec, max_callsites: usize) -> Result<Self, ControlError> {
+        Ok(Self {
+            sites: CallsiteTable::new(max_callsites, Policy::compile(&spec)?),
+            ledger: WorkerLedger::default(),
+            control: Mutex::new(ControlState {
+                spec,
+                ..ControlState::default()
+            }),
+        })
+    }
+
+    /// The callsite of a wire name. A name that breaks the rules is counted as `invalid_name`,
+    /// unless telemetry is off.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`] if the name breaks the rules for names.
+    pub fn callsite(&self, name: &str) -> Result<Arc<Callsite>, NameError> {
+        self.sites.resolve(name).inspect_err(|_| {
+            if self.sites.policy().spec().enabled {
+                self.sites.count_nameless();
+                self.ledger.drop_event(Reason::InvalidName);
+            }
+        })
+    }
+
+    /// Decides about one event and counts it if it does not pass. With a correlation id the
+    /// decision is a function of it, so that all who share the id agree.
+    pub fn admit(&self, site: &Callsite, correlation_id: &str) -> Result<Threshold, Outcome> {
+        let threshold = self.sites.threshold(site);
+        let verdict = threshold.decide(|| draw(correlation_id));
+        self.count(site, threshold, verdict)
+    }
+
+    /// Decides about all events of a span with one draw; `None` while its start is toggled off, and
+    /// then the span as a whole emits nothing.
+    #[must_use]
+    pub fn decide_span(
+        &self,
+        start: &Callsite,
+        stop: &Callsite,
+        exception: &Callsite,
+        correlation_id: &str,
+    ) -> Option<SpanDecision> {
+        if self.sites.threshold(start) == Threshold::OFF {
+            return None;
+        }
+        let mut drawn = None;
+        let mut keep = |site: &Callsite| {
+            let verdict = self
+                .sites
+                .threshold(site)
+                .decide(|| *drawn.get_or_insert_with(|| draw(correlation_id)));
+            // A filter is asked again for each event; only sampling is remembered.
+            matches!(verdict, Verdict::Keep | Verdict::Filtered)
+        };
+        Some(SpanDecision {
+            start: keep(start),
+            stop: keep(stop),
+            exception: keep(exception),
+        })
+    }
+
+    /// Lets an event of a span pass according to the span's decision, whatever the rate is by now.
+    /// Toggle and filter of the moment still apply.
+    pub fn admit_decided(&self, site: &Callsite, kept: bool) -> Result<Threshold, Outcome> {
+        let threshold = self.sites.threshold(site);
+        let verdict = if threshold == Threshold::OFF {
+            Verdict::Off
+        } else if threshold == Threshold::FILTERED {
+            Verdict::Filtered
+        } else if kept {
+            Verdict::Keep
+        } else {
+            Verdict::SampledOut
+        };
+        self.count(site, threshold, verdict)
+    }
+
+    /// Whether a name would pass the toggle and the filter right now; draws nothing, counts nothing.
+    #[must_use]
+    pub fn is_enabled(&self, site: &Callsite) -> bool {
+        let threshold = self.sites.threshold(site);
+        threshold != Threshold::OFF && threshold != Threshold::FILTERED
+    }
+
+    /// Counts an event that the backend took over.
+    pub fn count_accepted(&self, site: &Callsite) -> Outcome {
+        SiteCounts::bump(&site.counts.accepted);
+        Outcome::Accepted
+    }
+
+    /// Counts an event that passed the gate and was dropped behind it.
+    pub fn count_dropped(&self, site: &Callsite, reason: Reason) -> Outcome {
+        SiteCounts::bump(&site.counts.dropped);
+        self.ledger.drop_event(reason);
+        Outcome::Dropped(reason)
+    }
+
+    /// Counts events that had been accepted and were dropped from the queue.
+    pub fn count_dropped_late(&self, reason: Reason, count: u64) {
+        self.ledger.drop_accepted(reason, count);
+    }
+
+    /// Counts a note.
+    pub fn note(&self, note: Note) {
+        self.ledger.note(note);
+    }
+
+    /// Counts one event handed over and returns its sequence, from 1.
+    pub fn next_sequence(&self) -> u64 {
+        self.ledger.next_sequence()
+    }
+
+    /// Applies one control. On an error the policy in force stays as it was, and the error is kept
+    /// for the next report.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] if a rate or pattern is invalid; nothing has changed then.
+    pub fn apply(&self, control: &Control) -> Result<(), ControlError> {
+        let mut state = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let applied = state
+            .spec
+            .apply(control)
+            .and_then(|spec| Policy::compile(&spec).map(|policy| (spec, policy)));
+        match applied {
+            Ok((spec, policy)) => {
+                self.sites.set_policy(policy);
+                state.spec = spec;
+                state.error.clear();
+                Ok(())
+            }
+            Err(error) => {
+                if let Control::Policy(refused) = control {
+                    state.rejected_revision = refused.revision;
+                }
+                state.error = error.to_string();
+                Err(error)
+            }
+        }
+    }
+
+    /// Where control stands.
+    #[must_use]
+    pub fn control_status(&self) -> ControlStatus {
+        let state = self
+            .control
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        ControlStatus {
+            spec: state.spec,
+            rejected_revision: state.rejected_revision,
+            error: state.error,
+        }
+    }
+
+    /// Counts by event name, sorted by name.
+    #[must_use]
+    pub fn names(&self) -> Vec<NameCount> {
+        self.sites.names()
+    }
+
+    /// Reads the ledger together with the number of queued events, and again a few times if events
+    /// under way make the numbers disagree.
+    #[must_use]
+    pub fn snapshot(&self, queued: impl Fn() -> usize) -> WorkerSnapshot {
+        let mut snapshot = self.read(&queued);
+        for _ in 0..READ_ATTEMPTS {
+            if snapshot.check().is_ok() {
+                break;
+            }
+            std::thread::yield_now();
+            snapshot = self.read(&queued);
+        }
+        snapshot
+    }
+
+    /// One reading, counter by counter.
+    fn read(&self, queued: impl Fn() -> usize) -> WorkerSnapshot {
+        let sent = self.ledger.sent();
+        let queued = queued() as u64;
+        let [accepted, sampled_out, filtered, dropped_in_sites] = self.sites.totals();
+        let (mut dropped, notes) = self.ledger.counts();
+        dropped.add(Reason::SampledOut, sampled_out);
+        dropped.add(Reason::Filtered, filtered);
+        WorkerSnapshot {
+            emitted: accepted + sampled_out + filtered + dropped_in_sites,
+            accepted: accepted.saturating_sub(self.ledger.dropped_late()),
+            sent,
+            queued,
+            dropped,
+            notes,
+        }
+    }
+
+    /// Counts a verdict that ends an emit, or lets it go on with its threshold.
+    fn count(
+        &self,
+        site: &Callsite,
+        threshold: Threshold,
+        verdict: Verdict,
+    ) -> Result<Threshold, Outcome> {
+        match verdict {
+            Verdict::Keep => Ok(threshold),
+            Verdict::Off => Err(Outcome::Off),
+            Verdict::Filtered => {
+                SiteCounts::bump(&site.counts.filtered);
+                Err(Outcome::Dropped(Reason::Filtered))
+            }
+            Verdict::SampledOut => {
+                SiteCounts::bump(&site.counts.sampled_out);
+                Err(Outcome::Dropped(Reason::SampledOut))
+            }
+        }
+    }
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        let spec = PolicySpec::default();
+        Self {
+            sites: CallsiteTable::new(DEFAULT_MAX_CALLSITES, Policy::default()),
+            ledger: WorkerLedger::default(),
+            control: Mutex::new(ControlState {
+                spec,
+                ..ControlState::default()
+            }),
+        }
+    }
+}
+
+/// The draw that decides about an event.
+fn draw(correlation_id: &str) -> u64 {
+    if correlation_id.is_empty() {
+        next_draw()
+    } else {
+        correlation_draw(correlation_id)
+    }
+}

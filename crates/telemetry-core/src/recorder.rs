@@ -1,0 +1,550 @@
+//! The whole emit path in one place: callsite → gate → encode → queue → ledger, and its other end,
+//! where a pump drains the queue into gRPC frames.
+//!
+//! Shared by Rust and Python workers. It knows no runtime: the pump hands in a [`Waker`], and a
+//! blocked `flush` waits on a condition variable of its own.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use atomic_waker::AtomicWaker;
+use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
+
+use crate::callsite::{Callsite, DEFAULT_MAX_CALLSITES};
+use crate::control::{ControlError, PolicySpec};
+use crate::gate::{Gate, Outcome, SpanDecision};
+use crate::ledger::{Note, Reason, WorkerSnapshot, snapshot_to_report};
+use crate::name::NameError;
+use crate::policy::Threshold;
+use crate::queue::{Budget, Queue, QueueLimits};
+use crate::sanitize::{Limits, REDACTED, Redactor, truncate};
+use crate::time::Clock;
+use crate::value::ValueRef;
+use crate::wire::{EventEncoder, append_sequence, frame_header, sequence_len};
+
+/// Most bytes of counts by name in one report; names beyond it are left out.
+const MAX_REPORT_NAME_BYTES: usize = 256 * 1024;
+/// Encoding scratch above this is given back to the allocator after use.
+const MAX_KEPT_SCRATCH: usize = 16 * 1024;
+
+thread_local! {
+    /// Scratch that encodes this thread's events. Taken out while in use, so that an emit from
+    /// inside an emit (a user's `__str__`, say) simply gets a fresh one.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What happens to a full queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// The new event is dropped as `queue_full`.
+    #[default]
+    DropNewest,
+    /// The oldest events make room and are dropped as `evicted_oldest`.
+    DropOldest,
+}
+
+/// How a [`Recorder`] is set up.
+#[derive(Debug, Clone)]
+pub struct RecorderConfig {
+    /// Bounds of the queue.
+    pub queue: QueueLimits,
+    /// What a full queue does.
+    pub overflow: Overflow,
+    /// Limits of one event.
+    pub limits: Limits,
+    /// Which metadata values are secret.
+    pub redactor: Redactor,
+    /// The policy until a manager sends one.
+    pub policy: PolicySpec,
+    /// Names that are kept; more are still recorded, at a higher cost each.
+    pub max_callsites: usize,
+}
+
+impl Default for RecorderConfig {
+    fn default() -> Self {
+        Self {
+            queue: QueueLimits::default(),
+            overflow: Overflow::default(),
+            limits: Limits::default(),
+            redactor: Redactor::default(),
+            policy: PolicySpec::default(),
+            max_callsites: DEFAULT_MAX_CALLSITES,
+        }
+    }
+}
+
+/// What one event carries beside its name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields<'a> {
+    /// Measurements by key.
+    pub measurements: &'a [(&'a str, ValueRef<'a>)],
+    /// Metadata by key.
+    pub metadata: &'a [(&'a str, &'a str)],
+    /// Ties events together; may be empty.
+    pub correlation_id: &'a str,
+    /// Wall clock in Unix nanoseconds; `None` is now.
+    pub timestamp_ns: Option<i64>,
+}
+
+/// Records events of one worker incarnation and gives them out as frames.
+#[derive(Debug)]
+pub struct Recorder {
+    /// Names, policy, ledger.
+    gate: Gate,
+    /// Encoded events without sequence.
+    queue: Queue,
+    /// What a full queue does.
+    overflow: Overflow,
+    /// Limits of one event.
+    limits: Limits,
+    /// Which metadata values are secret.
+    redactor: Redactor,
+    /// Timestamps.
+    clock: Arc<dyn Clock>,
+    /// Set by `close`: events are dropped as `not_running`.
+    closed: AtomicBool,
+    /// Emits between their check of `closed` and their push; `close` is complete when it is 0.
+    pushing: AtomicUsize,
+    /// Whether the pump sleeps and wants to be woken by the next event.
+    pump_sleeps: AtomicBool,
+    /// How to wake the pump.
+    pump: AtomicWaker,
+    /// Wakes `wait_drained` after each drain.
+    drained: Condvar,
+    /// Guards nothing but the wait itself.
+    drained_lock: Mutex<()>,
+}
+
+impl Recorder {
+    /// An open recorder.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] if the initial policy has an invalid rate or pattern.
+    pub fn new(config: RecorderConfig, clock: Arc<dyn Clock>) -> Result<Self, ControlError> {
+        Ok(Self {
+            gate: Gate::new(config.policy, config.max_callsites)?,
+            queue: Queue::new(config.queue),
+            overflow: config.overflow,
+            limits: config.limits,
+            redactor: config.redactor,
+            clock,
+            closed: AtomicBool::new(false),
+            pushing: AtomicUsize::new(0),
+            pump_sleeps: AtomicBool::new(false),
+            pump: AtomicWaker::new(),
+            drained: Condvar::new(),
+            drained_lock: Mutex::new(()),
+        })
+    }
+
+    /// Names, policy and ledger of this recorder.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The clock that stamps events.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The callsite of a wire name; see [`Gate::callsite`].
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`] if the name breaks the rules for names; the event is counted.
+    pub fn callsite(&self, name: &str) -> Result<Arc<Callsite>, NameError> {
+        self.gate.callsite(name)
+    }
+
+    /// Records one event.
+    pub fn record(&self, site: &Callsite, fields: &Fields<'_>) -> Outcome {
+        match self.draft(site, fields.correlation_id) {
+            Ok(draft) => draft.fill(fields),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Records one event of a span whose sampling was decided at its start.
+    pub fn record_decided(&self, site: &Callsite, kept: bool, fields: &Fields<'_>) -> Outcome {
+        match self.gate.admit_decided(site, kept) {
+            Ok(threshold) => self
+                .start(site, threshold, fields.correlation_id)
+                .fill(fields),
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Decides about a span; see [`Gate::decide_span`].
+    #[must_use]
+    pub fn decide_span(
+        &self,
+        start: &Callsite,
+        stop: &Callsite,
+        exception: &Callsite,
+        correlation_id: &str,
+    ) -> Option<SpanDecision> {
+        self.gate
+            .decide_span(start, stop, exception, correlation_id)
+    }
+
+    /// Starts an event that is filled field by field. Neither a lock nor a queue slot is held until
+    /// [`Draft::commit`].
+    ///
+    /// # Errors
+    ///
+    /// The [`Outcome`] of an event that does not pass the gate.
+    pub fn draft<'a>(
+        &'a self,
+        site: &'a Callsite,
+        correlation_id: &'a str,
+    ) -> Result<Draft<'a>, Outcome> {
+        let threshold = self.gate.admit(site, correlation_id)?;
+        Ok(self.start(site, threshold, correlation_id))
+    }
+
+    /// [`draft`](Self::draft) for an event of a span whose sampling was decided at its start.
+    ///
+    /// # Errors
+    ///
+    /// The [`Outcome`] of an event that does not pass the gate.
+    pub fn draft_decided<'a>(
+        &'a self,
+        site: &'a Callsite,
+        kept: bool,
+        correlation_id: &'a str,
+    ) -> Result<Draft<'a>, Outcome> {
+        let threshold = self.gate.admit_decided(site, kept)?;
+        Ok(self.start(site, threshold, correlation_id))
+    }
+
+    /// Moves queued events into `out` as gRPC frames, each stamped with its sequence.
+    pub fn drain_frames(&self, out: &mut Vec<u8>, budget: Budget) -> usize {
+        let drained = self.queue.drain_into(
+            |event| {
+                let sequence = self.gate.next_sequence();
+                out.extend_from_slice(&frame_header(event.len() + sequence_len(sequence)));
+                out.extend_from_slice(event);
+                append_sequence(out, sequence);
+            },
+            budget,
+        );
+        if drained.events > 0 {
+            drop(
+                self.drained_lock
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            self.drained.notify_all();
+        }
+        drained.events
+    }
+
+    /// Puts the pump to sleep: returns true once `waker` is set to be woken by the next event, and
+    /// false if there is an event already.
+    pub fn sleep_until_event(&self, waker: &Waker) -> bool {
+        self.pump.register(waker);
+        self.pump_sleeps.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `push`: either we see the event or the producer sees us asleep.
+        fence(Ordering::SeqCst);
+        if self.queue.is_empty() {
+            return true;
+        }
+        self.pump_sleeps.store(false, Ordering::Relaxed);
+        false
+    }
+
+    /// Wakes the pump whether or not there is an event, as when a stream is replaced.
+    pub fn wake_pump(&self) {
+        self.pump_sleeps.store(false, Ordering::Relaxed);
+        self.pump.wake();
+    }
+
+    /// Refuses events from now on; those queued stay to be drained. When it returns, every event
+    /// that was let in is in the queue.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        while self.pushing.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
+        self.wake_pump();
+    }
+
+    /// Whether it was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Events waiting to be drained.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Waits until the queue was empty for a moment, and says whether it was in time.
+    pub fn wait_drained(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut guard = self
+            .drained_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while !self.queue.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            guard = self
+                .drained
+                .wait_timeout(guard, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+
+    /// Drops everything queued under `reason` and returns how many events that were.
+    pub fn discard_queued(&self, reason: Reason) -> u64 {
+        let mut count = 0;
+        while self.queue.pop_oldest().is_some() {
+            count += 1;
+        }
+        self.gate.count_dropped_late(reason, count);
+        count
+    }
+
+    /// Reads the ledger.
+    #[must_use]
+    pub fn snapshot(&self) -> WorkerSnapshot {
+        self.gate.snapshot(|| self.queue.len())
+    }
+
+    /// The ledger and the state of control, for a manager that said hello.
+    #[must_use]
+    pub fn report(&self) -> WorkerReport {
+        let control = self.gate.control_status();
+        let mut report = WorkerReport {
+            policy_revision: control.spec.revision,
+            rejected_policy_revision: control.rejected_revision,
+            control_error: control.error,
+            ..WorkerReport::default()
+        };
+        snapshot_to_report(&self.snapshot(), &mut report);
+        let mut bytes = 0;
+        for count in self.gate.names() {
+            bytes += count.name.len() + 32;
+            if bytes > MAX_REPORT_NAME_BYTES {
+                break;
+            }
+            report.names.push(ProtoNameCount {
+                name: count.name,
+                emitted: count.emitted,
+                accepted: count.accepted,
+            });
+        }
+        report
+    }
+
+    /// Starts a draft with the thread's scratch.
+    fn start<'a>(
+        &'a self,
+        site: &'a Callsite,
+        threshold: Threshold,
+        correlation_id: &'a str,
+    ) -> Draft<'a> {
+        // During thread exit the scratch is gone; then the event allocates its own.
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        scratch.clear();
+        scratch.extend_from_slice(site.event_parts());
+        Draft {
+            recorder: self,
+            site,
+            scratch,
+            correlation_id,
+            sampling_rate: threshold.rate(),
+            measurements: 0,
+            metadata: 0,
+            timestamp_ns: None,
+            failed: None,
+            done: false,
+        }
+    }
+
+    /// Queues an encoded event.
+    fn push(&self, site: &Callsite, event: &[u8]) -> Outcome {
+        self.pushing.fetch_add(1, Ordering::SeqCst);
+        let outcome = if self.closed.load(Ordering::SeqCst) {
+            self.gate.count_dropped(site, Reason::NotRunning)
+        } else {
+            match self.try_push(event) {
+                true => self.gate.count_accepted(site),
+                false => self.gate.count_dropped(site, Reason::QueueFull),
+            }
+        };
+        self.pushing.fetch_sub(1, Ordering::SeqCst);
+        if outcome == Outcome::Accepted {
+            // Pairs with the fence in `sleep_until_event`.
+            fence(Ordering::SeqCst);
+            if self.pump_sleeps.load(Ordering::Relaxed)
+                && self.pump_sleeps.swap(false, Ordering::Relaxed)
+            {
+                self.pump.wake();
+            }
+        }
+        outcome
+    }
+
+    /// Pushes, making room first where the configuration says so.
+    fn try_push(&self, event: &[u8]) -> bool {
+        loop {
+            if self.queue.try_push(event).is_ok() {
+                return true;
+            }
+            if self.overflow == Overflow::DropNewest || self.queue.pop_oldest().is_none() {
+                return false;
+            }
+            self.gate.count_dropped_late(Reason::EvictedOldest, 1);
+        }
+    }
+}
+
+/// An event being encoded. Dropped without [`commit`](Self::commit) it counts as `internal_error`.
+#[must_use = "an event that is not committed is counted as lost"]
+#[derive(Debug)]
+pub struct Draft<'a> {
+    /// Where it goes.
+    recorder: &'a Recorder,
+    /// Its name.
+    site: &'a Callsite,
+    /// Its bytes so far.
+    scratch: Vec<u8>,
+    /// Its correlation id.
+    correlation_id: &'a str,
+    /// Probability with which it was kept.
+    sampling_rate: f64,
+    /// Measurements so far.
+    measurements: usize,
+    /// Metadata entries so far.
+    metadata: usize,
+    /// Wall clock, if not now.
+    timestamp_ns: Option<i64>,
+    /// The first thing that was wrong with it.
+    failed: Option<Reason>,
+    /// Whether it was counted.
+    done: bool,
+}
+
+impl Draft<'_> {
+    /// Adds a measurement. A number that is not finite fails the event as `invalid_value`.
+    pub fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
+        self.measurements += 1;
+        if self.measurements > self.recorder.limits.measurements {
+            return self.fail(Reason::TooManyFields);
+        }
+        let value = match value {
+            ValueRef::Float(float) if !float.is_finite() => {
+                return self.fail(Reason::InvalidValue);
+            }
+            ValueRef::Str(text) => ValueRef::Str(self.cut(text, self.recorder.limits.value_bytes)),
+            number => number,
+        };
+        let key = self.cut(key, self.recorder.limits.key_bytes);
+        EventEncoder::resume(&mut self.scratch).measurement(key, value);
+    }
+
+    /// Adds a metadata entry; a secret value is replaced.
+    pub fn metadata(&mut self, key: &str, value: &str) {
+        self.metadata += 1;
+        if self.metadata > self.recorder.limits.metadata {
+            return self.fail(Reason::TooManyFields);
+        }
+        let key = self.cut(key, self.recorder.limits.key_bytes);
+        let value = if self.recorder.redactor.is_secret(key) {
+            self.recorder.gate.note(Note::Redacted);
+            REDACTED
+        } else {
+            self.cut(value, self.recorder.limits.value_bytes)
+        };
+        EventEncoder::resume(&mut self.scratch).metadata(key, value);
+    }
+
+    /// Sets the wall clock, Unix nanoseconds, if it is not now.
+    pub fn timestamp_ns(&mut self, timestamp_ns: i64) {
+        self.timestamp_ns = Some(timestamp_ns);
+    }
+
+    /// Notes something that happened to the event while it was read from its source.
+    pub fn note(&mut self, note: Note) {
+        self.recorder.gate.note(note);
+    }
+
+    /// Queues the event and counts what became of it.
+    pub fn commit(mut self) -> Outcome {
+        self.done = true;
+        if let Some(reason) = self.failed {
+            return self.recorder.gate.count_dropped(self.site, reason);
+        }
+        let timestamp_ns = self
+            .timestamp_ns
+            .unwrap_or_else(|| self.recorder.clock.unix_nanos());
+        let limits = &self.recorder.limits;
+        let correlation_id = self.cut(self.correlation_id, limits.correlation_id_bytes);
+        EventEncoder::resume(&mut self.scratch).finish(
+            timestamp_ns,
+            correlation_id,
+            self.sampling_rate,
+        );
+        if self.scratch.len() > limits.event_bytes {
+            return self
+                .recorder
+                .gate
+                .count_dropped(self.site, Reason::Oversize);
+        }
+        self.recorder.push(self.site, &self.scratch)
+    }
+
+    /// Adds everything and commits.
+    fn fill(mut self, fields: &Fields<'_>) -> Outcome {
+        for (key, value) in fields.measurements {
+            self.measurement(key, *value);
+        }
+        for (key, value) in fields.metadata {
+            self.metadata(key, value);
+        }
+        self.timestamp_ns = fields.timestamp_ns;
+        self.commit()
+    }
+
+    /// Remembers the first thing that was wrong.
+    fn fail(&mut self, reason: Reason) {
+        self.failed.get_or_insert(reason);
+    }
+
+    /// Cuts a text to its limit and notes it.
+    fn cut<'t>(&self, text: &'t str, max_bytes: usize) -> &'t str {
+        if text.len() <= max_bytes {
+            return text;
+        }
+        self.recorder.gate.note(Note::Truncated);
+        truncate(text, max_bytes)
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.recorder
+                .gate
+                .count_dropped(self.site, Reason::InternalError);
+        }
+        let scratch = std::mem::take(&mut self.scratch);
+        if scratch.capacity() <= MAX_KEPT_SCRATCH {
+            let _thread_exits = SCRATCH.try_with(|kept| kept.set(scratch));
+        }
+    }
+}
