@@ -1,1 +1,3 @@
 //! Cross-crate stories, one file each.
+
+mod workspace;
