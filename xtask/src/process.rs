@@ -1,7 +1,7 @@
 //! Starting other programs: say what is run, pass its output on, turn a bad end into a failure.
 //!
-//! The only file that spawns. Programs run in the root of the workspace and get no standard input,
-//! so none of them can wait for an answer that nobody gives.
+//! Every command is made here, so every program runs in the root of the workspace and gets no
+//! standard input: none of them can wait for an answer that nobody gives.
 
 use std::{
     env,

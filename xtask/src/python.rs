@@ -57,6 +57,8 @@ impl Environment {
         let mut command = process::command(self.python());
         command
             .env("VIRTUAL_ENV", &self.directory)
+            // maturin refuses to choose between two environments.
+            .env_remove("CONDA_PREFIX")
             .env_remove("PYTHONHOME")
             .env_remove("PYTHONPATH")
             .env("PIP_USER", "0")
@@ -70,7 +72,9 @@ impl Environment {
         let requirements = workspace::path(REQUIREMENTS);
         let wanted =
             fs::read_to_string(&requirements).map_err(Failure::file("read", &requirements))?;
-        let wanted = format!("{}\n{wanted}", interpreter.identity);
+        // The path is part of it: an environment that was moved with the tree does not work.
+        let place = self.directory.display();
+        let wanted = format!("# {place}\n{}\n{wanted}", interpreter.identity);
 
         let stamp = self.directory.join("installed.txt");
         let works = process::succeeds(self.command().args(["-c", "import pip"]));
