@@ -1,0 +1,119 @@
+//! Facts about globs that properties would not spell out, and what is refused.
+
+use super::*;
+
+#[track_caller]
+fn check(pattern: &str, matching: &[&str], other: &[&str]) {
+    let one = Pattern::new(pattern).unwrap();
+    let set = PatternSet::new(&[pattern.to_owned()], PatternLimits::default()).unwrap();
+    for name in matching {
+        assert!(one.matches(name), "{pattern} should match {name}");
+        assert!(set.matches(name), "a set of {pattern} should match {name}");
+    }
+    for name in other {
+        assert!(!one.matches(name), "{pattern} should not match {name}");
+        assert!(
+            !set.matches(name),
+            "a set of {pattern} should not match {name}"
+        );
+    }
+}
+
+#[test]
+fn star_crosses_dots() {
+    check("*", &["a", "a.b.c"], &[]);
+    check(
+        "python.*",
+        &["python.call", "python.call.stop"],
+        &["python", "xpython.call"],
+    );
+    check(
+        "*.stop",
+        &["call.stop", "python.call.stop"],
+        &["stop", "call.stopped"],
+    );
+    check("a.*.z", &["a.b.z", "a.b.c.z"], &["a.z"]);
+    check("a.**.z", &["a.b.z", "a.b.c.z"], &["a.z"]);
+}
+
+#[test]
+fn exact_names_respect_case_and_cover_the_whole() {
+    check(
+        "tool.call",
+        &["tool.call"],
+        &["Tool.call", "tool.call.stop", "my.tool.call"],
+    );
+}
+
+#[test]
+fn classes_alternates_and_escapes() {
+    check("a?c", &["abc", "a.c"], &["ac", "abbc"]);
+    check("a[bc]d", &["abd", "acd"], &["aed"]);
+    check("a[!b-d]e", &["aae"], &["abe", "ace", "ade"]);
+    check("{a,b}.stop", &["a.stop", "b.stop"], &["c.stop"]);
+    check("a{,.b}", &["a", "a.b"], &["a."]);
+    check("{\\,**}", &[",a"], &["/a", "a"]);
+    check("a\\*", &["a*"], &["ab"]);
+}
+
+#[test]
+fn any_pattern_of_a_set_matches() {
+    let set = PatternSet::new(&["a.*".into(), "b".into()], PatternLimits::default()).unwrap();
+    assert!(set.matches("a.x") && set.matches("b") && !set.matches("c"));
+    assert!(!PatternSet::default().matches("a"));
+    assert!(PatternSet::default().is_empty());
+}
+
+#[test]
+fn refusals_name_pattern_place_and_problem() {
+    let refused = |patterns: &[&str]| {
+        let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.into()).collect();
+        PatternSet::new(&patterns, PatternLimits::default()).unwrap_err()
+    };
+    let error = refused(&["a", "b[c"]);
+    assert!(
+        matches!(&error, PatternError::Syntax { pattern, position: 2, .. } if pattern == "b[c")
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains("pattern 2") && text.contains("b[c") && text.contains("class"),
+        "{text}"
+    );
+    for broken in ["{a", "a}", "a\\", "[z-a]"] {
+        assert!(
+            matches!(refused(&[broken]), PatternError::Syntax { position: 1, .. }),
+            "{broken}"
+        );
+        assert!(Pattern::new(broken).is_err(), "{broken}");
+    }
+    assert_eq!(
+        refused(&["a", "b", ""]),
+        PatternError::Empty { position: 3 }
+    );
+    assert_eq!(
+        refused(&["a"; 65]),
+        PatternError::TooMany { count: 65, max: 64 }
+    );
+    let long = refused(&[&"x".repeat(257)]);
+    assert!(matches!(
+        long,
+        PatternError::TooLong {
+            position: 1,
+            bytes: 257,
+            max: 256,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn pathological_patterns_stay_cheap() {
+    let nested = format!("{}a{}", "{".repeat(127), "}".repeat(127));
+    let starred = "*a".repeat(128);
+    let alternates = "{a,b}".repeat(51);
+    let patterns = [vec![nested; 21], vec![starred; 21], vec![alternates; 22]].concat();
+    // Accepted or refused, both are fine; hanging or overflowing the stack is not.
+    if let Ok(set) = PatternSet::new(&patterns, PatternLimits::default()) {
+        assert!(!set.matches(&"b".repeat(500)));
+    }
+}
