@@ -34,7 +34,7 @@ pub const SECRET_KEYS: &[&str] = &[
 
 /// Tells secret keys by their words.
 ///
-/// A key is cut into words at everything that is no letter or digit and where case changes;
+/// A key is cut into words at everything that is no ASCII letter or digit and where case changes;
 /// `X-Api-Key`, `api.key` and `apiKey` all are *api*, *key*. Trailing digits of a word do not count.
 /// The key is secret if the words of an entry of the list appear in it, whole, side by side and in
 /// order, in any case: `db_password` is secret, and so is `password2`; `tokens_used`, `tokenize` and
@@ -64,8 +64,8 @@ impl Redactor {
     #[must_use]
     pub fn and_keys<K: AsRef<str>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
         for key in keys {
-            let entry: Box<[Box<str>]> = words(key.as_ref(), true)
-                .map(|word| word.to_lowercase().into())
+            let entry: Box<[Box<str>]> = Words::new(key.as_ref(), true)
+                .map(|word| word.to_ascii_lowercase().into())
                 .collect();
             let Some(first) = entry.first() else { continue };
             self.initials |= initial(first);
@@ -80,26 +80,23 @@ impl Redactor {
     #[must_use]
     pub fn is_secret(&self, key: &str) -> bool {
         // `passWord` and `APIkey` are whole words only if case does not cut.
-        self.has_entry(words(key, false))
+        self.has_entry(Words::new(key, false))
             || (key.bytes().any(|byte| byte.is_ascii_uppercase())
-                && self.has_entry(words(key, true)))
+                && self.has_entry(Words::new(key, true)))
     }
 
-    fn has_entry<'a>(&self, mut words: impl Iterator<Item = &'a str> + Clone) -> bool {
-        loop {
-            let here = words.clone();
-            let Some(word) = words.next() else {
-                return false;
-            };
+    fn has_entry(&self, mut words: Words<'_>) -> bool {
+        while let Some(word) = words.next() {
             if self.initials & initial(word) != 0
                 && self
                     .entries
                     .iter()
-                    .any(|entry| starts_with(here.clone(), entry))
+                    .any(|entry| starts_with(word, words, entry))
             {
                 return true;
             }
         }
+        false
     }
 }
 
@@ -110,15 +107,20 @@ impl Default for Redactor {
     }
 }
 
-fn starts_with<'a>(mut words: impl Iterator<Item = &'a str>, entry: &[Box<str>]) -> bool {
-    entry.iter().all(|expected| {
-        words
-            .next()
-            .is_some_and(|word| word.eq_ignore_ascii_case(expected))
-    })
+/// Whether `word` and the words that `follow` it begin with those of `entry`.
+fn starts_with(word: &str, mut follow: Words<'_>, entry: &[Box<str>]) -> bool {
+    let Some((first, others)) = entry.split_first() else {
+        return false;
+    };
+    word.eq_ignore_ascii_case(first)
+        && others.iter().all(|other| {
+            follow
+                .next()
+                .is_some_and(|next| next.eq_ignore_ascii_case(other))
+        })
 }
 
-/// The bit of a word's first letter; all that is no ASCII letter shares one.
+/// The bit of a word's first letter; digits share one.
 fn initial(word: &str) -> u32 {
     match word.bytes().next() {
         Some(letter) if letter.is_ascii_alphabetic() => 1 << (letter.to_ascii_lowercase() - b'a'),
@@ -126,58 +128,46 @@ fn initial(word: &str) -> u32 {
     }
 }
 
-/// The words of a key without their trailing digits, also cut where case changes if `by_case`.
-fn words(key: &str, by_case: bool) -> impl Iterator<Item = &str> + Clone {
-    key.split(|character: char| !character.is_alphanumeric())
-        .flat_map(move |piece| Pieces {
-            rest: piece,
-            by_case,
-        })
-        .map(|word| {
-            let stem = word.trim_end_matches(|character: char| character.is_ascii_digit());
-            if stem.is_empty() { word } else { stem }
-        })
-}
-
-/// Cuts `apiKey` and `APIKey` after `api`.
-#[derive(Clone)]
-struct Pieces<'a> {
+/// The words of a key without their trailing digits.
+///
+/// Works on bytes, since emitting an event runs it for every key; all cuts are beside ASCII.
+#[derive(Clone, Copy)]
+struct Words<'a> {
     /// What is not yet handed out.
     rest: &'a str,
-    /// Whether to cut at all.
+    /// Whether a change of case cuts as well.
     by_case: bool,
 }
 
-impl<'a> Iterator for Pieces<'a> {
-    type Item = &'a str;
-
-    fn next(&mut self) -> Option<&'a str> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let end = if self.by_case {
-            case_boundary(self.rest)
-        } else {
-            self.rest.len()
-        };
-        let (word, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        Some(word)
+impl<'a> Words<'a> {
+    fn new(key: &'a str, by_case: bool) -> Self {
+        Self { rest: key, by_case }
     }
 }
 
-/// Where the first word of `text` ends: before an uppercase letter that follows another kind of
-/// character, or that starts a lowercase word after uppercase ones.
-fn case_boundary(text: &str) -> usize {
-    // Only ASCII letters have a case here, so a byte index is a character boundary.
-    let bytes = text.as_bytes();
-    (1..bytes.len())
-        .find(|&at| {
-            bytes[at].is_ascii_uppercase()
-                && (!bytes[at - 1].is_ascii_uppercase()
-                    || bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase))
-        })
-        .unwrap_or(bytes.len())
+impl<'a> Iterator for Words<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let bytes = self.rest.as_bytes();
+        let start = bytes.iter().position(u8::is_ascii_alphanumeric)?;
+        let piece = &bytes[start..];
+        let end = (1..piece.len())
+            .find(|&at| !piece[at].is_ascii_alphanumeric() || self.by_case && is_hump(piece, at))
+            .unwrap_or(piece.len());
+        let word = &self.rest[start..start + end];
+        self.rest = &self.rest[start + end..];
+        let stem = word.trim_end_matches(|character: char| character.is_ascii_digit());
+        Some(if stem.is_empty() { word } else { stem })
+    }
+}
+
+/// Whether a word starts at `at`, which is not 0: an uppercase letter that follows another kind of
+/// character, or that starts a lowercase word after uppercase ones, as in `apiKey` and `APIKey`.
+fn is_hump(text: &[u8], at: usize) -> bool {
+    text[at].is_ascii_uppercase()
+        && (!text[at - 1].is_ascii_uppercase()
+            || text.get(at + 1).is_some_and(u8::is_ascii_lowercase))
 }
 
 #[cfg(test)]
