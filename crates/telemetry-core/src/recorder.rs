@@ -4,7 +4,8 @@
 //! Shared by Rust and Python workers. It knows no runtime: the pump hands in a [`Waker`], and a
 //! blocked `flush` waits on a condition variable of its own.
 
-use std::cell::Cell;
+mod draft;
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Waker;
@@ -16,26 +17,18 @@ use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
 use crate::callsite::{Callsite, DEFAULT_MAX_CALLSITES};
 use crate::control::{ControlError, PolicySpec};
 use crate::gate::{Gate, Outcome, SpanDecision};
-use crate::ledger::{Note, Reason, WorkerSnapshot, snapshot_to_report};
+use crate::ledger::{Reason, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
-use crate::policy::Threshold;
 use crate::queue::{Budget, Queue, QueueLimits};
-use crate::sanitize::{Limits, REDACTED, Redactor, truncate};
+use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 use crate::value::ValueRef;
-use crate::wire::{EventEncoder, append_sequence, frame_header, sequence_len};
+use crate::wire::{append_sequence, frame_header, sequence_len};
+
+pub use draft::Draft;
 
 /// Most bytes of counts by name in one report; names beyond it are left out.
 const MAX_REPORT_NAME_BYTES: usize = 256 * 1024;
-/// Encoding scratch above this is given back to the allocator after use.
-const MAX_KEPT_SCRATCH: usize = 16 * 1024;
-
-thread_local! {
-    /// Scratch that encodes this thread's events. Taken out while in use, so that an emit from
-    /// inside an emit (a user's `__str__`, say) simply gets a fresh one.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
 /// What happens to a full queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -205,7 +198,7 @@ impl Recorder {
         correlation_id: &'a str,
     ) -> Result<Draft<'a>, Outcome> {
         let threshold = self.gate.admit(site, correlation_id)?;
-        Ok(self.start(site, threshold, correlation_id))
+        Ok(Draft::start(self, site, threshold, correlation_id))
     }
 
     /// [`draft`](Self::draft) for an event of a span whose sampling was decided at its start.
@@ -220,7 +213,7 @@ impl Recorder {
         correlation_id: &'a str,
     ) -> Result<Draft<'a>, Outcome> {
         let threshold = self.gate.admit_decided(site, kept)?;
-        Ok(self.start(site, threshold, correlation_id))
+        Ok(Draft::start(self, site, threshold, correlation_id))
     }
 
     /// Moves queued events into `out` as gRPC frames, each stamped with its sequence.
@@ -350,31 +343,6 @@ impl Recorder {
         report
     }
 
-    /// Starts a draft with the thread's scratch.
-    fn start<'a>(
-        &'a self,
-        site: &'a Callsite,
-        threshold: Threshold,
-        correlation_id: &'a str,
-    ) -> Draft<'a> {
-        // During thread exit the scratch is gone; then the event allocates its own.
-        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        scratch.clear();
-        scratch.extend_from_slice(site.event_parts());
-        Draft {
-            recorder: self,
-            site,
-            scratch,
-            correlation_id,
-            sampling_rate: threshold.rate(),
-            measurements: 0,
-            metadata: 0,
-            timestamp_ns: None,
-            failed: None,
-            done: false,
-        }
-    }
-
     /// Queues an encoded event.
     fn push(&self, site: &Callsite, event: &[u8]) -> Outcome {
         self.pushing.fetch_add(1, Ordering::SeqCst);
@@ -409,142 +377,6 @@ impl Recorder {
                 return false;
             }
             self.gate.count_dropped_late(Reason::EvictedOldest, 1);
-        }
-    }
-}
-
-/// An event being encoded. Dropped without [`commit`](Self::commit) it counts as `internal_error`.
-#[must_use = "an event that is not committed is counted as lost"]
-#[derive(Debug)]
-pub struct Draft<'a> {
-    /// Where it goes.
-    recorder: &'a Recorder,
-    /// Its name.
-    site: &'a Callsite,
-    /// Its bytes so far.
-    scratch: Vec<u8>,
-    /// Its correlation id.
-    correlation_id: &'a str,
-    /// Probability with which it was kept.
-    sampling_rate: f64,
-    /// Measurements so far.
-    measurements: usize,
-    /// Metadata entries so far.
-    metadata: usize,
-    /// Wall clock, if not now.
-    timestamp_ns: Option<i64>,
-    /// The first thing that was wrong with it.
-    failed: Option<Reason>,
-    /// Whether it was counted.
-    done: bool,
-}
-
-impl Draft<'_> {
-    /// Adds a measurement. A number that is not finite fails the event as `invalid_value`.
-    pub fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
-        self.measurements += 1;
-        if self.measurements > self.recorder.limits.measurements {
-            return self.fail(Reason::TooManyFields);
-        }
-        let value = match value {
-            ValueRef::Float(float) if !float.is_finite() => {
-                return self.fail(Reason::InvalidValue);
-            }
-            ValueRef::Str(text) => ValueRef::Str(self.cut(text, self.recorder.limits.value_bytes)),
-            number => number,
-        };
-        let key = self.cut(key, self.recorder.limits.key_bytes);
-        EventEncoder::resume(&mut self.scratch).measurement(key, value);
-    }
-
-    /// Adds a metadata entry; a secret value is replaced.
-    pub fn metadata(&mut self, key: &str, value: &str) {
-        self.metadata += 1;
-        if self.metadata > self.recorder.limits.metadata {
-            return self.fail(Reason::TooManyFields);
-        }
-        let key = self.cut(key, self.recorder.limits.key_bytes);
-        let value = if self.recorder.redactor.is_secret(key) {
-            self.recorder.gate.note(Note::Redacted);
-            REDACTED
-        } else {
-            self.cut(value, self.recorder.limits.value_bytes)
-        };
-        EventEncoder::resume(&mut self.scratch).metadata(key, value);
-    }
-
-    /// Sets the wall clock, Unix nanoseconds, if it is not now.
-    pub fn timestamp_ns(&mut self, timestamp_ns: i64) {
-        self.timestamp_ns = Some(timestamp_ns);
-    }
-
-    /// Notes something that happened to the event while it was read from its source.
-    pub fn note(&mut self, note: Note) {
-        self.recorder.gate.note(note);
-    }
-
-    /// Queues the event and counts what became of it.
-    pub fn commit(mut self) -> Outcome {
-        self.done = true;
-        if let Some(reason) = self.failed {
-            return self.recorder.gate.count_dropped(self.site, reason);
-        }
-        let timestamp_ns = self
-            .timestamp_ns
-            .unwrap_or_else(|| self.recorder.clock.unix_nanos());
-        let limits = &self.recorder.limits;
-        let correlation_id = self.cut(self.correlation_id, limits.correlation_id_bytes);
-        EventEncoder::resume(&mut self.scratch).finish(
-            timestamp_ns,
-            correlation_id,
-            self.sampling_rate,
-        );
-        if self.scratch.len() > limits.event_bytes {
-            return self
-                .recorder
-                .gate
-                .count_dropped(self.site, Reason::Oversize);
-        }
-        self.recorder.push(self.site, &self.scratch)
-    }
-
-    /// Adds everything and commits.
-    fn fill(mut self, fields: &Fields<'_>) -> Outcome {
-        for (key, value) in fields.measurements {
-            self.measurement(key, *value);
-        }
-        for (key, value) in fields.metadata {
-            self.metadata(key, value);
-        }
-        self.timestamp_ns = fields.timestamp_ns;
-        self.commit()
-    }
-
-    /// Remembers the first thing that was wrong.
-    fn fail(&mut self, reason: Reason) {
-        self.failed.get_or_insert(reason);
-    }
-
-    /// Cuts a text to its limit and notes it.
-    fn cut<'t>(&self, text: &'t str, max_bytes: usize) -> &'t str {
-        if text.len() <= max_bytes {
-            return text;
-        }
-        self.recorder.gate.note(Note::Truncated);
-        truncate(text, max_bytes)
-    }
-}
-
-impl Drop for Draft<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.recorder
-                .gate
-                .count_dropped(self.site, Reason::InternalError);
-        }
-        let scratch = std::mem::take(&mut self.scratch);
-        if scratch.capacity() <= MAX_KEPT_SCRATCH {
-            let _thread_exits = SCRATCH.try_with(|kept| kept.set(scratch));
         }
     }
 }

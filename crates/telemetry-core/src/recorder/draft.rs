@@ -1,0 +1,182 @@
+//! One event while it is encoded field by field, into scratch that its thread keeps.
+
+use std::cell::Cell;
+
+use super::{Fields, Recorder};
+use crate::callsite::Callsite;
+use crate::gate::Outcome;
+use crate::ledger::{Note, Reason};
+use crate::policy::Threshold;
+use crate::sanitize::{REDACTED, truncate};
+use crate::value::ValueRef;
+use crate::wire::EventEncoder;
+
+/// Encoding scratch above this is given back to the allocator after use.
+const MAX_KEPT_SCRATCH: usize = 16 * 1024;
+
+thread_local! {
+    /// Scratch that encodes this thread's events. Taken out while in use, so that an emit from
+    /// inside an emit (a user's `__str__`, say) simply gets a fresh one.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// An event being encoded. Dropped without [`commit`](Self::commit) it counts as `internal_error`.
+#[must_use = "an event that is not committed is counted as lost"]
+#[derive(Debug)]
+pub struct Draft<'a> {
+    /// Where it goes.
+    recorder: &'a Recorder,
+    /// Its name.
+    site: &'a Callsite,
+    /// Its bytes so far.
+    scratch: Vec<u8>,
+    /// Its correlation id.
+    correlation_id: &'a str,
+    /// Probability with which it was kept.
+    sampling_rate: f64,
+    /// Measurements so far.
+    measurements: usize,
+    /// Metadata entries so far.
+    metadata: usize,
+    /// Wall clock, if not now.
+    timestamp_ns: Option<i64>,
+    /// The first thing that was wrong with it.
+    failed: Option<Reason>,
+    /// Whether it was counted.
+    done: bool,
+}
+
+impl<'a> Draft<'a> {
+    /// Starts an event with the thread's scratch.
+    pub(super) fn start(
+        recorder: &'a Recorder,
+        site: &'a Callsite,
+        threshold: Threshold,
+        correlation_id: &'a str,
+    ) -> Self {
+        // During thread exit the scratch is gone; then the event allocates its own.
+        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+        scratch.clear();
+        scratch.extend_from_slice(site.event_parts());
+        Self {
+            recorder,
+            site,
+            scratch,
+            correlation_id,
+            sampling_rate: threshold.rate(),
+            measurements: 0,
+            metadata: 0,
+            timestamp_ns: None,
+            failed: None,
+            done: false,
+        }
+    }
+
+    /// Adds a measurement. A number that is not finite fails the event as `invalid_value`.
+    pub fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
+        self.measurements += 1;
+        if self.measurements > self.recorder.limits.measurements {
+            return self.fail(Reason::TooManyFields);
+        }
+        let value = match value {
+            ValueRef::Float(float) if !float.is_finite() => {
+                return self.fail(Reason::InvalidValue);
+            }
+            ValueRef::Str(text) => ValueRef::Str(self.cut(text, self.recorder.limits.value_bytes)),
+            number => number,
+        };
+        let key = self.cut(key, self.recorder.limits.key_bytes);
+        EventEncoder::resume(&mut self.scratch).measurement(key, value);
+    }
+
+    /// Adds a metadata entry; a secret value is replaced.
+    pub fn metadata(&mut self, key: &str, value: &str) {
+        self.metadata += 1;
+        if self.metadata > self.recorder.limits.metadata {
+            return self.fail(Reason::TooManyFields);
+        }
+        let key = self.cut(key, self.recorder.limits.key_bytes);
+        let value = if self.recorder.redactor.is_secret(key) {
+            self.recorder.gate.note(Note::Redacted);
+            REDACTED
+        } else {
+            self.cut(value, self.recorder.limits.value_bytes)
+        };
+        EventEncoder::resume(&mut self.scratch).metadata(key, value);
+    }
+
+    /// Sets the wall clock, Unix nanoseconds, if it is not now.
+    pub fn timestamp_ns(&mut self, timestamp_ns: i64) {
+        self.timestamp_ns = Some(timestamp_ns);
+    }
+
+    /// Notes something that happened to the event while it was read from its source.
+    pub fn note(&mut self, note: Note) {
+        self.recorder.gate.note(note);
+    }
+
+    /// Queues the event and counts what became of it.
+    pub fn commit(mut self) -> Outcome {
+        self.done = true;
+        if let Some(reason) = self.failed {
+            return self.recorder.gate.count_dropped(self.site, reason);
+        }
+        let timestamp_ns = self
+            .timestamp_ns
+            .unwrap_or_else(|| self.recorder.clock.unix_nanos());
+        let limits = &self.recorder.limits;
+        let correlation_id = self.cut(self.correlation_id, limits.correlation_id_bytes);
+        EventEncoder::resume(&mut self.scratch).finish(
+            timestamp_ns,
+            correlation_id,
+            self.sampling_rate,
+        );
+        if self.scratch.len() > limits.event_bytes {
+            return self
+                .recorder
+                .gate
+                .count_dropped(self.site, Reason::Oversize);
+        }
+        self.recorder.push(self.site, &self.scratch)
+    }
+
+    /// Adds everything and commits.
+    pub(super) fn fill(mut self, fields: &Fields<'_>) -> Outcome {
+        for (key, value) in fields.measurements {
+            self.measurement(key, *value);
+        }
+        for (key, value) in fields.metadata {
+            self.metadata(key, value);
+        }
+        self.timestamp_ns = fields.timestamp_ns;
+        self.commit()
+    }
+
+    /// Remembers the first thing that was wrong.
+    fn fail(&mut self, reason: Reason) {
+        self.failed.get_or_insert(reason);
+    }
+
+    /// Cuts a text to its limit and notes it.
+    fn cut<'t>(&self, text: &'t str, max_bytes: usize) -> &'t str {
+        if text.len() <= max_bytes {
+            return text;
+        }
+        self.recorder.gate.note(Note::Truncated);
+        truncate(text, max_bytes)
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.recorder
+                .gate
+                .count_dropped(self.site, Reason::InternalError);
+        }
+        let scratch = std::mem::take(&mut self.scratch);
+        if scratch.capacity() <= MAX_KEPT_SCRATCH {
+            let _thread_exits = SCRATCH.try_with(|kept| kept.set(scratch));
+        }
+    }
+}
