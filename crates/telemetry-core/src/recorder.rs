@@ -166,9 +166,9 @@ impl Recorder {
     /// Records one event of a span whose sampling was decided at its start.
     pub fn record_decided(&self, site: &Callsite, kept: bool, fields: &Fields<'_>) -> Outcome {
         match self.gate.admit_decided(site, kept) {
-            Ok(threshold) => self
-                .start(site, threshold, fields.correlation_id)
-                .fill(fields),
+            Ok(threshold) => {
+                Draft::start(self, site, threshold, fields.correlation_id).fill(fields)
+            }
             Err(outcome) => outcome,
         }
     }
