@@ -103,7 +103,7 @@ fn forward(from: Option<impl Read>, mut to: impl Write, keep: fn(&str) -> bool) 
     {
         // Our own output may be closed early (`| head`); the program's end still counts.
         let _ = to.write_all(&bytes).and_then(|()| to.flush());
-        let text = without_colours(String::from_utf8_lossy(&bytes).trim());
+        let text = without_colours(String::from_utf8_lossy(&bytes).trim_end());
         if keep(&text) {
             kept.push(text);
         }

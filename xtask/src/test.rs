@@ -55,7 +55,7 @@ pub(crate) fn outcomes(selection: &Selection) -> Vec<Outcome> {
         .into_iter()
         .map(|runner| {
             let (summary, ended) = match runner.command(&selection.args) {
-                Ok(mut command) => process::run_keeping(&mut command, is_summary),
+                Ok(mut command) => process::run_keeping(&mut command, runner.summary()),
                 Err(failure) => (Vec::new(), Err(failure)),
             };
             Outcome {
@@ -73,7 +73,7 @@ pub(crate) fn print_summaries(outcomes: &[Outcome]) {
     for outcome in outcomes {
         println!("{}:", outcome.runner.title());
         for line in &outcome.summary {
-            println!("  {line}");
+            println!("  {}", line.trim_start());
         }
         if let Err(failure) = &outcome.ended {
             println!("  FAILED: {failure}");
@@ -112,6 +112,14 @@ impl Runner {
             Self::Rust => "Rust tests",
             Self::Docs => "documentation examples",
             Self::Python => "Python tests",
+        }
+    }
+
+    /// Recognises the runner's own summary lines, colours removed.
+    fn summary(self) -> fn(&str) -> bool {
+        match self {
+            Self::Rust | Self::Docs => is_rust_summary,
+            Self::Python => is_pytest_summary,
         }
     }
 
@@ -159,13 +167,13 @@ fn scope(args: &[String]) -> Option<&'static str> {
     (!args.iter().any(names_package)).then_some("--workspace")
 }
 
-/// Whether a line (without colours) is a runner's own summary: of nextest, of `cargo test`, of
-/// pytest.
-fn is_summary(line: &str) -> bool {
-    let line = line.trim();
-    line.starts_with("Summary [")
+/// `Summary [ 2.0s] 14 tests run: …` of nextest or `test result: …` of `cargo test`.
+///
+/// nextest repeats the output of a failed test, indented, and that has a `test result` of its own.
+/// A binary without tests has nothing to sum up.
+fn is_rust_summary(line: &str) -> bool {
+    line.trim_start().starts_with("Summary [")
         || (line.starts_with("test result:") && !line.contains(" 0 passed; 0 failed; 0 ignored;"))
-        || is_pytest_summary(line)
 }
 
 /// `==== 12 passed, 1 skipped in 3.21s ====`, with or without the frame.
@@ -197,11 +205,16 @@ mod tests {
             "     Summary [   0.034s] 14 tests run: 14 passed, 0 skipped",
             "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
             "test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out",
+        ] {
+            assert!(is_rust_summary(line), "{line}");
+        }
+        for line in [
             "=========== 12 passed, 1 skipped, 2 warnings in 3.21s ===========",
             "1 failed, 12 passed in 3.21s",
+            "===== 120 passed in 75.01s (0:01:15) =====",
             "========== no tests ran in 0.01s ==========",
         ] {
-            assert!(is_summary(line), "{line}");
+            assert!(is_pytest_summary(line), "{line}");
         }
     }
 
@@ -209,13 +222,14 @@ mod tests {
     fn other_output_is_no_summary() {
         for line in [
             "        PASS [   0.004s] ( 1/14) telemetry-proto::released a_field",
+            "    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 11 filtered out",
             "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
             "    Finished `test` profile [unoptimized] target(s) in 0.50s",
             "tests/test_span.py ....   [ 10%]",
-            "waited in vain",
+            "3 files in 2 directories",
             "",
         ] {
-            assert!(!is_summary(line), "{line}");
+            assert!(!is_rust_summary(line) && !is_pytest_summary(line), "{line}");
         }
     }
 
