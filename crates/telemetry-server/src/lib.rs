@@ -1,1 +1,9 @@
-//! Manual to come with the first module.
+//! The manager role: collect, check, enrich and dispatch the telemetry of worker processes.
+
+mod dispatch;
+
+pub use dispatch::{
+    AttachError, DEFAULT_HANDLER_DRAIN, DEFAULT_HANDLER_QUEUE, DEFAULT_HANDLER_QUEUE_BYTES,
+    Discard, Dispatcher, EmitError, Handler, HandlerError, HandlerInfo, HandlerLedger,
+    MAX_DISPATCH_DEPTH, MAX_HANDLER_QUEUE, MemoryHandler, QueuedConfig, fallible,
+};
