@@ -1,1 +1,3 @@
-//! Manual to come with the first module.
+//! The worker role: emit events and serve them to a manager over one gRPC stream.
+
+pub mod serve;

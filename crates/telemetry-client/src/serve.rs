@@ -1,0 +1,28 @@
+//! Serving the telemetry stream: the gRPC service of a worker and the server that listens for it.
+//!
+//! [`TelemetryService`] is the service alone, to be mounted in a gRPC server that a program has
+//! already. [`Server`] is the whole: a socket, a thread, limits on every resource a peer can take.
+//! This room moves bytes between a [`Recorder`](telemetry_core::Recorder) and HTTP/2; what an event
+//! is and which are kept is decided in `telemetry-core`.
+
+mod accept;
+mod address;
+mod bind;
+mod control;
+mod handshake;
+mod pump;
+mod server;
+mod service;
+mod session;
+
+pub use address::{ListenAddress, ListenAddressError, MAX_SOCKET_PATH_BYTES};
+pub use bind::BindError;
+pub use server::{
+    DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,
+    DEFAULT_KEEP_ALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_HEADER_LIST_BYTES,
+    DEFAULT_MAX_RESETS, DEFAULT_MAX_STREAMS, ServeConfig, ServeError, ServeLimits, Server,
+};
+pub use service::TelemetryService;
+pub use session::{
+    DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_REPORT_INTERVAL, Identity, PROTOCOL_REVISION, StreamConfig,
+};

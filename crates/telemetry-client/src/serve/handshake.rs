@@ -1,0 +1,134 @@
+//! Watches the first bytes of a connection: has the HTTP/2 handshake arrived?
+//!
+//! A peer that never gets that far is closed at a deadline. The bytes themselves pass untouched.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes of the fixed preface.
+const PREFACE_BYTES: usize = 24;
+/// Bytes of the header of the SETTINGS frame that follows it.
+const FRAME_HEADER_BYTES: usize = 9;
+/// Bytes to be seen before the length of the whole handshake is known.
+const HEAD_BYTES: usize = PREFACE_BYTES + FRAME_HEADER_BYTES;
+
+/// Whether a connection's handshake is complete.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HandshakeFlag(Arc<AtomicBool>);
+
+impl HandshakeFlag {
+    /// Whether the preface and the first SETTINGS frame arrived whole.
+    pub(super) fn is_complete(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection whose first bytes are counted.
+#[derive(Debug)]
+pub(super) struct Handshaking<T> {
+    /// The connection.
+    io: T,
+    /// Set when the handshake is complete.
+    flag: HandshakeFlag,
+    /// Bytes read so far, counted until the handshake is complete.
+    seen: usize,
+    /// Length of the first frame, read from its header digit by digit.
+    frame_bytes: usize,
+}
+
+impl<T> Handshaking<T> {
+    /// A fresh connection.
+    pub(super) fn new(io: T, flag: HandshakeFlag) -> Self {
+        Self {
+            io,
+            flag,
+            seen: 0,
+            frame_bytes: 0,
+        }
+    }
+
+    /// Takes note of bytes that arrived.
+    fn note(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            // The first three bytes of a frame are its length, most significant first.
+            if (PREFACE_BYTES..PREFACE_BYTES + 3).contains(&self.seen) {
+                self.frame_bytes = self.frame_bytes << 8 | usize::from(*byte);
+            }
+            self.seen += 1;
+            if self.seen >= HEAD_BYTES + self.frame_bytes {
+                self.flag.0.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Handshaking<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        if !this.flag.is_complete() {
+            this.note(&buf.filled()[before..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Handshaking<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handshake_is_complete_with_the_last_byte_of_its_first_frame() {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend_from_slice(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
+        for cut in 0..bytes.len() {
+            let flag = HandshakeFlag::default();
+            let mut io = Handshaking::new((), flag.clone());
+            io.note(&bytes[..cut]);
+            assert!(!flag.is_complete(), "after {cut} bytes");
+            io.note(&bytes[cut..]);
+            assert!(flag.is_complete());
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! A worker's own server: a socket, a thread named `telemetry` and its end.
+//!
+//! The thread runs a single-threaded runtime and nothing of the host program. It inherits the signal
+//! mask of the thread that starts it: a host that wants its signals elsewhere masks them around
+//! [`Server::start`].
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use telemetry_core::Recorder;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::accept::serve;
+use super::address::ListenAddress;
+use super::bind::{BindError, Bound};
+use super::service::TelemetryService;
+use super::session::StreamConfig;
+
+/// Connections at once.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 16;
+/// Time for the HTTP/2 preface and first SETTINGS frame to arrive.
+pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams at once on one connection.
+pub const DEFAULT_MAX_STREAMS: u32 = 16;
+/// Resets, by the peer before they were accepted or by us for its errors, before a connection ends.
+pub const DEFAULT_MAX_RESETS: usize = 64;
+/// Bytes of one request's headers.
+pub const DEFAULT_MAX_HEADER_LIST_BYTES: u32 = 8 * 1024;
+/// Time between keep-alive pings.
+pub const DEFAULT_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Time for the answer to a keep-alive ping.
+pub const DEFAULT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time that a dropped server gives its streams to end.
+pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Time beyond a deadline that the thread may take to be gone.
+const THREAD_GRACE: Duration = Duration::from_secs(1);
+
+/// What peers may take of a server.
+#[derive(Debug, Clone)]
+pub struct ServeLimits {
+    /// Connections at once; more are closed as they come.
+    pub max_connections: usize,
+    /// Time for the handshake.
+    pub handshake_timeout: Duration,
+    /// Streams at once on one connection.
+    pub max_streams: u32,
+    /// Resets before a connection ends.
+    pub max_resets: usize,
+    /// Bytes of one request's headers.
+    pub max_header_list_bytes: u32,
+    /// Time between keep-alive pings.
+    pub keep_alive_interval: Duration,
+    /// Time for the answer to one.
+    pub keep_alive_timeout: Duration,
+    /// The user whose processes may connect to a unix socket; the user of this process by default.
+    pub allowed_uid: u32,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: DEFAULT_MAX_CONNECTIONS,
+            handshake_timeout: DEFAULT_HANDSHAKE_TIMEOUT,
+            max_streams: DEFAULT_MAX_STREAMS,
+            max_resets: DEFAULT_MAX_RESETS,
+            max_header_list_bytes: DEFAULT_MAX_HEADER_LIST_BYTES,
+            keep_alive_interval: DEFAULT_KEEP_ALIVE_INTERVAL,
+            keep_alive_timeout: DEFAULT_KEEP_ALIVE_TIMEOUT,
+            allowed_uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+}
+
+/// How a [`Server`] is set up.
+#[derive(Debug, Clone, Default)]
+pub struct ServeConfig {
+    /// Who the worker is and how its streams behave.
+    pub stream: StreamConfig,
+    /// What peers may take.
+    pub limits: ServeLimits,
+    /// A file to write once the server listens. It holds the address and a newline, appears whole
+    /// or not at all, and is removed at the end.
+    pub ready_file: Option<PathBuf>,
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is not safe, not free or not an address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The operating system gave no thread or no event loop.
+    #[error("cannot start the telemetry thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The ready file cannot be written.
+    #[error("cannot write the ready file {}: {source}", path.display())]
+    ReadyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// A running server. Dropping it closes it with [`DEFAULT_CLOSE_TIMEOUT`].
+#[derive(Debug)]
+#[must_use = "a server that is dropped is closed"]
+pub struct Server {
+    /// Where it really listens.
+    address: ListenAddress,
+    /// The service, for its streams.
+    service: TelemetryService,
+    /// Tells the thread to stop, and by when.
+    stop: watch::Sender<Option<Instant>>,
+    /// The thread and the sign that it is done; taken by the first `close`.
+    thread: Mutex<Option<Running>>,
+    /// The process that started it; a fork has no thread.
+    pid: u32,
+}
+
+/// A running thread.
+#[derive(Debug)]
+struct Running {
+    /// The thread.
+    thread: JoinHandle<()>,
+    /// Disconnected when the thread is done.
+    done: mpsc::Receiver<()>,
+}
+
+impl Server {
+    /// Binds `address` and serves `recorder` from a thread of its own. When it returns, a manager
+    /// can connect.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] says what is wrong with the address and what to do.
+    pub fn start(
+        address: &ListenAddress,
+        recorder: Arc<Recorder>,
+        config: ServeConfig,
+    ) -> Result<Self, ServeError> {
+        let service = TelemetryService::new(recorder, config.stream);
+        let bound = Bound::bind(address)?;
+        let address = bound.address();
+        let ready_file = config
+            .ready_file
+            .map(|path| ReadyFile::write(path, &address))
+            .transpose()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ServeError::Thread)?;
+        let (stop, stopped) = watch::channel(None);
+        let (done_guard, done) = mpsc::channel::<()>();
+        let serving = serve(bound, service.clone(), config.limits, stopped);
+        let thread = std::thread::Builder::new()
+            .name("telemetry".to_owned())
+            .spawn(move || {
+                let _ready_file = ready_file;
+                let _done = done_guard;
+                if let Err(error) = runtime.block_on(serving) {
+                    tracing::error!(%error, "the telemetry server cannot listen");
+                }
+            })
+            .map_err(ServeError::Thread)?;
+        Ok(Self {
+            address,
+            service,
+            stop,
+            thread: Mutex::new(Some(Running { thread, done })),
+            pid: std::process::id(),
+        })
+    }
+
+    /// Where it listens, with the port it really has.
+    #[must_use]
+    pub fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Streams that are open now.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.service.streams()
+    }
+
+    /// Stops listening and lets open streams end: events that are queued, a last report, trailers.
+    /// At the deadline streams end without the rest of the queue; if the recorder is closed, that
+    /// rest is dropped as `shutdown_deadline`. Says whether everything ended in time. A second call
+    /// returns true at once.
+    pub fn close(&self, timeout: Duration) -> bool {
+        let running = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(running) = running else { return true };
+        if self.pid != std::process::id() {
+            // The thread lives in the parent only; nothing of it may be touched here.
+            std::mem::forget(running);
+            return true;
+        }
+        let deadline = Instant::now() + timeout;
+        let _no_receiver_if_the_thread_ended = self.stop.send(Some(deadline));
+        let ended = running.done.recv_timeout(timeout + THREAD_GRACE);
+        if matches!(ended, Err(mpsc::RecvTimeoutError::Timeout)) {
+            return false;
+        }
+        running.thread.join().is_ok() && Instant::now() <= deadline
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.close(DEFAULT_CLOSE_TIMEOUT);
+    }
+}
+
+/// The file that says where the server listens.
+#[derive(Debug)]
+struct ReadyFile {
+    /// Where it is.
+    path: PathBuf,
+    /// The process that wrote it.
+    pid: u32,
+}
+
+impl ReadyFile {
+    /// Writes it beside its place and moves it there.
+    fn write(path: PathBuf, address: &ListenAddress) -> Result<Self, ServeError> {
+        match write_whole(&path, format!("{address}\n").as_bytes()) {
+            Ok(()) => Ok(Self {
+                path,
+                pid: std::process::id(),
+            }),
+            Err(source) => Err(ServeError::ReadyFile { path, source }),
+        }
+    }
+}
+
+impl Drop for ReadyFile {
+    fn drop(&mut self) {
+        if self.pid == std::process::id()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::debug!(path = %self.path.display(), %error, "the ready file was gone");
+        }
+    }
+}
+
+/// Writes a file so that a reader sees all of it or nothing.
+fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside = path.with_file_name(name);
+    let written = fs::File::create(&beside)
+        .and_then(|mut file| file.write_all(contents))
+        .and_then(|()| fs::rename(&beside, path));
+    if written.is_err() {
+        // The first error is the one to tell.
+        let _leftover = fs::remove_file(&beside);
+    }
+    written
+}

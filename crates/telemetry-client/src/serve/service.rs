@@ -1,0 +1,215 @@
+//! The gRPC service: routes a request to the stream or to the connection test.
+//!
+//! It is an ordinary tower service over HTTP bodies, so it runs in our own [`Server`](super::Server)
+//! and in any tonic server. It touches no socket.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use prost::Message;
+use telemetry_core::{FrameSplitter, Recorder};
+use telemetry_proto::{PING_PATH, PingRequest, PingResponse, SERVICE_NAME, STREAM_TELEMETRY_PATH};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tower_service::Service;
+
+use super::control::spawn_reader;
+use super::pump::{Pump, push_message, trailers};
+use super::session::{Sessions, StreamConfig};
+
+/// Longest message of a connection test.
+const MAX_PING_BYTES: usize = 16 * 1024;
+/// How long a connection test may take to arrive.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// The only content type that is served.
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// The future of every response.
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+/// `snakepit.bridge.BridgeService` as far as telemetry goes: `StreamTelemetry` and `Ping`. Every
+/// other method is answered with UNIMPLEMENTED.
+///
+/// Clones are the same service: whichever of them a stream arrives at, the newest stream wins.
+///
+/// ```no_run
+/// # use std::sync::Arc;
+/// # use telemetry_client::serve::{StreamConfig, TelemetryService};
+/// # use telemetry_core::{Recorder, RecorderConfig, SystemClock};
+/// let clock = Arc::new(SystemClock::new());
+/// let recorder = Arc::new(Recorder::new(RecorderConfig::default(), clock)?);
+/// let service = TelemetryService::new(recorder, StreamConfig::default());
+/// // tonic::transport::Server::builder().add_service(service)
+/// # Ok::<(), telemetry_core::ControlError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct TelemetryService {
+    /// The streams of this worker.
+    sessions: Arc<Sessions>,
+}
+
+impl TelemetryService {
+    /// A service that sends what `recorder` records. One recorder belongs to one service.
+    #[must_use]
+    pub fn new(recorder: Arc<Recorder>, config: StreamConfig) -> Self {
+        Self {
+            sessions: Arc::new(Sessions::new(recorder, config)),
+        }
+    }
+
+    /// Streams that are open now.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.sessions.open()
+    }
+
+    /// Asks open streams to end once the queue is empty: events, a last report, trailers. Streams
+    /// that begin later end the same way.
+    pub fn end_streams(&self) {
+        self.sessions.end();
+    }
+
+    /// The streams of this worker.
+    pub(super) fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// Opens a stream. Its response headers go out at once.
+    fn open_stream<B>(&self, body: B) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+    {
+        let session = self.sessions.begin();
+        let reader = spawn_reader(body, Arc::clone(&self.sessions), Arc::clone(&session));
+        let pump = Pump::new(Arc::clone(&self.sessions), session, reader);
+        let mut response = Response::new(Body::new(pump));
+        response.headers_mut().insert(CONTENT_TYPE, GRPC);
+        response
+    }
+}
+
+impl<B> Service<Request<B>> for TelemetryService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        if let Some(refusal) = refuse(&request) {
+            return Box::pin(std::future::ready(Ok(refusal)));
+        }
+        match request.uri().path() {
+            STREAM_TELEMETRY_PATH => {
+                let response = self.open_stream(request.into_body());
+                Box::pin(std::future::ready(Ok(response)))
+            }
+            PING_PATH => {
+                let now = self.sessions.recorder().clock().unix_nanos();
+                Box::pin(async move {
+                    let answer = tokio::time::timeout(PING_TIMEOUT, read_ping(request.into_body()));
+                    let answer = answer.await.unwrap_or_else(|_| {
+                        Err(Status::deadline_exceeded(
+                            "the request did not arrive in time",
+                        ))
+                    });
+                    Ok(answer.map_or_else(Status::into_http, |ping| answer_ping(ping, now)))
+                })
+            }
+            path => {
+                let status = Status::unimplemented(format!(
+                    "{path} is not served here; this worker serves telemetry only"
+                ));
+                Box::pin(std::future::ready(Ok(status.into_http())))
+            }
+        }
+    }
+}
+
+impl NamedService for TelemetryService {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+/// The answer to a request that is no gRPC call of the kind served here.
+fn refuse<B>(request: &Request<B>) -> Option<Response<Body>> {
+    let content_type = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    if request.method() != Method::POST || !content_type.starts_with(GRPC.as_bytes()) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Some(response);
+    }
+    let encoding = request.headers().get("grpc-encoding")?;
+    (encoding != "identity").then(|| {
+        let mut response = Status::unimplemented(
+            "compressed requests are not accepted; only grpc-encoding identity is",
+        )
+        .into_http();
+        let accepted = HeaderValue::from_static("identity");
+        response
+            .headers_mut()
+            .insert("grpc-accept-encoding", accepted);
+        response
+    })
+}
+
+/// Reads the one message of a connection test.
+async fn read_ping<B>(body: B) -> Result<PingRequest, Status>
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    let mut body = pin!(body);
+    let mut splitter = FrameSplitter::new(MAX_PING_BYTES);
+    let mut ping = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Status::cancelled("the request was cut off"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        splitter
+            .feed(&data, |message| ping = Some(PingRequest::decode(message)))
+            .map_err(|error| Status::unimplemented(error.to_string()))?;
+    }
+    match ping {
+        Some(Ok(ping)) => Ok(ping),
+        Some(Err(error)) => Err(Status::invalid_argument(error.to_string())),
+        None => Err(Status::invalid_argument("the request has no message")),
+    }
+}
+
+/// The answer to a connection test.
+fn answer_ping(ping: PingRequest, unix_nanos: i64) -> Response<Body> {
+    let second = 1_000_000_000;
+    let server_time = prost_types::Timestamp {
+        seconds: unix_nanos.div_euclid(second),
+        // A remainder of a billion fits.
+        nanos: i32::try_from(unix_nanos.rem_euclid(second)).unwrap_or_default(),
+    };
+    let answer = PingResponse {
+        message: ping.message,
+        server_time: Some(server_time),
+    };
+    let mut out = Vec::new();
+    push_message(&mut out, &answer);
+    let end: HeaderMap = trailers(&Status::new(tonic::Code::Ok, ""));
+    let body = Full::new(Bytes::from(out)).with_trailers(std::future::ready(Some(Ok(end))));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, GRPC);
+    response
+}

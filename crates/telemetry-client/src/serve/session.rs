@@ -1,0 +1,280 @@
+//! The streams of one worker and who of them may drain its queue.
+//!
+//! The newest stream is the current one; only it takes events, and it stops the moment a newer one
+//! begins. This room knows no HTTP: the pump and the control reader bring that.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use telemetry_core::{Budget, CorrelationId, Reason, Recorder};
+use telemetry_proto::WorkerHello;
+
+/// Revision of the extensions of the wire that this worker speaks.
+pub const PROTOCOL_REVISION: u32 = 1;
+/// How long a new stream waits for the manager's first control before it releases events.
+pub const DEFAULT_FIRST_CONTROL_WAIT: Duration = Duration::from_millis(100);
+/// How often a manager that said hello gets a report, while something changed.
+pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What this worker can do beyond a stock one.
+const CAPABILITIES: [&str; 4] = ["policy", "sequence", "sampling_rate", "report"];
+
+/// Who a worker says it is, to a manager that said hello.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The id the worker was given; empty if none was. The manager's own record wins.
+    pub worker_id: String,
+    /// The pool it believes it is in; empty if none.
+    pub pool_name: String,
+    /// 32 hexadecimal digits, new for every process and every fork.
+    pub incarnation_id: String,
+    /// Version of the library that emits, such as this crate's or a binding's.
+    pub package_version: String,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            worker_id: String::new(),
+            pool_name: String::new(),
+            incarnation_id: CorrelationId::random().to_string(),
+            package_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+impl Identity {
+    /// The first frame of a stream.
+    pub(super) fn to_hello(&self) -> WorkerHello {
+        WorkerHello {
+            protocol_revision: PROTOCOL_REVISION,
+            worker_id: self.worker_id.clone(),
+            incarnation_id: self.incarnation_id.clone(),
+            pid: std::process::id(),
+            package_version: self.package_version.clone(),
+            capabilities: CAPABILITIES.map(str::to_owned).into(),
+            pool_name: self.pool_name.clone(),
+        }
+    }
+}
+
+/// How the streams of a worker behave.
+#[derive(Debug, Clone)]
+pub struct StreamConfig {
+    /// Who the worker is.
+    pub identity: Identity,
+    /// How long a new stream waits for the first control.
+    pub first_control_wait: Duration,
+    /// Time between reports.
+    pub report_interval: Duration,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            identity: Identity::default(),
+            first_control_wait: DEFAULT_FIRST_CONTROL_WAIT,
+            report_interval: DEFAULT_REPORT_INTERVAL,
+        }
+    }
+}
+
+/// All streams of one worker.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    /// Where events come from and controls go.
+    recorder: Arc<Recorder>,
+    /// Settings that every stream shares.
+    config: StreamConfig,
+    /// The newest stream. Held while it drains, so that a newer one begins between two drains.
+    current: Mutex<Option<Arc<Session>>>,
+    /// Streams whose response is still alive, replaced ones included.
+    open: AtomicUsize,
+    /// Set once: streams end when the queue is empty.
+    ending: AtomicBool,
+    /// Set once: streams end at once.
+    abandoned: AtomicBool,
+}
+
+/// One stream.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    /// Wakes the pump for anything that is not an event.
+    waker: AtomicWaker,
+    /// A newer stream has begun.
+    replaced: AtomicBool,
+    /// The manager said hello.
+    greeted: AtomicBool,
+    /// The manager said what it wants; events may go.
+    instructed: AtomicBool,
+    /// Set when the manager's side can no longer be read: the gRPC status to end with.
+    broken: Mutex<Option<tonic::Status>>,
+}
+
+impl Sessions {
+    /// No stream yet.
+    pub(crate) fn new(recorder: Arc<Recorder>, config: StreamConfig) -> Self {
+        Self {
+            recorder,
+            config,
+            current: Mutex::new(None),
+            open: AtomicUsize::new(0),
+            ending: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// Where events come from and controls go.
+    pub(crate) fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
+
+    /// Settings that every stream shares.
+    pub(crate) fn config(&self) -> &StreamConfig {
+        &self.config
+    }
+
+    /// Makes a new stream the current one. When it returns, the one before drains no more.
+    pub(crate) fn begin(&self) -> Arc<Session> {
+        let session = Arc::new(Session::default());
+        let before = self.lock().replace(Arc::clone(&session));
+        self.open.fetch_add(1, Ordering::Relaxed);
+        if let Some(before) = before {
+            before.replaced.store(true, Ordering::Release);
+            before.waker.wake();
+        }
+        session
+    }
+
+    /// Forgets a stream that is over.
+    pub(crate) fn finish(&self, session: &Arc<Session>) {
+        let mut current = self.lock();
+        if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
+            *current = None;
+        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Drains events into `out` if the stream is the current one; `None` if it is not.
+    pub(crate) fn drain(
+        &self,
+        session: &Arc<Session>,
+        out: &mut Vec<u8>,
+        budget: Budget,
+    ) -> Option<usize> {
+        let current = self.lock();
+        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
+        is_current.then(|| self.recorder.drain_frames(out, budget))
+    }
+
+    /// Waits for the next event on behalf of the current stream; false if there is one already.
+    pub(crate) fn park(&self, session: &Arc<Session>, waker: &Waker) -> bool {
+        let current = self.lock();
+        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
+        is_current && self.recorder.sleep_until_event(waker)
+    }
+
+    /// Drops what was queued before a manager that wants nothing came.
+    pub(crate) fn discard_muted(&self, session: &Arc<Session>) {
+        let current = self.lock();
+        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
+        if is_current && !self.recorder.gate().control_status().spec.enabled {
+            self.recorder.discard_queued(Reason::Filtered);
+        }
+    }
+
+    /// Streams that are open, replaced ones that still say goodbye included.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Asks streams to end once the queue is empty. New ones get what is queued and end too.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// The deadline passed: streams end now, with their last report and trailers. Of a recorder that
+    /// is closed nobody will ask for the rest of the queue, so it is dropped and counted.
+    pub(crate) fn give_up_queued(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        if self.recorder.is_closed() {
+            let _current = self.lock();
+            self.recorder.discard_queued(Reason::ShutdownDeadline);
+        }
+        self.end();
+    }
+
+    /// Whether streams should end once the queue is empty.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire) || self.recorder.is_closed()
+    }
+
+    /// Whether streams should end now.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Wakes the current stream's pump.
+    fn wake(&self) {
+        if let Some(session) = self.lock().as_ref() {
+            session.waker.wake();
+        }
+    }
+
+    /// The current stream.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    /// Sets who is woken by anything that is not an event.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Whether a newer stream has begun.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.replaced.load(Ordering::Acquire)
+    }
+
+    /// The manager said hello.
+    pub(crate) fn greet(&self) {
+        self.greeted.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether the manager said hello.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.greeted.load(Ordering::Acquire)
+    }
+
+    /// The manager said what it wants, or that it will say nothing.
+    pub(crate) fn instruct(&self) {
+        self.instructed.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether the manager said what it wants.
+    pub(crate) fn is_instructed(&self) -> bool {
+        self.instructed.load(Ordering::Acquire)
+    }
+
+    /// The manager's side cannot be read any further.
+    pub(crate) fn break_off(&self, status: tonic::Status) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        self.waker.wake();
+    }
+
+    /// The status to end with, if the manager's side cannot be read.
+    pub(crate) fn take_broken(&self) -> Option<tonic::Status> {
+        self.broken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}

@@ -1,0 +1,208 @@
+//! Where a worker refuses to listen and why, and what peers cannot take from it.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use telemetry_client::serve::{ListenAddress, ServeConfig, ServeLimits, Server};
+
+use crate::manager::Manager;
+use crate::{PATIENCE, Worker, private_directory, recorder};
+
+fn start(address: &ListenAddress) -> Result<Server, String> {
+    Server::start(address, recorder(), ServeConfig::default()).map_err(|error| error.to_string())
+}
+
+fn refusal(path: &Path) -> String {
+    start(&ListenAddress::Unix(path.to_owned())).expect_err("a refusal")
+}
+
+#[test]
+fn a_missing_directory_is_made_private_and_the_socket_too() {
+    let directory = private_directory();
+    let path = directory.path().join("made/for/it/worker.sock");
+    let _server = start(&ListenAddress::Unix(path.clone())).expect("a server");
+    let mode = |path: &Path| path.metadata().expect("a file").permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(path.parent().expect("a parent")), 0o700);
+}
+
+#[test]
+fn a_directory_that_others_can_write_to_is_refused_with_a_way_out() {
+    let directory = private_directory();
+    for mode in [0o777, 0o770, 0o1777] {
+        let open = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(directory.path(), open).expect("our directory");
+        let error = refusal(&directory.path().join("worker.sock"));
+        assert!(error.contains(&format!("mode {mode:04o}")), "{error}");
+        let uid = rustix::process::geteuid().as_raw();
+        assert!(
+            error.contains(&format!("telemetry-{uid}/worker.sock")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_linked_directory_is_refused() {
+    let directory = private_directory();
+    let link = directory.path().join("link");
+    std::fs::create_dir(directory.path().join("real")).expect("a directory");
+    symlink(directory.path().join("real"), &link).expect("a link");
+    let error = refusal(&link.join("worker.sock"));
+    assert!(error.contains("symbolic link"), "{error}");
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused() {
+    // Only root can make one; elsewhere the root directory is somebody else's.
+    let directory = private_directory();
+    let path = if rustix::process::geteuid().is_root() {
+        let owner = Some(rustix::fs::Uid::from_raw(12_345));
+        rustix::fs::chown(directory.path(), owner, None).expect("root may");
+        directory.path().join("worker.sock")
+    } else {
+        Path::new("/worker.sock").to_owned()
+    };
+    let error = refusal(&path);
+    assert!(error.contains("belongs to uid"), "{error}");
+}
+
+#[test]
+fn a_long_path_is_refused_with_its_length() {
+    let path = Path::new("/tmp").join("x".repeat(200));
+    let error = refusal(&path);
+    assert!(error.contains("205 bytes; at most 107"), "{error}");
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let directory = private_directory();
+    let path = directory.path().join("worker.sock");
+    drop(UnixListener::bind(&path).expect("a socket"));
+    assert!(path.exists(), "it is stale");
+    let _server = start(&ListenAddress::Unix(path.clone())).expect("a server in its place");
+    let error = refusal(&path);
+    assert!(
+        error.contains("already served by another process"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_left_alone() {
+    let directory = private_directory();
+    let path = directory.path().join("worker.sock");
+    std::fs::write(&path, "precious").expect("a file");
+    let error = refusal(&path);
+    assert!(error.contains("is no socket"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).expect("a file"), "precious");
+}
+
+#[test]
+fn only_loopback_ports_are_served() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:4317"] {
+        let error = start(&address.parse().expect("an address")).expect_err("a refusal");
+        assert!(
+            error.contains(address) && error.contains("127.0.0.1"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let error = start(&ListenAddress::Tcp(address)).expect_err("a refusal");
+    assert!(
+        error.contains(&address.to_string()) && error.contains("in use"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_free_port_is_chosen_and_told() {
+    let server = start(&"127.0.0.1:0".parse().expect("an address")).expect("a server");
+    let ListenAddress::Tcp(address) = *server.address() else {
+        panic!("a port")
+    };
+    assert_ne!(address.port(), 0);
+    let manager = Manager::dial_tcp(address).await;
+    let _stream = manager.stream().await;
+    assert_eq!(server.clients(), 1);
+}
+
+#[test]
+fn a_peer_of_another_user_is_turned_away() {
+    let foreign = rustix::process::geteuid().as_raw() + 1;
+    let limits = ServeLimits {
+        allowed_uid: foreign,
+        ..ServeLimits::default()
+    };
+    let worker = Worker::with(ServeConfig {
+        limits,
+        ..ServeConfig::default()
+    });
+    assert!(is_closed(&mut connect(&worker), PATIENCE));
+}
+
+#[test]
+fn a_peer_that_drips_bytes_is_closed_at_the_handshake_deadline() {
+    let timeout = Duration::from_millis(200);
+    let limits = ServeLimits {
+        handshake_timeout: timeout,
+        ..ServeLimits::default()
+    };
+    let worker = Worker::with(ServeConfig {
+        limits,
+        ..ServeConfig::default()
+    });
+    let mut peer = connect(&worker);
+    let begun = Instant::now();
+    peer.write_all(b"PRI * HTTP/2.0\r\n")
+        .expect("a part of the preface");
+    assert!(is_closed(&mut peer, PATIENCE));
+    assert!(begun.elapsed() >= timeout, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn connections_beyond_the_limit_are_closed_at_once() {
+    let limits = ServeLimits {
+        max_connections: 2,
+        ..ServeLimits::default()
+    };
+    let worker = Worker::with(ServeConfig {
+        limits,
+        ..ServeConfig::default()
+    });
+    let mut peers: Vec<_> = (0..3).map(|_| connect(&worker)).collect();
+    assert!(is_closed(&mut peers[2], PATIENCE));
+    assert!(!is_closed(&mut peers[0], Duration::from_millis(50)));
+    // A place that becomes free is given to the next one.
+    peers.remove(0);
+    let begun = Instant::now();
+    while is_closed(&mut connect(&worker), Duration::from_millis(50)) {
+        assert!(begun.elapsed() < PATIENCE, "the place never became free");
+    }
+}
+
+fn connect(worker: &Worker) -> UnixStream {
+    UnixStream::connect(worker.socket()).expect("a listening socket")
+}
+
+/// Whether the worker closes the connection within `patience`; its own first frames are skipped.
+fn is_closed(peer: &mut UnixStream, patience: Duration) -> bool {
+    peer.set_read_timeout(Some(patience)).expect("a timeout");
+    let mut bytes = [0; 256];
+    loop {
+        match peer.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}

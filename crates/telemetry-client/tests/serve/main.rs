@@ -1,0 +1,79 @@
+//! Real connections against a real server: unix sockets in temporary directories and loopback ports.
+
+mod addresses;
+mod manager;
+mod ping;
+mod shutdown;
+mod streams;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_client::serve::{ListenAddress, ServeConfig, Server};
+use telemetry_core::{Fields, Outcome, Recorder, RecorderConfig, SystemClock, ValueRef};
+use tempfile::TempDir;
+
+/// Longer than anything here takes; a test that waits this long fails.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A worker that serves a unix socket.
+struct Worker {
+    recorder: Arc<Recorder>,
+    server: Server,
+    directory: TempDir,
+}
+
+impl Worker {
+    fn start() -> Self {
+        Self::with(ServeConfig::default())
+    }
+
+    fn with(config: ServeConfig) -> Self {
+        let directory = private_directory();
+        let recorder = recorder();
+        let address = ListenAddress::Unix(directory.path().join("worker.sock"));
+        let server = Server::start(&address, Arc::clone(&recorder), config).expect("a free socket");
+        Self {
+            recorder,
+            server,
+            directory,
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("worker.sock")
+    }
+
+    fn emit(&self, name: &str, count: i64) -> Outcome {
+        let site = self.recorder.callsite(name).expect("a valid name");
+        let measurements = [("count", ValueRef::Int(count))];
+        self.recorder.record(
+            &site,
+            &Fields {
+                measurements: &measurements,
+                ..Fields::default()
+            },
+        )
+    }
+
+    fn emit_many(&self, counts: std::ops::Range<i64>) {
+        for count in counts {
+            assert_eq!(self.emit("tool.result_size", count), Outcome::Accepted);
+        }
+    }
+}
+
+fn recorder() -> Arc<Recorder> {
+    let clock = Arc::new(SystemClock::new());
+    Arc::new(Recorder::new(RecorderConfig::default(), clock).expect("the default policy"))
+}
+
+/// Nobody else can write to it, whatever the umask.
+fn private_directory() -> TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    tempfile::Builder::new()
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .expect("a temporary directory")
+}

@@ -1,0 +1,112 @@
+//! How a worker ends: what still goes out, what is counted, what is left on disk.
+
+use std::time::{Duration, Instant};
+
+use telemetry_client::serve::{ListenAddress, ServeConfig};
+use telemetry_core::{Outcome, Reason};
+
+use crate::manager::{Manager, count_of};
+use crate::{PATIENCE, Worker, private_directory};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_worker_is_events_a_final_report_and_trailers() {
+    let worker = Worker::start();
+    let manager = Manager::dial(&worker.socket()).await;
+    let mut stream = manager.stream().await;
+    stream.hello();
+    worker.emit_many(0..200);
+    worker.recorder.close();
+    assert_eq!(
+        worker.emit("tool.result_size", 1),
+        Outcome::Dropped(Reason::NotRunning)
+    );
+    let reader = tokio::spawn(async move { stream.rest().await });
+    assert!(worker.server.close(PATIENCE));
+    let (events, status) = reader.await.expect("the reader");
+    assert_eq!(status, "0");
+    assert_eq!(events.iter().filter_map(count_of).count(), 200);
+    let last = events
+        .last()
+        .and_then(|event| event.report.as_ref())
+        .expect("a report at the end");
+    assert!(last.r#final);
+    assert_eq!((last.sent, last.queued, last.emitted), (200, 0, 201));
+    assert!(!worker.socket().exists(), "the socket file is gone");
+    assert!(
+        worker.server.close(PATIENCE),
+        "a second close has nothing to do"
+    );
+    worker.recorder.snapshot().check().expect("balance");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_takes_nothing_does_not_delay_the_end() {
+    let worker = Worker::start();
+    let io = tokio::net::UnixStream::connect(worker.socket())
+        .await
+        .expect("a socket");
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(0);
+    let manager = Manager::with(builder, io).await;
+    let mut stream = manager.stream().await;
+    stream.toggle(true);
+    // The pump has one chunk in hand; what comes after it stays queued.
+    while worker.recorder.snapshot().sent == 0 {
+        worker.emit("tool.result_size", 0);
+        tokio::task::yield_now().await;
+    }
+    worker.emit_many(0..1_000);
+    worker.recorder.close();
+    let begun = Instant::now();
+    assert!(
+        !worker.server.close(Duration::from_millis(100)),
+        "it was not in time"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    let snapshot = worker.recorder.snapshot();
+    assert_eq!(snapshot.queued, 0);
+    assert!(snapshot.dropped.get(Reason::ShutdownDeadline) > 0);
+    snapshot.check().expect("balance");
+}
+
+#[test]
+fn a_server_that_closes_alone_keeps_what_is_queued() {
+    let worker = Worker::start();
+    worker.emit_many(0..5);
+    assert!(worker.server.close(PATIENCE));
+    assert_eq!(worker.recorder.queued(), 5);
+    assert_eq!(worker.emit("tool.result_size", 5), Outcome::Accepted);
+}
+
+#[test]
+fn the_ready_file_names_the_address_while_the_server_listens() {
+    let directory = private_directory();
+    let ready_file = directory.path().join("ready");
+    let config = ServeConfig {
+        ready_file: Some(ready_file.clone()),
+        ..ServeConfig::default()
+    };
+    let worker = Worker::with(config);
+    let text = std::fs::read_to_string(&ready_file).expect("a ready file");
+    let address: ListenAddress = text.trim_end().parse().expect("an address");
+    assert_eq!(&address, worker.server.address());
+    assert!(worker.server.close(PATIENCE));
+    assert!(!ready_file.exists());
+    let left = std::fs::read_dir(directory.path())
+        .expect("a directory")
+        .count();
+    assert_eq!(left, 0, "no temporary file stays behind");
+}
+
+#[test]
+fn a_socket_that_somebody_else_put_there_stays() {
+    let worker = Worker::start();
+    std::fs::remove_file(worker.socket()).expect("our socket");
+    let _other = std::os::unix::net::UnixListener::bind(worker.socket()).expect("a new socket");
+    assert!(worker.server.close(PATIENCE));
+    assert!(worker.socket().exists());
+}
