@@ -11,6 +11,7 @@
 )]
 
 mod artifacts;
+mod bench;
 mod ci;
 mod failure;
 mod features;
@@ -45,6 +46,8 @@ enum Command {
     GenEvents(Generate),
     /// Run every test: Rust, documentation examples, Python.
     Test(test::Selection),
+    /// Compare the speed of single steps with what one would write without us.
+    Bench(bench::Selection),
     /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.
     Ci,
 }
@@ -72,6 +75,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::GenProto(generate) => gen_proto::run(generate.check),
         Command::GenEvents(generate) => gen_events::run(generate.check),
         Command::Test(selection) => test::run(&selection),
+        Command::Bench(selection) => bench::run(&selection),
         Command::Ci => ci::run(),
     }
 }
