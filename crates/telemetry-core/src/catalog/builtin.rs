@@ -1,7 +1,9 @@
-//! The built-in events, one row each: the single source for `docs/events.md`, the Python enums and the dashboards.
+//! The built-in events, one row each: the single source for `docs/events.md`, the Python enums and
+//! the dashboards.
 //!
-//! A row reads: origin, path, wire name if it is not the path, rate, measurement keys, metadata keys besides `node`,
-//! `pool_name` and `worker_id`, and one sentence. Nothing here but rows; what they become is the builder's business.
+//! A row reads: origin, path, wire name if it is not the path, rate, measurement keys, metadata
+//! keys besides `node`, `pool_name` and `worker_id`, and one sentence. Nothing here but rows; what
+//! they become is the builder's business.
 
 use super::event_spec::{Origin, Rate};
 

@@ -1,7 +1,7 @@
 //! What the catalog says about one event.
 //!
-//! Plain facts, frozen once the catalog is built. This file may use the key types; it knows nothing about how a catalog
-//! is put together or searched.
+//! Plain facts, frozen once the catalog is built. This file may use the key types; it knows nothing
+//! about how a catalog is put together or searched.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,8 +13,8 @@ use super::keys::{KeyId, KeySpec, MetricKind};
 
 /// Position of an event in its catalog: dense, from 0, built-in events first.
 ///
-/// Good as an array index (see [`EventId::index`]); meaningless in another catalog, save that the built-in events have
-/// the same id in every catalog of one version of this crate.
+/// Good as an array index (see [`EventId::index`]); meaningless in another catalog, save that the
+/// built-in events have the same id in every catalog of one version of this crate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 pub struct EventId(pub(crate) u16);
 
@@ -60,7 +60,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// How often an event is expected, as an aid to choosing handlers and sampling rates. Nothing enforces it.
+/// How often an event is expected, as an aid to choosing handlers and sampling rates. Nothing
+/// enforces it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -99,8 +100,8 @@ impl fmt::Display for Rate {
 
 /// One event of the catalog.
 ///
-/// `measurements` and `metadata` list what the event is documented to carry. Any key of the catalog may be used with any
-/// event, so that an emitter can say more than the document promises.
+/// `measurements` and `metadata` list what the event is documented to carry. Any key of the catalog
+/// may be used with any event, so that an emitter can say more than the document promises.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct EventSpec {
@@ -114,7 +115,8 @@ pub struct EventSpec {
     pub origin: Origin,
     /// Documented measurement keys; ids of the catalog's measurement table.
     pub measurements: Box<[KeyId]>,
-    /// Documented metadata keys besides node, pool_name and worker_id; ids of the catalog's metadata table.
+    /// Documented metadata keys besides node, pool_name and worker_id; ids of the catalog's
+    /// metadata table.
     pub metadata: Box<[KeyId]>,
     /// Expected frequency.
     pub rate: Rate,
@@ -125,8 +127,8 @@ pub struct EventSpec {
 impl EventSpec {
     /// How a metrics exporter should expose measurement `key` of this event.
     ///
-    /// It is [`KeySpec::kind`], except in a `….sampled` event: what is sampled is a level, so a key that elsewhere adds
-    /// up (`bytes`) is a gauge there.
+    /// It is [`KeySpec::kind`], except in a `….sampled` event: what is sampled is a level, so a key
+    /// that elsewhere adds up (`bytes`) is a gauge there.
     #[must_use]
     pub fn metric_kind(&self, key: &KeySpec) -> MetricKind {
         if key.kind == MetricKind::Counter && self.name.ends_with(".sampled") {

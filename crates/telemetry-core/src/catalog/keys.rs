@@ -1,7 +1,8 @@
-//! The keys of measurements and metadata: their units, how an exporter shows them, and the two built-in tables.
+//! The keys of measurements and metadata: their units, how an exporter shows them, and the two
+//! built-in tables.
 //!
-//! The tables are the single source for every key this project uses; the Python enums, the documents and the exporters
-//! read them through the catalog. This file knows nothing about events.
+//! The tables are the single source for every key this project uses; the Python enums, the
+//! documents and the exporters read them through the catalog. This file knows nothing about events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Position of a key in its table. Measurements and metadata have a table each: the same number means different keys in
-/// them.
+/// Position of a key in its table. Measurements and metadata have a table each: the same number
+/// means different keys in them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 pub struct KeyId(pub(crate) u16);
 
@@ -78,8 +79,8 @@ impl Unit {
         }
     }
 
-    /// How a measurement of this unit is shown unless its key says otherwise: spans of time spread out in a histogram,
-    /// bytes and counts add up, levels are gauges, the rest is not a metric.
+    /// How a measurement of this unit is shown unless its key says otherwise: spans of time spread
+    /// out in a histogram, bytes and counts add up, levels are gauges, the rest is not a metric.
     #[must_use]
     pub fn default_kind(self) -> MetricKind {
         match self {
@@ -187,8 +188,8 @@ pub(super) type MetadataRow = (&'static str, Unit, Label);
 
 /// Every built-in measurement key.
 ///
-/// `restart_count` and `retry_count` are running numbers, which must not be added up. `generation`, `sequence_number`
-/// and `python_pid` are not quantities.
+/// `restart_count` and `retry_count` are running numbers, which must not be added up. `generation`,
+/// `sequence_number` and `python_pid` are not quantities.
 pub(super) static MEASUREMENTS: &[MeasurementRow] = {
     use MetricKind::{Counter, Gauge, Histogram};
     use Unit::{Bytes, Celsius, Count, Milliseconds, Nanoseconds, Percent, UnixNanoseconds, Watts};
@@ -235,9 +236,10 @@ pub(super) static MEASUREMENTS: &[MeasurementRow] = {
 
 /// Every built-in metadata key.
 ///
-/// A label needs values that are few by nature: names that someone wrote in code or configuration, closed sets, yes or
-/// no. `worker_id` is none: workers come and go, so an exporter that needs it takes it from the event's source and forgets
-/// it with the worker. Nor is `function` (as many as the code has) or `handler_id` (a live tail may use one per visitor).
+/// A label needs values that are few by nature: names that someone wrote in code or configuration,
+/// closed sets, yes or no. `worker_id` is none: workers come and go, so an exporter that needs it
+/// takes it from the event's source and forgets it with the worker. Nor is `function` (as many as
+/// the code has) or `handler_id` (a live tail may use one per visitor).
 pub(super) static METADATA: &[MetadataRow] = {
     use Label::{No, Yes};
     use Unit::{Milliseconds, None, UnixNanoseconds};

@@ -29,8 +29,8 @@ const KNOWN_KEYS: [&str; 6] = [
 
 /// The text of one metadata entry.
 ///
-/// It is a `str` in all but storage: text is borrowed from the event, a number that the manager adds
-/// (`python_pid`, `timestamp_ns`) is held inside.
+/// It is a `str` in all but storage: text is borrowed from the event, a number that the manager
+/// adds (`python_pid`, `timestamp_ns`) is held inside.
 #[derive(Clone, Copy)]
 pub enum MetadataValue<'a> {
     /// Text that lives as long as the event.
@@ -138,7 +138,8 @@ fn is_known(parts: &EventParts<'_>, key: &str) -> bool {
     }
 }
 
-/// Enriched metadata, each key once; see [`EventRef::metadata_iter`](super::EventRef::metadata_iter).
+/// Enriched metadata, each key once; see
+/// [`EventRef::metadata_iter`](super::EventRef::metadata_iter).
 #[derive(Clone)]
 pub struct MetadataIter<'a> {
     parts: EventParts<'a>,

@@ -161,3 +161,20 @@ fn the_view_is_copied_freely() {
     // Some handlers keep it in a register or two; it must not grow to hold text.
     assert!(size_of::<EventRef<'_>>() <= 96);
 }
+
+#[test]
+fn the_view_and_its_copy_are_the_same_json() {
+    let json = with(&Source::of_node("n"), &[("tool", "search")], |event| {
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(json, serde_json::to_string(&event.to_owned()).unwrap());
+        json
+    });
+    let expected = concat!(
+        r#"{"name":"snakepit.python.tool.execution.stop","#,
+        r#""measurements":{"duration":1500,"count":1},"#,
+        r#""metadata":{"node":"n","timestamp_ns":"1700000000000000000","#,
+        r#""correlation_id":"c-1","tool":"search"},"#,
+        r#""timestamp_ns":1700000000000000000,"correlation_id":"c-1","sampling_rate":0.5}"#,
+    );
+    assert_eq!(json, expected);
+}

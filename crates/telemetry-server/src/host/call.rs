@@ -9,8 +9,8 @@ use super::{Host, ONCE, nanos};
 
 /// A call to a worker under way; from [`Host::grpc_call`].
 ///
-/// Ends with [`finish`](Self::finish) or [`fail`](Self::fail). Dropped before, as when its future is
-/// cancelled or panics, it ends as `grpc.call.exception` with the status `CANCELLED`.
+/// Ends with [`finish`](Self::finish) or [`fail`](Self::fail). Dropped before, as when its future
+/// is cancelled or panics, it ends as `grpc.call.exception` with the status `CANCELLED`.
 #[derive(Debug)]
 #[must_use = "dropping the guard tells that the call was abandoned"]
 pub struct GrpcCall {

@@ -20,8 +20,8 @@ const CORRELATION_HEADER: &str = "x-snakepit-correlation-id";
 /// A gRPC client service whose calls emit `grpc.call.*`; from [`Host::observe_grpc`].
 ///
 /// `rpc_method` is the last segment of the request's path, the correlation id is taken from the
-/// header `x-snakepit-correlation-id`. A status other than `OK` is an exception. A call whose future
-/// or response is dropped before its status came ends as `CANCELLED`.
+/// header `x-snakepit-correlation-id`. A status other than `OK` is an exception. A call whose
+/// future or response is dropped before its status came ends as `CANCELLED`.
 #[derive(Clone, Debug)]
 pub struct ObservedGrpc<S> {
     host: Host,
