@@ -17,35 +17,36 @@ pub(crate) fn run(effort: Effort) -> Report {
         &mut worker::kept_emit(0),
         &mut worker::kept_emit(0),
     );
-    let mut rows = Vec::new();
-    rows.push(compare(
-        "T1 disabled emit / disabled tracing event",
-        effort,
-        Some(1.0),
-        &mut worker::disabled_emit(),
-        &mut worker::disabled_tracing(),
-    ));
-    rows.push(compare(
-        "T2 kept emit / prost build, encode, queue",
-        effort,
-        Some(6.0),
-        &mut worker::kept_emit(0),
-        &mut worker::naive_emit(),
-    ));
-    rows.push(compare(
-        "T3 kept emit, 1,000 globs / no glob",
-        effort,
-        Some(1.0 / 1.05),
-        &mut worker::kept_emit(1_000),
-        &mut worker::kept_emit(0),
-    ));
-    rows.push(compare(
-        "T8 decode / prost decode",
-        effort,
-        Some(4.0),
-        &mut wire::decode(),
-        &mut wire::prost_decode(),
-    ));
+    let rows = vec![
+        compare(
+            "T1 disabled emit / disabled tracing event",
+            effort,
+            Some(1.0),
+            &mut worker::disabled_emit(),
+            &mut worker::disabled_tracing(),
+        ),
+        compare(
+            "T2 kept emit / prost build, encode, queue",
+            effort,
+            Some(6.0),
+            &mut worker::kept_emit(0),
+            &mut worker::naive_emit(),
+        ),
+        compare(
+            "T3 kept emit, 1,000 globs / no glob",
+            effort,
+            Some(1.0 / 1.05),
+            &mut worker::kept_emit(1_000),
+            &mut worker::kept_emit(0),
+        ),
+        compare(
+            "T8 decode / prost decode",
+            effort,
+            Some(4.0),
+            &mut wire::decode(),
+            &mut wire::prost_decode(),
+        ),
+    ];
     Report {
         cores: available_parallelism().map_or(1, usize::from),
         control,
