@@ -1,1 +1,26 @@
-//! Harness of the cross-crate tests.
+//! Harness of the cross-crate tests: peers, faults and ways to wait, so that a story is short.
+//!
+//! * Peers that are not ours: [`StockWorker`] and [`StockManager`] behave as Snakepit's do;
+//!   [`RawWorker`] sends any bytes at all.
+//! * Faults: a [`Proxy`] is a cable that can be cut, a [`Turnstile`] holds a handler back, a [`Seed`]
+//!   makes chance repeatable.
+//! * Waiting: [`within`], [`eventually`] and [`Witness`], all with a deadline, none with a sleep that
+//!   a story would rely on.
+//!
+//! The stories themselves are in `tests/it`, one file each.
+
+mod patience;
+mod proxy;
+mod raw_worker;
+mod seed;
+mod stock_manager;
+mod stock_worker;
+mod witness;
+
+pub use patience::{Gate, PATIENCE, Turnstile, eventually, within};
+pub use proxy::Proxy;
+pub use raw_worker::{RawStream, RawWorker, event as raw_event};
+pub use seed::Seed;
+pub use stock_manager::{End, STOCK_TIMEOUT, StockManager, StockStream, toggle};
+pub use stock_worker::StockWorker;
+pub use witness::Witness;

@@ -1,3 +1,4 @@
 //! Cross-crate stories, one file each.
 
+mod rig;
 mod workspace;
