@@ -99,7 +99,7 @@ impl Pump {
 
     /// Holds events back until the manager said what it wants, but not for long.
     fn poll_first_control(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.session.is_instructed() && !self.sessions.is_ending() {
+        if !self.session.is_instructed() && !self.sessions.is_abandoned() {
             ready!(self.timer.as_mut().poll(cx));
         }
         if self.session.is_instructed() {

@@ -1,0 +1,224 @@
+//! Where a worker's events go: one trait, and the backends that ship.
+//!
+//! Every backend that keeps events is built on a [`Recorder`], so policy, sampling, limits, redaction
+//! and the ledger are the same whichever is chosen; they differ in what takes events out of the
+//! queue. A backend never blocks its caller.
+
+mod composite;
+mod line;
+mod memory;
+mod noop;
+mod stderr;
+mod stream;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_core::{
+    Callsite, Control, ControlError, Fields, NameError, Outcome, Reason, Recorder, SpanDecision,
+    WorkerSnapshot,
+};
+
+pub use composite::CompositeBackend;
+pub use line::{LINE_PREFIX, MAX_LINE_BYTES};
+pub use memory::MemoryBackend;
+pub use noop::NoopBackend;
+pub use stderr::StderrBackend;
+pub use stream::StreamBackend;
+
+/// Where events go.
+///
+/// A backend of your own is easiest made around a [`Recorder`], which implements this trait itself:
+/// hand every call through and take events out with [`Recorder::drain_frames`].
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// Resolves a wire name once, so that recording needs no lookup. A name that breaks the rules is
+    /// counted.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`] says what is wrong with the name.
+    fn resolve(&self, name: &str) -> Result<Site, NameError>;
+
+    /// Records one event at a site of this backend. Never blocks.
+    fn record(&self, site: &Site, draw: Draw<'_>, fields: &Fields<'_>) -> Outcome;
+
+    /// Decides about all events of a span at once; `None` if the span emits nothing.
+    fn decide(&self, sites: &SpanSites, correlation_id: &str) -> Option<SpanFate>;
+
+    /// Applies a control, as a manager would.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] if a rate or pattern is invalid; nothing has changed then.
+    fn apply(&self, control: &Control) -> Result<(), ControlError>;
+
+    /// Waits until every event recorded so far has left the worker; false if that took too long.
+    fn flush(&self, timeout: Duration) -> bool;
+
+    /// Takes no more events, lets queued ones go and drops the rest at the deadline as
+    /// `shutdown_deadline`. A second call changes nothing. Returns the final ledger.
+    fn shutdown(&self, timeout: Duration) -> WorkerSnapshot;
+
+    /// Reads the ledger.
+    fn ledger(&self) -> WorkerSnapshot;
+}
+
+/// A name as one backend resolved it; of no use to another.
+#[derive(Debug, Clone)]
+pub enum Site {
+    /// Of a backend that keeps nothing.
+    Nowhere,
+    /// Of a backend with one recorder.
+    One(Arc<Callsite>),
+    /// Of a composite: one for each part.
+    Many(Box<[Site]>),
+}
+
+/// The three names of a span.
+#[derive(Debug, Clone)]
+pub struct SpanSites {
+    /// `{operation}.start`.
+    pub start: Site,
+    /// `{operation}.stop`.
+    pub stop: Site,
+    /// `{operation}.exception`.
+    pub exception: Site,
+}
+
+/// Which event of a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It began.
+    Start,
+    /// It ended well.
+    Stop,
+    /// It ended otherwise.
+    Exception,
+}
+
+/// What a backend decided about a span.
+#[derive(Debug, Clone)]
+pub enum SpanFate {
+    /// Of a backend with one recorder.
+    One(SpanDecision),
+    /// Of a composite: one for each part.
+    Many(Box<[Option<SpanFate>]>),
+}
+
+/// Who draws for an event.
+#[derive(Debug, Clone, Copy)]
+pub enum Draw<'a> {
+    /// The event alone.
+    Own,
+    /// The span it belongs to.
+    Span(&'a SpanFate, Phase),
+}
+
+impl SpanSites {
+    /// Resolves the three names of an operation.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`] if the operation makes no valid name.
+    pub fn resolve(backend: &dyn Backend, operation: &str) -> Result<Self, NameError> {
+        let mut name = String::with_capacity(operation.len() + ".exception".len());
+        let mut site = |ending: &str| {
+            name.clear();
+            name.push_str(operation);
+            name.push_str(ending);
+            backend.resolve(&name)
+        };
+        Ok(Self {
+            start: site(".start")?,
+            stop: site(".stop")?,
+            exception: site(".exception")?,
+        })
+    }
+
+    /// The site of one phase.
+    #[must_use]
+    pub fn of(&self, phase: Phase) -> &Site {
+        match phase {
+            Phase::Start => &self.start,
+            Phase::Stop => &self.stop,
+            Phase::Exception => &self.exception,
+        }
+    }
+}
+
+/// The backend under most others: events wait in its queue for whoever drains it.
+impl Backend for Recorder {
+    fn resolve(&self, name: &str) -> Result<Site, NameError> {
+        self.callsite(name).map(Site::One)
+    }
+
+    fn record(&self, site: &Site, draw: Draw<'_>, fields: &Fields<'_>) -> Outcome {
+        let Site::One(site) = site else {
+            return Outcome::Off;
+        };
+        match draw {
+            Draw::Own => Self::record(self, site, fields),
+            Draw::Span(SpanFate::One(decision), phase) => {
+                let kept = match phase {
+                    Phase::Start => decision.start,
+                    Phase::Stop => decision.stop,
+                    Phase::Exception => decision.exception,
+                };
+                self.record_decided(site, kept, fields)
+            }
+            Draw::Span(SpanFate::Many(_), _) => Outcome::Off,
+        }
+    }
+
+    fn decide(&self, sites: &SpanSites, correlation_id: &str) -> Option<SpanFate> {
+        let (Site::One(start), Site::One(stop), Site::One(exception)) =
+            (&sites.start, &sites.stop, &sites.exception)
+        else {
+            return None;
+        };
+        self.decide_span(start, stop, exception, correlation_id)
+            .map(SpanFate::One)
+    }
+
+    fn apply(&self, control: &Control) -> Result<(), ControlError> {
+        self.gate().apply(control)
+    }
+
+    fn flush(&self, timeout: Duration) -> bool {
+        self.wait_drained(timeout)
+    }
+
+    fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
+        self.close();
+        self.wait_drained(timeout);
+        self.discard_queued(Reason::ShutdownDeadline);
+        self.snapshot()
+    }
+
+    fn ledger(&self) -> WorkerSnapshot {
+        self.snapshot()
+    }
+}
+
+/// Hands the calls that differ in nothing through to a recorder.
+macro_rules! through_recorder {
+    () => {
+        fn resolve(&self, name: &str) -> Result<Site, NameError> {
+            self.recorder.resolve(name)
+        }
+
+        fn decide(&self, sites: &SpanSites, correlation_id: &str) -> Option<SpanFate> {
+            self.recorder.decide(sites, correlation_id)
+        }
+
+        fn apply(&self, control: &Control) -> Result<(), ControlError> {
+            self.recorder.apply(control)
+        }
+
+        fn ledger(&self) -> WorkerSnapshot {
+            self.recorder.snapshot()
+        }
+    };
+}
+use through_recorder;

@@ -1,0 +1,120 @@
+//! Several backends at once: each gets every event and judges it by its own policy.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use telemetry_core::{Control, ControlError, Fields, NameError, Outcome, Reason, WorkerSnapshot};
+
+use super::{Backend, Draw, Site, SpanFate, SpanSites};
+
+/// Hands everything to each of its parts.
+///
+/// Parts are independent: a manager that mutes the stream does not mute stderr, a part that is full
+/// or that panics takes nothing from the others. The ledger is the sum over the parts, so an event
+/// counts once for each.
+#[derive(Debug)]
+pub struct CompositeBackend {
+    /// In the order they are asked.
+    parts: Vec<Arc<dyn Backend>>,
+}
+
+impl CompositeBackend {
+    /// A backend over `parts`.
+    #[must_use]
+    pub fn new(parts: Vec<Arc<dyn Backend>>) -> Self {
+        Self { parts }
+    }
+
+    /// Runs every part to the end of one time budget.
+    fn until(&self, timeout: Duration, mut run: impl FnMut(&dyn Backend, Duration)) {
+        let deadline = Instant::now() + timeout;
+        for part in &self.parts {
+            run(&**part, deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+impl Backend for CompositeBackend {
+    /// Fails if one part refuses the name; the others have been asked, so that each counts it.
+    fn resolve(&self, name: &str) -> Result<Site, NameError> {
+        let resolved: Vec<_> = self.parts.iter().map(|part| part.resolve(name)).collect();
+        let sites: Result<Vec<_>, _> = resolved.into_iter().collect();
+        Ok(Site::Many(sites?.into()))
+    }
+
+    /// Accepted if one part accepted it, else the first part's reason to drop it, else off.
+    fn record(&self, site: &Site, draw: Draw<'_>, fields: &Fields<'_>) -> Outcome {
+        let Site::Many(sites) = site else {
+            return Outcome::Off;
+        };
+        let mut result = Outcome::Off;
+        for (index, (part, site)) in self.parts.iter().zip(sites).enumerate() {
+            let draw = match draw {
+                Draw::Own => Draw::Own,
+                Draw::Span(SpanFate::Many(fates), phase) => match fates.get(index) {
+                    Some(Some(fate)) => Draw::Span(fate, phase),
+                    _ => continue,
+                },
+                Draw::Span(SpanFate::One(_), _) => continue,
+            };
+            let outcome = catch_unwind(AssertUnwindSafe(|| part.record(site, draw, fields)))
+                .unwrap_or(Outcome::Dropped(Reason::InternalError));
+            result = match (result, outcome) {
+                (Outcome::Off, other) | (Outcome::Dropped(_), other @ Outcome::Accepted) => other,
+                (kept, _) => kept,
+            };
+        }
+        result
+    }
+
+    fn decide(&self, sites: &SpanSites, correlation_id: &str) -> Option<SpanFate> {
+        let (Site::Many(start), Site::Many(stop), Site::Many(exception)) =
+            (&sites.start, &sites.stop, &sites.exception)
+        else {
+            return None;
+        };
+        let fates: Box<[_]> = self
+            .parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| {
+                let sites = SpanSites {
+                    start: start.get(index)?.clone(),
+                    stop: stop.get(index)?.clone(),
+                    exception: exception.get(index)?.clone(),
+                };
+                part.decide(&sites, correlation_id)
+            })
+            .collect();
+        fates
+            .iter()
+            .any(Option::is_some)
+            .then_some(SpanFate::Many(fates))
+    }
+
+    /// Applied to every part, or to none if one refuses it: parts share their rules.
+    fn apply(&self, control: &Control) -> Result<(), ControlError> {
+        self.parts.iter().try_for_each(|part| part.apply(control))
+    }
+
+    fn flush(&self, timeout: Duration) -> bool {
+        let mut all = true;
+        self.until(timeout, |part, left| all &= part.flush(left));
+        all
+    }
+
+    fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
+        let mut sum = WorkerSnapshot::default();
+        self.until(timeout, |part, left| sum.merge(&part.shutdown(left)));
+        sum
+    }
+
+    fn ledger(&self) -> WorkerSnapshot {
+        let mut sum = WorkerSnapshot::default();
+        for part in &self.parts {
+            sum.merge(&part.ledger());
+        }
+        sum
+    }
+}

@@ -1,0 +1,109 @@
+//! The backend of a worker with a manager: events wait in the queue for the telemetry stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_core::{
+    Control, ControlError, Fields, NameError, Outcome, Reason, Recorder, WorkerSnapshot,
+};
+
+use super::{Backend, Draw, Site, SpanFate, SpanSites, through_recorder};
+use crate::serve::{
+    ListenAddress, ServeConfig, ServeError, Server, StreamConfig, TelemetryService,
+};
+
+/// Sends events to whichever manager opened the newest stream.
+#[derive(Debug)]
+pub struct StreamBackend {
+    /// The whole emit path.
+    recorder: Arc<Recorder>,
+    /// What serves it.
+    host: Host,
+}
+
+/// What serves a recorder.
+#[derive(Debug)]
+enum Host {
+    /// A server of our own.
+    Server(Server),
+    /// A server of the program's, which mounts this service.
+    Mounted(TelemetryService),
+}
+
+impl StreamBackend {
+    /// Listens at `address` with a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError`] says what is wrong with the address and what to do.
+    pub fn serve(
+        address: &ListenAddress,
+        recorder: Arc<Recorder>,
+        config: ServeConfig,
+    ) -> Result<Self, ServeError> {
+        let server = Server::start(address, Arc::clone(&recorder), config)?;
+        Ok(Self {
+            recorder,
+            host: Host::Server(server),
+        })
+    }
+
+    /// Makes a service to mount in a gRPC server that the program runs itself.
+    #[must_use]
+    pub fn mounted(recorder: Arc<Recorder>, config: StreamConfig) -> (Self, TelemetryService) {
+        let service = TelemetryService::new(Arc::clone(&recorder), config);
+        (
+            Self {
+                recorder,
+                host: Host::Mounted(service.clone()),
+            },
+            service,
+        )
+    }
+
+    /// The server, if this backend has its own.
+    #[must_use]
+    pub fn server(&self) -> Option<&Server> {
+        match &self.host {
+            Host::Server(server) => Some(server),
+            Host::Mounted(_) => None,
+        }
+    }
+
+    /// The recorder behind it.
+    #[must_use]
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
+}
+
+impl Backend for StreamBackend {
+    through_recorder!();
+
+    fn record(&self, site: &Site, draw: Draw<'_>, fields: &Fields<'_>) -> Outcome {
+        Backend::record(&*self.recorder, site, draw, fields)
+    }
+
+    fn flush(&self, timeout: Duration) -> bool {
+        self.recorder.wait_drained(timeout)
+    }
+
+    fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
+        self.recorder.close();
+        match &self.host {
+            Host::Server(server) => {
+                if !server.close(timeout) {
+                    tracing::warn!("the telemetry server did not end in time");
+                }
+            }
+            // Without a stream nobody would come for the rest.
+            Host::Mounted(service) if service.streams() > 0 => {
+                service.end_streams();
+                self.recorder.wait_drained(timeout);
+            }
+            Host::Mounted(service) => service.end_streams(),
+        }
+        self.recorder.discard_queued(Reason::ShutdownDeadline);
+        self.recorder.snapshot()
+    }
+}

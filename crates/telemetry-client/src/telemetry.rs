@@ -1,0 +1,220 @@
+//! The handle a program emits through.
+//!
+//! It adds names, clocks and lifetimes to a [`Backend`] and nothing else: what happens to an event
+//! is the backend's business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_core::{Clock, Fields, NameError, Outcome, SystemClock, ValueRef, WorkerSnapshot};
+
+use crate::backend::{Backend, Draw, NoopBackend, Site, SpanSites};
+use crate::span::SpanBuilder;
+
+/// A program's telemetry. Clones are the same telemetry.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use std::time::Duration;
+/// use telemetry_client::{Telemetry, backend::MemoryBackend};
+/// use telemetry_core::{RecorderConfig, SystemClock};
+///
+/// let clock = Arc::new(SystemClock::new());
+/// let memory = Arc::new(MemoryBackend::new(RecorderConfig::default(), clock)?);
+/// let telemetry = Telemetry::builder().backend(memory.clone()).build();
+///
+/// telemetry.emit("tool.result_size", &[("bytes", 512.into())], &[("tool", "grep")], "");
+///
+/// assert_eq!(memory.take()[0].metadata("tool"), Some("grep"));
+/// assert_eq!(telemetry.shutdown(Duration::ZERO).emitted, 1);
+/// # Ok::<(), telemetry_core::ControlError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// Shared by all clones.
+    inner: Arc<Inner>,
+}
+
+/// What clones share.
+#[derive(Debug)]
+struct Inner {
+    /// Where events go.
+    backend: Arc<dyn Backend>,
+    /// Measures spans.
+    clock: Arc<dyn Clock>,
+}
+
+/// Sets up a [`Telemetry`].
+#[derive(Debug, Default)]
+pub struct TelemetryBuilder {
+    /// Where events go; nowhere if unset.
+    backend: Option<Arc<dyn Backend>>,
+    /// Measures spans; the system's clock if unset.
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl TelemetryBuilder {
+    /// Where events go.
+    #[must_use]
+    pub fn backend(mut self, backend: Arc<dyn Backend>) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// What measures spans. Timestamps of events come from the backend's own clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The telemetry. Without a backend it emits nothing.
+    #[must_use]
+    pub fn build(self) -> Telemetry {
+        let backend = self.backend.unwrap_or_else(|| Arc::new(NoopBackend));
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        Telemetry {
+            inner: Arc::new(Inner { backend, clock }),
+        }
+    }
+}
+
+impl Telemetry {
+    /// Starts with nothing set.
+    #[must_use]
+    pub fn builder() -> TelemetryBuilder {
+        TelemetryBuilder::default()
+    }
+
+    /// Telemetry that emits nothing.
+    #[must_use]
+    pub fn off() -> Self {
+        Self::builder().build()
+    }
+
+    /// Emits one event under its wire name. Never blocks, never panics; what becomes of the event is
+    /// in the outcome and in the ledger.
+    pub fn emit(
+        &self,
+        name: &str,
+        measurements: &[(&str, ValueRef<'_>)],
+        metadata: &[(&str, &str)],
+        correlation_id: &str,
+    ) -> Outcome {
+        let fields = Fields {
+            measurements,
+            metadata,
+            correlation_id,
+            timestamp_ns: None,
+        };
+        self.emit_fields(name, &fields)
+    }
+
+    /// Resolves a name once, for events that are emitted often.
+    #[must_use]
+    pub fn event(&self, name: &str) -> EventHandle {
+        EventHandle {
+            site: self.inner.backend.resolve(name),
+            name: name.into(),
+            telemetry: self.clone(),
+        }
+    }
+
+    /// Begins a span: `{operation}.start` now, `{operation}.stop` or `.exception` at its end.
+    pub fn span<'a>(&self, operation: &'a str) -> SpanBuilder<'a> {
+        SpanBuilder::new(self.clone(), operation)
+    }
+
+    /// Waits until every event emitted so far has left the worker; false if that took longer.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.inner.backend.flush(timeout)
+    }
+
+    /// Ends telemetry: takes no more events, lets queued ones go and drops the rest at the deadline
+    /// as `shutdown_deadline`. Works with a full queue. A second call changes nothing. Returns the
+    /// ledger.
+    pub fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
+        self.inner.backend.shutdown(timeout)
+    }
+
+    /// Reads the ledger.
+    #[must_use]
+    pub fn ledger(&self) -> WorkerSnapshot {
+        self.inner.backend.ledger()
+    }
+
+    /// Where events go.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.inner.backend
+    }
+
+    /// What measures spans.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.inner.clock
+    }
+
+    /// Emits one event with everything it can carry.
+    pub fn emit_fields(&self, name: &str, fields: &Fields<'_>) -> Outcome {
+        match self.inner.backend.resolve(name) {
+            Ok(site) => self.record(&site, Draw::Own, fields),
+            Err(error) => refused(&error),
+        }
+    }
+
+    /// The three names of a span.
+    pub(crate) fn span_sites(&self, operation: &str) -> Result<SpanSites, NameError> {
+        SpanSites::resolve(&*self.inner.backend, operation)
+    }
+
+    /// Records one event.
+    pub(crate) fn record(&self, site: &Site, draw: Draw<'_>, fields: &Fields<'_>) -> Outcome {
+        self.inner.backend.record(site, draw, fields)
+    }
+}
+
+/// One event name, resolved once.
+#[derive(Debug, Clone)]
+pub struct EventHandle {
+    /// The name as the backend knows it, or why it is none.
+    site: Result<Site, NameError>,
+    /// The name, to count every use of one that is refused.
+    name: Box<str>,
+    /// Where it is emitted.
+    telemetry: Telemetry,
+}
+
+impl EventHandle {
+    /// Emits one event.
+    pub fn emit(
+        &self,
+        measurements: &[(&str, ValueRef<'_>)],
+        metadata: &[(&str, &str)],
+        correlation_id: &str,
+    ) -> Outcome {
+        let fields = Fields {
+            measurements,
+            metadata,
+            correlation_id,
+            timestamp_ns: None,
+        };
+        match &self.site {
+            Ok(site) => self.telemetry.record(site, Draw::Own, &fields),
+            // Resolving it again counts it again.
+            Err(_) => self.telemetry.emit_fields(&self.name, &fields),
+        }
+    }
+
+    /// Why the name was refused, if it was. Such a handle drops and counts every event.
+    #[must_use]
+    pub fn error(&self) -> Option<&NameError> {
+        self.site.as_ref().err()
+    }
+}
+
+/// The outcome of an event whose name is none; the backend has counted it.
+fn refused(error: &NameError) -> Outcome {
+    tracing::debug!(%error, "an event was dropped");
+    Outcome::Dropped(telemetry_core::Reason::InvalidName)
+}
