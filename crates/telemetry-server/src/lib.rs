@@ -3,7 +3,14 @@
 mod dispatch;
 mod export;
 mod host;
+#[cfg(feature = "http")]
+mod http;
 
+#[cfg(feature = "http")]
+pub use self::http::{
+    ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,
+    MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES, MAX_TAPS, TAP_QUEUE,
+};
 pub use dispatch::{
     AttachError, DEFAULT_HANDLER_DRAIN, DEFAULT_HANDLER_QUEUE, DEFAULT_HANDLER_QUEUE_BYTES,
     Discard, Dispatcher, EmitError, Handler, HandlerError, HandlerInfo, HandlerLedger,

@@ -129,6 +129,31 @@ impl EncodeLabelSet for Labels<'_> {
     }
 }
 
+impl Key {
+    /// Has `write` write one metric of the family with these labels.
+    fn write(
+        &self,
+        family: &mut MetricEncoder<'_>,
+        plan: &Plan,
+        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        let none = match self {
+            Self::Overflow => false,
+            Self::Of {
+                pool,
+                worker,
+                labels,
+            } => pool.is_empty() && worker.is_empty() && labels.iter().all(String::is_empty),
+        };
+        // The encoder would write an empty pair of braces.
+        if none {
+            write(family)
+        } else {
+            write(&mut family.encode_family(&Labels { key: self, plan })?)
+        }
+    }
+}
+
 /// Writes all families of one event.
 pub(super) fn encode_event(
     encoder: &mut DescriptorEncoder<'_>,
@@ -137,8 +162,7 @@ pub(super) fn encode_event(
 ) -> fmt::Result {
     let mut events = descriptor(encoder, &plan.events, MetricType::Counter)?;
     for (key, series) in merged {
-        let labels = Labels { key, plan };
-        counter(&mut events.encode_family(&labels)?, series.events)?;
+        key.write(&mut events, plan, |metric| counter(metric, series.events))?;
     }
     for (place, measure) in plan.measures.iter().enumerate() {
         let kind = match measure.kind {
@@ -157,18 +181,16 @@ pub(super) fn encode_event(
         }
         let mut family = descriptor(encoder, &measure.family, kind)?;
         for (key, cell) in shown {
-            let labels = Labels { key, plan };
-            let mut metric = family.encode_family(&labels)?;
-            match cell {
-                Cell::Counter(sum) => metric.encode_counter::<NoLabelSet, f64, f64>(sum, None)?,
-                Cell::Gauge(level) => metric.encode_gauge(&level.unwrap_or_default())?,
+            key.write(&mut family, plan, |metric| match cell {
+                Cell::Counter(sum) => metric.encode_counter::<NoLabelSet, f64, f64>(sum, None),
+                Cell::Gauge(level) => metric.encode_gauge(&level.unwrap_or_default()),
                 Cell::Histogram { buckets, sum } => {
                     let bounds = measure.buckets.iter().copied().chain([f64::INFINITY]);
                     let rows: Vec<(f64, u64)> = bounds.zip(buckets.iter().copied()).collect();
                     let count = buckets.iter().sum();
-                    metric.encode_histogram::<NoLabelSet>(*sum, count, &rows, None)?;
+                    metric.encode_histogram::<NoLabelSet>(*sum, count, &rows, None)
                 }
-            }
+            })?;
         }
     }
     Ok(())
@@ -240,7 +262,11 @@ fn encode_rows<L: AsRef<str>, V>(
         let labels: Vec<(&str, String)> = given
             .map(|(name, value)| (*name, escape(value.as_ref()).into_owned()))
             .collect();
-        write(&mut family.encode_family(&labels.as_slice())?, value)?;
+        if labels.is_empty() {
+            write(&mut family, value)?;
+        } else {
+            write(&mut family.encode_family(&labels.as_slice())?, value)?;
+        }
     }
     Ok(())
 }
