@@ -16,6 +16,7 @@ mod seed;
 mod stock_manager;
 mod stock_worker;
 mod witness;
+mod worker;
 
 pub use patience::{Gate, PATIENCE, Turnstile, eventually, within};
 pub use proxy::Proxy;
@@ -24,3 +25,4 @@ pub use seed::Seed;
 pub use stock_manager::{End, STOCK_TIMEOUT, StockManager, StockStream, toggle};
 pub use stock_worker::StockWorker;
 pub use witness::Witness;
+pub use worker::{Worker, WorkerBuilder, worker};

@@ -7,7 +7,7 @@ use std::path::Path;
 use telemetry_tests::{Proxy, RawWorker, StockManager, StockWorker, eventually, toggle};
 
 fn dir() -> tempfile::TempDir {
-    tempfile::tempdir().unwrap()
+    tempfile::tempdir().expect("a directory for the sockets")
 }
 
 fn unix(path: &Path) -> String {
