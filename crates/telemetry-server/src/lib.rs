@@ -1,21 +1,30 @@
 //! The manager role: collect, check, enrich and dispatch the telemetry of worker processes.
 
+mod desired;
 mod dispatch;
+mod endpoint;
 mod export;
 mod host;
 #[cfg(feature = "http")]
 mod http;
+
+mod identity;
+mod manager;
+mod pipeline;
+mod session;
 
 #[cfg(feature = "http")]
 pub use self::http::{
     ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,
     MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES, MAX_TAPS, TAP_QUEUE,
 };
+pub use desired::{ControlReceipt, ControlRefused, Target};
 pub use dispatch::{
     AttachError, DEFAULT_HANDLER_DRAIN, DEFAULT_HANDLER_QUEUE, DEFAULT_HANDLER_QUEUE_BYTES,
     Discard, Dispatcher, EmitError, Handler, HandlerError, HandlerInfo, HandlerLedger,
     MAX_DISPATCH_DEPTH, MAX_HANDLER_QUEUE, MemoryHandler, QueuedConfig, fallible,
 };
+pub use endpoint::{Endpoint, EndpointError, MAX_SOCKET_PATH_BYTES};
 pub use export::LogHandler;
 #[cfg(feature = "prometheus")]
 pub use export::{
@@ -26,4 +35,13 @@ pub use host::{
     Buffer, CircuitBreakerEvents, GrpcCall, HardwareEvents, HardwareStep, HeartbeatEvents, Host,
     ObservedBody, ObservedGrpc, PythonException, PythonExceptionEvents, QueueContext, QueueEvents,
     RetryEvents, ScriptShutdown, SessionEvents, SessionStoreEvents, ZeroCopyEvents,
+};
+pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
+pub use manager::{Manager, ManagerConfig, PoolInfo, RegisterError, Totals, UNREGISTER_DRAIN};
+pub use pipeline::{Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, QuarantinedName};
+pub use session::{
+    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError,
+    HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
+    MAX_DIALS_PER_SECOND, MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, MAX_MESSAGE_BYTES,
+    MIN_REDIAL, REPLACED_BACKOFF, STREAM_WINDOW, StreamInfo, StreamState,
 };

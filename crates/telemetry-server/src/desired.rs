@@ -1,0 +1,307 @@
+//! The policy that each worker should have, kept by the manager and sent on every connect.
+//!
+//! A control to one worker changes that worker's policy. A control to a pool, or to all, changes the
+//! policy of every worker in it now, and the base from which workers that register later start.
+//! Controls therefore apply in the order in which they arrive, whoever they are for.
+//!
+//! It knows policies, not streams: each session watches its worker's policy and sees only the newest
+//! one if several changed in between.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use telemetry_core::{Control, ControlError, PolicySpec, escape};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::identity::WorkerId;
+
+/// Who a control is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// One registered worker.
+    Worker(WorkerId),
+    /// Every worker of a pool, now and later.
+    Pool(String),
+    /// Every worker, now and later.
+    All,
+}
+
+/// A control that was taken: who is affected.
+///
+/// It does not say that the workers have applied it; `StreamInfo::applied_revision` does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ControlReceipt {
+    /// Revision of the policies that the control made.
+    pub revision: u64,
+    /// Workers whose policy it changed.
+    pub workers: Vec<WorkerId>,
+    /// Those among them that ignore the patterns of sampling rules.
+    pub legacy: Vec<WorkerId>,
+}
+
+/// A control that was not taken; nothing has changed anywhere.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ControlRefused {
+    /// A rate or pattern is not allowed, or a policy would become too long.
+    #[error(transparent)]
+    Invalid(#[from] ControlError),
+    /// No worker of this id is registered.
+    #[error("no worker {:?} is registered", escape(id.as_str()))]
+    UnknownWorker {
+        /// The id.
+        id: WorkerId,
+    },
+}
+
+/// The desired policies of a manager.
+#[derive(Debug)]
+pub(crate) struct Desired {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Grows with every change of any policy.
+    revision: u64,
+    /// Where a worker starts whose pool was told nothing.
+    all: PolicySpec,
+    /// Where the workers of a pool start that was told something.
+    pools: BTreeMap<String, PolicySpec>,
+    workers: BTreeMap<WorkerId, Worker>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    pool: Option<String>,
+    policy: watch::Sender<Arc<PolicySpec>>,
+}
+
+impl Desired {
+    /// Policies that start from `initial`, which must be valid.
+    pub(crate) fn new(initial: PolicySpec) -> Self {
+        let state = State {
+            revision: 1,
+            all: PolicySpec {
+                revision: 1,
+                ..initial
+            },
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The policy of a worker to watch. A worker that is known keeps its policy, whatever its
+    /// process; a new one starts from its pool's.
+    pub(crate) fn enter(
+        &self,
+        id: &WorkerId,
+        pool: Option<&str>,
+    ) -> watch::Receiver<Arc<PolicySpec>> {
+        let mut state = self.lock();
+        if let Some(worker) = state.workers.get_mut(id) {
+            worker.pool = pool.map(str::to_owned);
+            return worker.policy.subscribe();
+        }
+        let base = pool
+            .and_then(|pool| state.pools.get(pool))
+            .unwrap_or(&state.all);
+        let (policy, receiver) = watch::channel(Arc::new(base.clone()));
+        state.workers.insert(
+            id.clone(),
+            Worker {
+                pool: pool.map(str::to_owned),
+                policy,
+            },
+        );
+        receiver
+    }
+
+    /// Forgets a worker.
+    pub(crate) fn leave(&self, id: &WorkerId) {
+        self.lock().workers.remove(id);
+    }
+
+    /// Changes the policies of everyone in `target`, or of nobody. Returns the new revision and the
+    /// workers.
+    pub(crate) fn apply(
+        &self,
+        target: &Target,
+        control: &Control,
+    ) -> Result<(u64, Vec<WorkerId>), ControlRefused> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let revision = state.revision + 1;
+        let next = |spec: &PolicySpec| -> Result<PolicySpec, ControlError> {
+            Ok(PolicySpec {
+                revision,
+                ..spec.apply(control)?
+            })
+        };
+        if let Target::Worker(id) = target
+            && !state.workers.contains_key(id)
+        {
+            return Err(ControlRefused::UnknownWorker { id: id.clone() });
+        }
+        let in_target = |id: &WorkerId, worker: &Worker| match target {
+            Target::Worker(target) => target == id,
+            Target::Pool(pool) => worker.pool.as_ref() == Some(pool),
+            Target::All => true,
+        };
+        // First everything that can fail, then everything that changes something.
+        let mut changed = Vec::new();
+        for (id, worker) in &state.workers {
+            if in_target(id, worker) {
+                changed.push((id.clone(), next(&worker.policy.borrow())?));
+            }
+        }
+        match target {
+            Target::Worker(_) => {}
+            Target::Pool(pool) => {
+                let base = next(state.pools.get(pool).unwrap_or(&state.all))?;
+                state.pools.insert(pool.clone(), base);
+            }
+            Target::All => {
+                let all = next(&state.all)?;
+                let pools = state
+                    .pools
+                    .iter()
+                    .map(|(pool, base)| Ok((pool.clone(), next(base)?)));
+                state.pools = pools.collect::<Result<_, ControlError>>()?;
+                state.all = all;
+            }
+        }
+        state.revision = revision;
+        let mut ids = Vec::with_capacity(changed.len());
+        for (id, policy) in changed {
+            if let Some(worker) = state.workers.get(&id) {
+                worker.policy.send_replace(Arc::new(policy));
+            }
+            ids.push(id);
+        }
+        Ok((revision, ids))
+    }
+
+    /// The policy that a worker should have.
+    pub(crate) fn policy(&self, id: &WorkerId) -> Option<Arc<PolicySpec>> {
+        self.lock()
+            .workers
+            .get(id)
+            .map(|worker| Arc::clone(&worker.policy.borrow()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry_core::SamplingRule;
+
+    use super::*;
+
+    fn toggle(enabled: bool) -> Control {
+        Control::Toggle { enabled }
+    }
+
+    fn rate(rate: f64, pattern: &str) -> Control {
+        Control::Sampling(SamplingRule {
+            rate,
+            patterns: vec![pattern.to_owned()],
+        })
+    }
+
+    fn worker(id: &str) -> Target {
+        Target::Worker(id.into())
+    }
+
+    #[test]
+    fn later_controls_win_whoever_they_are_for() {
+        let desired = Desired::new(PolicySpec::default());
+        let a = desired.enter(&"a".into(), Some("p"));
+        let b = desired.enter(&"b".into(), Some("p"));
+        desired.apply(&worker("a"), &toggle(false)).expect("known");
+        assert_eq!((a.borrow().enabled, b.borrow().enabled), (false, true));
+        desired
+            .apply(&Target::Pool("p".into()), &toggle(true))
+            .expect("valid");
+        assert!(a.borrow().enabled);
+    }
+
+    #[test]
+    fn a_worker_that_registers_later_starts_from_its_pool() {
+        let desired = Desired::new(PolicySpec::default());
+        desired
+            .apply(&Target::Pool("p".into()), &toggle(false))
+            .expect("valid");
+        desired
+            .apply(&Target::All, &rate(0.5, "tool.*"))
+            .expect("valid");
+        let in_pool = desired.enter(&"a".into(), Some("p"));
+        let alone = desired.enter(&"b".into(), None);
+        assert!(!in_pool.borrow().enabled);
+        assert!(alone.borrow().enabled);
+        assert_eq!(
+            (
+                in_pool.borrow().sampling.len(),
+                alone.borrow().sampling.len()
+            ),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn a_muted_worker_stays_muted_until_it_is_forgotten() {
+        let desired = Desired::new(PolicySpec::default());
+        let id = WorkerId::from("a");
+        drop(desired.enter(&id, None));
+        desired.apply(&worker("a"), &toggle(false)).expect("known");
+        assert!(!desired.enter(&id, None).borrow().enabled);
+        desired.leave(&id);
+        assert!(desired.enter(&id, None).borrow().enabled);
+    }
+
+    #[test]
+    fn an_invalid_control_changes_nothing_anywhere() {
+        let desired = Desired::new(PolicySpec::default());
+        let watch = desired.enter(&"a".into(), None);
+        let before = watch.borrow().clone();
+        for control in [rate(1.5, "*"), rate(f64::NAN, "*"), rate(0.5, "[")] {
+            assert!(
+                desired.apply(&Target::All, &control).is_err(),
+                "{control:?}"
+            );
+        }
+        assert_eq!(*watch.borrow(), before);
+        assert_eq!(*desired.enter(&"b".into(), None).borrow(), before);
+    }
+
+    #[test]
+    fn a_control_to_nobody_says_so() {
+        let desired = Desired::new(PolicySpec::default());
+        let refused = desired
+            .apply(&worker("ghost"), &toggle(true))
+            .expect_err("unknown");
+        assert!(refused.to_string().contains("ghost"), "{refused}");
+    }
+
+    #[test]
+    fn revisions_grow_with_every_change() {
+        let desired = Desired::new(PolicySpec::default());
+        let watch = desired.enter(&"a".into(), None);
+        let (first, _) = desired.apply(&Target::All, &toggle(false)).expect("valid");
+        let (second, ids) = desired.apply(&worker("a"), &toggle(true)).expect("valid");
+        assert!(second > first);
+        assert_eq!(
+            (watch.borrow().revision, ids),
+            (second, vec![WorkerId::from("a")])
+        );
+    }
+}

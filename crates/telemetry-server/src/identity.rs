@@ -1,0 +1,126 @@
+//! Who a worker is to the manager: its id, its pool, its process.
+//!
+//! Plain data that the embedding program gives when it registers a worker; nothing here comes from
+//! the wire.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// Longest worker id or pool name, in bytes.
+pub const MAX_IDENTITY_BYTES: usize = 128;
+
+/// The id under which a worker is registered; cheap to clone.
+///
+/// Any text can be made into one; [`Manager::register_worker`](crate::Manager::register_worker)
+/// refuses what is empty, longer than [`MAX_IDENTITY_BYTES`] or has control characters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId(Arc<str>);
+
+impl WorkerId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id as shared text.
+    #[must_use]
+    pub fn to_arc(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl From<&str> for WorkerId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<String> for WorkerId {
+    fn from(id: String) -> Self {
+        Self(id.into())
+    }
+}
+
+impl Borrow<str> for WorkerId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl Serialize for WorkerId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// What the registering program knows about a worker. It overrides what the worker says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerContext {
+    /// The id.
+    pub worker_id: WorkerId,
+    /// The pool it belongs to, if any.
+    pub pool_name: Option<String>,
+    /// Its process id, if known; otherwise the one behind its unix socket is used, or the one it
+    /// claims.
+    pub python_pid: Option<u32>,
+}
+
+impl WorkerContext {
+    /// A worker of which only the id is known.
+    #[must_use]
+    pub fn new(worker_id: impl Into<WorkerId>) -> Self {
+        Self {
+            worker_id: worker_id.into(),
+            pool_name: None,
+            python_pid: None,
+        }
+    }
+
+    /// The same worker in a pool.
+    #[must_use]
+    pub fn in_pool(self, pool: impl Into<String>) -> Self {
+        Self {
+            pool_name: Some(pool.into()),
+            ..self
+        }
+    }
+}
+
+/// What is wrong with an id or pool name, if anything.
+pub(crate) fn identity_fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        Some("is empty")
+    } else if text.len() > MAX_IDENTITY_BYTES {
+        Some("is longer than 128 bytes")
+    } else if text.chars().any(char::is_control) {
+        Some("has control characters")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_could_break_a_line_are_faulty() {
+        assert_eq!(identity_fault("default/worker-1"), None);
+        assert_eq!(identity_fault(""), Some("is empty"));
+        assert_eq!(identity_fault("a\nb"), Some("has control characters"));
+        assert_eq!(
+            identity_fault(&"x".repeat(129)),
+            Some("is longer than 128 bytes")
+        );
+    }
+}

@@ -1,0 +1,368 @@
+//! The manager's handle: register, control, list, wait, shut down.
+//!
+//! It starts one session per worker and holds what they share. It must not be called per event; the
+//! events go from the sessions straight to the dispatcher.
+
+mod config;
+mod control;
+mod registry;
+mod totals;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use telemetry_core::{Catalog, PolicySpec};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::desired::Desired;
+use crate::dispatch::Dispatcher;
+use crate::endpoint::Endpoint;
+use crate::identity::{WorkerContext, WorkerId, identity_fault};
+use crate::pipeline::{Pipeline, Quarantine, StreamLedger, source_of};
+use crate::session::{Changes, DialLimiter, Run, Session, Shared, StreamInfo, StreamState};
+use registry::{Entry, Predecessor, Registry};
+
+pub use config::{ManagerConfig, RegisterError};
+pub use totals::{PoolInfo, Totals};
+
+/// How long a worker that is unregistered may take to be read empty.
+pub const UNREGISTER_DRAIN: Duration = Duration::from_secs(1);
+
+/// Collects from and controls a fleet of workers. Clones are handles to the same manager.
+///
+/// Sessions run on the tokio runtime it was started in. When the last handle is dropped, they end
+/// without draining; call [`shutdown`](Self::shutdown) to lose nothing.
+#[derive(Clone)]
+pub struct Manager {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    desired: Desired,
+    changes: Changes,
+    allow_remote: bool,
+    runtime: Handle,
+    registry: Mutex<Registry>,
+}
+
+impl Manager {
+    /// Starts a manager without workers.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`](telemetry_core::ControlError) if the initial policy is not valid.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start(config: ManagerConfig) -> Result<Self, telemetry_core::ControlError> {
+        config.policy.validate()?;
+        let shared = Shared {
+            node: config.node.into(),
+            manager_id: config.manager_id,
+            dispatcher: config.dispatcher,
+            quarantine: Arc::default(),
+            limiter: DialLimiter::new(config.dials_per_second),
+            accepted_uids: config.accepted_uids,
+            message_events: config.message_events,
+        };
+        let inner = Inner {
+            shared: Arc::new(shared),
+            desired: Desired::new(config.policy),
+            changes: Changes::default(),
+            allow_remote: config.allow_remote,
+            runtime: Handle::current(),
+            registry: Mutex::default(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Has a worker dialled, and its events collected from now on. Returns at once.
+    ///
+    /// A worker of this id that is there already is replaced: its old session is read empty and
+    /// ended, then the new one starts. Its desired policy and its counters stay.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError`] if the id, the pool's name or the endpoint cannot be used, or after
+    /// `shutdown`.
+    pub fn register_worker(
+        &self,
+        endpoint: Endpoint,
+        context: WorkerContext,
+    ) -> Result<WorkerId, RegisterError> {
+        self.check(&endpoint, &context)?;
+        let inner = &self.inner;
+        let id = context.worker_id.clone();
+        let mut registry = inner.lock();
+        if registry.closed {
+            return Err(RegisterError::ShutDown);
+        }
+        let policy = inner.desired.enter(&id, context.pool_name.as_deref());
+        let (record, before) = registry.replace(&context, &endpoint, &inner.changes);
+        let (run, watch) = watch::channel(Run::On);
+        let shared = Arc::clone(&inner.shared);
+        let session = Arc::clone(&record);
+        // A session must not keep the manager alive.
+        let manager = Arc::downgrade(inner);
+        let task = inner.runtime.spawn(async move {
+            if let Some(Predecessor { task, retired }) = before {
+                // One stream per worker, always. A task that was cancelled has ended too.
+                let _ = task.await;
+                if let (Some(retired), Some(manager)) = (retired, manager.upgrade()) {
+                    manager.lock().fold_retired(&retired);
+                }
+            }
+            session.relocate(context.clone(), endpoint.clone());
+            Session::new(shared, session, context, endpoint, policy, watch)
+                .run()
+                .await;
+        });
+        registry
+            .workers
+            .insert(id.clone(), Entry { record, run, task });
+        drop(registry);
+        inner.changes.notify();
+        Ok(id)
+    }
+
+    /// Takes a worker away: reads what it has sent until it is quiet, at most for
+    /// [`UNREGISTER_DRAIN`], closes its stream, forgets it, and folds its counters into its pool.
+    /// False if there is no such worker.
+    pub async fn unregister_worker(&self, id: &WorkerId) -> bool {
+        let retired = {
+            let mut registry = self.inner.lock();
+            let retired = registry.retire(id, Instant::now() + UNREGISTER_DRAIN);
+            if retired.is_some() {
+                self.inner.desired.leave(id);
+            }
+            retired
+        };
+        let Some((record, task)) = retired else {
+            return false;
+        };
+        // A task that was cancelled has ended too.
+        let _ = task.await;
+        self.inner.lock().fold_retired(&record);
+        self.inner.changes.notify();
+        true
+    }
+
+    /// Ends all sessions: each reads what its worker has sent until it is quiet, all together at
+    /// most for `timeout`. No worker can be registered afterwards; totals stay readable. Whether all
+    /// were quiet in time.
+    pub async fn shutdown(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let retired = {
+            let mut registry = self.inner.lock();
+            registry.closed = true;
+            let ids: Vec<_> = registry.workers.keys().cloned().collect();
+            ids.iter()
+                .filter_map(|id| registry.retire(id, deadline))
+                .collect::<Vec<_>>()
+        };
+        let mut in_time = true;
+        for (record, mut task) in retired {
+            // A moment more than the sessions have, so that their own deadline comes first.
+            if timeout_at(deadline + Duration::from_millis(100), &mut task)
+                .await
+                .is_err()
+            {
+                in_time = false;
+                task.abort();
+            }
+            self.inner.lock().fold_retired(&record);
+        }
+        self.inner.changes.notify();
+        in_time
+    }
+
+    /// All registered workers, sorted by id.
+    #[must_use]
+    pub fn list_streams(&self) -> Vec<StreamInfo> {
+        let registry = self.inner.lock();
+        registry
+            .workers
+            .iter()
+            .map(|(id, entry)| self.inner.info(id, entry))
+            .collect()
+    }
+
+    /// One registered worker.
+    #[must_use]
+    pub fn stream(&self, id: &WorkerId) -> Option<StreamInfo> {
+        let registry = self.inner.lock();
+        registry
+            .workers
+            .get(id)
+            .map(|entry| self.inner.info(id, entry))
+    }
+
+    /// Where the session of a worker stands.
+    #[must_use]
+    pub fn stream_state(&self, id: &WorkerId) -> Option<StreamState> {
+        self.inner
+            .lock()
+            .workers
+            .get(id)
+            .map(|entry| entry.record.state())
+    }
+
+    /// The policy that a worker should have.
+    #[must_use]
+    pub fn policy(&self, id: &WorkerId) -> Option<Arc<PolicySpec>> {
+        self.inner.desired.policy(id)
+    }
+
+    /// Sums over all workers there ever were.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.inner
+            .lock()
+            .totals(|id, entry| self.inner.info(id, entry), |_| true)
+    }
+
+    /// Sums by pool, also of pools that have no worker any more; sorted by name.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolInfo> {
+        let registry = self.inner.lock();
+        let names = registry.pool_names();
+        let of_pool = |pool_name: Option<String>| {
+            let info = |id: &_, entry: &_| self.inner.info(id, entry);
+            let totals = registry.totals(info, |pool| *pool == pool_name);
+            PoolInfo { pool_name, totals }
+        };
+        names.into_iter().map(of_pool).collect()
+    }
+
+    /// Counts changes of state and reports: wait for a change, then look at
+    /// [`stream_state`](Self::stream_state) or [`list_streams`](Self::list_streams).
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.changes.states()
+    }
+
+    /// Waits until `wanted` holds for a worker; looks again after every change, the arrival of
+    /// events included. Returns what it then was, or after `timeout` what it is (`None` for a
+    /// worker that is not registered).
+    ///
+    /// # Errors
+    ///
+    /// The last reading, if `wanted` did not hold in time.
+    pub async fn wait_for(
+        &self,
+        id: &WorkerId,
+        mut wanted: impl FnMut(&StreamInfo) -> bool,
+        timeout: Duration,
+    ) -> Result<StreamInfo, Option<Box<StreamInfo>>> {
+        let deadline = Instant::now() + timeout;
+        let mut changes = self.inner.changes.progress();
+        loop {
+            changes.mark_unchanged();
+            let info = self.stream(id);
+            match info {
+                Some(info) if wanted(&info) => return Ok(info),
+                info => {
+                    let changed = timeout_at(deadline, changes.changed()).await;
+                    if !matches!(changed, Ok(Ok(()))) {
+                        return Err(info.map(Box::new));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A pipeline for events of a worker that arrive another way than its stream, such as lines of
+    /// its stderr. They pass the same checks and count into the totals of its pool.
+    #[must_use]
+    pub fn capture_pipeline(&self, context: &WorkerContext) -> Pipeline {
+        let shared = &self.inner.shared;
+        let ledger = Arc::new(StreamLedger::default());
+        self.inner
+            .lock()
+            .add_capture(context.pool_name.clone(), Arc::clone(&ledger));
+        let source = source_of(&shared.node, context, None);
+        let quarantine = Arc::clone(&shared.quarantine);
+        Pipeline::with_ledger(shared.dispatcher.clone(), source, quarantine, ledger)
+    }
+
+    /// Where events go.
+    #[must_use]
+    pub fn dispatcher(&self) -> &Dispatcher {
+        &self.inner.shared.dispatcher
+    }
+
+    /// The catalog that events are checked against.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        self.inner.shared.dispatcher.catalog()
+    }
+
+    /// The names that workers sent and the catalog does not know.
+    #[must_use]
+    pub fn quarantine(&self) -> &Arc<Quarantine> {
+        &self.inner.shared.quarantine
+    }
+
+    /// The node in the metadata of every event.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.inner.shared.node
+    }
+
+    fn check(&self, endpoint: &Endpoint, context: &WorkerContext) -> Result<(), RegisterError> {
+        if let Some(fault) = identity_fault(context.worker_id.as_str()) {
+            return Err(RegisterError::WorkerId {
+                id: context.worker_id.clone(),
+                fault,
+            });
+        }
+        if let Some(name) = &context.pool_name
+            && let Some(fault) = identity_fault(name)
+        {
+            return Err(RegisterError::PoolName {
+                name: name.clone(),
+                fault,
+            });
+        }
+        endpoint.check()?;
+        match endpoint {
+            Endpoint::Tcp(address) if !address.ip().is_loopback() && !self.inner.allow_remote => {
+                Err(RegisterError::Remote {
+                    endpoint: endpoint.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn info(&self, id: &WorkerId, entry: &Entry) -> StreamInfo {
+        entry
+            .record
+            .info(self.desired.policy(id).map_or(0, |policy| policy.revision))
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("node", &self.inner.shared.node)
+            .field(
+                "workers",
+                &self.inner.lock().workers.keys().collect::<Vec<_>>(),
+            )
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,99 @@
+//! What a manager is started with.
+
+use std::sync::Arc;
+
+use telemetry_core::{Catalog, Clock, PolicySpec, Source, SystemClock};
+use thiserror::Error;
+
+use crate::dispatch::Dispatcher;
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::identity::WorkerId;
+use crate::session::MAX_DIALS_PER_SECOND;
+
+/// What a manager is started with. [`new`](Self::new) fills in the defaults.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ManagerConfig {
+    /// The node: identity of the machine or manager in the metadata of every event.
+    pub node: String,
+    /// What the manager calls itself towards workers; for their logs.
+    pub manager_id: String,
+    /// Where events go; it also says which catalog and clock are used.
+    pub dispatcher: Dispatcher,
+    /// Policy of every worker before any control. Default: everything is kept.
+    pub policy: PolicySpec,
+    /// Users, besides the manager's own and root, whose processes may be workers behind a unix
+    /// socket. Default: none.
+    pub accepted_uids: Vec<u32>,
+    /// Whether workers beyond loopback may be dialled, without TLS. Default: no.
+    pub allow_remote: bool,
+    /// Whether `snakepit.grpc.stream.message` is emitted for every message. Default: no.
+    pub message_events: bool,
+    /// Most dials per second over all workers. Default: 50.
+    pub dials_per_second: u32,
+}
+
+impl ManagerConfig {
+    /// The defaults, with a dispatcher for the built-in catalog and the system's clock.
+    #[must_use]
+    pub fn new(node: impl Into<String>) -> Self {
+        let node = node.into();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let source = Source::of_node(node.as_str());
+        let dispatcher = Dispatcher::new(Arc::clone(Catalog::builtin()), source, clock);
+        Self::with_dispatcher(node, dispatcher)
+    }
+
+    /// The defaults, with a dispatcher of the caller's.
+    #[must_use]
+    pub fn with_dispatcher(node: impl Into<String>, dispatcher: Dispatcher) -> Self {
+        let node = node.into();
+        Self {
+            manager_id: format!("{node}/{}", std::process::id()),
+            node,
+            dispatcher,
+            policy: PolicySpec::default(),
+            accepted_uids: Vec::new(),
+            allow_remote: false,
+            message_events: false,
+            dials_per_second: MAX_DIALS_PER_SECOND,
+        }
+    }
+}
+
+/// Why a worker was not registered.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The worker id cannot be used.
+    #[error("worker id {id:?} {fault}")]
+    WorkerId {
+        /// The id.
+        id: WorkerId,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// The pool name cannot be used.
+    #[error("pool name {name:?} {fault}")]
+    PoolName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// The endpoint cannot be dialled.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The endpoint is beyond loopback, where a stream without TLS is open to everybody.
+    #[error(
+        "{endpoint} is not on this machine; without TLS only loopback and unix sockets are \
+         dialled, unless remote workers are explicitly allowed"
+    )]
+    Remote {
+        /// The endpoint.
+        endpoint: Endpoint,
+    },
+    /// The manager was shut down.
+    #[error("the manager was shut down")]
+    ShutDown,
+}

@@ -1,0 +1,216 @@
+//! From the bytes of one message to the handlers: decode, look up, validate, enrich, dispatch, count.
+//!
+//! One pipeline belongs to one session (or one stderr capture) and runs on its task. It knows the
+//! catalog, the dispatcher and its own ledger; it knows nothing of sockets and streams.
+//!
+//! **Invariant.** Handlers get a worker's text raw: valid UTF-8, cut to its limit, nothing more.
+//! Whatever writes it for a human or a parser (log, HTTP, tap, exposition) escapes it there.
+
+mod enrich;
+mod ledger;
+mod quarantine;
+mod validate;
+
+use std::sync::Arc;
+
+use telemetry_core::{
+    Catalog, DecodeLimits, DecodedEvent, EventParts, EventRef, EventSpec, Limits, Note, Reason,
+    Redactor, Source, StreamSnapshot, decode_event, truncate,
+};
+
+use crate::dispatch::Dispatcher;
+
+pub(crate) use enrich::source_of;
+use ledger::Arrival;
+pub(crate) use ledger::StreamLedger;
+
+pub use quarantine::{MAX_QUARANTINED_NAMES, Quarantine, QuarantinedName};
+use validate::{Measurements, Metadata};
+
+/// What one message was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// An event; it was dispatched and counted.
+    Dispatched,
+    /// An event that was refused and counted.
+    Rejected(Reason),
+    /// An event that had arrived before; counted as a note, not dispatched.
+    Duplicate,
+    /// The bytes of a `WorkerHello`.
+    Hello(&'a [u8]),
+    /// The bytes of a `WorkerReport`.
+    Report(&'a [u8]),
+}
+
+/// Checks the events of one worker and hands them to the dispatcher.
+///
+/// On the way of a known event nothing is allocated, locked or interned: texts are borrowed from
+/// the message, fields are collected on the stack. An unknown name costs an allocation and a short
+/// lock on the [`Quarantine`].
+#[derive(Debug)]
+pub struct Pipeline {
+    catalog: Arc<Catalog>,
+    dispatcher: Dispatcher,
+    /// Who the manager says the events are from.
+    source: Source,
+    /// Names that the catalog does not know; shared by all pipelines of a manager.
+    quarantine: Arc<Quarantine>,
+    /// The counters; written by this pipeline only.
+    ledger: Arc<StreamLedger>,
+    limits: Limits,
+    decode_limits: DecodeLimits,
+    redactor: Redactor,
+}
+
+impl Pipeline {
+    /// A pipeline for events from `source`, with a ledger of its own and the default limits.
+    #[must_use]
+    pub fn new(dispatcher: Dispatcher, source: Source, quarantine: Arc<Quarantine>) -> Self {
+        Self::with_ledger(dispatcher, source, quarantine, Arc::default())
+    }
+
+    /// A pipeline that counts into `ledger`, to which no other may write.
+    pub(crate) fn with_ledger(
+        dispatcher: Dispatcher,
+        source: Source,
+        quarantine: Arc<Quarantine>,
+        ledger: Arc<StreamLedger>,
+    ) -> Self {
+        Self {
+            catalog: Arc::clone(dispatcher.catalog()),
+            dispatcher,
+            source,
+            quarantine,
+            ledger,
+            limits: Limits::default(),
+            decode_limits: DecodeLimits::default(),
+            redactor: Redactor::default(),
+        }
+    }
+
+    /// Takes one encoded `TelemetryEvent`. Inline handlers run before this returns.
+    ///
+    /// Never fails: what is wrong with an event is counted under a [`Reason`]. Bytes that are no
+    /// event, too large or with too many fields are `decode_error`; a name that the catalog does
+    /// not know is `unknown_event`; a measurement that is NaN or infinite makes the whole event
+    /// `value_rejected`. A measurement without a value or with an unknown key is left out and noted.
+    pub fn process<'a>(&mut self, message: &'a [u8]) -> Frame<'a> {
+        let event = match decode_event(message, &self.decode_limits) {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::debug!(worker = self.worker(), %error, "undecodable message");
+                self.ledger.reject_undecoded();
+                return Frame::Rejected(Reason::DecodeError);
+            }
+        };
+        if let Some(hello) = event.hello {
+            return Frame::Hello(hello);
+        }
+        if let Some(report) = event.report {
+            return Frame::Report(report);
+        }
+        let arrival = self.ledger.arrival(event.sequence);
+        if arrival == Arrival::Duplicate {
+            self.ledger.note(Note::Duplicate);
+            return Frame::Duplicate;
+        }
+        let outcome = self.judge(&event);
+        self.ledger.count(arrival, outcome.err());
+        match outcome {
+            Ok(()) => Frame::Dispatched,
+            Err(reason) => Frame::Rejected(reason),
+        }
+    }
+
+    /// Counts one event that arrived in a form from which no message could be made, such as a
+    /// garbled line.
+    pub fn reject(&mut self, reason: Reason) {
+        self.ledger.count(Arrival::Unsequenced, Some(reason));
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn snapshot(&self) -> StreamSnapshot {
+        self.ledger.snapshot()
+    }
+
+    /// Who the events are from.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Changes who the events are from.
+    pub(crate) fn set_source(&mut self, source: Source) {
+        self.source = source;
+    }
+
+    fn worker(&self) -> &str {
+        self.source.worker_id.as_deref().unwrap_or_default()
+    }
+
+    /// Dispatches the event, or says why not.
+    fn judge(&self, event: &DecodedEvent<'_>) -> Result<(), Reason> {
+        let spec = self.look_up(event)?;
+        let mut measurements = Measurements::new();
+        validate::measurements(
+            &self.catalog,
+            &self.limits,
+            event,
+            &mut measurements,
+            |note| {
+                self.ledger.note(note);
+            },
+        )?;
+        let mut metadata = Metadata::new();
+        let (catalog, redactor) = (&*self.catalog, &self.redactor);
+        validate::metadata(
+            catalog,
+            &self.limits,
+            redactor,
+            event,
+            &mut metadata,
+            |note| {
+                self.ledger.note(note);
+            },
+        );
+        let correlation_id = truncate(event.correlation_id, self.limits.correlation_id_bytes);
+        if correlation_id.len() < event.correlation_id.len() {
+            self.ledger.note(Note::Truncated);
+        }
+        self.dispatcher.execute(&EventRef::new(EventParts {
+            spec,
+            measurements: &measurements,
+            metadata: &metadata,
+            timestamp_ns: event.timestamp_ns,
+            correlation_id,
+            sampling_rate: validate::sampling_rate(event.sampling_rate),
+            source: &self.source,
+        }));
+        Ok(())
+    }
+
+    /// The catalog's entry; an unknown name goes into quarantine.
+    fn look_up(&self, event: &DecodedEvent<'_>) -> Result<&EventSpec, Reason> {
+        let by_bytes = event
+            .parts
+            .encoded()
+            .and_then(|parts| self.catalog.by_encoded(parts));
+        if let Some(spec) = by_bytes {
+            return Ok(spec);
+        }
+        // The odd encoder, or an unknown name.
+        let name = event.parts.dotted().map_err(|_| Reason::DecodeError)?;
+        if let Some(spec) = self.catalog.by_wire_name(&name) {
+            return Ok(spec);
+        }
+        let now = self.dispatcher.clock().unix_nanos();
+        self.quarantine.add(&name, now, |name| {
+            self.catalog.suggest(name).map(str::to_owned)
+        });
+        Err(Reason::UnknownEvent)
+    }
+}
+
+#[cfg(test)]
+mod tests;

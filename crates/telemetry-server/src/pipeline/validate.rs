@@ -1,0 +1,111 @@
+//! What of an event may pass: keys, numbers, lengths. No state, no allocation.
+
+use arrayvec::ArrayVec;
+use telemetry_core::{
+    Catalog, DecodedEvent, Limits, MAX_DECODED_FIELDS, Note, REDACTED, Reason, Redactor, ValueRef,
+    truncate,
+};
+
+/// Measurements that passed.
+pub(super) type Measurements<'a> = ArrayVec<(&'a str, ValueRef<'a>), MAX_DECODED_FIELDS>;
+
+/// Metadata that passed.
+pub(super) type Metadata<'a> = ArrayVec<(&'a str, &'a str), MAX_DECODED_FIELDS>;
+
+/// Collects the measurements whose keys the catalog knows.
+///
+/// A number that is not finite rejects the event as a whole: half an event would be taken for a
+/// whole one.
+pub(super) fn measurements<'a>(
+    catalog: &Catalog,
+    limits: &Limits,
+    event: &DecodedEvent<'a>,
+    passed: &mut Measurements<'a>,
+    note: impl Fn(Note),
+) -> Result<(), Reason> {
+    for (key, value) in &event.measurements {
+        let value = match value {
+            Some(value) if catalog.measurement_key(key).is_some() => *value,
+            _ => {
+                note(Note::UnknownMeasurement);
+                continue;
+            }
+        };
+        let value = match value {
+            ValueRef::Float(number) if !number.is_finite() => return Err(Reason::ValueRejected),
+            ValueRef::Str(text) => ValueRef::Str(cut(text, limits.value_bytes, &note)),
+            number => number,
+        };
+        passed.push((key, value));
+    }
+    Ok(())
+}
+
+/// Collects metadata, cut to the limits.
+///
+/// A worker hides its secrets itself; a stock worker does not, so values under secret keys that are
+/// not the catalog's are replaced here too.
+pub(super) fn metadata<'a>(
+    catalog: &Catalog,
+    limits: &Limits,
+    redactor: &Redactor,
+    event: &DecodedEvent<'a>,
+    passed: &mut Metadata<'a>,
+    note: impl Fn(Note),
+) {
+    for (key, text) in &event.metadata {
+        if catalog.metadata_key(key).is_some() {
+            passed.push((key, cut(text, limits.value_bytes, &note)));
+            continue;
+        }
+        let short = cut(key, limits.key_bytes, &note);
+        // Keys are unique on arrival; cutting may have made this one equal to another.
+        if short.len() < key.len() && passed.iter().any(|(known, _)| *known == short) {
+            continue;
+        }
+        let text = if redactor.is_secret(key) {
+            if *text != REDACTED {
+                note(Note::Redacted);
+            }
+            REDACTED
+        } else {
+            cut(text, limits.value_bytes, &note)
+        };
+        passed.push((short, text));
+    }
+}
+
+/// The keep probability; what is none counts as not sampled.
+pub(super) fn sampling_rate(claimed: Option<f64>) -> f64 {
+    claimed
+        .filter(|rate| *rate > 0.0 && *rate <= 1.0)
+        .unwrap_or(1.0)
+}
+
+fn cut<'a>(text: &'a str, max_bytes: usize, note: &impl Fn(Note)) -> &'a str {
+    let short = truncate(text, max_bytes);
+    if short.len() < text.len() {
+        note(Note::Truncated);
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_that_is_no_probability_counts_as_not_sampled() {
+        for rate in [
+            None,
+            Some(f64::NAN),
+            Some(0.0),
+            Some(-1.0),
+            Some(1.5),
+            Some(1.0),
+        ] {
+            assert!((sampling_rate(rate) - 1.0).abs() < f64::EPSILON, "{rate:?}");
+        }
+        assert!((sampling_rate(Some(0.25)) - 0.25).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,222 @@
+//! One worker's session: dial, stream, wait, dial again, until it is told to stop.
+//!
+//! One task owns everything of a session, so nothing here is shared but the [`Record`] it writes.
+//! It knows no other worker; what limits all of them together (dials per second) is handed in.
+
+mod backoff;
+mod control;
+mod dial;
+mod events;
+mod info;
+mod legacy;
+mod reader;
+mod record;
+mod stream;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_core::PolicySpec;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::dispatch::Dispatcher;
+use crate::endpoint::Endpoint;
+use crate::identity::WorkerContext;
+use crate::pipeline::Quarantine;
+use backoff::Backoff;
+use stream::Ending;
+
+pub(crate) use backoff::DialLimiter;
+pub use backoff::{
+    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, MAX_DIALS_PER_SECOND, MIN_REDIAL,
+};
+pub use dial::{
+    CONNECTION_WINDOW, DialError, HANDSHAKE_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
+    MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, STREAM_WINDOW,
+};
+pub use info::{StreamInfo, StreamState};
+pub use reader::MAX_MESSAGE_BYTES;
+pub(crate) use record::{Changes, Record};
+pub use stream::HELLO_TIMEOUT;
+
+/// Wait after another manager took the stream: long enough that two managers do not take it from
+/// each other all the time.
+pub const REPLACED_BACKOFF: Duration = Duration::from_secs(30);
+/// Between two looks at a socket file that is missing or dead.
+const SOCKET_POLL: Duration = Duration::from_millis(20);
+
+/// What all sessions of a manager share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) node: Arc<str>,
+    pub(crate) manager_id: String,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) quarantine: Arc<Quarantine>,
+    pub(crate) limiter: DialLimiter,
+    pub(crate) accepted_uids: Vec<u32>,
+    pub(crate) message_events: bool,
+}
+
+/// Whether a session is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// Stream for ever.
+    On,
+    /// Read what is on its way, then end, at the latest at this time.
+    DrainUntil(Instant),
+}
+
+/// One worker's session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    record: Arc<Record>,
+    context: WorkerContext,
+    endpoint: Endpoint,
+    /// The policy the worker should have.
+    policy: watch::Receiver<Arc<PolicySpec>>,
+    run: watch::Receiver<Run>,
+    backoff: Backoff,
+    /// When the stream was lost, if there was one.
+    lost_at: Option<Instant>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        record: Arc<Record>,
+        context: WorkerContext,
+        endpoint: Endpoint,
+        policy: watch::Receiver<Arc<PolicySpec>>,
+        run: watch::Receiver<Run>,
+    ) -> Self {
+        Self {
+            shared,
+            record,
+            context,
+            endpoint,
+            policy,
+            run,
+            backoff: Backoff::default(),
+            lost_at: None,
+        }
+    }
+
+    /// Runs until told to stop.
+    pub(crate) async fn run(mut self) {
+        while !self.must_stop() {
+            self.await_socket().await;
+            let shared = Arc::clone(&self.shared);
+            tokio::select! {
+                biased;
+                () = stopped(&mut self.run) => break,
+                () = shared.limiter.turn() => {}
+            }
+            let dialled_at = Instant::now();
+            let socket = self.endpoint.socket_path().and_then(SocketFile::of);
+            let ending = Box::pin(self.stream(dialled_at)).await;
+            if matches!(ending, Ending::Stopped) || self.must_stop() {
+                break;
+            }
+            self.wait(ending, dialled_at, socket).await;
+        }
+        self.record.closed();
+    }
+
+    fn must_stop(&self) -> bool {
+        *self.run.borrow() != Run::On
+    }
+
+    /// Waits for the socket file of a worker that is still starting. Costs no dial.
+    async fn await_socket(&mut self) {
+        let Some(path) = self.endpoint.socket_path() else {
+            return;
+        };
+        if SocketFile::of(path).is_some() {
+            return;
+        }
+        let error = DialError::NoSocket {
+            path: path.to_owned(),
+        }
+        .to_string();
+        let failures = self.backoff.failures();
+        self.record
+            .waiting(StreamState::Backoff, &error, failures, SOCKET_POLL, false);
+        let mut ticks = tokio::time::interval(SOCKET_POLL);
+        while SocketFile::of(path).is_none() {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stopped(&mut self.run) => return,
+            }
+        }
+    }
+
+    /// Waits until the next dial is due: when the backoff is over, or when a new process has bound
+    /// the socket.
+    async fn wait(&mut self, ending: Ending, dialled_at: Instant, socket: Option<SocketFile>) {
+        let now = Instant::now();
+        let (state, error, wait, asked) = match ending {
+            Ending::Stopped => return,
+            Ending::NotOpened { error, asked } => (
+                StreamState::Backoff,
+                error.to_string(),
+                self.backoff.next(),
+                asked,
+            ),
+            Ending::Lost { reason, lived } => {
+                if lived >= BACKOFF_RESET_AFTER {
+                    self.backoff.reset();
+                }
+                (StreamState::Backoff, reason, self.backoff.next(), true)
+            }
+            Ending::Replaced { reason } => (StreamState::Replaced, reason, REPLACED_BACKOFF, true),
+        };
+        let due = (now + wait).max(dialled_at + MIN_REDIAL);
+        let failures = self.backoff.failures();
+        tracing::info!(worker = %self.context.worker_id, %error, wait_ms = wait.as_millis(),
+            "worker not connected");
+        self.record
+            .waiting(state, &error, failures, due - now, asked);
+        let mut ticks = tokio::time::interval(SOCKET_POLL);
+        loop {
+            tokio::select! {
+                () = sleep_until(due) => return,
+                () = stopped(&mut self.run) => return,
+                _ = ticks.tick(), if self.endpoint.socket_path().is_some() => {}
+            }
+            let file = self.endpoint.socket_path().and_then(SocketFile::of);
+            if file.is_some() && file != socket && Instant::now() >= dialled_at + MIN_REDIAL {
+                return;
+            }
+        }
+    }
+}
+
+/// Resolves when the session has to stop.
+async fn stopped(run: &mut watch::Receiver<Run>) {
+    // A manager that is gone without a word ends its sessions too.
+    let _ = run.wait_for(|run| *run != Run::On).await;
+}
+
+/// Which socket file it is: a new one at the same path is a new process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SocketFile {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+impl SocketFile {
+    /// The file at `path`, if there is one.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}

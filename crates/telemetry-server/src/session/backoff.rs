@@ -1,0 +1,113 @@
+//! When to dial: full-jitter backoff per worker and one limit for all dials of a manager.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use telemetry_core::random_u64;
+use tokio::time::{Instant, sleep_until};
+
+/// First upper bound of a wait.
+pub const BACKOFF_BASE: Duration = Duration::from_millis(100);
+/// Largest upper bound of a wait.
+pub const BACKOFF_CAP: Duration = Duration::from_secs(10);
+/// A stream that lived this long ends the memory of earlier failures.
+pub const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(5);
+/// Shortest time between two dials of one worker.
+pub const MIN_REDIAL: Duration = Duration::from_millis(250);
+/// Most dials per second over all workers of a manager.
+pub const MAX_DIALS_PER_SECOND: u32 = 50;
+
+/// Full jitter: the n-th wait is random between zero and `base · 2ⁿ`, at most the cap. (Formula:
+/// "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.)
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    /// Failures in a row.
+    failures: u32,
+}
+
+impl Backoff {
+    /// How long to wait after one more failure.
+    pub(super) fn next(&mut self) -> Duration {
+        let bound = self.bound();
+        self.failures = self.failures.saturating_add(1);
+        let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(random_u64() % nanos.max(1))
+    }
+
+    /// Forgets the failures.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Failures in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    fn bound(&self) -> Duration {
+        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
+        BACKOFF_BASE.saturating_mul(factor).min(BACKOFF_CAP)
+    }
+}
+
+/// Spaces the dials of all sessions of a manager.
+#[derive(Debug)]
+pub(crate) struct DialLimiter {
+    /// Time between two dials.
+    spacing: Duration,
+    /// When the next dial may happen.
+    next: Mutex<Option<Instant>>,
+}
+
+impl DialLimiter {
+    /// A limiter that lets the first dial pass at once.
+    pub(crate) fn new(per_second: u32) -> Self {
+        let spacing = Duration::from_secs(1) / per_second.max(1);
+        Self {
+            spacing,
+            next: Mutex::new(None),
+        }
+    }
+
+    /// Waits for a turn, in the order of the calls.
+    pub(super) async fn turn(&self) {
+        let mine = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let mine = next.map_or(now, |next| next.max(now));
+            *next = Some(mine + self.spacing);
+            mine
+        };
+        sleep_until(mine).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_cap_and_start_over_after_a_reset() {
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.bound(), BACKOFF_BASE);
+        for _ in 0..100 {
+            let bound = backoff.bound();
+            assert!(backoff.next() <= bound);
+        }
+        assert_eq!(backoff.bound(), BACKOFF_CAP);
+        backoff.reset();
+        assert_eq!(backoff.bound(), BACKOFF_BASE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dials_are_spaced_and_the_first_is_immediate() {
+        let limiter = DialLimiter::new(50);
+        let start = Instant::now();
+        limiter.turn().await;
+        assert!(start.elapsed() < Duration::from_millis(2));
+        for _ in 0..50 {
+            limiter.turn().await;
+        }
+        assert!(start.elapsed() >= Duration::from_secs(1));
+    }
+}

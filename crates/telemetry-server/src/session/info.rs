@@ -1,0 +1,118 @@
+//! What operators and tests see of one worker's stream. Plain data, copied out at one moment.
+
+use serde::Serialize;
+use telemetry_core::{SamplingRule, StreamSnapshot, WorkerSnapshot};
+
+use crate::endpoint::Endpoint;
+use crate::identity::WorkerId;
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StreamState {
+    /// Dialling, or waiting for the worker's answer.
+    Connecting,
+    /// The stream is open.
+    Streaming,
+    /// The last attempt or stream failed; the next attempt is due later.
+    Backoff,
+    /// Another manager took the worker's stream; the next attempt is due much later.
+    Replaced,
+    /// The session has ended.
+    Closed,
+}
+
+impl StreamState {
+    /// The word used in documents, JSON and labels.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Streaming => "streaming",
+            Self::Backoff => "backoff",
+            Self::Replaced => "replaced",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// One worker's stream.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// Its pool.
+    pub pool_name: Option<String>,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Where the session stands.
+    pub state: StreamState,
+    /// Milliseconds that the wait before the next attempt was given; in `Backoff` and `Replaced`.
+    pub retry_after_ms: Option<u64>,
+    /// Whether the worker is a stock one, which knows neither hello nor policy.
+    pub legacy: bool,
+    /// Rules of the policy that a legacy worker cannot be told.
+    pub unsupported_rules: Vec<SamplingRule>,
+    /// Its process id: registered, seen behind its socket, or claimed.
+    pub pid: Option<u32>,
+    /// The worker's incarnation, as it says; empty before its hello.
+    pub incarnation: String,
+    /// Version of the worker's telemetry library, as it says.
+    pub package_version: String,
+    /// What the worker says it can do.
+    pub capabilities: Vec<String>,
+    /// What was counted for this worker over all its incarnations; never falls.
+    pub ledger: StreamSnapshot,
+    /// What was counted for the present incarnation.
+    pub incarnation_ledger: StreamSnapshot,
+    /// The worker's own ledger: the last report of the present incarnation.
+    pub report: Option<WorkerSnapshot>,
+    /// The sum of the last reports of all incarnations.
+    pub reported: WorkerSnapshot,
+    /// Whether the last report was the worker's last word before an orderly end.
+    pub report_final: bool,
+    /// Sequences that the present incarnation had sent before this manager joined; they went to
+    /// another manager and are no loss.
+    pub joined_at: u64,
+    /// Events that were accepted by an incarnation that died and never arrived.
+    pub lost_at_crash: u64,
+    /// By how many events the last report and what was counted until then disagree; 0 is right.
+    pub report_difference: u64,
+    /// Revision of the policy that the worker should have.
+    pub policy_revision: u64,
+    /// Revision of the policy that the worker reports; 0 before its first report.
+    pub applied_revision: u64,
+    /// Why the worker refused the last control; empty when it did not.
+    pub control_error: String,
+    /// Streams opened so far.
+    pub streams: u64,
+    /// Streams opened after the first one.
+    pub reconnects: u64,
+    /// Attempts that failed since the last stream.
+    pub failures: u32,
+    /// Why the last attempt or stream ended.
+    pub last_error: Option<String>,
+    /// Wall clock at which the stream was opened, nanoseconds since the Unix epoch; while streaming.
+    pub connected_since_ns: Option<i64>,
+}
+
+impl StreamInfo {
+    /// By how many events the ledger of this worker does not balance; must read 0.
+    ///
+    /// For every worker it covers T1 and M1. For one that reports it also covers, as of its last
+    /// report, W1, W2 and that everything it sent was received or is a counted gap.
+    #[must_use]
+    pub fn ledger_difference(&self) -> u64 {
+        self.ledger
+            .difference()
+            .saturating_add(self.report_difference)
+    }
+
+    /// Whether the worker reports that it applied the policy it should have.
+    #[must_use]
+    pub fn is_policy_applied(&self) -> bool {
+        self.applied_revision == self.policy_revision
+    }
+}

@@ -1,0 +1,422 @@
+//! What is remembered about one registered worker, across its streams and incarnations.
+//!
+//! The session's task is the only writer. Counters are read without a lock; the rest is behind a
+//! short one that is taken on hello, report and change of state, never per event.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use telemetry_core::{
+    ReportError, SamplingRule, StreamSnapshot, WorkerSnapshot, escape, snapshot_from_report,
+    truncate,
+};
+use telemetry_proto::{WorkerHello, WorkerReport};
+use tokio::sync::watch;
+
+use super::info::{StreamInfo, StreamState};
+use crate::endpoint::Endpoint;
+use crate::identity::WorkerContext;
+use crate::pipeline::StreamLedger;
+
+/// Longest text that is kept of what a worker or the system says, in bytes.
+const MAX_TEXT_BYTES: usize = 512;
+/// Longest incarnation id, version or capability that is kept.
+const MAX_WORD_BYTES: usize = 64;
+/// Most capabilities that are kept.
+const MAX_CAPABILITIES: usize = 16;
+/// Largest count that is believed in a report: beyond it a worker lies or is broken.
+const MAX_COUNT: u64 = 1 << 53;
+
+/// Tells waiting tasks that something changed.
+#[derive(Debug, Clone)]
+pub(crate) struct Changes {
+    /// Counts changes of state and reports.
+    states: watch::Sender<u64>,
+    /// Counts also the arrival of events; for those who wait for a number.
+    progress: watch::Sender<u64>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self {
+            states: watch::Sender::new(0),
+            progress: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Changes {
+    /// Changes of state and reports.
+    pub(crate) fn states(&self) -> watch::Receiver<u64> {
+        self.states.subscribe()
+    }
+
+    /// All changes, events included.
+    pub(crate) fn progress(&self) -> watch::Receiver<u64> {
+        self.progress.subscribe()
+    }
+
+    /// Says that a state changed.
+    pub(crate) fn notify(&self) {
+        self.states.send_modify(|count| *count += 1);
+        self.notify_progress();
+    }
+
+    /// Says that events arrived; free when nobody waits.
+    pub(super) fn notify_progress(&self) {
+        if self.progress.receiver_count() > 0 {
+            self.progress.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+/// The memory of one registered worker.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// Counters of the present incarnation.
+    ledger: Arc<StreamLedger>,
+    memory: Mutex<Memory>,
+    changes: Changes,
+}
+
+/// What changes rarely.
+#[derive(Debug)]
+struct Memory {
+    context: WorkerContext,
+    endpoint: Endpoint,
+    state: StreamState,
+    retry_after: Option<Duration>,
+    legacy: bool,
+    unsupported_rules: Vec<SamplingRule>,
+    seen_pid: Option<u32>,
+    claimed_pid: Option<u32>,
+    hello: Hello,
+    /// Sum over ended incarnations.
+    folded: StreamSnapshot,
+    /// Sum of the last reports of ended incarnations.
+    folded_reports: WorkerSnapshot,
+    report: Option<WorkerSnapshot>,
+    report_final: bool,
+    report_difference: u64,
+    lost_at_crash: u64,
+    applied_revision: u64,
+    control_error: String,
+    streams: u64,
+    failures: u32,
+    last_error: Option<String>,
+    connected_since_ns: Option<i64>,
+    /// Whether a stream was asked for before: what the worker sent since was meant for us.
+    asked_before: bool,
+}
+
+/// What a worker says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Hello {
+    incarnation: String,
+    package_version: String,
+    capabilities: Vec<String>,
+}
+
+/// A report that was not taken over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum RefusedReport {
+    /// A reason that is not in the closed list.
+    #[error(transparent)]
+    Reason(#[from] ReportError),
+    /// A count beyond belief.
+    #[error("the report has counts that cannot be")]
+    Absurd,
+}
+
+impl Record {
+    pub(crate) fn new(context: WorkerContext, endpoint: Endpoint, changes: Changes) -> Self {
+        let memory = Memory {
+            context,
+            endpoint,
+            state: StreamState::Connecting,
+            retry_after: None,
+            legacy: false,
+            unsupported_rules: Vec::new(),
+            seen_pid: None,
+            claimed_pid: None,
+            hello: Hello::default(),
+            folded: StreamSnapshot::default(),
+            folded_reports: WorkerSnapshot::default(),
+            report: None,
+            report_final: false,
+            report_difference: 0,
+            lost_at_crash: 0,
+            applied_revision: 0,
+            control_error: String::new(),
+            streams: 0,
+            failures: 0,
+            last_error: None,
+            connected_since_ns: None,
+            asked_before: false,
+        };
+        Self {
+            ledger: Arc::default(),
+            memory: Mutex::new(memory),
+            changes,
+        }
+    }
+
+    /// The counters of the present incarnation.
+    pub(super) fn ledger(&self) -> &Arc<StreamLedger> {
+        &self.ledger
+    }
+
+    /// Who to notify.
+    pub(super) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Who the worker is and where it listens, after a new registration.
+    pub(crate) fn relocate(&self, context: WorkerContext, endpoint: Endpoint) {
+        let mut memory = self.lock();
+        memory.context = context;
+        memory.endpoint = endpoint;
+        memory.seen_pid = None;
+        memory.claimed_pid = None;
+        drop(memory);
+        self.changes.notify();
+    }
+
+    pub(crate) fn context(&self) -> WorkerContext {
+        self.lock().context.clone()
+    }
+
+    pub(crate) fn state(&self) -> StreamState {
+        self.lock().state
+    }
+
+    pub(crate) fn is_legacy(&self) -> bool {
+        self.lock().legacy
+    }
+
+    /// The process id that is not registered but seen or claimed.
+    pub(super) fn observed_pid(&self) -> Option<u32> {
+        let memory = self.lock();
+        memory.seen_pid.or(memory.claimed_pid)
+    }
+
+    pub(super) fn set_legacy(&self, legacy: bool, unsupported_rules: Vec<SamplingRule>) {
+        let mut memory = self.lock();
+        memory.legacy = legacy;
+        memory.unsupported_rules = unsupported_rules;
+        drop(memory);
+        self.changes.notify();
+    }
+
+    /// A dial begins.
+    pub(super) fn connecting(&self) {
+        self.lock().state = StreamState::Connecting;
+        self.changes.notify();
+    }
+
+    /// The request for a stream went out.
+    pub(super) fn asked(&self, peer_pid: Option<u32>) {
+        self.lock().seen_pid = peer_pid;
+    }
+
+    /// The worker accepted the stream. Returns how many streams there were before.
+    pub(super) fn streaming(&self, now_ns: i64) -> u64 {
+        let mut memory = self.lock();
+        memory.state = StreamState::Streaming;
+        memory.retry_after = None;
+        memory.connected_since_ns = Some(now_ns);
+        memory.failures = 0;
+        let before = memory.streams;
+        memory.streams += 1;
+        drop(memory);
+        self.changes.notify();
+        before
+    }
+
+    /// An attempt or stream ended; the next one is due in `retry_after`. `asked`: the worker may
+    /// have sent something on it.
+    pub(super) fn waiting(
+        &self,
+        state: StreamState,
+        error: &str,
+        failures: u32,
+        retry_after: Duration,
+        asked: bool,
+    ) {
+        let mut memory = self.lock();
+        memory.state = state;
+        memory.retry_after = Some(retry_after);
+        memory.failures = failures;
+        memory.last_error = Some(escape(truncate(error, MAX_TEXT_BYTES)).into_owned());
+        memory.connected_since_ns = None;
+        memory.asked_before |= asked;
+        drop(memory);
+        self.changes.notify();
+    }
+
+    /// The session ended.
+    pub(super) fn closed(&self) {
+        let mut memory = self.lock();
+        memory.state = StreamState::Closed;
+        memory.retry_after = None;
+        memory.connected_since_ns = None;
+        memory.asked_before = true;
+        drop(memory);
+        self.changes.notify();
+    }
+
+    /// Takes in who the worker is. A new incarnation ends the old one: what it had accepted and never
+    /// arrived is lost.
+    pub(super) fn hello(&self, hello: &WorkerHello) {
+        let incarnation = word(&hello.incarnation_id);
+        let mut memory = self.lock();
+        let known = !memory.hello.incarnation.is_empty();
+        if known && memory.hello.incarnation != incarnation {
+            memory.fold(&self.ledger);
+        }
+        if known || memory.asked_before {
+            self.ledger.join_at(0);
+        }
+        memory.hello = Hello {
+            incarnation,
+            package_version: word(&hello.package_version),
+            capabilities: hello
+                .capabilities
+                .iter()
+                .take(MAX_CAPABILITIES)
+                .map(word)
+                .collect(),
+        };
+        memory.claimed_pid = (hello.pid != 0).then_some(hello.pid);
+        memory.legacy = false;
+        memory.unsupported_rules.clear();
+        drop(memory);
+        self.changes.notify();
+    }
+
+    /// Takes in the worker's ledger.
+    pub(super) fn report(&self, report: &WorkerReport) -> Result<(), RefusedReport> {
+        let snapshot = snapshot_from_report(report)?;
+        let counts = [
+            snapshot.emitted,
+            snapshot.accepted,
+            snapshot.sent,
+            snapshot.queued,
+        ];
+        if counts
+            .into_iter()
+            .chain([snapshot.dropped.total()])
+            .any(|count| count > MAX_COUNT)
+        {
+            return Err(RefusedReport::Absurd);
+        }
+        if !self.ledger.has_joined() {
+            self.ledger.join_at(snapshot.sent);
+        }
+        if !self.ledger.announce(snapshot.sent) {
+            return Err(RefusedReport::Absurd);
+        }
+        let counted = self.ledger.snapshot();
+        let sent = snapshot.sent.saturating_sub(self.ledger.joined_at());
+        let accounted = counted.sequenced.saturating_add(counted.gaps);
+        let own = if report.queued == 0 {
+            snapshot.difference()
+        } else {
+            0
+        };
+        let mut memory = self.lock();
+        memory.report_difference = sent.abs_diff(accounted).saturating_add(own);
+        memory.report = Some(snapshot);
+        memory.report_final = report.r#final;
+        memory.applied_revision = report.policy_revision;
+        memory.control_error = escape(truncate(&report.control_error, MAX_TEXT_BYTES)).into_owned();
+        drop(memory);
+        self.changes.notify();
+        Ok(())
+    }
+
+    /// A copy for operators. `policy_revision` is what the worker should have.
+    pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
+        let memory = self.lock();
+        let incarnation_ledger = self.ledger.snapshot();
+        let mut ledger = memory.folded.clone();
+        ledger.merge(&incarnation_ledger);
+        let mut reported = memory.folded_reports.clone();
+        if let Some(report) = &memory.report {
+            reported.merge(report);
+        }
+        StreamInfo {
+            worker_id: memory.context.worker_id.clone(),
+            pool_name: memory.context.pool_name.clone(),
+            endpoint: memory.endpoint.clone(),
+            state: memory.state,
+            retry_after_ms: memory
+                .retry_after
+                .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            legacy: memory.legacy,
+            unsupported_rules: memory.unsupported_rules.clone(),
+            pid: memory
+                .context
+                .python_pid
+                .or(memory.seen_pid)
+                .or(memory.claimed_pid),
+            incarnation: memory.hello.incarnation.clone(),
+            package_version: memory.hello.package_version.clone(),
+            capabilities: memory.hello.capabilities.clone(),
+            ledger,
+            incarnation_ledger,
+            report: memory.report.clone(),
+            reported,
+            report_final: memory.report_final,
+            joined_at: self.ledger.joined_at(),
+            lost_at_crash: memory.lost_at_crash,
+            report_difference: memory.report_difference,
+            policy_revision,
+            applied_revision: memory.applied_revision,
+            control_error: memory.control_error.clone(),
+            streams: memory.streams,
+            reconnects: memory.streams.saturating_sub(1),
+            failures: memory.failures,
+            last_error: memory.last_error.clone(),
+            connected_since_ns: memory.connected_since_ns,
+        }
+    }
+
+    /// Ends the present incarnation for good, when the worker is taken away.
+    pub(crate) fn fold(&self) {
+        self.lock().fold(&self.ledger);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    /// Adds the present incarnation to the past ones.
+    fn fold(&mut self, ledger: &StreamLedger) {
+        let joined_at = ledger.joined_at();
+        let counted = ledger.take();
+        if let Some(report) = self.report.take() {
+            let arrived = counted
+                .sequenced
+                .saturating_add(counted.gaps)
+                .saturating_add(joined_at);
+            self.lost_at_crash += report.accepted.saturating_sub(arrived);
+            self.folded_reports.merge(&report);
+        }
+        self.folded.merge(&counted);
+        self.report_final = false;
+        self.report_difference = 0;
+        self.applied_revision = 0;
+        self.control_error.clear();
+        self.hello = Hello::default();
+        // The worker that comes next is ours from its first event on.
+        self.asked_before = true;
+    }
+}
+
+/// A short text of a worker, fit to be shown.
+fn word(text: impl AsRef<str>) -> String {
+    escape(truncate(text.as_ref(), MAX_WORD_BYTES)).into_owned()
+}

@@ -1,0 +1,451 @@
+//! One stream of a session, from the dial to its end.
+//!
+//! One loop waits for everything at once: bytes of the worker, a new policy, the order to stop, and
+//! the deadlines of hello and headers. It never waits for a handler other than inline ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use telemetry_core::{Control, PolicySpec, escape, random_u64, truncate};
+use tokio::time::{Instant, sleep_until};
+
+use super::control::control_frames;
+use super::dial::{self, Answer, DialError, Dialled, HANDSHAKE_TIMEOUT};
+use super::events::SessionEvents;
+use super::legacy::legacy_controls;
+use super::reader::{Learned, Reader};
+use super::{Run, Session};
+use crate::pipeline::{Pipeline, source_of};
+
+/// Time for the worker's hello; a worker that is silent until then is a stock one.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+/// Revision of the extensions of the wire that we speak.
+const PROTOCOL_REVISION: u32 = 1;
+/// A stream that is quiet for this long while draining is empty.
+const DRAIN_SILENCE: Duration = Duration::from_millis(50);
+/// Chunks that are read before other tasks get their turn.
+const CHUNKS_PER_TURN: u32 = 32;
+/// Longest status message that is kept, in bytes.
+const MAX_STATUS_BYTES: usize = 256;
+/// `grpc-status` of a stream that a newer one replaced.
+const STATUS_ABORTED: &str = "10";
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// It never began. `asked`: the request went out, and the worker may have sent events.
+    NotOpened { error: DialError, asked: bool },
+    /// It broke, or the worker ended it.
+    Lost { reason: String, lived: Duration },
+    /// The worker serves another manager now.
+    Replaced { reason: String },
+    /// The session was told to stop.
+    Stopped,
+}
+
+/// What comes from the worker.
+enum Arrived {
+    Headers(http::Response<Incoming>),
+    Chunk(Bytes),
+    Trailers(http::HeaderMap),
+    End,
+    Failed(hyper::Error),
+}
+
+/// The response as far as it is there.
+enum Response {
+    Awaited(Answer),
+    Open(Incoming),
+}
+
+impl Response {
+    /// The next thing from the worker. May be dropped and called again without loss.
+    async fn next(&mut self) -> Arrived {
+        match self {
+            Self::Awaited(answer) => match answer.await {
+                Ok(response) => Arrived::Headers(response),
+                Err(error) => Arrived::Failed(error),
+            },
+            Self::Open(body) => match body.frame().await {
+                None => Arrived::End,
+                Some(Err(error)) => Arrived::Failed(error),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => Arrived::Chunk(chunk),
+                    Err(frame) => match frame.into_trailers() {
+                        Ok(trailers) => Arrived::Trailers(trailers),
+                        Err(_) => Arrived::Chunk(Bytes::new()),
+                    },
+                },
+            },
+        }
+    }
+}
+
+/// The state of one stream.
+struct Progress {
+    reader: Reader,
+    stream_id: String,
+    dialled_at: Instant,
+    /// When the worker accepted the stream.
+    opened_at: Option<Instant>,
+    /// Whether the worker is spoken to as a stock one.
+    legacy: bool,
+    /// Until when a hello is expected.
+    hello_due: Option<Instant>,
+    /// Until when headers are expected.
+    headers_due: Option<Instant>,
+    /// A call that asks a silent worker for a sign of life.
+    ping: Option<Answer>,
+    /// Whether it was made.
+    pinged: bool,
+    /// Whether the newest policy is still to be sent.
+    policy_due: bool,
+    /// Whether there may be newer policies.
+    is_desired: bool,
+    /// While stopping: when silence means that all is read, and the last moment.
+    draining: Option<(Instant, Instant)>,
+}
+
+impl Session {
+    /// Dials and streams until it ends.
+    pub(super) async fn stream(&mut self, dialled_at: Instant) -> Ending {
+        self.record.connecting();
+        let legacy = self.record.is_legacy();
+        let opening = self.opening(legacy);
+        let accepted = &self.shared.accepted_uids;
+        let (mut dialled, answer) = tokio::select! {
+            dialled = dial::dial(&self.endpoint, accepted, opening) => match dialled {
+                Ok(dialled) => dialled,
+                Err(error) => return Ending::NotOpened { error, asked: false },
+            },
+            () = super::stopped(&mut self.run) => return Ending::Stopped,
+        };
+        self.record.asked(dialled.peer_pid);
+        let mut progress = Progress {
+            reader: self.reader(),
+            stream_id: format!("{:016x}", random_u64()),
+            dialled_at,
+            opened_at: None,
+            legacy,
+            hello_due: (!legacy).then(|| dialled_at + HELLO_TIMEOUT),
+            headers_due: Some(dialled_at + HANDSHAKE_TIMEOUT),
+            ping: None,
+            pinged: false,
+            policy_due: false,
+            is_desired: true,
+            draining: None,
+        };
+        let ending = self.read(&mut dialled, answer, &mut progress).await;
+        if let Some(opened_at) = progress.opened_at {
+            let reason = match &ending {
+                Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason.as_str(),
+                Ending::NotOpened { .. } | Ending::Stopped => "stopped",
+            };
+            self.lost_at = Some(Instant::now());
+            let messages = progress.reader.messages();
+            let (stream_id, lived) = (&progress.stream_id, opened_at.elapsed());
+            self.events(&progress)
+                .closed(stream_id, lived, messages, reason);
+        }
+        ending
+    }
+
+    /// The loop.
+    async fn read(
+        &mut self,
+        dialled: &mut Dialled,
+        answer: Answer,
+        progress: &mut Progress,
+    ) -> Ending {
+        let mut response = Response::Awaited(answer);
+        let mut chunks = 0_u32;
+        loop {
+            let quiet_at = progress.draining.map(|(silence, last)| silence.min(last));
+            tokio::select! {
+                arrived = response.next() => match arrived {
+                    Arrived::Chunk(chunk) => {
+                        if let Err(ending) = self.chunk(progress, &chunk) {
+                            return ending;
+                        }
+                        chunks += 1;
+                        if chunks.is_multiple_of(CHUNKS_PER_TURN) {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                    Arrived::Headers(head) => match self.accept(progress, head) {
+                        Ok(body) => response = Response::Open(body),
+                        Err(ending) => return ending,
+                    },
+                    Arrived::Trailers(trailers) => return ended(progress, &trailers),
+                    Arrived::End => return lost(progress, "the stream ended without trailers"),
+                    Arrived::Failed(error) if progress.opened_at.is_some() => {
+                        return lost(progress, &chain(&error));
+                    }
+                    Arrived::Failed(error) => {
+                        let endpoint = self.endpoint.clone();
+                        let error = DialError::Http2 { endpoint, error };
+                        return Ending::NotOpened { error, asked: true };
+                    }
+                },
+                changed = self.run.changed(), if progress.draining.is_none() => {
+                    if changed.is_err() {
+                        return Ending::Stopped;
+                    }
+                    let Run::DrainUntil(last) = *self.run.borrow_and_update() else { continue };
+                    if progress.opened_at.is_none() {
+                        return Ending::Stopped;
+                    }
+                    progress.draining = Some((Instant::now() + DRAIN_SILENCE, last));
+                }
+                changed = self.policy.changed(), if !progress.policy_due && progress.is_desired => {
+                    // A worker that is being taken away has no desired policy any more.
+                    progress.is_desired = changed.is_ok();
+                    progress.policy_due = changed.is_ok();
+                }
+                permit = dialled.controls.reserve(), if progress.policy_due => {
+                    progress.policy_due = false;
+                    if let Ok(permit) = permit {
+                        permit.send(self.policy_frames(progress.legacy));
+                    }
+                }
+                () = at(progress.hello_due), if progress.hello_due.is_some() => {
+                    self.turn_legacy(progress);
+                }
+                () = at(progress.headers_due), if progress.headers_due.is_some() => {
+                    let error = DialError::NoHeaders { endpoint: self.endpoint.clone() };
+                    return Ending::NotOpened { error, asked: true };
+                }
+                alive = pong(&mut progress.ping), if progress.ping.is_some() => {
+                    progress.ping = None;
+                    if alive {
+                        progress.headers_due = None;
+                        self.opened(progress);
+                    }
+                }
+                () = at(quiet_at), if quiet_at.is_some() => return Ending::Stopped,
+            }
+            // A stock worker sends its headers with its first event. If it answers another call, it
+            // is alive and merely has nothing to say.
+            if progress.legacy && progress.opened_at.is_none() && !progress.pinged {
+                progress.pinged = true;
+                progress.ping = Some(dialled.ping());
+            }
+        }
+    }
+
+    /// Takes bytes of the stream.
+    fn chunk(&self, progress: &mut Progress, chunk: &Bytes) -> Result<(), Ending> {
+        if let Some((silence, _)) = &mut progress.draining {
+            *silence = Instant::now() + DRAIN_SILENCE;
+        }
+        let (dispatcher, wanted) = (&self.shared.dispatcher, self.shared.message_events);
+        let source = wanted.then(|| progress.reader.source().clone());
+        let stream_id = &progress.stream_id;
+        let fed = progress.reader.feed(chunk.chunk(), |size, number| {
+            if let Some(source) = &source {
+                SessionEvents { dispatcher, source }.message(stream_id, size, number);
+            }
+        });
+        match fed {
+            Ok(Learned { hello, event_first }) => {
+                if hello {
+                    progress.hello_due = None;
+                    // It was taken for a stock one and told so; now it gets the policy itself.
+                    progress.policy_due |= progress.legacy;
+                    progress.legacy = false;
+                } else if event_first && !progress.legacy {
+                    self.turn_legacy(progress);
+                }
+                Ok(())
+            }
+            Err(error) => Err(lost(progress, &error.to_string())),
+        }
+    }
+
+    /// Takes the response headers.
+    fn accept(
+        &mut self,
+        progress: &mut Progress,
+        response: http::Response<Incoming>,
+    ) -> Result<Incoming, Ending> {
+        progress.headers_due = None;
+        progress.ping = None;
+        let (head, body) = response.into_parts();
+        let content_type = head.headers.get(http::header::CONTENT_TYPE);
+        let is_grpc =
+            content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        let refusal = if head.status != StatusCode::OK {
+            Some(format!("HTTP status {}", head.status))
+        } else if head.headers.contains_key("grpc-status") {
+            if status_of(&head.headers) == STATUS_ABORTED {
+                return Err(Ending::Replaced {
+                    reason: status_text(&head.headers),
+                });
+            }
+            Some(status_text(&head.headers))
+        } else if !is_grpc {
+            Some("the answer is not gRPC".to_owned())
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            let error = DialError::Refused {
+                endpoint: self.endpoint.clone(),
+                reason,
+            };
+            return Err(Ending::NotOpened { error, asked: true });
+        }
+        self.opened(progress);
+        Ok(body)
+    }
+
+    /// The worker serves the stream.
+    fn opened(&mut self, progress: &mut Progress) {
+        if progress.opened_at.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        progress.opened_at = Some(now);
+        let retries = self.backoff.failures();
+        let before = self
+            .record
+            .streaming(self.shared.dispatcher.clock().unix_nanos());
+        let downtime = self.lost_at.map(|lost| now - lost).filter(|_| before > 0);
+        let events = self.events(progress);
+        events.connected(&self.endpoint, now - progress.dialled_at, downtime, retries);
+        events.opened(&progress.stream_id);
+    }
+
+    /// From now on the worker is spoken to as a stock one.
+    fn turn_legacy(&self, progress: &mut Progress) {
+        progress.hello_due = None;
+        progress.legacy = true;
+        progress.policy_due = true;
+    }
+
+    /// The first controls of a stream.
+    fn opening(&mut self, legacy: bool) -> Bytes {
+        let hello = Control::Hello {
+            manager_id: self.shared.manager_id.clone(),
+            protocol_revision: PROTOCOL_REVISION,
+        };
+        let policy = self.newest_policy();
+        if legacy {
+            let told = legacy_controls(&policy);
+            self.record.set_legacy(true, told.unsupported);
+            control_frames([&hello].into_iter().chain(&told.controls))
+        } else {
+            control_frames([&hello, &Control::Policy((*policy).clone())])
+        }
+    }
+
+    /// The newest policy in the words the worker knows.
+    fn policy_frames(&mut self, legacy: bool) -> Bytes {
+        let policy = self.newest_policy();
+        if legacy {
+            let told = legacy_controls(&policy);
+            self.record.set_legacy(true, told.unsupported);
+            control_frames(&told.controls)
+        } else {
+            control_frames([&Control::Policy((*policy).clone())])
+        }
+    }
+
+    fn newest_policy(&mut self) -> Arc<PolicySpec> {
+        Arc::clone(&self.policy.borrow_and_update())
+    }
+
+    fn reader(&self) -> Reader {
+        let shared = &self.shared;
+        let source = source_of(&shared.node, &self.context, self.record.observed_pid());
+        let pipeline = Pipeline::with_ledger(
+            shared.dispatcher.clone(),
+            source,
+            Arc::clone(&shared.quarantine),
+            Arc::clone(self.record.ledger()),
+        );
+        Reader::new(pipeline, Arc::clone(&self.record))
+    }
+
+    fn events<'a>(&'a self, progress: &'a Progress) -> SessionEvents<'a> {
+        SessionEvents {
+            dispatcher: &self.shared.dispatcher,
+            source: progress.reader.source(),
+        }
+    }
+}
+
+/// The stream ended with trailers.
+fn ended(progress: &Progress, trailers: &http::HeaderMap) -> Ending {
+    let reason = status_text(trailers);
+    if status_of(trailers) == STATUS_ABORTED {
+        return Ending::Replaced { reason };
+    }
+    lost(progress, &reason)
+}
+
+fn lost(progress: &Progress, reason: &str) -> Ending {
+    let reason = if progress.reader.is_at_boundary() {
+        reason.to_owned()
+    } else {
+        format!("{reason}, inside a message")
+    };
+    let lived = progress
+        .opened_at
+        .map_or(Duration::ZERO, |opened| opened.elapsed());
+    Ending::Lost { reason, lived }
+}
+
+fn status_of(headers: &http::HeaderMap) -> &str {
+    headers
+        .get("grpc-status")
+        .and_then(|status| status.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// The gRPC status for a human, escaped.
+fn status_text(headers: &http::HeaderMap) -> String {
+    let message = headers
+        .get("grpc-message")
+        .map_or(&b""[..], |message| message.as_bytes());
+    let message = String::from_utf8_lossy(message);
+    let message = escape(truncate(&message, MAX_STATUS_BYTES)).into_owned();
+    let status = escape(truncate(status_of(headers), MAX_STATUS_BYTES));
+    if message.is_empty() {
+        format!("gRPC status {status}")
+    } else {
+        format!("gRPC status {status}: {message}")
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Resolves at a time; never, if there is none.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether the worker answered the call at all.
+async fn pong(ping: &mut Option<Answer>) -> bool {
+    match ping {
+        Some(answer) => answer.await.is_ok(),
+        None => std::future::pending().await,
+    }
+}
