@@ -82,16 +82,28 @@ impl Queue {
     ///
     /// [`Full`] if either bound would be passed.
     pub fn try_push(&self, record: &[u8]) -> Result<(), Full> {
-        // Reserve the bytes first, so that the bound holds however many threads push at once.
-        let before = self.bytes.fetch_add(record.len(), Ordering::Relaxed);
-        if before.saturating_add(record.len()) > self.max_bytes || self.slots.is_full() {
-            self.bytes.fetch_sub(record.len(), Ordering::Relaxed);
+        if self.slots.is_full() {
             return Err(Full);
         }
+        // Reserve the bytes first, so that the bound holds however many threads push at once, and
+        // only if they fit, so that a record that does not makes no other one fail.
+        self.bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
+                bytes
+                    .checked_add(record.len())
+                    .filter(|sum| *sum <= self.max_bytes)
+            })
+            .map_err(|_bytes| Full)?;
         self.slots.push(record.into()).map_err(|refused| {
             self.bytes.fetch_sub(refused.len(), Ordering::Relaxed);
             Full
         })
+    }
+
+    /// Whether a record of this many bytes fits when the queue is empty.
+    #[must_use]
+    pub fn can_hold(&self, bytes: usize) -> bool {
+        bytes <= self.max_bytes
     }
 
     /// Takes the oldest record out.
@@ -188,6 +200,24 @@ mod tests {
         );
         assert_eq!(seen, b"aabbcc");
         assert_eq!((queue.len(), queue.bytes()), (1, 2));
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_makes_no_other_one_fail() {
+        let queue = queue(4, 100);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    assert_eq!(queue.try_push(&[0; 101]), Err(Full));
+                }
+            });
+            let refused = (0..100_000)
+                .filter(|_| queue.try_push(b"x").is_err() || queue.pop_oldest().is_none())
+                .count();
+            done.store(true, Ordering::Release);
+            assert_eq!(refused, 0);
+        });
     }
 
     #[test]

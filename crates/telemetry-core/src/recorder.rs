@@ -29,6 +29,9 @@ pub use draft::Draft;
 
 /// Most bytes of counts by name in one report; names beyond it are left out.
 const MAX_REPORT_NAME_BYTES: usize = 256 * 1024;
+/// How often an event that evicts others looks for one in a queue that others just emptied.
+const EVICT_ATTEMPTS: usize = 8;
+
 /// What happens to a full queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -228,12 +231,7 @@ impl Recorder {
             budget,
         );
         if drained.events > 0 {
-            drop(
-                self.drained_lock
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
-            self.drained.notify_all();
+            self.wake_waiters();
         }
         drained.events
     }
@@ -282,13 +280,16 @@ impl Recorder {
 
     /// Waits until the queue was empty for a moment, and says whether it was in time.
     pub fn wait_drained(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        // No deadline if it lies beyond what the clock can tell.
+        let deadline = Instant::now().checked_add(timeout);
         let mut guard = self
             .drained_lock
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         while !self.queue.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(timeout, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
             if left.is_zero() {
                 return false;
             }
@@ -308,6 +309,9 @@ impl Recorder {
             count += 1;
         }
         self.gate.count_dropped_late(reason, count);
+        if count > 0 {
+            self.wake_waiters();
+        }
         count
     }
 
@@ -343,8 +347,23 @@ impl Recorder {
         report
     }
 
+    /// Lets those in `wait_drained` look at the queue again.
+    fn wake_waiters(&self) {
+        // Whoever saw a full queue holds the lock until it waits, so the wake comes after.
+        drop(
+            self.drained_lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        self.drained.notify_all();
+    }
+
     /// Queues an encoded event.
     fn push(&self, site: &Callsite, event: &[u8]) -> Outcome {
+        if self.is_closed() {
+            // Without a part in `pushing`, so that a flood cannot keep `close` waiting.
+            return self.gate.count_dropped(site, Reason::NotRunning);
+        }
         self.pushing.fetch_add(1, Ordering::SeqCst);
         let outcome = if self.closed.load(Ordering::SeqCst) {
             self.gate.count_dropped(site, Reason::NotRunning)
@@ -369,14 +388,21 @@ impl Recorder {
 
     /// Pushes, making room first where the configuration says so.
     fn try_push(&self, event: &[u8]) -> bool {
-        loop {
+        let mut attempts = 0;
+        while attempts < EVICT_ATTEMPTS {
             if self.queue.try_push(event).is_ok() {
                 return true;
             }
-            if self.overflow == Overflow::DropNewest || self.queue.pop_oldest().is_none() {
+            if self.overflow == Overflow::DropNewest || !self.queue.can_hold(event.len()) {
                 return false;
             }
-            self.gate.count_dropped_late(Reason::EvictedOldest, 1);
+            if self.queue.pop_oldest().is_some() {
+                self.gate.count_dropped_late(Reason::EvictedOldest, 1);
+            } else {
+                // Somebody made room, or reserved it and is about to push.
+                attempts += 1;
+            }
         }
+        false
     }
 }

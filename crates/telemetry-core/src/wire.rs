@@ -11,6 +11,6 @@ mod varint;
 pub use decode::{
     DecodeError, DecodeLimits, DecodedEvent, MAX_DECODED_FIELDS, Parts, decode_event,
 };
-pub(crate) use encode::sequence_len;
 pub use encode::{EventEncoder, append_sequence, encode_event_parts};
+pub(crate) use encode::{MAX_SEQUENCE_BYTES, sequence_len};
 pub use frame::{FRAME_HEADER_BYTES, FrameError, FrameSplitter, frame_header};

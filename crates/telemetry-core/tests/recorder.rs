@@ -396,6 +396,134 @@ fn names_beyond_the_table_are_recorded_and_still_obey_the_policy() {
     assert_eq!(recorder.snapshot().emitted, 7);
 }
 
+#[test]
+fn waiting_for_ever_is_allowed() {
+    let recorder = recorder(RecorderConfig::default());
+    assert!(recorder.wait_drained(Duration::MAX));
+    emit(&recorder, "a");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| recorder.wait_drained(Duration::MAX));
+        recorder.discard_queued(Reason::ShutdownDeadline);
+        assert!(waiter.join().expect("no panic"));
+    });
+}
+
+#[test]
+fn a_secret_is_hidden_however_long_its_key_and_whatever_carries_it() {
+    let recorder = recorder(RecorderConfig::default());
+    let site = recorder.callsite("a").expect("valid");
+    let long = format!("{}_password", "x".repeat(64));
+    let fields = Fields {
+        measurements: &[("token", "canary".into()), ("password", 7_i64.into())],
+        metadata: &[(&long, "canary")],
+        ..Fields::default()
+    };
+    assert_eq!(recorder.record(&site, &fields), Outcome::Accepted);
+    let mut bytes = Vec::new();
+    recorder.drain_frames(&mut bytes, ALL);
+    assert!(!bytes.windows(6).any(|window| window == b"canary"));
+    let notes = recorder.snapshot().notes;
+    assert_eq!(notes.get(telemetry_core::Note::Redacted), 2);
+}
+
+#[test]
+fn the_largest_event_that_is_accepted_can_be_read_with_its_sequence() {
+    let recorder = recorder(RecorderConfig::default());
+    let site = recorder.callsite("a").expect("valid");
+    let full = "x".repeat(1_024);
+    let keys: Vec<_> = (0..64).map(|n| format!("{n:064}")).collect();
+    for last in 600..=800 {
+        let mut draft = recorder.draft(&site, "").expect("kept");
+        for key in &keys[..32] {
+            draft.measurement(key, full.as_str().into());
+        }
+        for key in &keys[32..59] {
+            draft.metadata(key, &full);
+        }
+        draft.metadata(&keys[59], &full[..last]);
+        if draft.commit() == Outcome::Dropped(Reason::Oversize) {
+            assert!(last > 600, "the limit lies within the range that was tried");
+            return;
+        }
+        let mut bytes = Vec::new();
+        recorder.drain_frames(&mut bytes, ALL);
+        telemetry_core::decode_event(&bytes[5..], &telemetry_core::DecodeLimits::default())
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+    panic!("the limit lies within the range that was tried");
+}
+
+#[test]
+fn an_event_larger_than_the_queue_evicts_nothing() {
+    let recorder = recorder(RecorderConfig {
+        queue: QueueLimits {
+            events: 64,
+            bytes: 500,
+        },
+        overflow: Overflow::DropOldest,
+        ..RecorderConfig::default()
+    });
+    emit(&recorder, "a");
+    let site = recorder.callsite("b").expect("valid");
+    let text = "x".repeat(1_000);
+    let fields = Fields {
+        metadata: &[("tool", &text)],
+        ..Fields::default()
+    };
+    assert_eq!(
+        recorder.record(&site, &fields),
+        Outcome::Dropped(Reason::QueueFull)
+    );
+    assert_eq!(drain(&recorder)[0].event_parts, ["a"]);
+}
+
+#[test]
+fn drop_oldest_refuses_nothing_while_another_thread_drains() {
+    let recorder = small_queue(1, Overflow::DropOldest);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                recorder.drain_frames(&mut Vec::new(), ALL);
+            }
+        });
+        let site = recorder.callsite("a").expect("valid");
+        for _ in 0..100_000 {
+            recorder.record(&site, &Fields::default());
+        }
+        done.store(true, Ordering::Release);
+    });
+    let snapshot = recorder.snapshot();
+    assert_eq!(snapshot.check(), Ok(()));
+    assert_eq!(snapshot.dropped.get(Reason::QueueFull), 0);
+}
+
+#[test]
+fn closing_ends_under_a_flood_and_loses_nothing() {
+    let recorder = small_queue(64, Overflow::DropNewest);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let site = recorder.callsite("a").expect("valid");
+                while !done.load(Ordering::Acquire) {
+                    recorder.record(&site, &Fields::default());
+                }
+            });
+        }
+        while recorder.queued() == 0 {
+            std::thread::yield_now();
+        }
+        recorder.close();
+        let left = recorder.queued() as u64;
+        assert_eq!(recorder.discard_queued(Reason::ShutdownDeadline), left);
+        assert_eq!(recorder.queued(), 0);
+        done.store(true, Ordering::Release);
+    });
+    assert_eq!(recorder.queued(), 0);
+    assert_eq!(recorder.snapshot().check(), Ok(()));
+}
+
 /// Counts how often it is woken.
 #[derive(Default)]
 struct Bell(AtomicU64);

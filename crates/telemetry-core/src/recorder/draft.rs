@@ -9,7 +9,7 @@ use crate::ledger::{Note, Reason};
 use crate::policy::Threshold;
 use crate::sanitize::{REDACTED, truncate};
 use crate::value::ValueRef;
-use crate::wire::EventEncoder;
+use crate::wire::{EventEncoder, MAX_SEQUENCE_BYTES};
 
 /// Encoding scratch above this is given back to the allocator after use.
 const MAX_KEPT_SCRATCH: usize = 16 * 1024;
@@ -72,7 +72,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Adds a measurement. A number that is not finite fails the event as `invalid_value`.
+    /// Adds a measurement. A number that is not finite fails the event as `invalid_value`; a text
+    /// under a secret key is replaced.
     pub fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
         self.measurements += 1;
         if self.measurements > self.recorder.limits.measurements {
@@ -82,7 +83,7 @@ impl<'a> Draft<'a> {
             ValueRef::Float(float) if !float.is_finite() => {
                 return self.fail(Reason::InvalidValue);
             }
-            ValueRef::Str(text) => ValueRef::Str(self.cut(text, self.recorder.limits.value_bytes)),
+            ValueRef::Str(text) => ValueRef::Str(self.text(key, text)),
             number => number,
         };
         let key = self.cut(key, self.recorder.limits.key_bytes);
@@ -95,13 +96,8 @@ impl<'a> Draft<'a> {
         if self.metadata > self.recorder.limits.metadata {
             return self.fail(Reason::TooManyFields);
         }
+        let value = self.text(key, value);
         let key = self.cut(key, self.recorder.limits.key_bytes);
-        let value = if self.recorder.redactor.is_secret(key) {
-            self.recorder.gate.note(Note::Redacted);
-            REDACTED
-        } else {
-            self.cut(value, self.recorder.limits.value_bytes)
-        };
         EventEncoder::resume(&mut self.scratch).metadata(key, value);
     }
 
@@ -131,7 +127,8 @@ impl<'a> Draft<'a> {
             correlation_id,
             self.sampling_rate,
         );
-        if self.scratch.len() > limits.event_bytes {
+        // The sequence follows when the event is sent, and counts as well.
+        if self.scratch.len() + MAX_SEQUENCE_BYTES > limits.event_bytes {
             return self
                 .recorder
                 .gate
@@ -150,6 +147,17 @@ impl<'a> Draft<'a> {
         }
         self.timestamp_ns = fields.timestamp_ns;
         self.commit()
+    }
+
+    /// The text to send under `key`, which is judged whole: what makes it secret may be what is
+    /// cut off.
+    fn text<'t>(&self, key: &str, text: &'t str) -> &'t str {
+        let max_bytes = self.recorder.limits.value_bytes;
+        if self.recorder.redactor.is_secret(key) {
+            self.recorder.gate.note(Note::Redacted);
+            return truncate(REDACTED, max_bytes);
+        }
+        self.cut(text, max_bytes)
     }
 
     /// Remembers the first thing that was wrong.

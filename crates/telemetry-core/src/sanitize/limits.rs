@@ -26,7 +26,7 @@ pub const MAX_CORRELATION_ID_BYTES: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// An encoded event; [`MAX_EVENT_BYTES`].
+    /// An encoded event with the longest sequence number; [`MAX_EVENT_BYTES`].
     pub event_bytes: usize,
     /// Measurements of an event; [`MAX_MEASUREMENTS`].
     pub measurements: usize,

@@ -3,7 +3,7 @@
 //! Every length is computed before it is written, so nothing is moved or patched afterwards and
 //! nothing is allocated beyond the buffer's own growth.
 
-use super::varint::{put_varint, varint_len};
+use super::varint::{MAX_VARINT_BYTES, put_varint, varint_len};
 use crate::value::ValueRef;
 
 /// Field 1, a segment of the name.
@@ -38,6 +38,9 @@ pub fn append_sequence(out: &mut Vec<u8>, sequence: u64) {
     out.extend_from_slice(&SEQUENCE);
     put_varint(out, sequence);
 }
+
+/// Most bytes that [`append_sequence`] adds.
+pub(crate) const MAX_SEQUENCE_BYTES: usize = SEQUENCE.len() + MAX_VARINT_BYTES;
 
 /// Bytes that [`append_sequence`] adds.
 pub(crate) fn sequence_len(sequence: u64) -> usize {
