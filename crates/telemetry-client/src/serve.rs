@@ -10,6 +10,7 @@ mod address;
 mod bind;
 mod control;
 mod handshake;
+mod open_fds;
 mod pump;
 mod server;
 mod service;
@@ -17,6 +18,7 @@ mod session;
 
 pub use address::{ListenAddress, ListenAddressError, MAX_SOCKET_PATH_BYTES};
 pub use bind::BindError;
+pub use open_fds::open_fds;
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,
     DEFAULT_KEEP_ALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_HEADER_LIST_BYTES,

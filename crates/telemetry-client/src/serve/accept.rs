@@ -22,6 +22,7 @@ use tower_service::Service;
 
 use super::bind::Bound;
 use super::handshake::{HandshakeFlag, Handshaking};
+use super::open_fds::Listed;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
 
@@ -50,9 +51,25 @@ enum Listener {
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
 
+/// A new connection and its place in the table of open sockets, which goes first.
+struct Accepted {
+    /// Its place.
+    listed: Listed,
+    /// The connection.
+    io: Box<dyn Connection>,
+}
+
 impl Listener {
+    /// Puts it into the table of open sockets.
+    fn list(&self) -> Listed {
+        match self {
+            Self::Unix(listener, _) => Listed::new(listener),
+            Self::Tcp(listener) => Listed::new(listener),
+        }
+    }
+
     /// The next connection; `None` if its peer may not connect.
-    async fn accept(&self) -> io::Result<Option<Box<dyn Connection>>> {
+    async fn accept(&self) -> io::Result<Option<Accepted>> {
         match self {
             Self::Unix(listener, uid) => {
                 let (stream, _) = listener.accept().await?;
@@ -67,13 +84,19 @@ impl Listener {
                     );
                     return Ok(None);
                 }
-                Ok(Some(Box::new(stream)))
+                Ok(Some(Accepted {
+                    listed: Listed::new(&stream),
+                    io: Box::new(stream),
+                }))
             }
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 // Events must not wait for an acknowledgement of those before them.
                 stream.set_nodelay(true)?;
-                Ok(Some(Box::new(stream)))
+                Ok(Some(Accepted {
+                    listed: Listed::new(&stream),
+                    io: Box::new(stream),
+                }))
             }
         }
     }
@@ -93,6 +116,7 @@ pub(super) async fn serve(
         }
         Bound::Tcp(listener, _) => (Listener::Tcp(TcpListener::from_std(listener)?), None),
     };
+    let listed = listener.list();
     let mut connections = JoinSet::new();
     let mut pause = ACCEPT_PAUSE;
     loop {
@@ -106,10 +130,10 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(Some(io)) if connections.len() < limits.max_connections => {
+            Ok(Some(accepted)) if connections.len() < limits.max_connections => {
                 pause = ACCEPT_PAUSE;
                 connections.spawn(connection(
-                    io,
+                    accepted,
                     service.clone(),
                     limits.clone(),
                     stop.clone(),
@@ -127,6 +151,7 @@ pub(super) async fn serve(
             }
         }
     }
+    drop(listed);
     drop(listener);
     drop(file);
     let deadline = (*stop.borrow()).unwrap_or_else(Instant::now);
@@ -154,15 +179,17 @@ async fn end_connections(
 
 /// Serves one connection until it ends, the handshake is late, or the server stops.
 async fn connection(
-    io: impl Connection,
+    accepted: Accepted,
     service: TelemetryService,
     limits: ServeLimits,
     mut stop: watch::Receiver<Option<Instant>>,
 ) {
     let handshake = HandshakeFlag::default();
-    let io = TokioIo::new(Handshaking::new(io, handshake.clone()));
+    let io = TokioIo::new(Handshaking::new(accepted.io, handshake.clone()));
     let answer = service_fn(move |request: hyper::Request<Incoming>| call(&service, request));
     let mut connection = pin!(builder(&limits).serve_connection(io, answer));
+    // Declared after the connection, so dropped before it.
+    let _listed = accepted.listed;
     let mut late = pin!(sleep(limits.handshake_timeout));
     let mut watch_handshake = true;
     let mut watch_stop = true;
