@@ -1,1 +1,58 @@
-//! Native half of `telemetry_py`: a skin over `telemetry-client`.
+//! `telemetry_py._native`: the Python face of `telemetry-core` and `telemetry-client`.
+//!
+//! A skin: it turns Python values into events and calls into the crates below. Recording, policy,
+//! encoding, queueing and serving live there. The floors, from the ground up:
+//!
+//! * `settings`: environment variables
+//! * `interpreter`, `fork`, `state`: what belongs to this process
+//! * `convert`, `fields`, `context`: values, mappings and the correlation id of Python
+//! * `emit`, `span`, `awaited`, `clock`: events and spans
+//! * `serve`: the server and the end
+//! * `backend`: which backend is in force
+//!
+//! Two laws hold for all of it. No thread that Rust starts ever attaches to Python. And what a
+//! program calls while it runs never raises an `Exception`; only configuration is strict.
+
+use pyo3::exceptions::PyImportError;
+use pyo3::prelude::*;
+
+mod awaited;
+mod backend;
+mod clock;
+mod context;
+mod convert;
+mod emit;
+mod fields;
+mod fork;
+mod interpreter;
+mod serve;
+mod settings;
+mod span;
+mod state;
+
+/// The native half of `telemetry_py`; use that instead.
+// The state is replaced under the protection of the GIL, which a free-threaded build has to turn on.
+#[pymodule(gil_used = true)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    if !interpreter::is_main(module.py()) {
+        return Err(PyImportError::new_err(
+            "it works in the main interpreter only",
+        ));
+    }
+    context::register(module)?;
+    module.add_class::<span::PySpan>()?;
+    module.add_class::<serve::PyServer>()?;
+    module.add_function(wrap_pyfunction!(emit::emit, module)?)?;
+    module.add_function(wrap_pyfunction!(context::new_correlation_id, module)?)?;
+    module.add_function(wrap_pyfunction!(backend::use_object, module)?)?;
+    module.add_function(wrap_pyfunction!(backend::use_queue, module)?)?;
+    module.add_function(wrap_pyfunction!(backend::use_nothing, module)?)?;
+    module.add_function(wrap_pyfunction!(backend::emit_queued, module)?)?;
+    module.add_function(wrap_pyfunction!(backend::backend, module)?)?;
+    module.add_function(wrap_pyfunction!(backend::is_enabled, module)?)?;
+    module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
+    module.add_function(wrap_pyfunction!(serve::flush, module)?)?;
+    module.add_function(wrap_pyfunction!(serve::shutdown, module)?)?;
+    module.add_function(wrap_pyfunction!(serve::stats, module)?)?;
+    Ok(())
+}

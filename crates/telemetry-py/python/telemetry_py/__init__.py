@@ -1,0 +1,61 @@
+"""Telemetry for fleets of worker processes.
+
+    import telemetry_py as telemetry
+
+    telemetry.serve()                                  # once, in the worker
+    telemetry.emit("tool.result_size", {"bytes": 512}, {"tool": "search"})
+    with telemetry.span("tool.execution", {"tool": "search"}):
+        ...
+
+Importing starts nothing, and neither does ``emit``: no thread, no socket, no exit hook before
+``serve``. ``emit`` and ``span`` never raise and never block.
+"""
+
+from ._context import (
+    CORRELATION_HEADER,
+    correlation,
+    get_correlation_id,
+    new_correlation_id,
+    reset_correlation_id,
+    set_correlation_id,
+)
+from ._loader import NATIVE, Server, Span, emit, flush, shutdown, stats
+from .backends import (
+    MemoryBackend,
+    ServerBackend,
+    StderrBackend,
+    TelemetryBackend,
+    get_backend,
+    is_enabled,
+    set_backend,
+)
+from .server import serve
+
+span = Span
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CORRELATION_HEADER",
+    "NATIVE",
+    "MemoryBackend",
+    "Server",
+    "ServerBackend",
+    "Span",
+    "StderrBackend",
+    "TelemetryBackend",
+    "correlation",
+    "emit",
+    "flush",
+    "get_backend",
+    "get_correlation_id",
+    "is_enabled",
+    "new_correlation_id",
+    "reset_correlation_id",
+    "serve",
+    "set_backend",
+    "set_correlation_id",
+    "shutdown",
+    "span",
+    "stats",
+]

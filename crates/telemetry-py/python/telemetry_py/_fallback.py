@@ -1,0 +1,146 @@
+"""What stands in for the native module where it cannot be loaded: everything is there, nothing is
+recorded."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Literal
+
+correlation_var: ContextVar[str] = ContextVar("telemetry_correlation_id", default="")
+
+
+class Span:
+    """A span that emits nothing."""
+
+    def __init__(
+        self,
+        operation: str,
+        metadata: Any = None,
+        correlation_id: str | None = None,
+        *,
+        measurements: Any = None,
+    ) -> None:
+        self.operation = operation
+        self._correlation_id = correlation_id
+        self._started = 0
+        self._ended = 0
+
+    @property
+    def correlation_id(self) -> str:
+        return correlation_var.get() if self._correlation_id is None else self._correlation_id
+
+    @property
+    def elapsed_ns(self) -> int:
+        if not self._started:
+            return 0
+        return (self._ended or time.monotonic_ns()) - self._started
+
+    def set(self, **metadata: object) -> None:
+        pass
+
+    def measure(self, **measurements: object) -> None:
+        pass
+
+    def event(self, name: str, measurements: Any = None, metadata: Any = None) -> None:
+        pass
+
+    def record_exception(self, exc: BaseException) -> None:
+        pass
+
+    def __enter__(self) -> Span:
+        self._start()
+        return self
+
+    def __exit__(self, exc_type: Any = None, exc: Any = None, traceback: Any = None) -> Literal[False]:
+        self._ended = time.monotonic_ns()
+        return False
+
+    async def __aenter__(self) -> Span:
+        return self.__enter__()
+
+    async def __aexit__(self, exc_type: Any = None, exc: Any = None, traceback: Any = None) -> Literal[False]:
+        return self.__exit__()
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return function
+
+    def _again(self) -> Span:
+        return Span(self.operation, correlation_id=self._correlation_id)
+
+    def _start(self) -> None:
+        self._started = time.monotonic_ns()
+        self._ended = 0
+
+
+class Server:
+    """A server that listens nowhere."""
+
+    address = ""
+    clients = 0
+
+    def close(self, timeout: float = 0.5) -> bool:
+        return True
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_exception: object) -> Literal[False]:
+        return False
+
+
+def emit(event: str, measurements: Any = None, metadata: Any = None, correlation_id: str | None = None) -> None:
+    pass
+
+
+emit_queued = emit
+
+
+def new_correlation_id() -> str:
+    return uuid.uuid4().hex
+
+
+def use_object(backend: Any) -> None:
+    pass
+
+
+def use_queue() -> None:
+    pass
+
+
+def use_nothing() -> None:
+    pass
+
+
+def backend() -> None:
+    return None
+
+
+def is_enabled() -> bool:
+    return False
+
+
+def serve(address: str | None = None, ready_file: Any = None, timeout: float = 5.0) -> Server:
+    return Server()
+
+
+def flush(timeout: float = 1.0) -> bool:
+    return True
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    return True
+
+
+def stats() -> dict[str, Any]:
+    return {
+        "emitted": 0,
+        "accepted": 0,
+        "sent": 0,
+        "queued": 0,
+        "dropped": {},
+        "notes": {},
+        "clients": 0,
+    }

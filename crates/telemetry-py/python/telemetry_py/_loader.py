@@ -1,0 +1,48 @@
+"""The native module, or its no-op stand-in where it cannot be loaded.
+
+It cannot in a subinterpreter and on a platform without a wheel. Telemetry is then off, with one
+warning; the program runs on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+NATIVE: bool
+"""Whether the native module is there; without it nothing is recorded."""
+
+if TYPE_CHECKING:
+    from . import _native as native
+else:
+    try:
+        from . import _native as native
+    except ImportError as error:
+        import warnings
+
+        from . import _fallback as native
+
+        warnings.warn(f"telemetry is off: its native module cannot be loaded ({error})", RuntimeWarning, stacklevel=3)
+
+NATIVE = native.__name__.endswith("._native")
+
+Server = native.Server
+Span = native.Span
+correlation_var = native.correlation_var
+emit = native.emit
+flush = native.flush
+new_correlation_id = native.new_correlation_id
+shutdown = native.shutdown
+stats = native.stats
+
+__all__ = [
+    "NATIVE",
+    "Server",
+    "Span",
+    "correlation_var",
+    "emit",
+    "flush",
+    "native",
+    "new_correlation_id",
+    "shutdown",
+    "stats",
+]

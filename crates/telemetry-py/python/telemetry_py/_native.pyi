@@ -1,0 +1,114 @@
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from os import PathLike
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, SupportsFloat, SupportsIndex, TypeVar, final
+
+from typing_extensions import Self, TypeAlias
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_Measurements: TypeAlias = Mapping[str, SupportsIndex | SupportsFloat | str] | None
+_Metadata: TypeAlias = Mapping[str, object] | None
+
+__all__ = [
+    "Server",
+    "Span",
+    "backend",
+    "correlation_var",
+    "emit",
+    "emit_queued",
+    "flush",
+    "is_enabled",
+    "new_correlation_id",
+    "serve",
+    "shutdown",
+    "stats",
+    "use_nothing",
+    "use_object",
+    "use_queue",
+]
+
+correlation_var: ContextVar[str]
+
+@final
+class Span:
+    """Work that is measured: emits `{operation}.start` when it begins and `{operation}.stop` or
+    `{operation}.exception` when it ends."""
+
+    def __new__(
+        cls,
+        operation: str,
+        metadata: _Metadata = None,
+        correlation_id: str | None = None,
+        *,
+        measurements: _Measurements = None,
+    ) -> Self: ...
+    @property
+    def operation(self) -> str: ...
+    @property
+    def correlation_id(self) -> str: ...
+    @property
+    def elapsed_ns(self) -> int: ...
+    def set(self, **metadata: object) -> None: ...
+    def measure(self, **measurements: SupportsIndex | SupportsFloat | str) -> None: ...
+    def event(
+        self, name: str, measurements: _Measurements = None, metadata: _Metadata = None
+    ) -> None: ...
+    def record_exception(self, exc: BaseException) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]: ...
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]: ...
+    def _again(self) -> Span: ...
+    def _start(self) -> None: ...
+
+@final
+class Server:
+    """Where this process can be reached by a manager."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def clients(self) -> int: ...
+    def close(self, timeout: float = 0.5) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> Literal[False]: ...
+
+def emit(
+    event: str,
+    measurements: _Measurements = None,
+    metadata: _Metadata = None,
+    correlation_id: str | None = None,
+) -> None: ...
+def emit_queued(
+    event: str,
+    measurements: _Measurements = None,
+    metadata: _Metadata = None,
+    correlation_id: str | None = None,
+) -> None: ...
+def new_correlation_id() -> str: ...
+def use_object(backend: Any) -> None: ...
+def use_queue() -> None: ...
+def use_nothing() -> None: ...
+def backend() -> Any: ...
+def is_enabled() -> bool: ...
+def serve(
+    address: str | None = None,
+    ready_file: str | PathLike[str] | None = None,
+    timeout: float = 5.0,
+) -> Server: ...
+def flush(timeout: float = 1.0) -> bool: ...
+def shutdown(timeout: float | None = None) -> bool: ...
+def stats() -> dict[str, Any]: ...

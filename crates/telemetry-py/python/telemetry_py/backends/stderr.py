@@ -1,0 +1,90 @@
+"""One JSON line per event on standard error: for a pool that reads it, without any socket."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import select
+import time
+from typing import Any
+
+from .base import TelemetryBackend
+
+PREFIX = "TELEMETRY:"
+"""What a line begins with."""
+
+MAX_LINE_BYTES = 4096
+"""Longest line, newline included: up to it a pipe takes a line whole or not at all, so processes
+that share one do not tear each other's."""
+
+
+class StderrBackend(TelemetryBackend):
+    """Writes ``TELEMETRY:{json}`` lines.
+
+    A line that is too long loses metadata, then measurements, longest first, until it fits. A line
+    that the reader has no room for is dropped: ``emit`` does not wait. Both are counted.
+    """
+
+    def __init__(self, fd: int = 2) -> None:
+        self.dropped = 0
+        self.truncated = 0
+        self._fd = fd
+
+    def emit(
+        self,
+        event: str,
+        measurements: dict[str, int | float | str],
+        metadata: dict[str, str],
+        correlation_id: str,
+    ) -> None:
+        line = self._line(event, measurements, metadata, correlation_id)
+        try:
+            _, writable, _ = select.select((), (self._fd,), (), 0)
+            if writable and os.write(self._fd, line) == len(line):
+                return
+        except (OSError, ValueError):
+            pass
+        self.dropped += 1
+
+    def _line(
+        self,
+        event: str,
+        measurements: dict[str, int | float | str],
+        metadata: dict[str, str],
+        correlation_id: str,
+    ) -> bytes:
+        numbers = {key: _finite(value) for key, value in measurements.items()}
+        texts = dict(metadata)
+        record = {
+            "event": event,
+            "measurements": numbers,
+            "metadata": texts,
+            "timestamp_ns": time.time_ns(),
+            "correlation_id": correlation_id,
+        }
+        line = _encode(record)
+        if len(line) > MAX_LINE_BYTES:
+            self.truncated += 1
+            while len(line) > MAX_LINE_BYTES and _drop_longest(texts or numbers):
+                line = _encode(record)
+        return line
+
+
+def _drop_longest(entries: dict[str, Any]) -> bool:
+    """Leaves out the longest entry; false if there is none."""
+    if not entries:
+        return False
+    del entries[max(entries, key=lambda key: len(key) + len(str(entries[key])))]
+    return True
+
+
+def _encode(record: dict[str, object]) -> bytes:
+    return f"{PREFIX}{json.dumps(record, separators=(',', ':'))}\n".encode()
+
+
+def _finite(value: int | float | str) -> int | float | str:
+    """JSON has no NaN and no infinities; they are written as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,100 @@
+//! The correlation id that the current task or thread works under: a `ContextVar` of Python.
+
+use std::borrow::Cow;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::convert::{any_text, exact_text, swallow};
+use crate::fork;
+
+/// The variable and its bound `get`, looked up once.
+#[derive(Debug)]
+struct Correlation {
+    /// The `ContextVar`; its default is the empty string.
+    variable: Py<PyAny>,
+    /// `variable.get`
+    get: Py<PyAny>,
+}
+
+/// Made with the module.
+static CORRELATION: PyOnceLock<Correlation> = PyOnceLock::new();
+
+/// Makes the variable and adds it to the module as `correlation_var`.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let correlation = CORRELATION.get_or_try_init(py, || {
+        let options = pyo3::types::PyDict::new(py);
+        options.set_item("default", "")?;
+        let variable = py
+            .import("contextvars")?
+            .getattr("ContextVar")?
+            .call(("telemetry_correlation_id",), Some(&options))?;
+        let get = variable.getattr("get")?.unbind();
+        PyResult::Ok(Correlation {
+            variable: variable.unbind(),
+            get,
+        })
+    })?;
+    module.add("correlation_var", &correlation.variable)
+}
+
+/// A new random correlation id: 32 hexadecimal digits.
+#[pyfunction]
+pub(crate) fn new_correlation_id() -> String {
+    fork::settle();
+    telemetry_core::CorrelationId::random().to_string()
+}
+
+/// The object whose text is the correlation id of an event: the argument, or else the context's.
+pub(crate) fn correlation<'py>(
+    py: Python<'py>,
+    argument: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Some(argument) = argument.filter(|argument| !argument.is_none()) {
+        return Ok(Some(argument.clone()));
+    }
+    let Some(correlation) = CORRELATION.get(py) else {
+        return Ok(None);
+    };
+    let found = swallow(py, correlation.get.bind(py).call0())?;
+    Ok(found.filter(|found| !found.is_none()))
+}
+
+/// The text of a correlation id.
+pub(crate) fn correlation_text<'a>(id: Option<&'a Bound<'_, PyAny>>) -> PyResult<Cow<'a, str>> {
+    let Some(id) = id else {
+        return Ok(Cow::Borrowed(""));
+    };
+    // SAFETY: `id` is live as long as the text is borrowed from it.
+    match unsafe { exact_text(id.as_ptr()) } {
+        Some(text) => Ok(Cow::Borrowed(text)),
+        None => any_text(id),
+    }
+}
+
+/// Sets the context's correlation id; the token puts the one before back.
+pub(crate) fn enter(id: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    let py = id.py();
+    let Some(correlation) = CORRELATION.get(py) else {
+        return Ok(None);
+    };
+    let token = correlation.variable.bind(py).call_method1("set", (id,));
+    Ok(swallow(py, token)?.map(Bound::unbind))
+}
+
+/// Puts the correlation id from before back. In another context than it was set there is nothing to
+/// put back, which is no error.
+pub(crate) fn leave(py: Python<'_>, token: Py<PyAny>) -> PyResult<()> {
+    let Some(correlation) = CORRELATION.get(py) else {
+        return Ok(());
+    };
+    swallow(
+        py,
+        correlation
+            .variable
+            .bind(py)
+            .call_method1("reset", (token,)),
+    )?;
+    Ok(())
+}

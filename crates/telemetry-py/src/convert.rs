@@ -1,0 +1,198 @@
+//! One Python value to one of ours.
+//!
+//! Two ways: *exact* functions, in which no Python code can run and no exception is raised, for
+//! values of exactly the built-in types; and *any* functions for everything else, which may run the
+//! value's own methods. Those swallow `Exception`s and let other `BaseException`s through.
+
+use std::borrow::Cow;
+use std::os::raw::{c_char, c_int};
+
+use pyo3::exceptions::PyException;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyFloat, PyInt, PyString};
+use telemetry_core::ValueRef;
+
+/// A measurement as read from Python.
+#[derive(Debug)]
+pub(crate) enum Measured<'a> {
+    /// A number.
+    Int(i64),
+    /// A number; `true` if it was an integer beyond 64 bits.
+    Float(f64, bool),
+    /// Anything else.
+    Text(Cow<'a, str>),
+}
+
+impl Measured<'_> {
+    /// The value to encode.
+    pub(crate) fn as_value(&self) -> ValueRef<'_> {
+        match self {
+            Self::Int(int) => ValueRef::Int(*int),
+            Self::Float(float, _) => ValueRef::Float(*float),
+            Self::Text(text) => ValueRef::Str(text),
+        }
+    }
+}
+
+/// Swallows an `Exception` and hands on what must not be swallowed: `KeyboardInterrupt`,
+/// `SystemExit`, `GeneratorExit`, cancellation.
+pub(crate) fn swallow<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The UTF-8 of an exact `str`; `None` for any other type and for lone surrogates.
+///
+/// # Safety
+///
+/// The caller is attached and `object` points to a live object. The text lives as long as it.
+pub(crate) unsafe fn exact_text<'a>(object: *mut ffi::PyObject) -> Option<&'a str> {
+    // SAFETY: `object` is live. A failed conversion sets an error, which is cleared at once.
+    unsafe {
+        if ffi::PyUnicode_CheckExact(object) == 0 {
+            return None;
+        }
+        let mut bytes: ffi::Py_ssize_t = 0;
+        let start: *const c_char = ffi::PyUnicode_AsUTF8AndSize(object, &raw mut bytes);
+        if start.is_null() {
+            ffi::PyErr_Clear();
+            return None;
+        }
+        let bytes = std::slice::from_raw_parts(start.cast::<u8>(), bytes.cast_unsigned());
+        Some(std::str::from_utf8_unchecked(bytes))
+    }
+}
+
+/// The value of an exact `int`, `bool`, `float` or `str`.
+///
+/// # Safety
+///
+/// The caller is attached and `object` points to a live object. A text lives as long as it.
+pub(crate) unsafe fn exact_measurement<'a>(object: *mut ffi::PyObject) -> Option<Measured<'a>> {
+    // SAFETY: `object` is live and of the type that each call asks for.
+    unsafe {
+        if ffi::PyLong_CheckExact(object) != 0 || ffi::PyBool_Check(object) != 0 {
+            let mut overflow: c_int = 0;
+            let int = ffi::PyLong_AsLongLongAndOverflow(object, &raw mut overflow);
+            return (overflow == 0).then_some(Measured::Int(int));
+        }
+        if ffi::PyFloat_CheckExact(object) != 0 {
+            return Some(Measured::Float(ffi::PyFloat_AsDouble(object), false));
+        }
+        exact_text(object).map(|text| Measured::Text(Cow::Borrowed(text)))
+    }
+}
+
+/// Any object as text: `str(object)`, or `<unprintable TYPE>`.
+pub(crate) fn any_text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
+    if let Ok(text) = object.cast::<PyString>() {
+        return any_string(text);
+    }
+    let Some(text) = swallow(object.py(), object.str())? else {
+        return Ok(Cow::Owned(unprintable(object)));
+    };
+    Ok(Cow::Owned(any_string(&text)?.into_owned()))
+}
+
+/// Any object as a measurement.
+pub(crate) fn any_measurement<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Measured<'a>> {
+    let py = object.py();
+    if let Ok(float) = object.cast::<PyFloat>() {
+        return Ok(Measured::Float(float.value(), false));
+    }
+    if let Ok(text) = object.cast::<PyString>() {
+        return Ok(Measured::Text(any_string(text)?));
+    }
+    if let Ok(int) = object.cast::<PyInt>() {
+        return any_int(int.as_any());
+    }
+    // SAFETY: `object` is live; the result is a new reference or null with an error set.
+    let index =
+        unsafe { Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyNumber_Index(object.as_ptr())) };
+    if let Some(int) = swallow(py, index)? {
+        return any_int(&int).map(Measured::into_owned);
+    }
+    // SAFETY: `object` is live; -1 with an error set means that it is no number.
+    let float = unsafe { ffi::PyFloat_AsDouble(object.as_ptr()) };
+    match PyErr::take(py) {
+        None => return Ok(Measured::Float(float, false)),
+        Some(error) => swallow::<()>(py, Err(error))?,
+    };
+    any_text(object).map(Measured::Text)
+}
+
+impl Measured<'_> {
+    /// The same value without a borrow.
+    fn into_owned(self) -> Measured<'static> {
+        match self {
+            Self::Int(int) => Measured::Int(int),
+            Self::Float(float, coerced) => Measured::Float(float, coerced),
+            Self::Text(text) => Measured::Text(Cow::Owned(text.into_owned())),
+        }
+    }
+}
+
+/// An `int` of any size or a subclass of it.
+fn any_int<'a>(int: &Bound<'_, PyAny>) -> PyResult<Measured<'a>> {
+    let py = int.py();
+    let mut overflow: c_int = 0;
+    // SAFETY: `int` is an instance of `int`, whose value is read without its methods.
+    let small = unsafe { ffi::PyLong_AsLongLongAndOverflow(int.as_ptr(), &raw mut overflow) };
+    if overflow == 0 {
+        return Ok(Measured::Int(small));
+    }
+    // SAFETY: as above; an int beyond the range of floats sets an error.
+    let float = unsafe { ffi::PyLong_AsDouble(int.as_ptr()) };
+    match PyErr::take(py) {
+        None => Ok(Measured::Float(float, true)),
+        Some(_too_large) => Ok(Measured::Float(
+            if overflow > 0 { f64::MAX } else { f64::MIN },
+            true,
+        )),
+    }
+}
+
+/// A `str` or a subclass of it, lone surrogates replaced.
+fn any_string<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, str>> {
+    if let Ok(text) = text.to_str() {
+        return Ok(Cow::Borrowed(text));
+    }
+    // SAFETY: `text` is live; the result is a new `bytes` or null with an error set.
+    let units = unsafe {
+        Bound::<PyAny>::from_owned_ptr_or_err(
+            text.py(),
+            ffi::PyUnicode_AsEncodedString(
+                text.as_ptr(),
+                c"utf-16-le".as_ptr(),
+                c"surrogatepass".as_ptr(),
+            ),
+        )
+    };
+    let Some(units) = swallow(text.py(), units)? else {
+        return Ok(Cow::Owned(unprintable(text.as_any())));
+    };
+    let units: Vec<u16> = units
+        .extract::<&[u8]>()?
+        .chunks_exact(2)
+        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
+        .collect();
+    Ok(Cow::Owned(String::from_utf16_lossy(&units)))
+}
+
+/// What stands for an object that has no text.
+fn unprintable(object: &Bound<'_, PyAny>) -> String {
+    format!("<unprintable {}>", type_name(object))
+}
+
+/// The name of an object's type.
+pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object
+        .get_type()
+        .name()
+        .and_then(|name| name.extract::<String>())
+        .unwrap_or_else(|_| "object".to_owned())
+}

@@ -1,0 +1,305 @@
+//! One event on its way from a Python call to the backend in force.
+//!
+//! Nothing here raises an `Exception`, and no lock or queue slot is held while Python code runs: an
+//! event is encoded into scratch first and queued as a whole.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use telemetry_core::{
+    Callsite, Limits, Note, Outcome, REDACTED, Reason, Recorder, Redactor, ValueRef, truncate,
+};
+
+use crate::context::{correlation, correlation_text};
+use crate::convert::{exact_text, swallow};
+use crate::fields::{Entries, read_measurements, read_metadata};
+use crate::state::{self, Sink, State};
+
+thread_local! {
+    /// Whether this thread is inside a Python backend's `emit`.
+    static IN_BACKEND: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The contents of an event as they stand in Python.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Contents<'a, 'py> {
+    /// A measurement that is ours: key and value.
+    pub(crate) own: Option<(&'static str, i64)>,
+    /// A mapping or `None`.
+    pub(crate) measurements: Option<&'a Bound<'py, PyAny>>,
+    /// A mapping or `None`.
+    pub(crate) metadata: Option<&'a Bound<'py, PyAny>>,
+    /// What is wrong: metadata `error_type` and `error_message`.
+    pub(crate) error: Option<(&'a str, &'a str)>,
+    /// The correlation id; `None` is the empty one.
+    pub(crate) correlation_id: Option<&'a Bound<'py, PyAny>>,
+}
+
+/// How it is decided whether an event is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Draw {
+    /// By its own draw.
+    Own,
+    /// It was drawn when its span started: kept or not.
+    Span(bool),
+}
+
+/// Record one event.
+///
+/// `measurements` maps keys to numbers or text, `metadata` maps keys to text. Without a
+/// `correlation_id` the one of the context is used. Never raises, never blocks.
+#[pyfunction]
+#[pyo3(signature = (event, measurements=None, metadata=None, correlation_id=None))]
+pub(crate) fn emit(
+    event: &Bound<'_, PyAny>,
+    measurements: Option<&Bound<'_, PyAny>>,
+    metadata: Option<&Bound<'_, PyAny>>,
+    correlation_id: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    if state::is_off() {
+        return Ok(());
+    }
+    let py = event.py();
+    guarded(py, || {
+        let Some(state) = state::current(py) else {
+            return Ok(());
+        };
+        let Some(state) = state.as_deref() else {
+            return Ok(());
+        };
+        let id = correlation(py, correlation_id)?;
+        let contents = Contents {
+            measurements,
+            metadata,
+            correlation_id: id.as_ref(),
+            ..Contents::default()
+        };
+        emit_named(state, event, Draw::Own, &contents)
+    })
+}
+
+/// Runs an entry from Python: a panic is counted and an `Exception` swallowed.
+pub(crate) fn guarded<T: Default>(
+    py: Python<'_>,
+    body: impl FnOnce() -> PyResult<T>,
+) -> PyResult<T> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => Ok(swallow(py, result)?.unwrap_or_default()),
+        // An event under way has counted itself as `internal_error` while it was dropped.
+        Err(_panic) => Ok(T::default()),
+    }
+}
+
+/// Sends an event under a name from Python. What is no valid name is counted as such.
+pub(crate) fn emit_named(
+    state: &State,
+    event: &Bound<'_, PyAny>,
+    draw: Draw,
+    contents: &Contents<'_, '_>,
+) -> PyResult<()> {
+    // SAFETY: `event` is live as long as the text is borrowed from it.
+    let name = match unsafe { exact_text(event.as_ptr()) } {
+        Some(name) => name,
+        // A subclass of `str` is as good; anything else is no name.
+        None => event
+            .cast::<PyString>()
+            .ok()
+            .and_then(|name| name.to_str().ok())
+            .unwrap_or(""),
+    };
+    match state.incarnation.recorder.callsite(name) {
+        Ok(site) => send(event.py(), state, &site, draw, contents),
+        Err(_counted) => Ok(()),
+    }
+}
+
+/// Sends an event to the backend.
+pub(crate) fn send(
+    py: Python<'_>,
+    state: &State,
+    site: &Callsite,
+    draw: Draw,
+    contents: &Contents<'_, '_>,
+) -> PyResult<()> {
+    let recorder = &*state.incarnation.recorder;
+    let id = correlation_text(contents.correlation_id)?;
+    match &state.sink {
+        Sink::Nothing => Ok(()),
+        Sink::Queue => {
+            let draft = match draw {
+                Draw::Own => recorder.draft(site, &id),
+                Draw::Span(kept) => recorder.draft_decided(site, kept, &id),
+            };
+            let Ok(mut draft) = draft else { return Ok(()) };
+            let filled = contents.read(&mut draft);
+            if state.incarnation.is_inherited() {
+                // Python code forked while it was read; this is the child and not its recorder.
+                std::mem::forget(draft);
+                return filled;
+            }
+            filled?;
+            draft.commit();
+            Ok(())
+        }
+        Sink::Object { emit, .. } => {
+            let admitted = match draw {
+                Draw::Own => recorder.gate().admit(site, &id),
+                Draw::Span(kept) => recorder.gate().admit_decided(site, kept),
+            };
+            if admitted.is_err() {
+                return Ok(());
+            }
+            let mut collected = Collected::new(py, state);
+            let handed_over = contents
+                .read(&mut collected)
+                .and_then(|()| hand_over(emit.bind(py), site.name().as_str(), &collected, &id));
+            if state.incarnation.is_inherited() {
+                return handed_over.map(|_outcome| ());
+            }
+            match handed_over {
+                Ok(Outcome::Accepted) => {
+                    recorder.gate().count_accepted(site);
+                    // A backend has no queue: what it took is sent.
+                    recorder.gate().next_sequence();
+                    Ok(())
+                }
+                Ok(Outcome::Dropped(reason)) => {
+                    recorder.gate().count_dropped(site, reason);
+                    Ok(())
+                }
+                Ok(Outcome::Off) => Ok(()),
+                Err(error) => {
+                    recorder.gate().count_dropped(site, Reason::InternalError);
+                    Err(error)
+                }
+            }
+        }
+    }
+}
+
+impl Contents<'_, '_> {
+    /// Reads everything into an event.
+    fn read(&self, entries: &mut impl Entries) -> PyResult<()> {
+        if let Some((key, value)) = self.own {
+            entries.measurement(key, ValueRef::Int(value));
+        }
+        read_measurements(self.measurements, entries)?;
+        read_metadata(self.metadata, entries)?;
+        if let Some((error_type, error_message)) = self.error {
+            entries.metadata("error_type", error_type);
+            entries.metadata("error_message", error_message);
+        }
+        Ok(())
+    }
+}
+
+/// Calls a Python backend.
+fn hand_over(
+    emit: &Bound<'_, PyAny>,
+    event: &str,
+    collected: &Collected<'_, '_>,
+    correlation_id: &str,
+) -> PyResult<Outcome> {
+    /// Takes the mark away however the call ends.
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            IN_BACKEND.set(false);
+        }
+    }
+    if IN_BACKEND.replace(true) {
+        return Ok(Outcome::Dropped(Reason::Reentrant));
+    }
+    let _leave = Leave;
+    let called = emit.call1((
+        event,
+        &collected.measurements,
+        &collected.metadata,
+        correlation_id,
+    ));
+    match swallow(emit.py(), called)? {
+        Some(_) => Ok(Outcome::Accepted),
+        None => Ok(Outcome::Dropped(Reason::InternalError)),
+    }
+}
+
+/// The contents of an event as fresh dicts for a Python backend, limited and redacted as on the wire.
+struct Collected<'py, 'r> {
+    /// Numbers and texts.
+    measurements: Bound<'py, PyDict>,
+    /// Texts.
+    metadata: Bound<'py, PyDict>,
+    /// Where notes are counted.
+    recorder: &'r Recorder,
+    /// How long texts may be.
+    limits: Limits,
+    /// Which values are hidden.
+    redactor: &'r Redactor,
+}
+
+impl<'py, 'r> Collected<'py, 'r> {
+    /// Two empty dicts.
+    fn new(py: Python<'py>, state: &'r State) -> Self {
+        Self {
+            measurements: PyDict::new(py),
+            metadata: PyDict::new(py),
+            recorder: &state.incarnation.recorder,
+            limits: Limits::default(),
+            redactor: &state.incarnation.redactor,
+        }
+    }
+
+    /// Cuts a text to its limit and notes it.
+    fn cut<'t>(&self, text: &'t str, max_bytes: usize) -> &'t str {
+        if text.len() <= max_bytes {
+            return text;
+        }
+        self.recorder.gate().note(Note::Truncated);
+        truncate(text, max_bytes)
+    }
+
+    /// Stores an entry. It can fail for want of memory only, and then the entry is missing.
+    fn store<'v>(dict: &Bound<'py, PyDict>, key: &str, value: impl IntoPyObject<'py> + 'v) {
+        let _stored = dict.set_item(key, value);
+    }
+}
+
+impl Entries for Collected<'_, '_> {
+    fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
+        if self.measurements.len() >= self.limits.measurements {
+            return self.note(Note::Truncated);
+        }
+        let key = self.cut(key, self.limits.key_bytes);
+        match value {
+            ValueRef::Int(int) => Self::store(&self.measurements, key, int),
+            ValueRef::Float(float) => Self::store(&self.measurements, key, float),
+            ValueRef::Str(text) => {
+                Self::store(
+                    &self.measurements,
+                    key,
+                    self.cut(text, self.limits.value_bytes),
+                );
+            }
+        }
+    }
+
+    fn metadata(&mut self, key: &str, value: &str) {
+        if self.metadata.len() >= self.limits.metadata {
+            return self.note(Note::Truncated);
+        }
+        let key = self.cut(key, self.limits.key_bytes);
+        let value = if self.redactor.is_secret(key) {
+            self.recorder.gate().note(Note::Redacted);
+            REDACTED
+        } else {
+            self.cut(value, self.limits.value_bytes)
+        };
+        Self::store(&self.metadata, key, value);
+    }
+
+    fn note(&mut self, note: Note) {
+        self.recorder.gate().note(note);
+    }
+}

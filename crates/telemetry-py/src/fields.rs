@@ -1,0 +1,228 @@
+//! Reads the `measurements` and `metadata` of an event from Python into an [`Entries`].
+//!
+//! An exact `dict` is walked in place as long as its entries are of exactly the built-in types:
+//! no Python code can run in that loop, so the dict cannot change under it. From the first other
+//! entry on a snapshot is read. Whatever is not a mapping counts as empty.
+
+use std::fmt::Write;
+use std::ptr;
+
+use arrayvec::ArrayString;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use telemetry_core::{Draft, Note, ValueRef};
+
+use crate::convert::{Measured, any_measurement, any_text, exact_measurement, exact_text, swallow};
+
+/// Where entries go: into an event being encoded or into dicts for a Python backend.
+pub(crate) trait Entries {
+    /// Takes one measurement.
+    fn measurement(&mut self, key: &str, value: ValueRef<'_>);
+    /// Takes one metadata entry.
+    fn metadata(&mut self, key: &str, value: &str);
+    /// Counts something that happened while the entries were read.
+    fn note(&mut self, note: Note);
+}
+
+impl Entries for Draft<'_> {
+    fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
+        Draft::measurement(self, key, value);
+    }
+
+    fn metadata(&mut self, key: &str, value: &str) {
+        Draft::metadata(self, key, value);
+    }
+
+    fn note(&mut self, note: Note) {
+        Draft::note(self, note);
+    }
+}
+
+/// One of the two mappings of an event: how its values are read and where they go.
+trait Kind {
+    /// Takes an entry of exact types; false if it is not one.
+    ///
+    /// # Safety
+    ///
+    /// The caller is attached and both point to live objects.
+    unsafe fn take_exact(
+        entries: &mut impl Entries,
+        key: *mut ffi::PyObject,
+        value: *mut ffi::PyObject,
+    ) -> bool;
+
+    /// Takes any entry; runs Python code.
+    fn take_any(
+        entries: &mut impl Entries,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()>;
+}
+
+/// Values are numbers or text.
+struct Measurements;
+
+/// Values are text.
+struct Metadata;
+
+impl Kind for Measurements {
+    unsafe fn take_exact(
+        entries: &mut impl Entries,
+        key: *mut ffi::PyObject,
+        value: *mut ffi::PyObject,
+    ) -> bool {
+        // SAFETY: the caller's promise.
+        let pair = unsafe { exact_text(key).zip(exact_measurement(value)) };
+        let Some((key, value)) = pair else {
+            return false;
+        };
+        entries.measurement(key, value.as_value());
+        true
+    }
+
+    fn take_any(
+        entries: &mut impl Entries,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let key = any_text(key)?;
+        let value = any_measurement(value)?;
+        if matches!(value, Measured::Float(_, true)) {
+            entries.note(Note::Coerced);
+        }
+        entries.measurement(&key, value.as_value());
+        Ok(())
+    }
+}
+
+impl Kind for Metadata {
+    unsafe fn take_exact(
+        entries: &mut impl Entries,
+        key: *mut ffi::PyObject,
+        value: *mut ffi::PyObject,
+    ) -> bool {
+        // SAFETY: the caller's promise.
+        let (Some(key), is_bool) = (unsafe { (exact_text(key), ffi::PyBool_Check(value) != 0) })
+        else {
+            return false;
+        };
+        // SAFETY: the caller's promise.
+        match unsafe { exact_measurement(value) } {
+            // `bool` prints as a word, not as a number.
+            Some(Measured::Int(int)) if is_bool => {
+                entries.metadata(key, if int == 0 { "False" } else { "True" });
+            }
+            Some(Measured::Int(int)) => {
+                let mut digits = ArrayString::<20>::new();
+                let _fits = write!(digits, "{int}");
+                entries.metadata(key, &digits);
+            }
+            Some(Measured::Text(text)) => entries.metadata(key, &text),
+            // Only Python knows how it writes a float.
+            Some(Measured::Float(..)) | None => return false,
+        }
+        true
+    }
+
+    fn take_any(
+        entries: &mut impl Entries,
+        key: &Bound<'_, PyAny>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let key = any_text(key)?;
+        let value = any_text(value)?;
+        entries.metadata(&key, &value);
+        Ok(())
+    }
+}
+
+/// Reads measurements; `None` is empty.
+pub(crate) fn read_measurements(
+    mapping: Option<&Bound<'_, PyAny>>,
+    entries: &mut impl Entries,
+) -> PyResult<()> {
+    read::<Measurements>(mapping, entries)
+}
+
+/// Reads metadata; `None` is empty.
+pub(crate) fn read_metadata(
+    mapping: Option<&Bound<'_, PyAny>>,
+    entries: &mut impl Entries,
+) -> PyResult<()> {
+    read::<Metadata>(mapping, entries)
+}
+
+/// Reads a mapping of either kind.
+fn read<K: Kind>(mapping: Option<&Bound<'_, PyAny>>, entries: &mut impl Entries) -> PyResult<()> {
+    let Some(mapping) = mapping.filter(|mapping| !mapping.is_none()) else {
+        return Ok(());
+    };
+    match mapping.cast_exact::<PyDict>() {
+        Ok(dict) => match walk::<K>(dict, entries) {
+            None => Ok(()),
+            Some(done) => read_snapshot::<K>(mapping, done, entries),
+        },
+        Err(_) => read_snapshot::<K>(mapping, 0, entries),
+    }
+}
+
+/// Takes entries of exact types from the start of a dict. `None`: that was all of them; otherwise
+/// how many were taken before the first that is not exact.
+fn walk<K: Kind>(dict: &Bound<'_, PyDict>, entries: &mut impl Entries) -> Option<usize> {
+    let mut position: ffi::Py_ssize_t = 0;
+    let mut key: *mut ffi::PyObject = ptr::null_mut();
+    let mut value: *mut ffi::PyObject = ptr::null_mut();
+    let mut taken = 0;
+    // SAFETY: `dict` is a live dict and we are attached. The references are borrowed from it, and it
+    // cannot change before they are used for the last time: nothing in this loop runs Python code
+    // or lets another thread run. (A key or value that is not exact ends the loop.)
+    while unsafe {
+        ffi::PyDict_Next(
+            dict.as_ptr(),
+            &raw mut position,
+            &raw mut key,
+            &raw mut value,
+        )
+    } != 0
+    {
+        // SAFETY: as above.
+        if !unsafe { K::take_exact(entries, key, value) } {
+            return Some(taken);
+        }
+        taken += 1;
+    }
+    None
+}
+
+/// Takes the entries of any mapping from position `skip` on.
+fn read_snapshot<K: Kind>(
+    mapping: &Bound<'_, PyAny>,
+    skip: usize,
+    entries: &mut impl Entries,
+) -> PyResult<()> {
+    let py = mapping.py();
+    // SAFETY: `mapping` is live; the result is a new list or null with an error set.
+    let items = unsafe {
+        Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyMapping_Items(mapping.as_ptr()))
+    };
+    let Some(items) = swallow(py, items)? else {
+        entries.note(Note::Coerced);
+        return Ok(());
+    };
+    let Some(items) = swallow(py, items.try_iter())? else {
+        return Ok(());
+    };
+    for item in items.skip(skip) {
+        let Some(item) = swallow(py, item)? else {
+            break;
+        };
+        let Ok(pair) = item.cast::<PyTuple>() else {
+            continue;
+        };
+        if let (Ok(key), Ok(value)) = (pair.get_borrowed_item(0), pair.get_borrowed_item(1)) {
+            K::take_any(entries, &key, &value)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! What happens when this process forks.
+//!
+//! The handler that runs in the child does async-signal-safe work only: it marks the inherited
+//! state as not ours and closes inherited sockets. Everything else is lazy: the next call finds
+//! the mark and makes a state of its own (`state.rs`). The inherited one is leaked, never touched.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::state;
+
+/// How many forks lie between the first process that loaded the module and this one.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// The generation that the random numbers were seeded in.
+static SEEDED: AtomicU64 = AtomicU64::new(0);
+
+/// Registers the handler, once; there is no way to take it back.
+static WATCH: Once = Once::new();
+
+/// The number of this process among its forked ancestors, from 0.
+pub(crate) fn generation() -> u64 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Makes sure that a fork is noticed. Called before there is anything to inherit.
+pub(crate) fn watch() {
+    WATCH.call_once(|| {
+        // SAFETY: `in_child` is a function without captures that lives as long as the process; it
+        // calls only what POSIX allows between fork and exec.
+        let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        debug_assert_eq!(failed, 0, "pthread_atfork ran out of memory");
+    });
+}
+
+/// Gives a forked child random numbers of its own, before it uses the first.
+pub(crate) fn settle() {
+    watch();
+    let generation = generation();
+    if SEEDED.swap(generation, Ordering::Relaxed) != generation {
+        telemetry_core::reseed();
+    }
+}
+
+/// Runs in the child before `fork` returns there. Other threads of the parent do not exist here, and
+/// whatever they were doing is half done: no lock, no allocation, no thread-local.
+extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    state::disown();
+    for fd in telemetry_client::serve::open_fds() {
+        // SAFETY: closing a number is always sound; the table lists only sockets that the parent's
+        // server had open at the fork, and nothing in this process will use or close them again.
+        unsafe { libc::close(fd) };
+    }
+}

@@ -1,0 +1,373 @@
+//! Serving events to a manager, and its end.
+//!
+//! The server's thread belongs to `telemetry-client`; no Python object crosses into it and it never
+//! attaches to Python. What blocks here lets other Python threads run.
+
+use std::mem::{self, ManuallyDrop};
+use std::path::PathBuf;
+use std::ptr;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use telemetry_client::serve::{
+    BindError, Identity, ListenAddress, ServeConfig, ServeError, Server, StreamConfig,
+};
+use telemetry_core::Reason;
+
+use crate::emit::guarded;
+use crate::fork;
+use crate::settings::{BackendChoice, Settings};
+use crate::state::{self, Incarnation, Sink, State};
+
+/// Where a worker listens that was told nothing: loopback, any free port.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:0";
+/// How long a wait goes on before it looks whether a signal has arrived.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest timeout; longer ones, and infinity, are cut to it.
+const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
+
+/// The server of one incarnation.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// The server; never dropped in a forked child, where its thread does not exist.
+    server: ManuallyDrop<Server>,
+    /// [`fork::generation`] of the process that started it.
+    generation: u64,
+}
+
+impl Service {
+    /// Starts to serve an incarnation's events.
+    fn start(
+        incarnation: &Incarnation,
+        address: &ListenAddress,
+        ready_file: Option<PathBuf>,
+    ) -> Result<Self, ServeError> {
+        let identity = Identity {
+            worker_id: incarnation.settings.worker_id.clone().unwrap_or_default(),
+            pool_name: incarnation.settings.pool.clone().unwrap_or_default(),
+            ..Identity::default()
+        };
+        let config = ServeConfig {
+            stream: StreamConfig {
+                identity,
+                ..StreamConfig::default()
+            },
+            ready_file,
+            ..ServeConfig::default()
+        };
+        let _masked = SignalsMasked::new();
+        let server = Server::start(address, Arc::clone(&incarnation.recorder), config)?;
+        Ok(Self {
+            server: ManuallyDrop::new(server),
+            generation: fork::generation(),
+        })
+    }
+
+    /// Whether its thread runs in another process.
+    fn is_inherited(&self) -> bool {
+        self.generation != fork::generation()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if !self.is_inherited() {
+            // SAFETY: this is the only place that drops it, and it runs once.
+            unsafe { ManuallyDrop::drop(&mut self.server) };
+        }
+    }
+}
+
+/// All signals masked for this thread, so that a thread started meanwhile leaves them to the host.
+struct SignalsMasked {
+    /// The mask from before.
+    before: libc::sigset_t,
+}
+
+impl SignalsMasked {
+    /// Masks them until dropped.
+    fn new() -> Self {
+        // SAFETY: both sets are plain values that the calls fill in; a failure leaves the mask as it
+        // was, and then there is nothing to put back.
+        unsafe {
+            let mut all: libc::sigset_t = mem::zeroed();
+            let mut before: libc::sigset_t = mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self { before }
+        }
+    }
+}
+
+impl Drop for SignalsMasked {
+    fn drop(&mut self) {
+        // SAFETY: `before` is the mask that `new` read.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut());
+        }
+    }
+}
+
+/// What `serve` returns: where the worker can be reached. Serving ends with the process, with
+/// `close`, or with the `with` block.
+#[pyclass(frozen, weakref, module = "telemetry_py", name = "Server")]
+#[derive(Debug)]
+pub(crate) struct PyServer {
+    /// The server; `None` if the configuration asks for none.
+    service: Option<Arc<Service>>,
+    /// Where it listens; empty without a server.
+    #[pyo3(get)]
+    address: String,
+}
+
+#[pymethods]
+impl PyServer {
+    /// Managers whose stream is open now.
+    #[getter]
+    fn clients(&self) -> usize {
+        match &self.service {
+            Some(service) if !service.is_inherited() => service.server.clients(),
+            _ => 0,
+        }
+    }
+
+    /// Sends what is queued and stops serving; says whether that was done in `timeout` seconds.
+    /// Events from then on are counted as dropped.
+    #[pyo3(signature = (timeout=0.5))]
+    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        guarded(py, || {
+            let Some(service) = &self.service else {
+                return Ok(true);
+            };
+            if service.is_inherited() {
+                return Ok(true);
+            }
+            match state::latest(py) {
+                Some(state) if state.serves(service) => shut(py, &state, duration(timeout)),
+                _ => Ok(true),
+            }
+        })
+    }
+
+    fn __enter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
+        this
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.close(py, 0.5)?;
+        Ok(false)
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<Server address={:?} clients={}>",
+            self.address,
+            self.clients()
+        )
+    }
+}
+
+impl State {
+    /// Whether `service` is its own.
+    fn serves(&self, service: &Arc<Service>) -> bool {
+        self.service().is_some_and(|own| Arc::ptr_eq(&own, service))
+    }
+
+    /// The running server.
+    fn service(&self) -> Option<Arc<Service>> {
+        if self.incarnation.is_inherited() {
+            return None;
+        }
+        let service = &self.incarnation.service;
+        service
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Starts what the environment asks for, a server unless it says otherwise. Strict: raises
+/// `ValueError` for settings that are wrong and `OSError` for an address that cannot be used.
+#[pyfunction]
+#[pyo3(signature = (address=None, ready_file=None, timeout=5.0))]
+pub(crate) fn serve(
+    py: Python<'_>,
+    address: Option<String>,
+    ready_file: Option<PathBuf>,
+    timeout: f64,
+) -> PyResult<PyServer> {
+    let settings = Settings::from_env().map_err(invalid)?;
+    let wanted = address.as_deref().or(settings.address.as_deref());
+    let address = wanted
+        .unwrap_or(DEFAULT_ADDRESS)
+        .parse::<ListenAddress>()
+        .map_err(|error| invalid(format!("address {:?}: {error}", wanted.unwrap_or_default())))?;
+    if settings.chosen && settings.backend != BackendChoice::Server {
+        let sink = settings.backend.sink(py)?;
+        state::set_sink(py, sink, &settings).map_err(invalid)?;
+        return Ok(PyServer {
+            service: None,
+            address: String::new(),
+        });
+    }
+    if let Some(service) = state::latest(py).and_then(|state| state.service()) {
+        let running = service.server.address();
+        if wanted.is_none() || *running == address {
+            return Ok(PyServer {
+                address: running.to_string(),
+                service: Some(service),
+            });
+        }
+        return Err(invalid(format!(
+            "telemetry is served at {running} already; close that before serving at {address}"
+        )));
+    }
+    let incarnation = match state::latest(py) {
+        Some(state) if !state.incarnation.recorder.is_closed() => {
+            state::set_sink(py, Sink::Queue, &settings).map_err(invalid)?;
+            Arc::clone(&state.incarnation)
+        }
+        _ => state::renew(Sink::Queue, settings.clone()).map_err(invalid)?,
+    };
+    let ready_file = ready_file.or(settings.ready_file);
+    let deadline = Instant::now() + duration(timeout);
+    let service = loop {
+        let started = py.detach(|| Service::start(&incarnation, &address, ready_file.clone()));
+        match started {
+            Ok(service) => break Arc::new(service),
+            // The process before this one may be on its way out.
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => {
+                py.check_signals()?;
+                py.detach(|| std::thread::sleep(SIGNAL_INTERVAL));
+            }
+            Err(error) => return Err(PyOSError::new_err(error.to_string())),
+        }
+    };
+    let kept = &incarnation.service;
+    *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&service));
+    Ok(PyServer {
+        address: service.server.address().to_string(),
+        service: Some(service),
+    })
+}
+
+/// Waits until all queued events are sent; says whether that was done in `timeout` seconds. With
+/// nobody to send to it does not wait.
+#[pyfunction]
+#[pyo3(signature = (timeout=1.0))]
+pub(crate) fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
+    guarded(py, || {
+        let Some(state) = state::latest(py) else {
+            return Ok(true);
+        };
+        let recorder = &state.incarnation.recorder;
+        let deadline = Instant::now() + duration(timeout);
+        loop {
+            if recorder.queued() == 0 {
+                return Ok(true);
+            }
+            if state
+                .service()
+                .is_none_or(|service| service.server.clients() == 0)
+            {
+                return Ok(false);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            py.detach(|| recorder.wait_drained(left.min(SIGNAL_INTERVAL)));
+            py.check_signals()?;
+        }
+    })
+}
+
+/// Sends what is queued and stops serving; says whether that was done in `timeout` seconds (those of
+/// `TELEMETRY_EXIT_TIMEOUT_MS` by default). Events from then on are counted as dropped. A second call
+/// does nothing.
+#[pyfunction]
+#[pyo3(signature = (timeout=None))]
+pub(crate) fn shutdown(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+    guarded(py, || {
+        let Some(state) = state::latest(py) else {
+            return Ok(true);
+        };
+        let timeout = timeout.map_or(state.incarnation.settings.exit_timeout, duration);
+        shut(py, &state, timeout)
+    })
+}
+
+/// The ledger of this process: what was emitted and what became of it.
+#[pyfunction]
+pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    let state = state::latest(py);
+    let snapshot = state
+        .as_ref()
+        .map(|state| state.incarnation.recorder.snapshot())
+        .unwrap_or_default();
+    let stats = PyDict::new(py);
+    stats.set_item("emitted", snapshot.emitted)?;
+    stats.set_item("accepted", snapshot.accepted)?;
+    stats.set_item("sent", snapshot.sent)?;
+    stats.set_item("queued", snapshot.queued)?;
+    let dropped = PyDict::new(py);
+    for (reason, count) in snapshot.dropped.iter() {
+        dropped.set_item(reason.as_str(), count)?;
+    }
+    stats.set_item("dropped", dropped)?;
+    let notes = PyDict::new(py);
+    for (note, count) in snapshot.notes.iter() {
+        notes.set_item(note.as_str(), count)?;
+    }
+    stats.set_item("notes", notes)?;
+    let service = state.and_then(|state| state.service());
+    stats.set_item(
+        "clients",
+        service.map_or(0, |service| service.server.clients()),
+    )?;
+    Ok(stats)
+}
+
+/// Ends the recorder and the server of a state.
+fn shut(py: Python<'_>, state: &State, timeout: Duration) -> PyResult<bool> {
+    let incarnation = &state.incarnation;
+    if incarnation.is_inherited() {
+        return Ok(true);
+    }
+    let service = incarnation
+        .service
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    let recorder = &incarnation.recorder;
+    Ok(py.detach(|| {
+        recorder.close();
+        let in_time = service.is_none_or(|service| service.server.close(timeout));
+        recorder.discard_queued(Reason::ShutdownDeadline) == 0 && in_time
+    }))
+}
+
+/// Whether the address may be free in a moment.
+fn is_in_use(error: &ServeError) -> bool {
+    matches!(
+        error,
+        ServeError::Bind(BindError::InUse { .. } | BindError::AlreadyServed { .. })
+    )
+}
+
+/// Seconds from Python; what is negative or no number is zero.
+fn duration(seconds: f64) -> Duration {
+    if seconds >= MAX_TIMEOUT.as_secs_f64() {
+        return MAX_TIMEOUT;
+    }
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// A `ValueError`.
+fn invalid(error: impl ToString) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}

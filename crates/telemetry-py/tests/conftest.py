@@ -1,0 +1,44 @@
+"""Fixtures: telemetry that is off before and after each test, a memory backend, fresh processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+
+import pytest
+import telemetry_py as telemetry
+
+
+@pytest.fixture(autouse=True)
+def _no_telemetry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for variable in list(os.environ):
+        if variable.startswith(("TELEMETRY_", "OTEL_")):
+            monkeypatch.delenv(variable)
+    yield
+    telemetry.set_backend(None)
+
+
+@pytest.fixture
+def memory() -> telemetry.MemoryBackend:
+    backend = telemetry.MemoryBackend()
+    telemetry.set_backend(backend)
+    return backend
+
+
+@pytest.fixture
+def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a program in a process of its own."""
+
+    def run(program: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

@@ -1,0 +1,56 @@
+"""README, example and stubs: what they say is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_readme_example_runs(python, example):
+    result = python(example)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_variable_is_in_the_readme():
+    source = (ROOT / "src/settings.rs").read_text()
+    named = set(re.findall(r'"((?:TELEMETRY|OTEL)_[A-Z_]+)"', source))
+    assert named
+    missing = {name for name in named if f"`{name}`" not in (ROOT / "README.md").read_text()}
+    assert not missing
+
+
+def test_the_plain_worker_runs(python):
+    source = (ROOT / "examples/plain_worker.py").read_text()
+    result = python(source, TELEMETRY_BACKEND="stderr", PLAIN_WORKER_ROUNDS="5")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("TELEMETRY:") >= 10
+
+
+def test_the_stubs_are_what_is_there(tmp_path):
+    pytest.importorskip("mypy")
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "telemetry_py._native"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_package_passes_mypy_strict():
+    pytest.importorskip("mypy")
+    result = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", "/dev/null", "python/telemetry_py"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr

@@ -1,0 +1,227 @@
+"""Forks: the child starts empty, the parent loses nothing, nobody hangs."""
+
+from __future__ import annotations
+
+import pytest
+
+FORK_WHILE_STREAMING = """
+import os, sys, threading, time
+sys.path.insert(0, {tests!r})
+import telemetry_py as telemetry
+# The manager is a process of its own: gRPC's threads would not survive the forks.
+import subprocess
+server = telemetry.serve()
+manager = subprocess.Popen([sys.executable, "-c", '''
+import sys
+sys.path.insert(0, {tests!r})
+from manager import Manager
+manager = Manager(sys.argv[1])
+events = manager.until("end.event", 60)
+sequences = [event.sequence for event in events if event.event_parts]
+assert sequences == list(range(1, len(sequences) + 1)), "events are missing"
+print(len(sequences))
+''', server.address], stdout=subprocess.PIPE, text=True)
+while server.clients == 0:
+    telemetry.emit("waiting.event")
+    time.sleep(0.001)
+
+stop = threading.Event()
+def emitter():
+    while not stop.is_set():
+        telemetry.emit("a.b", {{"count": 1}}, {{"key": "value"}})
+        telemetry.flush(1) if telemetry.stats()["queued"] > 800 else None
+thread = threading.Thread(target=emitter)
+thread.start()
+begun = time.monotonic()
+for i in range(200):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            stats = telemetry.stats()
+            assert stats["emitted"] == stats["queued"] == 0, stats
+            telemetry.emit("child.event")
+            with telemetry.span("child.op"):
+                pass
+            stats = telemetry.stats()
+            assert stats["emitted"] == stats["queued"] == 3, stats
+            assert server.clients == 0
+            assert telemetry.flush(0.1) is False
+            assert server.close() and telemetry.shutdown(0.1) is False
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0, i
+assert time.monotonic() - begun < 60
+stop.set()
+thread.join()
+assert telemetry.flush(10)
+telemetry.emit("end.event")
+assert telemetry.flush(10)
+count = int(manager.communicate(timeout=30)[0])
+stats = telemetry.stats()
+assert manager.returncode == 0
+assert stats["sent"] == stats["accepted"] == count, (stats, count)
+"""
+
+
+def test_200_forks_while_streaming(python, request):
+    result = python(FORK_WHILE_STREAMING.format(tests=str(request.path.parent)), timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_child_holds_no_socket_of_the_parent(python):
+    result = python(
+        """
+        import os, socket, telemetry_py as telemetry
+        server = telemetry.serve()
+        host, port = server.address.rsplit(":", 1)
+        connection = socket.create_connection((host, int(port)))
+        connection.settimeout(10)
+        connection.recv(1)
+        def sockets():
+            "Inodes of our descriptors that are bound to the server's port."
+            local = f"{int(port):04X}"
+            with open("/proc/self/net/tcp") as table:
+                rows = [line.split() for line in table]
+            bound = {row[9] for row in rows[1:] if row[1].endswith(":" + local)}
+            held = set()
+            for fd in os.listdir("/proc/self/fd"):
+                try:
+                    target = os.readlink(f"/proc/self/fd/{fd}")
+                except FileNotFoundError:
+                    continue
+                if target.startswith("socket:["):
+                    held.add(target[8:-1])
+            return bound & held
+        assert len(sockets()) == 2, "a listener and a connection"
+        pid = os.fork()
+        if pid == 0:
+            os._exit(len(sockets()))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert len(sockets()) == 2
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "enabled", "addresses"), [("reset", True, 0), ("disable", False, 0)]
+)
+def test_the_mode_decides_what_the_child_does(python, mode, enabled, addresses):
+    result = python(
+        f"""
+        import os, telemetry_py as telemetry
+        telemetry.serve()
+        pid = os.fork()
+        if pid == 0:
+            telemetry.emit("a.b")
+            ok = telemetry.is_enabled() is {enabled} and telemetry.stats()["queued"] == {int(enabled)}
+            os._exit(0 if ok else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        """,
+        TELEMETRY_ON_FORK=mode,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_child_can_serve_for_itself(python, request):
+    result = python(
+        f"""
+        import os, subprocess, sys, telemetry_py as telemetry
+        parent = telemetry.serve()
+        telemetry.emit("parent.event")
+        pid = os.fork()
+        if pid == 0:
+            telemetry.emit("child.event")
+            child = telemetry.serve()
+            assert child.address != parent.address
+            program = '''
+        import sys
+        sys.path.insert(0, {str(request.path.parent)!r})
+        from manager import Manager, name_of
+        assert name_of(Manager(sys.argv[1]).next()) == "child.event"
+        '''
+            code = subprocess.call([sys.executable, "-c", program.replace("        ", ""), child.address])
+            os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert telemetry.stats()["queued"] == 1
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_ids_differ_between_parent_and_child(python):
+    result = python(
+        """
+        import os, telemetry_py as telemetry
+        telemetry.serve()
+        telemetry.new_correlation_id()
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            telemetry.emit("a.b")
+            os.write(write, telemetry.new_correlation_id().encode())
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert os.read(read, 64).decode() != telemetry.new_correlation_id()
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_ids_differ_in_a_child_that_did_not_touch_telemetry_before(python):
+    result = python(
+        """
+        import os, telemetry_py as telemetry
+        telemetry.serve()
+        telemetry.new_correlation_id()
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(write, telemetry.new_correlation_id().encode())
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert os.read(read, 64).decode() != telemetry.new_correlation_id()
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_span_over_a_fork_ends_in_the_parent_only(python):
+    result = python(
+        """
+        import os, telemetry_py as telemetry
+        telemetry.serve()
+        with telemetry.span("op"):
+            pid = os.fork()
+        if pid == 0:
+            os._exit(telemetry.stats()["emitted"])
+        assert os.waitpid(pid, 0)[1] == 0
+        assert telemetry.stats()["emitted"] == 2
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_fork_while_an_event_is_read_leaves_one_event(python):
+    result = python(
+        """
+        import os, telemetry_py as telemetry
+        telemetry.serve()
+        class Forking:
+            def __str__(self):
+                self.pid = os.fork()
+                return "x"
+        forking = Forking()
+        telemetry.emit("a.b", None, {"key": forking})
+        if forking.pid == 0:
+            os._exit(telemetry.stats()["emitted"])
+        assert os.waitpid(forking.pid, 0)[1] == 0
+        assert telemetry.stats()["queued"] == 1
+        """
+    )
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,178 @@
+"""Serving to a manager: a real process, a real socket and a client that shares no code with it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+
+import pytest
+import telemetry_py as telemetry
+from manager import Manager, name_of
+
+
+@pytest.fixture
+def server(tmp_path):
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    with telemetry.serve(f"unix:{directory}/worker.sock") as server:
+        yield server
+
+
+def test_events_reach_the_manager(server):
+    telemetry.emit("tool.result_size", {"bytes": 5, "ratio": 0.5, "text": "t"}, {"tool": "x"}, "id-1")
+    with telemetry.span("tool.execution", {"tool": "x"}):
+        pass
+    with Manager(server.address) as manager:
+        size, start, stop = manager.until("tool.execution.stop")
+    assert name_of(size) == "tool.result_size"
+    assert size.measurements["bytes"].int_value == 5
+    assert size.measurements["ratio"].float_value == 0.5
+    assert size.measurements["text"].string_value == "t"
+    assert dict(size.metadata) == {"tool": "x"}
+    assert size.correlation_id == "id-1"
+    assert [event.sequence for event in (size, start, stop)] == [1, 2, 3]
+    assert stop.measurements["duration"].int_value > 0
+
+
+def test_whatever_is_emitted_is_valid_on_the_wire(server):
+    class Broken:
+        def __str__(self):
+            raise RuntimeError
+
+    telemetry.emit("a.b", {2**63: 2**63, "\ud800": "\udfff", None: Broken()}, {1: Broken()}, "\ud800")
+    telemetry.emit("a.b", {"nan": float("nan")})
+    telemetry.emit("end.event")
+    with Manager(server.address) as manager:
+        event, end = manager.until("end.event")
+    assert event.measurements[str(2**63)].float_value == float(2**63)
+    assert event.measurements["\ufffd"].string_value == "\ufffd"
+    assert event.measurements["None"].string_value == "<unprintable Broken>"
+    assert dict(event.metadata) == {"1": "<unprintable Broken>"}
+    assert telemetry.stats()["dropped"]["invalid_value"] == 1
+
+
+def test_a_full_queue_drops_and_counts(monkeypatch, tmp_path):
+    monkeypatch.setenv("TELEMETRY_MAX_BUFFER", "10")
+    with telemetry.serve():
+        for _ in range(25):
+            telemetry.emit("a.b")
+        stats = telemetry.stats()
+    assert stats["queued"] == 10
+    assert stats["dropped"]["queue_full"] == 15
+    assert stats["emitted"] == 25
+
+
+def test_toggled_off_nothing_is_emitted(server):
+    with Manager(server.address) as manager:
+        telemetry.emit("first.event")
+        manager.until("first.event")
+        manager.toggle(False)
+        # Off is in force once an emit is no longer counted.
+        for _ in range(10_000):
+            before = telemetry.stats()["emitted"]
+            telemetry.emit("probe.event")
+            if telemetry.stats()["emitted"] == before:
+                break
+        else:
+            pytest.fail("the toggle never came into force")
+        with telemetry.span("op"):
+            telemetry.emit("a.b")
+        assert telemetry.stats()["emitted"] == before
+
+
+def test_flush_waits_for_the_manager(server):
+    assert telemetry.flush(timeout=0)
+    for _ in range(100):
+        telemetry.emit("a.b")
+    assert not telemetry.flush(timeout=30), "nobody to flush to: no wait"
+    with Manager(server.address) as manager:
+        manager.next()
+        telemetry.emit("end.event")
+        assert telemetry.flush(timeout=10)
+        assert telemetry.stats()["queued"] == 0
+        assert server.clients == 1
+        assert len(manager.until("end.event")) == 100
+
+
+def test_close_sends_the_rest_and_ends_the_stream_with_ok(server):
+    with Manager(server.address) as manager:
+        telemetry.emit("first.event")
+        manager.until("first.event")
+        telemetry.emit("last.event")
+        assert server.close(timeout=10)
+        assert [name_of(event) for event in manager.rest() if event.event_parts] == ["last.event"]
+        assert manager.code.name == "OK"
+    assert server.close()
+    before = telemetry.stats()["dropped"].get("not_running", 0)
+    telemetry.emit("too.late")
+    assert telemetry.stats()["dropped"]["not_running"] == before + 1
+
+
+def test_serving_again_starts_anew(tmp_path):
+    with telemetry.serve() as first:
+        telemetry.emit("a.b")
+    with telemetry.serve() as second:
+        assert telemetry.stats()["emitted"] == 0
+        telemetry.emit("c.d")
+        with Manager(second.address) as manager:
+            assert name_of(manager.next()) == "c.d"
+    assert first.address
+
+
+def test_a_second_call_returns_the_same_server(server):
+    assert telemetry.serve().address == server.address
+    assert telemetry.serve(server.address).address == server.address
+    with pytest.raises(ValueError, match="already"):
+        telemetry.serve("127.0.0.1:1")
+
+
+def test_the_socket_is_private_and_goes_away(server):
+    path = server.address.removeprefix("unix:")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    server.close()
+    assert not os.path.exists(path)
+
+
+def test_the_ready_file_holds_the_address(tmp_path):
+    ready = tmp_path / "ready"
+    with telemetry.serve(ready_file=ready) as server:
+        assert ready.read_text().strip() == server.address
+
+
+def test_the_server_thread_leaves_signals_alone(server):
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/status") as status:
+            fields = dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
+        if fields["Name"] == "telemetry":
+            assert int(fields["SigBlk"], 16) & (1 << 1), "SIGINT is not masked"
+            return
+    pytest.fail("there is no thread named telemetry")
+
+
+def test_many_threads_lose_nothing(server):
+    def work():
+        for i in range(200):
+            telemetry.emit("a.b", {"count": i})
+
+    with Manager(server.address) as manager:
+        telemetry.emit("first.event")
+        manager.until("first.event")
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert telemetry.flush(10)
+        telemetry.emit("end.event")
+        events = manager.until("end.event")
+    stats = telemetry.stats()
+    assert len(events) == 801 - sum(stats["dropped"].values())
+    assert [event.sequence for event in events] == list(range(2, len(events) + 2))
+
+
+def test_get_backend_names_the_server(server):
+    assert isinstance(telemetry.get_backend(), telemetry.ServerBackend)
+    assert telemetry.is_enabled()
+    telemetry.get_backend().emit("a.b", {"count": 1}, {"k": "v"}, "id")
+    assert telemetry.stats()["queued"] == 1

@@ -1,0 +1,76 @@
+"""The stderr line."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import telemetry_py as telemetry
+
+SERVE_AND_EMIT = """
+import telemetry_py as telemetry
+server = telemetry.serve()
+assert server.address == "" and server.clients == 0
+telemetry.emit("tool.result_size", {"bytes": 5, "nan": float("nan")}, {"tool": "x"}, "id-1")
+with telemetry.span("tool.execution"):
+    pass
+assert telemetry.flush() and server.close()
+"""
+
+
+def lines_of(text: str) -> list[dict]:
+    return [
+        json.loads(line.removeprefix("TELEMETRY:"))
+        for line in text.splitlines()
+        if line.startswith("TELEMETRY:")
+    ]
+
+
+def test_one_line_of_code_is_enough(python):
+    result = python(SERVE_AND_EMIT, TELEMETRY_BACKEND="stderr")
+    assert result.returncode == 0, result.stderr
+    size, start, stop = lines_of(result.stderr)
+    assert size.pop("timestamp_ns") > 0
+    assert size == {
+        "event": "tool.result_size",
+        "measurements": {"bytes": 5, "nan": "nan"},
+        "metadata": {"tool": "x"},
+        "correlation_id": "id-1",
+    }
+    assert [start["event"], stop["event"]] == ["tool.execution.start", "tool.execution.stop"]
+
+
+def test_a_long_event_is_cut_to_one_write(tmp_path):
+    path = tmp_path / "lines"
+    with open(path, "wb") as file:
+        backend = telemetry.StderrBackend(file.fileno())
+        telemetry.set_backend(backend)
+        telemetry.emit("a.b", {"count": 1}, {f"key{i}": "\x00" * 1000 for i in range(20)})
+    line = path.read_bytes()
+    assert len(line) <= 4096 and line.endswith(b"\n") and line.count(b"\n") == 1
+    (event,) = lines_of(line.decode())
+    assert event["measurements"] == {"count": 1}
+    assert backend.truncated == 1
+
+
+def test_a_reader_that_stops_reading_holds_nobody_up():
+    read, write = os.pipe()
+    try:
+        backend = telemetry.StderrBackend(write)
+        telemetry.set_backend(backend)
+        for _ in range(200):
+            telemetry.emit("a.b", None, {"key": "x" * 1000})
+        assert backend.dropped > 0
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_a_closed_stderr_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    os.close(write)
+    backend = telemetry.StderrBackend(write)
+    telemetry.set_backend(backend)
+    telemetry.emit("a.b")
+    assert backend.dropped == 1
