@@ -217,6 +217,14 @@ impl Gate {
         }
     }
 
+    /// Keeps for the next report that a control was refused before it could be applied, as one with
+    /// too many patterns is. `revision` is that of a refused policy.
+    pub fn refuse(&self, revision: Option<u64>, error: &ControlError) {
+        let mut state = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        state.rejected_revision = revision.unwrap_or(state.rejected_revision);
+        state.error = error.to_string();
+    }
+
     /// Where control stands.
     #[must_use]
     pub fn control_status(&self) -> ControlStatus {
