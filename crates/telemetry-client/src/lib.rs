@@ -1,4 +1,33 @@
 //! The worker role: emit events and serve them to a manager over one gRPC stream.
+//!
+//! A worker *serves*: it is a gRPC server at a unix socket or loopback port, and the manager dials
+//! it. Emitting never blocks, raises or panics; every event that is not delivered is counted under
+//! one reason.
+//!
+//! # From top to bottom
+//!
+//! * [`Config`] reads the `TELEMETRY_*` environment that a pool gives its workers and starts a
+//!   [`Worker`].
+//! * [`Telemetry`] is the handle a program emits through; [`EventHandle`] is a name resolved once,
+//!   [`Span`] an operation that begins and ends once.
+//! * [`ResourceSampler`] emits what the process uses.
+//! * [`backend`] holds the places events can go to: the stream, stderr, memory for tests, several at
+//!   once, nowhere.
+//! * [`serve`] holds the telemetry stream itself: [`serve::Server`] with a thread of its own, or
+//!   [`serve::TelemetryService`] to mount in a gRPC server the program has already.
+//!
+//! # What runs where
+//!
+//! `emit` encodes on the calling thread and puts bytes into a bounded queue. [`serve::Server`] has
+//! one thread, `telemetry`; [`backend::StderrBackend`] starts one, `telemetry-stderr`, with its first
+//! event; [`ResourceSampler`] has one, `telemetry-resource`. Nothing else starts a thread. Threads
+//! inherit the signal mask of the thread that starts them.
+//!
+//! # What is not promised
+//!
+//! Events handed to a stream that is cut are lost; the jump in their sequence tells the manager how
+//! many. Nothing here survives `fork`: a child must not use what its parent started, and dropping it
+//! there touches neither the parent's threads nor its socket file.
 
 pub mod backend;
 pub mod serve;
@@ -16,3 +45,8 @@ pub use resource::{
 };
 pub use span::{ERROR_TYPE_CANCELLED, ERROR_TYPE_PANIC, Instrumented, Span, SpanBuilder};
 pub use telemetry::{EventHandle, Telemetry, TelemetryBuilder};
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

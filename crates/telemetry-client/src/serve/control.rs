@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
 use prost::Message;
-use telemetry_core::{Control, FrameError, FrameSplitter};
-use telemetry_proto::TelemetryControl;
+use telemetry_core::{Control, FrameError, FrameSplitter, Gate};
+use telemetry_proto::{TelemetryControl, telemetry_control};
 use tokio::task::{AbortHandle, yield_now};
 use tonic::Status;
 
@@ -70,7 +70,9 @@ impl Reader {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            let split = splitter.feed(&data, |message| queue_control(&mut batch, message));
+            let split = splitter.feed(&data, |message| {
+                queue_control(&mut batch, self.sessions.recorder().gate(), message);
+            });
             for (index, control) in batch.drain(..).enumerate() {
                 if self.session.is_replaced() {
                     return;
@@ -115,19 +117,27 @@ impl Reader {
 
 /// Decodes a control and queues it. One that is overtaken by its neighbour is left out, so that a
 /// manager which toggles without pause costs no more than its last word.
-fn queue_control(batch: &mut Vec<Control>, message: &[u8]) {
-    let control = match TelemetryControl::decode(message) {
-        Ok(message) => Control::from_proto(&message),
+fn queue_control(batch: &mut Vec<Control>, gate: &Gate, message: &[u8]) {
+    let message = match TelemetryControl::decode(message) {
+        Ok(message) => message,
         Err(error) => return tracing::warn!(%error, "a control could not be read"),
     };
-    match (control, batch.last_mut()) {
-        (Ok(Some(next @ Control::Toggle { .. })), Some(last @ Control::Toggle { .. })) => {
-            *last = next;
+    let next = match Control::from_proto(&message) {
+        Ok(Some(next)) => next,
+        Ok(None) => return tracing::debug!("a control of an unknown kind was skipped"),
+        Err(error) => {
+            let revision = match &message.control {
+                Some(telemetry_control::Control::Policy(policy)) => Some(policy.revision),
+                _ => None,
+            };
+            tracing::warn!(%error, "a control was refused; the policy stays as it was");
+            return gate.refuse(revision, &error);
         }
-        (Ok(Some(next)), Some(last)) if next == *last => {}
-        (Ok(Some(next)), _) => batch.push(next),
-        (Ok(None), _) => tracing::debug!("a control of an unknown kind was skipped"),
-        (Err(error), _) => tracing::warn!(%error, "a control was refused"),
+    };
+    match (&next, batch.last_mut()) {
+        (Control::Toggle { .. }, Some(last @ Control::Toggle { .. })) => *last = next,
+        (next, Some(last)) if next == last => {}
+        _ => batch.push(next),
     }
 }
 

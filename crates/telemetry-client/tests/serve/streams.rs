@@ -282,6 +282,27 @@ async fn a_bad_control_is_reported_and_the_stream_goes_on() {
 }
 
 #[tokio::test]
+async fn a_policy_that_is_too_long_is_reported_as_rejected() {
+    let worker = Worker::start();
+    let manager = Manager::dial(&worker.socket()).await;
+    let mut stream = manager.stream().await;
+    stream.policy(PolicySpec {
+        revision: 9,
+        deny: vec!["x".into(); 100],
+        ..PolicySpec::default()
+    });
+    stream.hello();
+    assert!(stream.next().await.expect("a frame").hello.is_some());
+    let report = stream.next_report().await;
+    assert_eq!(report.rejected_policy_revision, 9);
+    assert!(
+        report.control_error.contains("64"),
+        "{}",
+        report.control_error
+    );
+}
+
+#[tokio::test]
 async fn a_stock_manager_is_clamped_instead_of_refused() {
     let worker = Worker::start();
     let (_manager, mut stream) = stock_stream(&worker).await;
