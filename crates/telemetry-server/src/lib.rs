@@ -45,3 +45,8 @@ pub use session::{
     MAX_DIALS_PER_SECOND, MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, MAX_MESSAGE_BYTES,
     MIN_REDIAL, REPLACED_BACKOFF, STREAM_WINDOW, StreamInfo, StreamState,
 };
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::encode::{MetricSource, encode_counters, encode_gauges};
+use super::{MetricSource, encode_counters, encode_gauges};
 use crate::dispatch::{Dispatcher, HandlerInfo};
 
 /// Shows what became of the events of each attached handler, as `telemetry_handler_*` with the label
