@@ -241,6 +241,9 @@ impl Writer {
             self.shared.set(State::Idle);
             if self.recorder.sleep_until_event(&waker) && !self.recorder.is_closed() {
                 std::thread::park();
+            } else {
+                // An event is on its way in; its producer may need this very core.
+                std::thread::yield_now();
             }
         }
     }

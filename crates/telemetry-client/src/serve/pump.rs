@@ -112,41 +112,42 @@ impl Pump {
 
     /// The next events, or a report that is due.
     fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        loop {
-            if let Some(report) = self.poll_report(cx) {
-                return Poll::Ready(Some(report));
-            }
-            let abandoned = self.sessions.is_abandoned();
-            let ending = abandoned || self.sessions.is_ending();
-            if ending && self.sessions.recorder().is_closed() {
-                // Waits out the emits that were let in before it was closed.
-                self.sessions.recorder().close();
-            }
-            if !abandoned {
-                let mut chunk = Vec::new();
-                let budget = Budget {
-                    events: CHUNK_EVENTS,
-                    bytes: CHUNK_BYTES,
-                };
-                match self.sessions.drain(&self.session, &mut chunk, budget) {
-                    Some(0) => {}
-                    Some(_) => return Poll::Ready(Some(chunk.into())),
-                    // Replaced a moment ago.
-                    None => {
-                        self.state = State::Closing(Status::aborted("replaced by a newer stream"));
-                        return Poll::Ready(None);
-                    }
+        if let Some(report) = self.poll_report(cx) {
+            return Poll::Ready(Some(report));
+        }
+        let abandoned = self.sessions.is_abandoned();
+        let ending = abandoned || self.sessions.is_ending();
+        if ending && self.sessions.recorder().is_closed() {
+            // Waits out the emits that were let in before it was closed.
+            self.sessions.recorder().close();
+        }
+        if !abandoned {
+            let mut chunk = Vec::new();
+            let budget = Budget {
+                events: CHUNK_EVENTS,
+                bytes: CHUNK_BYTES,
+            };
+            match self.sessions.drain(&self.session, &mut chunk, budget) {
+                Some(0) => {}
+                Some(_) => return Poll::Ready(Some(chunk.into())),
+                // Replaced a moment ago.
+                None => {
+                    self.state = State::Closing(Status::aborted("replaced by a newer stream"));
+                    return Poll::Ready(None);
                 }
             }
-            if ending {
-                self.state = State::Closing(Status::new(Code::Ok, ""));
-                return Poll::Ready(self.greeted.then(|| self.last_report()));
-            }
-            // A close between the look above and the park woke nobody: look once more.
-            if self.sessions.park(&self.session, cx.waker()) && !self.sessions.is_ending() {
-                return Poll::Pending;
-            }
         }
+        if ending {
+            self.state = State::Closing(Status::new(Code::Ok, ""));
+            return Poll::Ready(self.greeted.then(|| self.last_report()));
+        }
+        // A close between the look above and the park woke nobody: look once more.
+        if self.sessions.park(&self.session, cx.waker()) && !self.sessions.is_ending() {
+            return Poll::Pending;
+        }
+        // An event is on its way in; its producer may need this very core.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// A report, if one is due and says something new.
