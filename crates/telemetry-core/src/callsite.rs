@@ -1,15 +1,17 @@
 //! The bounded table of event names that a worker has used.
 //!
 //! A name is resolved once to a [`Callsite`], which holds everything an emit needs: the encoded
-//! name, the keep threshold and the counters. Readers take no lock. Names beyond the bound are not
+//! name, the keep threshold and the counters. Neither known nor new names take a lock or wait for a
+//! policy that is being put in force. Names beyond the bound are not
 //! refused: they get a callsite of their own that is not kept, and share one set of counters.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use rustc_hash::FxHashMap;
+use rustc_hash::FxBuildHasher;
 
 use crate::ledger::NameCount;
 use crate::name::{EventName, NameError};
@@ -18,6 +20,9 @@ use crate::wire::encode_event_parts;
 
 /// Names that a worker keeps unless configured otherwise.
 pub const DEFAULT_MAX_CALLSITES: usize = 4_096;
+
+/// Most names that a worker can be configured to keep; the table's room is taken at once.
+pub const MAX_CALLSITES: usize = 65_536;
 
 /// Outcomes of the emits of one name, each counted when the emit ends.
 #[derive(Debug, Default)]
@@ -88,69 +93,123 @@ impl Callsite {
     }
 }
 
+/// Where a callsite may be.
+type Slot = OnceLock<Arc<Callsite>>;
+
 /// The table.
 pub(crate) struct CallsiteTable {
-    /// Known names; replaced whole when one is added, which is rare and bounded.
-    sites: ArcSwap<FxHashMap<EventName, Arc<Callsite>>>,
-    /// The compiled policy, for names that the table does not keep.
+    /// Known names by hash, in the first free slot from there on. A slot is filled once and stays,
+    /// at most half of them are, so a search is short and needs no lock.
+    slots: Box<[Slot]>,
+    /// Slots that are filled or about to be.
+    len: AtomicUsize,
+    /// Bound of `len`.
+    max: usize,
+    /// The compiled policy, for new names and those that the table does not keep.
     policy: ArcSwap<Policy>,
-    /// Held while a name is added or the policy replaced, never by an emit of a known name.
+    /// Held while the policy is replaced, never by an emit.
     change: Mutex<()>,
     /// Counters of all names that are not kept.
     overflow: Arc<SiteCounts>,
-    /// Bound of `sites`.
-    max: usize,
 }
 
 impl fmt::Debug for CallsiteTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallsiteTable")
-            .field("sites", &self.sites.load().len())
+            .field("sites", &self.sites().count())
             .field("max", &self.max)
             .finish_non_exhaustive()
     }
 }
 
 impl CallsiteTable {
-    /// An empty table under `policy`.
+    /// An empty table under `policy` for at most `max` names, and never more than
+    /// [`MAX_CALLSITES`].
     pub(crate) fn new(max: usize, policy: Policy) -> Self {
+        let max = max.min(MAX_CALLSITES);
+        let slots = (2 * max).next_power_of_two();
         Self {
-            sites: ArcSwap::from_pointee(FxHashMap::default()),
+            slots: (0..slots).map(|_| OnceLock::new()).collect(),
+            len: AtomicUsize::new(0),
+            max,
             policy: ArcSwap::from_pointee(policy),
             change: Mutex::new(()),
             overflow: Arc::default(),
-            max,
         }
     }
 
     /// The callsite of a name, made if it is new.
     pub(crate) fn resolve(&self, name: &str) -> Result<Arc<Callsite>, NameError> {
-        if let Some(site) = self.sites.load().get(name) {
+        let known = self
+            .probe(name)
+            .map_while(OnceLock::get)
+            .find(|site| site.name.as_str() == name);
+        if let Some(site) = known {
             return Ok(Arc::clone(site));
         }
         let name = EventName::new(name)?;
-        // An emit never waits: if the table is being changed, this one goes the slow way.
-        let Ok(_change) = self.change.try_lock() else {
-            return Ok(self.unkept(name));
-        };
-        let sites = self.sites.load();
-        if let Some(site) = sites.get(&name) {
-            return Ok(Arc::clone(site));
-        }
-        if sites.len() >= self.max {
-            return Ok(self.unkept(name));
-        }
+        Ok(if self.reserve() {
+            self.insert(name)
+        } else {
+            self.unkept(name)
+        })
+    }
+
+    /// The slots where a name may be, in the order in which they are filled.
+    fn probe<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Slot> + use<'a> {
+        let [a, b, c, d, ..] = FxBuildHasher.hash_one(name).to_le_bytes();
+        let start = u32::from_le_bytes([a, b, c, d]) as usize & (self.slots.len() - 1);
+        let (before, after) = self.slots.split_at(start);
+        after.iter().chain(before)
+    }
+
+    /// Takes the right to fill one slot.
+    fn reserve(&self) -> bool {
+        self.len
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |len| {
+                (len < self.max).then_some(len + 1)
+            })
+            .is_ok()
+    }
+
+    /// Keeps a name for which a slot is reserved, unless another thread was faster with it.
+    fn insert(&self, name: EventName) -> Arc<Callsite> {
+        let policy = self.policy.load_full();
         let site = Arc::new(Callsite {
             event_parts: encode_event_parts(name.as_str()).into(),
-            threshold: AtomicU64::new(self.policy.load().threshold(name.as_str()).into()),
+            threshold: AtomicU64::new(policy.threshold(name.as_str()).into()),
             kept: true,
             counts: Arc::default(),
-            name: name.clone(),
+            name,
         });
-        let mut next = FxHashMap::clone(&sites);
-        next.insert(name, Arc::clone(&site));
-        self.sites.store(Arc::new(next));
-        Ok(site)
+        for slot in self.probe(site.name.as_str()) {
+            if slot.set(Arc::clone(&site)).is_ok() {
+                self.settle(&site, policy);
+                return site;
+            }
+            if let Some(taken) = slot.get().filter(|taken| taken.name == site.name) {
+                self.len.fetch_sub(1, Ordering::Relaxed);
+                return Arc::clone(taken);
+            }
+        }
+        // Cannot be: there are more slots than names.
+        self.unkept(site.name.clone())
+    }
+
+    /// Brings the threshold of a new site, which was made under the policy `seen`, up to date.
+    fn settle(&self, site: &Callsite, mut seen: Arc<Policy>) {
+        loop {
+            // Pairs with the fence in `set_policy`: either it finds the site in its slot and writes
+            // the threshold after us, or we find its policy.
+            fence(Ordering::SeqCst);
+            let current = self.policy.load_full();
+            if Arc::ptr_eq(&seen, &current) {
+                return;
+            }
+            let threshold = current.threshold(site.name.as_str());
+            site.threshold.store(threshold.into(), Ordering::Relaxed);
+            seen = current;
+        }
     }
 
     /// The threshold of a callsite under the policy in force.
@@ -165,11 +224,19 @@ impl CallsiteTable {
     /// Puts a policy in force for every name.
     pub(crate) fn set_policy(&self, policy: Policy) {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        for site in self.sites.load().values() {
+        let policy = Arc::new(policy);
+        self.policy.store(Arc::clone(&policy));
+        // Pairs with the fence in `settle`.
+        fence(Ordering::SeqCst);
+        for site in self.sites() {
             let threshold = policy.threshold(site.name.as_str());
             site.threshold.store(threshold.into(), Ordering::Relaxed);
         }
-        self.policy.store(Arc::new(policy));
+    }
+
+    /// The names that are kept.
+    fn sites(&self) -> impl Iterator<Item = &Arc<Callsite>> {
+        self.slots.iter().filter_map(OnceLock::get)
     }
 
     /// The policy in force.
@@ -184,21 +251,16 @@ impl CallsiteTable {
 
     /// Sums of accepted, sampled out, filtered and otherwise dropped over all names.
     pub(crate) fn totals(&self) -> [u64; 4] {
-        self.sites
-            .load()
-            .values()
-            .fold(self.overflow.read(), |sum, site| {
-                let counts = site.counts.read();
-                std::array::from_fn(|i| sum[i] + counts[i])
-            })
+        self.sites().fold(self.overflow.read(), |sum, site| {
+            let counts = site.counts.read();
+            std::array::from_fn(|i| sum[i] + counts[i])
+        })
     }
 
     /// Counts by name, for names that are kept.
     pub(crate) fn names(&self) -> Vec<NameCount> {
         let mut names: Vec<_> = self
-            .sites
-            .load()
-            .values()
+            .sites()
             .map(|site| {
                 let [accepted, sampled_out, filtered, dropped] = site.counts.read();
                 NameCount {
@@ -221,5 +283,90 @@ impl CallsiteTable {
             counts: Arc::clone(&self.overflow),
             name,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::control::PolicySpec;
+
+    fn denying(pattern: &str) -> Policy {
+        let deny = vec![pattern.to_owned()];
+        Policy::compile(&PolicySpec {
+            deny,
+            ..PolicySpec::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn names_that_arrive_while_the_policy_changes_are_kept_and_obey_it() {
+        let table = CallsiteTable::new(8_192, Policy::default());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    table.set_policy(denying("a.*"));
+                    table.set_policy(denying("b.*"));
+                }
+            });
+            let resolvers: Vec<_> = ["a", "b"]
+                .into_iter()
+                .map(|prefix| {
+                    let table = &table;
+                    scope.spawn(move || {
+                        for n in 0..2_000 {
+                            let site = table.resolve(&format!("{prefix}.n{n}")).unwrap();
+                            assert!(site.kept, "{n}");
+                        }
+                    })
+                })
+                .collect();
+            let failed = resolvers.into_iter().any(|thread| thread.join().is_err());
+            done.store(true, Ordering::Release);
+            assert!(!failed);
+        });
+        let policy = table.policy();
+        assert_eq!(table.sites().count(), 4_000);
+        for site in table.sites() {
+            let expected = policy.threshold(site.name.as_str());
+            assert_eq!(table.threshold(site), expected, "{:?}", site.name);
+        }
+    }
+
+    #[test]
+    fn threads_that_race_for_the_same_names_share_their_sites() {
+        let table = CallsiteTable::new(1_000, Policy::default());
+        let resolve_all = || {
+            (0..1_500)
+                .map(|n| table.resolve(&format!("n{n}")).unwrap())
+                .filter(|site| site.kept)
+                .count()
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(resolve_all)).collect();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+        assert_eq!(resolve_all(), 1_000);
+        assert_eq!(table.len.load(Ordering::Relaxed), 1_000);
+        let names: std::collections::HashSet<_> = table.sites().map(|site| &site.name).collect();
+        assert_eq!(names.len(), 1_000);
+    }
+
+    #[test]
+    fn a_table_without_room_still_finds_callsites() {
+        let table = CallsiteTable::new(0, denying("a"));
+        let site = table.resolve("a").unwrap();
+        assert!(!site.kept);
+        assert_eq!(table.threshold(&site), Threshold::FILTERED);
+        assert_eq!(
+            CallsiteTable::new(usize::MAX, Policy::default()).max,
+            MAX_CALLSITES
+        );
     }
 }

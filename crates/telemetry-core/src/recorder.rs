@@ -55,7 +55,8 @@ pub struct RecorderConfig {
     pub redactor: Redactor,
     /// The policy until a manager sends one.
     pub policy: PolicySpec,
-    /// Names that are kept; more are still recorded, at a higher cost each.
+    /// Names that are kept, up to [`MAX_CALLSITES`](crate::MAX_CALLSITES); more are still recorded,
+    /// at a higher cost each.
     pub max_callsites: usize,
 }
 
