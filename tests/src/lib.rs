@@ -1,5 +1,6 @@
 //! Harness of the cross-crate tests: peers, faults and ways to wait, so that a story is short.
 //!
+//! * Peers of ours: [`TestManager`] with a [`Witness`] to everything, and [`worker`], both real.
 //! * Peers that are not ours: [`StockWorker`] and [`StockManager`] behave as Snakepit's do;
 //!   [`RawWorker`] sends any bytes at all.
 //! * Faults: a [`Proxy`] is a cable that can be cut, a [`Turnstile`] holds a handler back, a [`Seed`]
@@ -9,6 +10,7 @@
 //!
 //! The stories themselves are in `tests/it`, one file each.
 
+mod manager;
 mod patience;
 mod proxy;
 mod raw_worker;
@@ -18,6 +20,7 @@ mod stock_worker;
 mod witness;
 mod worker;
 
+pub use manager::{Account, NODE, POOL, TestManager, WITNESS};
 pub use patience::{Gate, PATIENCE, Turnstile, eventually, within};
 pub use proxy::Proxy;
 pub use raw_worker::{RawStream, RawWorker, event as raw_event};

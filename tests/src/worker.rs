@@ -19,7 +19,7 @@ use crate::patience::{PATIENCE, eventually};
 /// Time between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_millis(20);
 /// Bytes in the queue for each event it may hold.
-const QUEUE_BYTES_PER_EVENT: usize = 1_024;
+const QUEUE_BYTES_PER_EVENT: usize = 4_096;
 
 /// A running worker. Dropping it ends it in order, as far as that goes quickly.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// A queue of another size, in events; it has room for 1 KiB each.
+    /// A queue of another size, in events; it has room for 4 KiB each.
     #[must_use]
     pub fn queue(mut self, events: usize) -> Self {
         self.queue = events;
