@@ -27,12 +27,22 @@ pub enum Outcome {
 /// The decision about a span's events, made once when it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct SpanDecision {
-    /// Whether sampling keeps the start event.
-    pub start: bool,
-    /// Whether sampling keeps the stop event.
-    pub stop: bool,
-    /// Whether sampling keeps the exception event.
-    pub exception: bool,
+    /// About the start event.
+    pub start: Drawn,
+    /// About the stop event.
+    pub stop: Drawn,
+    /// About the exception event.
+    pub exception: Drawn,
+}
+
+/// What sampling decided about one event before it was emitted: the draw of its span, against the
+/// rate that the event had when the span started.
+#[derive(Debug, Clone, Copy)]
+pub struct Drawn {
+    /// The threshold at the start of the span; of a name that was filtered then it tells no rate.
+    threshold: Threshold,
+    /// The draw, one for the whole span.
+    draw: u64,
 }
 
 /// Callsites, policy and ledger of one worker incarnation.
@@ -121,43 +131,37 @@ impl Gate {
         if self.sites.threshold(start) == Threshold::OFF {
             return None;
         }
-        let mut drawn = None;
-        let mut keep = |site: &Callsite| {
-            let verdict = self
-                .sites
-                .threshold(site)
-                .decide(|| *drawn.get_or_insert_with(|| draw(correlation_id)));
-            // A filter is asked again for each event; only sampling is remembered.
-            matches!(verdict, Verdict::Keep | Verdict::Filtered)
+        let draw = draw(correlation_id);
+        let drawn = |site| Drawn {
+            threshold: self.sites.threshold(site),
+            draw,
         };
         Some(SpanDecision {
-            start: keep(start),
-            stop: keep(stop),
-            exception: keep(exception),
+            start: drawn(start),
+            stop: drawn(stop),
+            exception: drawn(exception),
         })
     }
 
     /// Lets an event of a span pass according to the span's decision, whatever the rate is by now.
     /// Toggle and filter of the moment still apply.
-    pub fn admit_decided(&self, site: &Callsite, kept: bool) -> Result<Threshold, Outcome> {
-        let threshold = self.sites.threshold(site);
-        let verdict = if threshold == Threshold::OFF {
-            Verdict::Off
-        } else if threshold == Threshold::FILTERED {
-            Verdict::Filtered
-        } else if kept {
-            Verdict::Keep
+    ///
+    /// An event that was toggled off or filtered when the span started has no rate from then; the
+    /// draw of the span is held against the rate of the moment.
+    pub fn admit_decided(&self, site: &Callsite, drawn: Drawn) -> Result<Threshold, Outcome> {
+        let now = self.sites.threshold(site);
+        let threshold = if now.is_share() && drawn.threshold.is_share() {
+            drawn.threshold
         } else {
-            Verdict::SampledOut
+            now
         };
-        self.count(site, threshold, verdict)
+        self.count(site, threshold, threshold.decide(|| drawn.draw))
     }
 
     /// Whether a name would pass the toggle and the filter right now; draws nothing, counts nothing.
     #[must_use]
     pub fn is_enabled(&self, site: &Callsite) -> bool {
-        let threshold = self.sites.threshold(site);
-        threshold != Threshold::OFF && threshold != Threshold::FILTERED
+        self.sites.threshold(site).is_share()
     }
 
     /// Counts an event that the backend took over.

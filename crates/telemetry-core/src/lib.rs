@@ -58,7 +58,7 @@ pub use correlation::{
     reseed,
 };
 pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source};
-pub use gate::{ControlStatus, Gate, Outcome, SpanDecision};
+pub use gate::{ControlStatus, Drawn, Gate, Outcome, SpanDecision};
 pub use ledger::{
     Counts, Imbalance, NameCount, Note, Notes, Reason, ReportError, Stage, StreamSnapshot,
     WorkerLedger, WorkerSnapshot, snapshot_from_report, snapshot_to_report,

@@ -131,6 +131,11 @@ impl Threshold {
         }
     }
 
+    /// Whether it tells a rate, 0 and 1 included, and neither the toggle nor the filter speaks.
+    pub(crate) fn is_share(self) -> bool {
+        self != Self::OFF && self != Self::FILTERED
+    }
+
     /// Decides about one event. `draw` gives a number that is uniform over all of `u64`, from
     /// [`correlation_draw`] or [`next_draw`]; it is called only if the answer depends on it.
     #[must_use]

@@ -16,7 +16,7 @@ use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
 
 use crate::callsite::{Callsite, DEFAULT_MAX_CALLSITES};
 use crate::control::{ControlError, PolicySpec};
-use crate::gate::{Gate, Outcome, SpanDecision};
+use crate::gate::{Drawn, Gate, Outcome, SpanDecision};
 use crate::ledger::{Reason, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
 use crate::queue::{Budget, Queue, QueueLimits};
@@ -168,8 +168,8 @@ impl Recorder {
     }
 
     /// Records one event of a span whose sampling was decided at its start.
-    pub fn record_decided(&self, site: &Callsite, kept: bool, fields: &Fields<'_>) -> Outcome {
-        match self.gate.admit_decided(site, kept) {
+    pub fn record_decided(&self, site: &Callsite, drawn: Drawn, fields: &Fields<'_>) -> Outcome {
+        match self.gate.admit_decided(site, drawn) {
             Ok(threshold) => {
                 Draft::start(self, site, threshold, fields.correlation_id).fill(fields)
             }
@@ -213,10 +213,10 @@ impl Recorder {
     pub fn draft_decided<'a>(
         &'a self,
         site: &'a Callsite,
-        kept: bool,
+        drawn: Drawn,
         correlation_id: &'a str,
     ) -> Result<Draft<'a>, Outcome> {
-        let threshold = self.gate.admit_decided(site, kept)?;
+        let threshold = self.gate.admit_decided(site, drawn)?;
         Ok(Draft::start(self, site, threshold, correlation_id))
     }
 

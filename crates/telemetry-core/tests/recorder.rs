@@ -269,6 +269,67 @@ fn a_span_is_kept_or_dropped_whole_even_when_the_rate_changes_within() {
 }
 
 #[test]
+fn an_event_of_a_span_carries_the_rate_at_which_it_was_drawn() {
+    let recorder = small_queue(100_000, Overflow::DropNewest);
+    let rule = |rate| {
+        Control::Sampling(SamplingRule {
+            rate,
+            patterns: vec!["*.stop".to_owned()],
+        })
+    };
+    let [start, stop, exception] =
+        ["op.start", "op.stop", "op.exception"].map(|n| recorder.callsite(n).expect("valid"));
+    let mut kept = 0;
+    for _ in 0..1_000 {
+        recorder.gate().apply(&rule(0.25)).expect("valid");
+        let decision = recorder
+            .decide_span(&start, &stop, &exception, "")
+            .expect("enabled");
+        let first = recorder.record_decided(&start, decision.start, &Fields::default());
+        assert_eq!(first, Outcome::Accepted, "no rule speaks of the start");
+        recorder.gate().apply(&rule(0.0)).expect("valid");
+        let last = recorder.record_decided(&stop, decision.stop, &Fields::default());
+        kept += usize::from(last == Outcome::Accepted);
+    }
+    assert!((245..=255).contains(&kept), "{kept} of 1,000");
+    let rates: Vec<_> = drain(&recorder)
+        .iter()
+        .filter(|event| event.event_parts[1] == "stop")
+        .map(|event| event.sampling_rate)
+        .collect();
+    assert_eq!(rates, vec![Some(0.25); kept]);
+}
+
+#[test]
+fn an_event_that_was_filtered_when_its_span_started_is_drawn_by_its_own_rate() {
+    let recorder = small_queue(100_000, Overflow::DropNewest);
+    let filter = |deny: &[&str]| Control::Filter {
+        allow: Vec::new(),
+        deny: deny.iter().map(|&glob| glob.to_owned()).collect(),
+    };
+    let rule = SamplingRule {
+        rate: 0.25,
+        patterns: Vec::new(),
+    };
+    recorder
+        .gate()
+        .apply(&Control::Sampling(rule))
+        .expect("valid");
+    let [start, stop, exception] =
+        ["op.start", "op.stop", "op.exception"].map(|n| recorder.callsite(n).expect("valid"));
+    for _ in 0..1_000 {
+        recorder.gate().apply(&filter(&["*.stop"])).expect("valid");
+        let decision = recorder
+            .decide_span(&start, &stop, &exception, "")
+            .expect("enabled");
+        let first = recorder.record_decided(&start, decision.start, &Fields::default());
+        recorder.gate().apply(&filter(&[])).expect("valid");
+        let last = recorder.record_decided(&stop, decision.stop, &Fields::default());
+        assert_eq!(first, last);
+    }
+}
+
+#[test]
 fn events_of_one_correlation_id_are_kept_or_dropped_together() {
     let recorder = small_queue(100_000, Overflow::DropNewest);
     let rule = SamplingRule {

@@ -9,7 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use telemetry_core::{
-    Callsite, Limits, Note, Outcome, REDACTED, Reason, Recorder, Redactor, ValueRef, truncate,
+    Callsite, Drawn, Limits, Note, Outcome, REDACTED, Reason, Recorder, Redactor, ValueRef,
+    truncate,
 };
 
 use crate::context::{correlation, correlation_text};
@@ -42,8 +43,8 @@ pub(crate) struct Contents<'a, 'py> {
 pub(crate) enum Draw {
     /// By its own draw.
     Own,
-    /// It was drawn when its span started: kept or not.
-    Span(bool),
+    /// It was drawn when its span started.
+    Span(Drawn),
 }
 
 /// Record one event.
@@ -130,7 +131,7 @@ pub(crate) fn send(
         Sink::Queue => {
             let draft = match draw {
                 Draw::Own => recorder.draft(site, &id),
-                Draw::Span(kept) => recorder.draft_decided(site, kept, &id),
+                Draw::Span(drawn) => recorder.draft_decided(site, drawn, &id),
             };
             let Ok(mut draft) = draft else { return Ok(()) };
             let filled = contents.read(&mut draft);
@@ -146,7 +147,7 @@ pub(crate) fn send(
         Sink::Object { emit, .. } => {
             let admitted = match draw {
                 Draw::Own => recorder.gate().admit(site, &id),
-                Draw::Span(kept) => recorder.gate().admit_decided(site, kept),
+                Draw::Span(drawn) => recorder.gate().admit_decided(site, drawn),
             };
             if admitted.is_err() {
                 return Ok(());

@@ -436,7 +436,7 @@ impl PySpan {
                     _ => End::Stop,
                 },
             };
-            let (site, kept, error) = match &end {
+            let (site, drawn, error) = match &end {
                 End::Stop => (&running.sites.stop, running.decision.stop, None),
                 End::Exception(kind, message) => (
                     &running.sites.exception,
@@ -455,7 +455,7 @@ impl PySpan {
                 error,
                 correlation_id: progress.id.as_ref().map(|id| id.bind(py)),
             };
-            send(py, &running.state, site, Draw::Span(kept), &contents)
+            send(py, &running.state, site, Draw::Span(drawn), &contents)
         })
     }
 }
