@@ -112,6 +112,30 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// How a recorder with these settings is set up.
+    #[must_use]
+    pub fn recorder(&self) -> RecorderConfig {
+        RecorderConfig {
+            queue: QueueLimits {
+                events: self.max_buffer,
+                ..QueueLimits::default()
+            },
+            overflow: self.overflow,
+            policy: self.policy.clone(),
+            ..RecorderConfig::default()
+        }
+    }
+
+    /// Who the worker says it is, with an incarnation id of its own.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            worker_id: self.worker_id.clone(),
+            pool_name: self.pool_name.clone(),
+            ..Identity::default()
+        }
+    }
+
     /// Starts everything the settings ask for, on the system's clock.
     ///
     /// # Errors
@@ -146,15 +170,7 @@ impl Config {
         kind: BackendKind,
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<dyn Backend>, ConfigError> {
-        let recorder = RecorderConfig {
-            queue: QueueLimits {
-                events: self.max_buffer,
-                ..QueueLimits::default()
-            },
-            overflow: self.overflow,
-            policy: self.policy.clone(),
-            ..RecorderConfig::default()
-        };
+        let recorder = self.recorder();
         let clock = Arc::clone(clock);
         Ok(match kind {
             BackendKind::None => Arc::new(NoopBackend),
@@ -162,14 +178,9 @@ impl Config {
             BackendKind::Memory => Arc::new(MemoryBackend::new(recorder, clock)?),
             BackendKind::Server => {
                 let address = self.address.as_ref().ok_or(ConfigError::NoAddress)?;
-                let identity = Identity {
-                    worker_id: self.worker_id.clone(),
-                    pool_name: self.pool_name.clone(),
-                    ..Identity::default()
-                };
                 let serve = ServeConfig {
                     stream: StreamConfig {
-                        identity,
+                        identity: self.identity(),
                         ..StreamConfig::default()
                     },
                     ready_file: self.ready_file.clone(),

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::context::correlation;
 use crate::emit::{Contents, Draw, emit_named, guarded};
-use crate::settings::Settings;
+use crate::settings::{Settings, invalid};
 use crate::state::{self, Sink, State};
 
 /// Sends events to an object with `emit(event, measurements, metadata, correlation_id)`.
@@ -82,7 +81,5 @@ pub(crate) fn emit_queued(
 
 /// Puts a backend in force; strict about the environment if this is the first.
 fn set(py: Python<'_>, sink: Sink) -> PyResult<()> {
-    let settings =
-        Settings::from_env().map_err(|error| PyValueError::new_err(error.to_string()))?;
-    state::set_sink(py, sink, &settings).map_err(|error| PyValueError::new_err(error.to_string()))
+    state::set_sink(py, sink, &Settings::from_env()?).map_err(invalid)
 }

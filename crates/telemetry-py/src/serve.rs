@@ -4,26 +4,30 @@
 //! attaches to Python. What blocks here lets other Python threads run.
 
 use std::mem::{self, ManuallyDrop};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use telemetry_client::backend::{Backend, StderrBackend};
 use telemetry_client::serve::{
-    BindError, Identity, ListenAddress, ServeConfig, ServeError, Server, StreamConfig,
+    BindError, ListenAddress, ServeConfig, ServeError, Server, StreamConfig,
 };
-use telemetry_core::Reason;
+use telemetry_client::{BackendKind, ResourceSampler, Telemetry};
+use telemetry_core::{Reason, SystemClock};
 
 use crate::emit::guarded;
 use crate::fork;
-use crate::settings::{BackendChoice, Settings};
+use crate::settings::{self, Settings, invalid};
 use crate::state::{self, Incarnation, Sink, State};
 
 /// Where a worker listens that was told nothing: loopback, any free port.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:0";
+const DEFAULT_ADDRESS: ListenAddress =
+    ListenAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 /// How long a wait goes on before it looks whether a signal has arrived.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest timeout; longer ones, and infinity, are cut to it.
@@ -45,14 +49,9 @@ impl Service {
         address: &ListenAddress,
         ready_file: Option<PathBuf>,
     ) -> Result<Self, ServeError> {
-        let identity = Identity {
-            worker_id: incarnation.settings.worker_id.clone().unwrap_or_default(),
-            pool_name: incarnation.settings.pool.clone().unwrap_or_default(),
-            ..Identity::default()
-        };
         let config = ServeConfig {
             stream: StreamConfig {
-                identity,
+                identity: incarnation.settings.config.identity(),
                 ..StreamConfig::default()
             },
             ready_file,
@@ -200,15 +199,20 @@ pub(crate) fn serve(
     ready_file: Option<PathBuf>,
     timeout: f64,
 ) -> PyResult<PyServer> {
-    let settings = Settings::from_env().map_err(invalid)?;
-    let wanted = address.as_deref().or(settings.address.as_deref());
-    let address = wanted
-        .unwrap_or(DEFAULT_ADDRESS)
-        .parse::<ListenAddress>()
-        .map_err(|error| invalid(format!("address {:?}: {error}", wanted.unwrap_or_default())))?;
-    if settings.chosen && settings.backend != BackendChoice::Server {
-        let sink = settings.backend.sink(py)?;
+    let settings = Settings::from_env()?;
+    let address = match address {
+        Some(text) => Some(
+            text.parse()
+                .map_err(|error| invalid(format!("address: {error}")))?,
+        ),
+        None => settings.config.address.clone(),
+    };
+    if let Some(kind) = settings.backend.filter(|kind| *kind != BackendKind::Server) {
+        let sink = settings::sink(py, Some(kind))?;
         state::set_sink(py, sink, &settings).map_err(invalid)?;
+        if let Some(state) = state::latest(py).filter(|_| kind == BackendKind::Stderr) {
+            state.incarnation.sample(|| stderr_backend(&settings))?;
+        }
         return Ok(PyServer {
             service: None,
             address: String::new(),
@@ -216,14 +220,14 @@ pub(crate) fn serve(
     }
     if let Some(service) = state::latest(py).and_then(|state| state.service()) {
         let running = service.server.address();
-        if wanted.is_none() || *running == address {
+        if address.as_ref().is_none_or(|address| address == running) {
             return Ok(PyServer {
                 address: running.to_string(),
                 service: Some(service),
             });
         }
         return Err(invalid(format!(
-            "telemetry is served at {running} already; close that before serving at {address}"
+            "telemetry is served at {running} already; close that before serving elsewhere"
         )));
     }
     let incarnation = match state::latest(py) {
@@ -233,7 +237,8 @@ pub(crate) fn serve(
         }
         _ => state::renew(Sink::Queue, settings.clone()).map_err(invalid)?,
     };
-    let ready_file = ready_file.or(settings.ready_file);
+    let address = address.unwrap_or(DEFAULT_ADDRESS);
+    let ready_file = ready_file.or(settings.config.ready_file);
     let deadline = Instant::now() + duration(timeout);
     let service = loop {
         let started = py.detach(|| Service::start(&incarnation, &address, ready_file.clone()));
@@ -247,12 +252,60 @@ pub(crate) fn serve(
             Err(error) => return Err(PyOSError::new_err(error.to_string())),
         }
     };
-    let kept = &incarnation.service;
-    *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&service));
+    incarnation.keep(&service, address)?;
     Ok(PyServer {
         address: service.server.address().to_string(),
         service: Some(service),
     })
+}
+
+/// Serves again in a forked child whose parent served. An address that cannot be used leaves the
+/// child's events in its queue, as if it had not been asked to serve.
+pub(crate) fn restart(py: Python<'_>, address: &ListenAddress) {
+    let Some(state) = state::latest(py) else {
+        return;
+    };
+    let incarnation = &state.incarnation;
+    let Ok(service) = py.detach(|| Service::start(incarnation, address, None)) else {
+        return;
+    };
+    let _without_samples = incarnation.keep(&Arc::new(service), address.clone());
+    let _without_hook = py
+        .import("telemetry_py._lifecycle")
+        .and_then(|lifecycle| lifecycle.call_method0("register"));
+}
+
+impl Incarnation {
+    /// Remembers what runs and begins to sample resources, if it should.
+    fn keep(&self, service: &Arc<Service>, address: ListenAddress) -> PyResult<()> {
+        let _asked_before = self.served.set(address);
+        let kept = &self.service;
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(service));
+        self.sample(|| Ok(Arc::clone(&self.recorder) as Arc<dyn Backend>))
+    }
+
+    /// Begins to sample resources, if it should and does not.
+    fn sample(&self, backend: impl FnOnce() -> PyResult<Arc<dyn Backend>>) -> PyResult<()> {
+        let Some(interval) = self.settings.config.resource_interval else {
+            return Ok(());
+        };
+        let mut sampler = self.sampler.lock().unwrap_or_else(PoisonError::into_inner);
+        if sampler.is_none() {
+            let telemetry = Telemetry::builder().backend(backend()?).build();
+            let _masked = SignalsMasked::new();
+            let started = ResourceSampler::start(telemetry, interval);
+            *sampler = Some(started.map_err(|error| PyOSError::new_err(error.to_string()))?);
+        }
+        Ok(())
+    }
+}
+
+/// Lines for the samples of a process whose other events are lines, too. They are written by a
+/// thread that knows nothing of Python, so they do not take the way of the others.
+fn stderr_backend(settings: &Settings) -> PyResult<Arc<dyn Backend>> {
+    let clock = Arc::new(SystemClock::new());
+    let backend = StderrBackend::new(settings.config.recorder(), clock).map_err(invalid)?;
+    Ok(Arc::new(backend))
 }
 
 /// Waits until all queued events are sent; says whether that was done in `timeout` seconds. With
@@ -296,7 +349,7 @@ pub(crate) fn shutdown(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let Some(state) = state::latest(py) else {
             return Ok(true);
         };
-        let timeout = timeout.map_or(state.incarnation.settings.exit_timeout, duration);
+        let timeout = timeout.map_or(state.incarnation.settings.config.exit_timeout, duration);
         shut(py, &state, timeout)
     })
 }
@@ -343,8 +396,14 @@ fn shut(py: Python<'_>, state: &State, timeout: Duration) -> PyResult<bool> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
+    let sampler = incarnation
+        .sampler
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     let recorder = &incarnation.recorder;
     Ok(py.detach(|| {
+        drop(sampler);
         recorder.close();
         let in_time = service.is_none_or(|service| service.server.close(timeout));
         recorder.discard_queued(Reason::ShutdownDeadline) == 0 && in_time
@@ -365,9 +424,4 @@ fn duration(seconds: f64) -> Duration {
         return MAX_TIMEOUT;
     }
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
-}
-
-/// A `ValueError`.
-fn invalid(error: impl ToString) -> PyErr {
-    PyValueError::new_err(error.to_string())
 }

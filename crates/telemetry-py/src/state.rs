@@ -11,17 +11,19 @@
 use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
+use telemetry_client::ResourceSampler;
+use telemetry_client::serve::ListenAddress;
 use telemetry_core::{Callsite, ControlError, NameError, Recorder, Redactor};
 
 use crate::fork;
-use crate::serve::Service;
-use crate::settings::{ForkMode, Settings};
+use crate::serve::{self, Service};
+use crate::settings::{self, ForkMode, Settings};
 
 /// Operations whose three event names are kept resolved; more are resolved for each span.
 const MAX_SPAN_SITES: usize = 1_024;
@@ -102,8 +104,12 @@ pub(crate) struct Incarnation {
     pub(crate) redactor: Redactor,
     /// The resolved names of spans.
     span_sites: Mutex<FxHashMap<Box<str>, Arc<SpanSites>>>,
-    /// The running server.
+    /// What runs.
     pub(crate) service: Mutex<Option<Arc<Service>>>,
+    /// Samples memory and CPU, if it should.
+    pub(crate) sampler: Mutex<Option<ResourceSampler>>,
+    /// Where it was asked to serve; set once and then only read, as in a child.
+    pub(crate) served: OnceLock<ListenAddress>,
 }
 
 /// The events of a span.
@@ -128,6 +134,8 @@ impl Incarnation {
             redactor: Redactor::default(),
             span_sites: Mutex::default(),
             service: Mutex::default(),
+            sampler: Mutex::default(),
+            served: OnceLock::new(),
         })
     }
 
@@ -252,11 +260,36 @@ fn resolve(py: Python<'_>) {
         return;
     }
     match state {
-        Some(state) => mem::forget(install(state)),
+        Some(state) => {
+            let again = inherited
+                .as_deref()
+                .and_then(|parent| parent.address_in_child());
+            mem::forget(install(state));
+            if let Some(address) = again {
+                serve::restart(py, &address);
+            }
+        }
         None => PHASE.store(OFF, Ordering::Relaxed),
     }
     // What was inherited must not be dropped here, not even if this is the last reference.
     mem::forget(inherited);
+}
+
+impl State {
+    /// Where a child is to serve by itself, if it is.
+    fn address_in_child(&self) -> Option<ListenAddress> {
+        if self.incarnation.settings.on_fork != ForkMode::Restart {
+            return None;
+        }
+        Some(match self.incarnation.served.get()? {
+            ListenAddress::Tcp(address) => ListenAddress::Tcp((address.ip(), 0).into()),
+            ListenAddress::Unix(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(format!(".{}", std::process::id()));
+                ListenAddress::Unix(path.into())
+            }
+        })
+    }
 }
 
 /// Makes `state` the one in force and returns the one before, which may run Python code on drop.
@@ -273,7 +306,7 @@ fn install(state: State) -> Option<Arc<State>> {
 
 /// The state that the environment asks for; `None` if it asks for no backend.
 fn from_settings(py: Python<'_>, settings: Settings) -> Option<State> {
-    let sink = settings.backend.sink(py).ok()?;
+    let sink = settings::sink(py, settings.backend).ok()?;
     if matches!(sink, Sink::Nothing) {
         return None;
     }

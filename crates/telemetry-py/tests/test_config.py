@@ -10,17 +10,18 @@ import telemetry_py as telemetry
     ("variable", "value", "expected"),
     [
         ("TELEMETRY_BACKEND", "kafka", "none, server, stderr, memory"),
-        ("TELEMETRY_DISABLED", "maybe", "1, true, yes, on, 0, false, no, off"),
-        ("TELEMETRY_MAX_BUFFER", "0", "an integer of at least 1"),
-        ("TELEMETRY_MAX_BUFFER", "many", "an integer of at least 1"),
-        ("TELEMETRY_OVERFLOW", "block", "drop_newest, drop_oldest"),
-        ("TELEMETRY_SAMPLING_RATE", "1.5", "a number from 0 to 1"),
-        ("TELEMETRY_SAMPLING_RATE", "nan", "a number from 0 to 1"),
-        ("TELEMETRY_SAMPLING_PATTERNS", "python.*", "PATTERN=RATE"),
-        ("TELEMETRY_SAMPLING_PATTERNS", "[=0.5", "patterns"),
-        ("TELEMETRY_DENY", "[", "patterns"),
-        ("TELEMETRY_ON_FORK", "explode", "reset, restart, disable"),
+        ("TELEMETRY_BACKEND", "server,stderr", "none, server, stderr, memory"),
+        ("TELEMETRY_DISABLED", "maybe", "1, true, yes, on, 0, false, no or off"),
+        ("TELEMETRY_ADDRESS", "somewhere", "unix:/path/to.sock"),
+        ("TELEMETRY_MAX_BUFFER", "0", "from 1 to"),
+        ("TELEMETRY_MAX_BUFFER", "many", "from 1 to"),
+        ("TELEMETRY_OVERFLOW", "block", "drop_newest or drop_oldest"),
+        ("TELEMETRY_SAMPLING_RATE", "1.5", "from 0 to 1"),
+        ("TELEMETRY_SAMPLING_RATE", "nan", "from 0 to 1"),
+        ("TELEMETRY_SAMPLING_PATTERNS", "python.*", "glob=rate"),
+        ("TELEMETRY_ON_FORK", "explode", "reset, restart or disable"),
         ("TELEMETRY_EXIT_TIMEOUT_MS", "-1", "milliseconds"),
+        ("TELEMETRY_RESOURCE_INTERVAL_MS", "fast", "milliseconds"),
     ],
 )
 def test_an_error_names_variable_value_and_choices(monkeypatch, variable, value, expected):
@@ -31,6 +32,12 @@ def test_an_error_names_variable_value_and_choices(monkeypatch, variable, value,
     assert variable in text
     assert value in text
     assert expected in text
+
+
+def test_an_invalid_pattern_is_refused(monkeypatch):
+    monkeypatch.setenv("TELEMETRY_DENY", "[")
+    with pytest.raises(ValueError, match="deny"):
+        telemetry.serve()
 
 
 @pytest.mark.parametrize("address", ["localhost", "tcp://x", "unix:", "127.0.0.1"])

@@ -109,9 +109,9 @@ def test_the_child_holds_no_socket_of_the_parent(python):
 
 
 @pytest.mark.parametrize(
-    ("mode", "enabled", "addresses"), [("reset", True, 0), ("disable", False, 0)]
+    ("mode", "enabled"), [("reset", True), ("disable", False)]
 )
-def test_the_mode_decides_what_the_child_does(python, mode, enabled, addresses):
+def test_the_mode_decides_what_the_child_does(python, mode, enabled):
     result = python(
         f"""
         import os, telemetry_py as telemetry
@@ -150,6 +150,34 @@ def test_a_child_can_serve_for_itself(python, request):
         assert os.waitpid(pid, 0)[1] == 0
         assert telemetry.stats()["queued"] == 1
         """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_in_mode_restart_the_child_serves_at_an_address_of_its_own(python, tmp_path):
+    tmp_path.chmod(0o700)
+    result = python(
+        """
+        import os, sys, telemetry_py as telemetry
+        parent = telemetry.serve()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                telemetry.emit("child.event")
+                child = telemetry.serve(f"{parent.address}.{os.getpid()}")
+                path = child.address.removeprefix("unix:")
+                assert os.path.exists(path) and path.endswith(str(os.getpid()))
+                child.close()
+                assert not os.path.exists(path)
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert os.path.exists(parent.address.removeprefix("unix:"))
+        """,
+        TELEMETRY_ON_FORK="restart",
+        TELEMETRY_ADDRESS=f"unix:{tmp_path}/worker.sock",
     )
     assert result.returncode == 0, result.stderr
 

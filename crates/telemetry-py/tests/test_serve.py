@@ -141,6 +141,9 @@ def test_the_ready_file_holds_the_address(tmp_path):
 
 
 def test_the_server_thread_leaves_signals_alone(server):
+    telemetry.emit("first.event")
+    with Manager(server.address) as manager:
+        manager.until("first.event")
     for task in os.listdir("/proc/self/task"):
         with open(f"/proc/self/task/{task}/status") as status:
             fields = dict(line.rstrip("\n").split(":\t", 1) for line in status if ":\t" in line)
@@ -176,3 +179,13 @@ def test_get_backend_names_the_server(server):
     assert telemetry.is_enabled()
     telemetry.get_backend().emit("a.b", {"count": 1}, {"k": "v"}, "id")
     assert telemetry.stats()["queued"] == 1
+
+
+def test_resources_are_sampled_from_serve_on(monkeypatch):
+    monkeypatch.setenv("TELEMETRY_RESOURCE_INTERVAL_MS", "20")
+    with telemetry.serve() as server, Manager(server.address) as manager:
+        memory, *_, cpu = manager.until("python.cpu.sampled")
+    assert name_of(memory) == "python.memory.sampled"
+    assert memory.measurements["rss_bytes"].int_value > 2**20
+    assert memory.metadata["python_pid"] == str(os.getpid())
+    assert cpu.measurements["cpu_percent"].float_value >= 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import telemetry_py as telemetry
 
@@ -74,3 +76,19 @@ def test_a_closed_stderr_is_no_error():
     telemetry.set_backend(backend)
     telemetry.emit("a.b")
     assert backend.dropped == 1
+
+
+def test_resources_are_sampled_as_lines():
+    program = "import sys, telemetry_py; telemetry_py.serve(); sys.stdin.readline()"
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TELEMETRY_BACKEND": "stderr", "TELEMETRY_RESOURCE_INTERVAL_MS": "20"},
+    )
+    (first,) = lines_of(worker.stderr.readline())
+    worker.communicate("go\n", timeout=20)
+    assert worker.returncode == 0
+    assert first["event"] == "python.memory.sampled"
+    assert first["metadata"] == {"python_pid": str(worker.pid)}
