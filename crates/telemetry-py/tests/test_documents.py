@@ -20,7 +20,7 @@ def test_readme_example_runs(python, example):
 
 
 def test_every_variable_is_in_the_readme():
-    sources = ROOT / "src/settings.rs", ROOT / "../telemetry-client/src/config.rs"
+    sources = ROOT / "src/settings.rs", ROOT / "../telemetry-client/src/config/env.rs"
     text = "".join(source.read_text() for source in sources)
     named = set(re.findall(r'"((?:TELEMETRY|OTEL)_[A-Z_]+)"', text))
     assert len(named) > 10
