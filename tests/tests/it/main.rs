@@ -1,6 +1,8 @@
 //! Cross-crate stories, one file each.
 
 mod control;
+mod desired;
+mod end_to_end;
 mod fleet;
 mod handlers;
 mod nothing_vanishes;

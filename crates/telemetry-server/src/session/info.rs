@@ -82,7 +82,7 @@ pub struct StreamInfo {
     pub report_difference: u64,
     /// Revision of the policy that the worker should have.
     pub policy_revision: u64,
-    /// Revision of the policy that the worker reports; 0 before its first report.
+    /// Revision of the policy that the worker reports; 0 before its first report on this stream.
     pub applied_revision: u64,
     /// Why the worker refused the last control; empty when it did not.
     pub control_error: String,

@@ -250,6 +250,8 @@ impl Record {
         memory.last_error = Some(escape(truncate(error, MAX_TEXT_BYTES)).into_owned());
         memory.connected_since_ns = None;
         memory.asked_before |= asked;
+        // What it has applied is not known until it reports again.
+        memory.applied_revision = 0;
         drop(memory);
         self.changes.notify();
     }
