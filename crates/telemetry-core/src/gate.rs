@@ -254,15 +254,32 @@ impl Gate {
     /// under way make the numbers disagree.
     #[must_use]
     pub fn snapshot(&self, queued: impl Fn() -> usize) -> WorkerSnapshot {
+        self.settled_snapshot(queued, || false).0
+    }
+
+    /// A [`snapshot`](Self::snapshot), and whether it is settled: it balances, or it stood still
+    /// around a moment at which no event was under way, as `quiet` tells. A settled reading that
+    /// breaks a law shows a defect, another one may only show events under way.
+    pub(crate) fn settled_snapshot(
+        &self,
+        queued: impl Fn() -> usize,
+        quiet: impl Fn() -> bool,
+    ) -> (WorkerSnapshot, bool) {
         let mut snapshot = self.read(&queued);
         for _ in 0..READ_ATTEMPTS {
             if snapshot.check().is_ok() {
                 break;
             }
             std::thread::yield_now();
-            snapshot = self.read(&queued);
+            let was_quiet = quiet();
+            let next = self.read(&queued);
+            if was_quiet && next == snapshot {
+                return (next, true);
+            }
+            snapshot = next;
         }
-        snapshot
+        let balanced = snapshot.check().is_ok();
+        (snapshot, balanced)
     }
 
     /// One reading, counter by counter.

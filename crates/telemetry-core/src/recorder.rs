@@ -326,13 +326,16 @@ impl Recorder {
     #[must_use]
     pub fn report(&self) -> WorkerReport {
         let control = self.gate.control_status();
+        let quiet = || self.pushing.load(Ordering::SeqCst) == 0;
+        let (snapshot, settled) = self.gate.settled_snapshot(|| self.queue.len(), quiet);
         let mut report = WorkerReport {
             policy_revision: control.spec.revision,
             rejected_policy_revision: control.rejected_revision,
             control_error: control.error,
+            settled,
             ..WorkerReport::default()
         };
-        snapshot_to_report(&self.snapshot(), &mut report);
+        snapshot_to_report(&snapshot, &mut report);
         let mut bytes = 0;
         for count in self.gate.names() {
             bytes += count.name.len() + 32;

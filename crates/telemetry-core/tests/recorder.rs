@@ -401,6 +401,36 @@ fn eight_threads_flooding_a_queue_of_64_balance_exactly() {
 }
 
 #[test]
+fn a_report_is_settled_only_if_it_balances() {
+    let recorder = small_queue(64, Overflow::DropOldest);
+    let difference = |report: &telemetry_proto::WorkerReport| {
+        telemetry_core::snapshot_from_report(report)
+            .expect("known reasons")
+            .difference()
+    };
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for name in ["a", "b", "c"] {
+            let (recorder, done) = (&recorder, &done);
+            scope.spawn(move || {
+                while !done.load(Ordering::Acquire) {
+                    emit(recorder, name);
+                }
+            });
+        }
+        let broken = (0..2_000)
+            .map(|_| recorder.report())
+            .filter(|report| report.settled && difference(report) > 0)
+            .count();
+        done.store(true, Ordering::Release);
+        assert_eq!(broken, 0);
+    });
+    let report = recorder.report();
+    assert!(report.settled);
+    assert_eq!(difference(&report), 0);
+}
+
+#[test]
 fn drop_oldest_keeps_the_newest_and_counts_the_rest() {
     let recorder = small_queue(4, Overflow::DropOldest);
     for name in ["a", "b", "c", "d", "e", "f"] {

@@ -219,6 +219,10 @@ pub struct WorkerReport {
     /// True in the last report of an incarnation that shuts down in order.
     #[prost(bool, tag = "11")]
     pub r#final: bool,
+    /// Whether the counters were read at a moment with no event under way, so that they balance to the
+    /// last event.
+    #[prost(bool, tag = "12")]
+    pub settled: bool,
 }
 /// A counter of the closed list of reasons or notes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
