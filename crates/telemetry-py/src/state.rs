@@ -194,7 +194,15 @@ pub(crate) fn latest(py: Python<'_>) -> Option<Arc<State>> {
     if PHASE.load(Ordering::Relaxed) == UNRESOLVED {
         resolve(py);
     }
-    STATE.load_full()
+    let state = STATE.load_full();
+    match &state {
+        // A child that is off has none of its own.
+        Some(inherited) if inherited.incarnation.is_inherited() => {
+            mem::forget(state);
+            None
+        }
+        _ => state,
+    }
 }
 
 /// Puts a backend in place of the one before. The incarnation stays, so that the ledger goes on; it
@@ -208,7 +216,7 @@ pub(crate) fn set_sink(
         Some(state) => Arc::clone(&state.incarnation),
         None => Arc::new(Incarnation::new(settings.clone())?),
     };
-    drop(install(State { incarnation, sink }));
+    install(State { incarnation, sink });
     Ok(())
 }
 
@@ -217,10 +225,10 @@ pub(crate) fn turn_off(py: Python<'_>) {
     match latest(py) {
         Some(state) => {
             let incarnation = Arc::clone(&state.incarnation);
-            drop(install(State {
+            install(State {
                 incarnation,
                 sink: Sink::Nothing,
-            }));
+            });
         }
         None => PHASE.store(OFF, Ordering::Relaxed),
     }
@@ -229,10 +237,10 @@ pub(crate) fn turn_off(py: Python<'_>) {
 /// Replaces incarnation and backend, as when serving starts anew with other settings.
 pub(crate) fn renew(sink: Sink, settings: Settings) -> Result<Arc<Incarnation>, ControlError> {
     let incarnation = Arc::new(Incarnation::new(settings)?);
-    drop(install(State {
+    install(State {
         incarnation: Arc::clone(&incarnation),
         sink,
-    }));
+    });
     Ok(incarnation)
 }
 
@@ -264,7 +272,7 @@ fn resolve(py: Python<'_>) {
             let again = inherited
                 .as_deref()
                 .and_then(|parent| parent.address_in_child());
-            mem::forget(install(state));
+            install(state);
             if let Some(address) = again {
                 serve::restart(py, &address);
             }
@@ -292,8 +300,9 @@ impl State {
     }
 }
 
-/// Makes `state` the one in force and returns the one before, which may run Python code on drop.
-fn install(state: State) -> Option<Arc<State>> {
+/// Makes `state` the one in force. The one before is dropped, which may run Python code, or leaked
+/// if it is another process's.
+fn install(state: State) {
     let phase = if matches!(state.sink, Sink::Nothing) {
         OFF
     } else {
@@ -301,7 +310,12 @@ fn install(state: State) -> Option<Arc<State>> {
     };
     let before = STATE.swap(Some(Arc::new(state)));
     PHASE.store(phase, Ordering::Relaxed);
-    before
+    if before
+        .as_ref()
+        .is_some_and(|before| before.incarnation.is_inherited())
+    {
+        mem::forget(before);
+    }
 }
 
 /// The state that the environment asks for; `None` if it asks for no backend.

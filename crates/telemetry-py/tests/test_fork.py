@@ -154,6 +154,34 @@ def test_a_child_can_serve_for_itself(python, request):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("mode", ["reset", "disable"])
+def test_a_child_that_is_off_starts_empty_when_it_turns_on(python, mode):
+    result = python(
+        """
+        import os, telemetry_py as telemetry
+        server = telemetry.serve()
+        telemetry.emit("parent.event")
+        telemetry.set_backend(None)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                assert not telemetry.is_enabled() and telemetry.stats()["emitted"] == 0
+                with telemetry.serve() as own:
+                    assert own.address != server.address
+                    telemetry.emit("child.event")
+                    assert telemetry.stats()["queued"] == 1
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert telemetry.stats()["queued"] == 1
+        """,
+        TELEMETRY_ON_FORK=mode,
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def test_in_mode_restart_the_child_serves_at_an_address_of_its_own(python, tmp_path):
     tmp_path.chmod(0o700)
     result = python(
