@@ -1,5 +1,7 @@
 //! The manager role: collect, check, enrich and dispatch the telemetry of worker processes.
 
+#[cfg(feature = "pool")]
+mod capture;
 mod desired;
 mod dispatch;
 mod endpoint;
@@ -7,12 +9,19 @@ mod export;
 mod host;
 #[cfg(feature = "http")]
 mod http;
-
 mod identity;
 mod manager;
 mod pipeline;
+#[cfg(feature = "pool")]
+mod pool;
 mod session;
+#[cfg(feature = "pool")]
+mod socket_dir;
+#[cfg(feature = "pool")]
+mod watch_dir;
 
+#[cfg(feature = "pool")]
+pub use capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
 #[cfg(feature = "http")]
 pub use self::http::{
     ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,
@@ -39,12 +48,23 @@ pub use host::{
 pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
 pub use manager::{Manager, ManagerConfig, PoolInfo, RegisterError, Totals, UNREGISTER_DRAIN};
 pub use pipeline::{Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, QuarantinedName};
+#[cfg(feature = "pool")]
+pub use pool::{
+    DEFAULT_GRACE, DEFAULT_HEALTHY_AFTER, DEFAULT_RESTART_BASE, DEFAULT_RESTART_CAP, DEFAULT_SIZE,
+    DEFAULT_STATUS_INTERVAL, MAX_POOL_NAME_BYTES, MAX_POOL_SIZE, Pool, PoolConfig, PoolError,
+    PoolLoad, PoolStatus, RestartDelays, StderrTarget, Transport, WorkerState, WorkerStatus,
+    WorkerTelemetry,
+};
 pub use session::{
     BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError,
     HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
     MAX_DIALS_PER_SECOND, MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, MAX_MESSAGE_BYTES,
     MIN_REDIAL, REPLACED_BACKOFF, STREAM_WINDOW, StreamInfo, StreamState,
 };
+#[cfg(feature = "pool")]
+pub use socket_dir::SocketDirError;
+#[cfg(feature = "pool")]
+pub use watch_dir::{MAX_WATCHED, WATCH_INTERVAL, WatchDir};
 
 /// The README's example is a test.
 #[cfg(doctest)]

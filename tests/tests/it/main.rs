@@ -6,6 +6,7 @@ mod end_to_end;
 mod fleet;
 mod handlers;
 mod nothing_vanishes;
+mod pool;
 mod rig;
 mod rubbish;
 mod stock_manager;

@@ -1,0 +1,71 @@
+//! All that a pool asks of the manager, in one place.
+
+use std::path::Path;
+
+use crate::endpoint::Endpoint;
+use crate::identity::{WorkerContext, WorkerId};
+use crate::manager::Manager;
+use crate::pipeline::Pipeline;
+use crate::session::StreamState;
+
+/// The manager as a pool sees it.
+#[derive(Debug)]
+pub(super) struct Link {
+    manager: Manager,
+}
+
+impl Link {
+    pub(super) fn new(manager: Manager) -> Self {
+        Self { manager }
+    }
+
+    /// Has the worker's socket dialled. An older process of the same id is replaced; its desired
+    /// control stays.
+    pub(super) fn register(
+        &self,
+        worker: &str,
+        pool: &str,
+        socket: &Path,
+        pid: u32,
+    ) -> Result<(), String> {
+        let endpoint = Endpoint::Unix(socket.to_owned());
+        let registered = self
+            .manager
+            .register_worker(endpoint, context(worker, pool, pid));
+        registered.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Resolves when the worker's stream is open.
+    pub(super) async fn streaming(&self, worker: &str) {
+        let worker = WorkerId::from(worker);
+        let mut changes = self.manager.subscribe();
+        loop {
+            if self.manager.stream_state(&worker) == Some(StreamState::Streaming) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Lets the stream end and forgets the worker.
+    pub(super) async fn unregister(&self, worker: &str) {
+        self.manager
+            .unregister_worker(&WorkerId::from(worker))
+            .await;
+    }
+
+    /// The checks that a stream's events go through, for events that came as stderr lines.
+    pub(super) fn capture(&self, worker: &str, pool: &str, pid: u32) -> Pipeline {
+        self.manager.capture_pipeline(&context(worker, pool, pid))
+    }
+}
+
+fn context(worker: &str, pool: &str, pid: u32) -> WorkerContext {
+    WorkerContext {
+        worker_id: WorkerId::from(worker),
+        pool_name: Some(pool.to_owned()),
+        python_pid: Some(pid),
+    }
+}

@@ -1,0 +1,173 @@
+//! What a pool shows of its workers, and the load numbers that only the host knows.
+//!
+//! Plain data behind short locks; no processes, no events.
+
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use telemetry_core::StreamSnapshot;
+
+/// The pool at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct PoolStatus {
+    /// Name of the pool.
+    pub name: String,
+    /// One entry per worker, in the order of their numbers.
+    pub workers: Vec<WorkerStatus>,
+    /// Workers that are ready: streaming, or alive when they report over stderr.
+    pub available_workers: u64,
+    /// As set by the host through [`PoolLoad`].
+    pub busy_workers: u64,
+    /// As set by the host through [`PoolLoad`].
+    pub queue_depth: u64,
+}
+
+/// One worker of a pool at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkerStatus {
+    /// `{pool}-{n}`.
+    pub worker_id: String,
+    /// Process id, while a process runs.
+    pub pid: Option<u32>,
+    /// Where it is in its life.
+    pub state: WorkerState,
+    /// Processes that took the place of an earlier one, for whatever reason.
+    pub restarts: u64,
+    /// Unexpected exits and failed starts in a row.
+    pub failures: u32,
+    /// How the last process ended, e.g. `exit code 1`, `signal 9 (SIGKILL)`.
+    pub last_exit: Option<String>,
+    /// Age of the running process in milliseconds.
+    pub age_ms: Option<u64>,
+    /// Events that came as stderr lines, by their fate, over all processes of this worker.
+    pub stderr: StreamSnapshot,
+}
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// The process runs, its stream is not open yet.
+    Starting,
+    /// Its stream is open, or its stderr is read when that is its transport.
+    Ready,
+    /// It was asked to end and may still finish.
+    Draining,
+    /// It ended unexpectedly and waits for its restart.
+    Backoff,
+    /// The pool is shut down.
+    Stopped,
+}
+
+/// Load numbers of a pool that only the host can know; they appear in `pool.status`. Cheap to clone
+/// and to set.
+#[derive(Debug, Clone, Default)]
+pub struct PoolLoad {
+    numbers: Arc<LoadNumbers>,
+}
+
+#[derive(Debug, Default)]
+struct LoadNumbers {
+    busy_workers: AtomicU64,
+    queue_depth: AtomicU64,
+}
+
+impl PoolLoad {
+    /// Sets the number of workers that are executing something.
+    pub fn set_busy_workers(&self, workers: u64) {
+        self.numbers.busy_workers.store(workers, Ordering::Relaxed);
+    }
+
+    /// Sets the number of requests that wait for a worker.
+    pub fn set_queue_depth(&self, requests: u64) {
+        self.numbers.queue_depth.store(requests, Ordering::Relaxed);
+    }
+
+    /// The number last set, 0 at first.
+    #[must_use]
+    pub fn busy_workers(&self) -> u64 {
+        self.numbers.busy_workers.load(Ordering::Relaxed)
+    }
+
+    /// The number last set, 0 at first.
+    #[must_use]
+    pub fn queue_depth(&self) -> u64 {
+        self.numbers.queue_depth.load(Ordering::Relaxed)
+    }
+}
+
+/// What the pool keeps of one worker between its processes.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) state: WorkerState,
+    pub(super) pid: Option<u32>,
+    pub(super) started: Option<Instant>,
+    pub(super) restarts: u64,
+    pub(super) failures: u32,
+    pub(super) last_exit: Option<String>,
+    pub(super) commands: u64,
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self {
+            state: WorkerState::Starting,
+            pid: None,
+            started: None,
+            restarts: 0,
+            failures: 0,
+            last_exit: None,
+            commands: 0,
+        }
+    }
+
+    pub(super) fn view(&self, worker: &str, stderr: StreamSnapshot) -> WorkerStatus {
+        let age = self.started.map(|started| started.elapsed().as_millis());
+        WorkerStatus {
+            worker_id: worker.to_owned(),
+            pid: self.pid,
+            state: self.state,
+            restarts: self.restarts,
+            failures: self.failures,
+            last_exit: self.last_exit.clone(),
+            age_ms: age.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX)),
+            stderr,
+        }
+    }
+}
+
+/// An exit in words: `exit code 1`, `signal 9 (SIGKILL)`.
+pub(super) fn describe_exit(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => match signal_name(signal) {
+            Some(name) => format!("signal {signal} ({name})"),
+            None => format!("signal {signal}"),
+        },
+        (None, None) => status.to_string(),
+    }
+}
+
+/// Names of the signals that end workers in practice.
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        _ => return None,
+    })
+}

@@ -1,0 +1,519 @@
+//! Real processes: what a pool starts, notices, replaces and ends, and the events that tell of it.
+//!
+//! The workers are shell scripts, so they report over stderr; streams are tested with real workers
+//! across the crates.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use telemetry_core::{Event, Value};
+use tempfile::TempDir;
+
+use super::*;
+use crate::dispatch::MemoryHandler;
+use crate::manager::ManagerConfig;
+
+/// Longest a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A manager, its events, and a directory.
+struct Rig {
+    manager: Manager,
+    events: MemoryHandler,
+    dir: TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let manager = Manager::start(ManagerConfig::new("n1")).unwrap();
+        let events = MemoryHandler::new(10_000);
+        manager
+            .dispatcher()
+            .attach("test", "*", events.clone())
+            .unwrap();
+        Self {
+            manager,
+            events,
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A pool `p` whose workers run a shell script and report over stderr.
+    fn script(&self, script: &str) -> PoolConfig {
+        let mut config =
+            PoolConfig::new("p", ["/bin/sh", "-c", script], self.dir.path().join("run"));
+        config.telemetry.transport = Transport::Stderr;
+        config.restart.base = Duration::from_millis(1);
+        config.restart.cap = Duration::from_millis(20);
+        config
+    }
+
+    async fn start(&self, config: PoolConfig) -> Pool {
+        Pool::start(&self.manager, config)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn refused(&self, config: PoolConfig) -> PoolError {
+        Pool::start(&self.manager, config)
+            .await
+            .map(drop)
+            .expect_err("must be refused")
+    }
+
+    fn named(&self, name: &str) -> Vec<Event> {
+        let all = self.events.events();
+        all.into_iter()
+            .filter(|event| &*event.name == name)
+            .collect()
+    }
+}
+
+fn metadata<'e>(event: &'e Event, key: &str) -> &'e str {
+    let found = event.metadata.iter().find(|(name, _)| name == key);
+    found.map_or_else(|| panic!("no {key} in {event:?}"), |(_, value)| value)
+}
+
+fn measurement(event: &Event, key: &str) -> i64 {
+    match event.measurements.iter().find(|(name, _)| name == key) {
+        Some((_, Value::Int(number))) => *number,
+        other => panic!("{key}: {other:?} in {event:?}"),
+    }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("it never happened")
+}
+
+fn pid(status: &PoolStatus) -> u32 {
+    status.workers[0].pid.expect("a running process")
+}
+
+fn raw(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+/// Waits until no process has this id.
+async fn gone(pid: u32) {
+    soon(async {
+        while test_kill_process(raw(pid)).is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// Waits until a script has written the file.
+async fn written(path: &Path) -> String {
+    soon(async {
+        loop {
+            match fs::read_to_string(path) {
+                Ok(content) if content.ends_with('\n') => return content,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await
+}
+
+/// Text that the workers wrote to stderr.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn command_that_is_not_found_names_command_and_path() {
+    let rig = Rig::new();
+    let mut config = rig.script("");
+    config.command = vec!["no-such-worker".into()];
+    config.env = vec![("PATH".into(), "/a:/b".into())];
+    assert_eq!(
+        rig.refused(config).await.to_string(),
+        "pool \"p\": command \"no-such-worker\" not found; searched PATH=/a:/b; \
+         install it, give its full path, or set PATH in the pool's env"
+    );
+}
+
+#[tokio::test]
+async fn file_that_is_not_executable_is_refused() {
+    let rig = Rig::new();
+    let file = rig.dir.path().join("worker.py");
+    fs::write(&file, "").unwrap();
+    let mut config = rig.script("");
+    config.command = vec![file.to_str().unwrap().into()];
+    let error = rig.refused(config).await;
+    assert!(
+        matches!(&error, PoolError::NotExecutable { path, .. } if *path == file),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn unusable_directories_are_refused() {
+    let rig = Rig::new();
+    let mut config = rig.script("");
+    config.run_dir = rig.dir.path().join("d".repeat(100));
+    let error = rig.refused(config).await.to_string();
+    assert!(
+        error.contains("the system allows 107; use a shorter directory or name"),
+        "{error}"
+    );
+
+    let mut config = rig.script("");
+    config.run_dir = rig.dir.path().join("open");
+    fs::create_dir(&config.run_dir).unwrap();
+    fs::set_permissions(&config.run_dir, fs::Permissions::from_mode(0o777)).unwrap();
+    let error = rig.refused(config).await.to_string();
+    assert!(error.contains("others may write to it"), "{error}");
+
+    let mut config = rig.script("");
+    config.cwd = Some("/nowhere".into());
+    let error = rig.refused(config).await.to_string();
+    assert_eq!(error, "pool \"p\": cwd \"/nowhere\" is not a directory");
+}
+
+#[tokio::test]
+async fn each_worker_is_told_who_it_is() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("env-");
+    let mut config = rig.script(
+        "env | grep ^TELEMETRY_ | sort > $OUT.$$; mv $OUT.$$ $OUT$TELEMETRY_WORKER_ID; exec sleep 100",
+    );
+    config.size = 2;
+    config.env = vec![("OUT".into(), out.to_str().unwrap().into())];
+    config.telemetry = WorkerTelemetry {
+        sampling_rate: 0.5,
+        max_buffer: Some(9),
+        excluded_events: vec!["a.*".into(), "b".into()],
+        resource_interval: Some(Duration::from_millis(250)),
+        ..config.telemetry
+    };
+    let run = config.run_dir.clone();
+    let pool = rig.start(config).await;
+    for worker in ["p-1", "p-2"] {
+        let told = written(&rig.dir.path().join(format!("env-{worker}"))).await;
+        let address = run.join(format!("{worker}.sock"));
+        assert_eq!(
+            told.trim_end(),
+            format!(
+                "TELEMETRY_ADDRESS=unix:{}\nTELEMETRY_BACKEND=stderr\nTELEMETRY_DENY=a.*,b\n\
+                 TELEMETRY_MAX_BUFFER=9\nTELEMETRY_POOL=p\nTELEMETRY_RESOURCE_INTERVAL_MS=250\n\
+                 TELEMETRY_SAMPLING_RATE=0.5\nTELEMETRY_WORKER_ID={worker}",
+                address.display()
+            )
+        );
+    }
+    assert_eq!(
+        fs::metadata(&run).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn start_tells_of_itself_in_order() {
+    let rig = Rig::new();
+    let mut config = rig.script("exec sleep 100");
+    config.status_interval = Duration::from_millis(10);
+    let pool = rig.start(config).await;
+    pool.load().set_busy_workers(7);
+    pool.load().set_queue_depth(8);
+    soon(pool.ready()).await;
+    soon(async {
+        while rig.named("snakepit.pool.status").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let names: Vec<String> = rig
+        .events
+        .events()
+        .iter()
+        .map(|event| event.name.to_string())
+        .collect();
+    assert_eq!(
+        names[..7],
+        [
+            "snakepit.pool.init_started",
+            "snakepit.pool.worker.spawn_started",
+            "snakepit.pool.worker.spawned",
+            "snakepit.pool.initialized",
+            "snakepit.pool.worker_ready",
+            "snakepit.pool.init_complete",
+            "snakepit.pool.status",
+        ]
+    );
+    let status = &rig.named("snakepit.pool.status")[0];
+    assert_eq!(metadata(status, "pool_name"), "p");
+    let numbers = [
+        "available_workers",
+        "busy_workers",
+        "queue_depth",
+        "total_workers",
+    ];
+    assert_eq!(numbers.map(|key| measurement(status, key)), [1, 7, 8, 1]);
+    let spawned = &rig.named("snakepit.pool.worker.spawned")[0];
+    assert_eq!(metadata(spawned, "worker_id"), "p-1");
+    assert_eq!(
+        metadata(spawned, "worker_pid"),
+        pid(&pool.status()).to_string()
+    );
+    let complete = &rig.named("snakepit.pool.init_complete")[0];
+    assert_eq!(measurement(complete, "total_workers"), 1);
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn killed_worker_is_restarted_under_its_id() {
+    let rig = Rig::new();
+    let pool = rig.start(rig.script("exec sleep 100")).await;
+    let first = pid(&soon(pool.ready()).await);
+    kill_process(raw(first), Signal::KILL).unwrap();
+    let status = soon(pool.until(|status| {
+        status.workers[0].state == WorkerState::Ready && status.workers[0].pid != Some(first)
+    }))
+    .await;
+    let worker = &status.workers[0];
+    assert_eq!(
+        (worker.worker_id.as_str(), worker.restarts, worker.failures),
+        ("p-1", 1, 1)
+    );
+    assert_eq!(worker.last_exit.as_deref(), Some("signal 9 (SIGKILL)"));
+
+    assert_eq!(
+        metadata(&rig.named("snakepit.worker.crash")[0], "reason"),
+        "signal 9 (SIGKILL)"
+    );
+    let terminated = &rig.named("snakepit.pool.worker.terminated")[0];
+    assert_eq!(metadata(terminated, "planned"), "false");
+    assert_eq!(metadata(terminated, "worker_pid"), first.to_string());
+    assert!(measurement(terminated, "lifetime") > 0);
+    let restarted = &rig.named("snakepit.pool.worker.restarted")[0];
+    assert_eq!(metadata(restarted, "previous_pid"), first.to_string());
+    assert_eq!(metadata(restarted, "new_pid"), pid(&status).to_string());
+    assert_eq!(measurement(restarted, "restart_count"), 1);
+    assert_eq!(rig.named("snakepit.worker.restarted").len(), 1);
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn crash_loop_counts_failures_and_keeps_trying() {
+    let rig = Rig::new();
+    let pool = rig.start(rig.script("exit 3")).await;
+    let status = soon(pool.until(|status| status.workers[0].failures >= 4)).await;
+    assert_eq!(status.workers[0].last_exit.as_deref(), Some("exit code 3"));
+    assert!(rig.named("snakepit.worker.crash").len() >= 3);
+    assert_eq!(
+        metadata(
+            &rig.named("snakepit.pool.worker.terminated")[0],
+            "exit_code"
+        ),
+        "3"
+    );
+    pool.shutdown(Duration::ZERO).await;
+    assert_eq!(pool.status().workers[0].state, WorkerState::Stopped);
+}
+
+#[tokio::test]
+async fn program_that_vanishes_is_tried_again() {
+    let rig = Rig::new();
+    let program = rig.dir.path().join("worker");
+    let install = || {
+        fs::write(&program, "#!/bin/sh\nexec sleep 100\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    };
+    install();
+    let mut config = rig.script("");
+    config.command = vec![program.to_str().unwrap().into()];
+    let pool = rig.start(config).await;
+    let first = pid(&soon(pool.ready()).await);
+    fs::remove_file(&program).unwrap();
+    kill_process(raw(first), Signal::KILL).unwrap();
+    soon(pool.until(|status| status.workers[0].failures >= 3)).await;
+    let failed = &rig.named("snakepit.pool.worker.spawn_failed")[0];
+    assert!(
+        metadata(failed, "reason").contains("cannot start"),
+        "{failed:?}"
+    );
+    assert_eq!(metadata(failed, "retry_count"), "1");
+    install();
+    soon(pool.ready()).await;
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn recycled_worker_may_finish_first() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    let script = format!(
+        "trap 'echo finished >> {0}; exit 0' TERM; echo up >> {0}; while :; do sleep 0.01; done",
+        out.display()
+    );
+    let pool = rig.start(rig.script(&script)).await;
+    let first = pid(&soon(pool.ready()).await);
+    written(&out).await;
+    pool.add_commands("p-1", 3);
+    soon(pool.recycle("p-1")).await.unwrap();
+    assert!(
+        fs::read_to_string(&out)
+            .unwrap()
+            .starts_with("up\nfinished\n")
+    );
+    let status = soon(pool.ready()).await;
+    assert_ne!(pid(&status), first);
+    assert_eq!(
+        (status.workers[0].restarts, status.workers[0].failures),
+        (1, 0)
+    );
+    let terminated = &rig.named("snakepit.pool.worker.terminated")[0];
+    assert_eq!(metadata(terminated, "planned"), "true");
+    assert_eq!(metadata(terminated, "exit_code"), "0");
+    assert_eq!(measurement(terminated, "total_commands"), 3);
+    assert_eq!(rig.named("snakepit.worker.recycled").len(), 1);
+    assert!(rig.named("snakepit.worker.crash").is_empty());
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn tainted_worker_is_replaced_with_its_reason() {
+    let rig = Rig::new();
+    let pool = rig.start(rig.script("exec sleep 100")).await;
+    soon(pool.taint("p-1", "wrong answers")).await.unwrap();
+    assert_eq!(
+        metadata(&rig.named("snakepit.worker.tainted")[0], "reason"),
+        "wrong answers"
+    );
+    let restarted = &rig.named("snakepit.pool.worker.restarted")[0];
+    assert_eq!(metadata(restarted, "reason"), "wrong answers");
+    let unknown = pool.taint("p-9", "").await.unwrap_err().to_string();
+    assert_eq!(
+        unknown,
+        "pool \"p\" has no worker \"p-9\"; its workers are p-1 to p-1"
+    );
+    pool.shutdown(Duration::ZERO).await;
+    assert!(matches!(
+        pool.recycle("p-1").await,
+        Err(PoolError::ShutDown { .. })
+    ));
+}
+
+#[tokio::test]
+async fn old_worker_is_recycled() {
+    let rig = Rig::new();
+    let mut config = rig.script("exec sleep 100");
+    config.max_lifetime = Some(Duration::from_secs(1));
+    let pool = rig.start(config).await;
+    soon(pool.until(|status| status.workers[0].restarts == 1)).await;
+    assert_eq!(
+        metadata(&rig.named("snakepit.worker.recycled")[0], "reason"),
+        "max_lifetime"
+    );
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn worker_that_ignores_the_request_to_stop_is_killed_in_time() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    let script = format!(
+        "trap '' TERM; echo up > {}; while :; do sleep 0.05; done",
+        out.display()
+    );
+    let pool = rig.start(rig.script(&script)).await;
+    written(&out).await;
+    let began = Instant::now();
+    tokio::join!(
+        pool.shutdown(Duration::from_millis(200)),
+        pool.shutdown(Duration::from_secs(100)),
+    );
+    let took = began.elapsed();
+    assert!((200..5_000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(
+        pool.status().workers[0].last_exit.as_deref(),
+        Some("signal 9 (SIGKILL)")
+    );
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn dropped_pool_leaves_no_process_behind() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    let script = format!("sleep 1000 & echo $! > {}; wait", out.display());
+    let pool = rig.start(rig.script(&script)).await;
+    let worker = pid(&pool.status());
+    let child: u32 = written(&out).await.trim().parse().unwrap();
+    drop(pool);
+    gone(worker).await;
+    // Where nobody reaps orphans it stays as a zombie, which runs no more.
+    soon(async {
+        while running(child) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// Whether the process exists and is no zombie.
+fn running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
+
+#[tokio::test]
+async fn stderr_is_telemetry_and_everything_else() {
+    let rig = Rig::new();
+    let written = Written::default();
+    let mut config = rig.script(
+        r#"printf 'hello\n\377TELEMETRY:no\n' >&2
+        echo 'TELEMETRY:{"event":"tool.execution.stop","measurements":{"duration":5},"metadata":{"tool":"t","worker_id":"liar"}}' >&2
+        echo 'TELEMETRY:{"event":"no.such.event"}' >&2
+        echo 'TELEMETRY:{broken' >&2
+        printf 'the end' >&2; exec sleep 100 2>&-"#,
+    );
+    config.stderr = StderrTarget::Writer(Arc::new(Mutex::new(written.clone())));
+    let pool = rig.start(config).await;
+    soon(async {
+        while !written.0.lock().unwrap().ends_with(b"the end") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let expected: &[u8] = b"hello\n\xffTELEMETRY:no\nTELEMETRY:{\"event\":\"no.such.event\"}\n\
+                            TELEMETRY:{broken\nthe end";
+    assert_eq!(
+        String::from_utf8_lossy(&written.0.lock().unwrap()),
+        String::from_utf8_lossy(expected)
+    );
+    let [event] = &rig.named("snakepit.python.tool.execution.stop")[..] else {
+        panic!("{:?}", rig.events.events());
+    };
+    assert_eq!(metadata(event, "worker_id"), "p-1");
+    assert_eq!(metadata(event, "pool_name"), "p");
+    assert_eq!(metadata(event, "transport"), "stderr");
+    let counts = &pool.status().workers[0].stderr;
+    counts.check().unwrap();
+    assert_eq!((counts.received, counts.dispatched), (3, 1));
+    assert_eq!(counts.rejected.get(telemetry_core::Reason::UnknownEvent), 1);
+    assert_eq!(counts.rejected.get(telemetry_core::Reason::DecodeError), 1);
+    pool.shutdown(Duration::ZERO).await;
+}
