@@ -2,6 +2,8 @@
 
 #[cfg(feature = "pool")]
 mod capture;
+#[cfg(feature = "config")]
+mod config;
 mod desired;
 mod dispatch;
 mod endpoint;
@@ -22,6 +24,11 @@ mod watch_dir;
 
 #[cfg(feature = "pool")]
 pub use capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
+#[cfg(feature = "config")]
+pub use config::{
+    Config, ConfigError, DEFAULT_LISTEN, EndpointSection, HttpSection, LogSection, Place,
+    WatchSection,
+};
 #[cfg(feature = "http")]
 pub use self::http::{
     ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,

@@ -1,2 +1,85 @@
-//! The `telemetry` command.
-fn main() {}
+//! The `telemetry` command: runs a manager, and looks at one that runs.
+//!
+//! Parses the command line and turns the outcome into an exit code: 0 done, 1 failed, 2 wrong usage
+//! or configuration. One file per subcommand.
+
+mod api;
+mod catalog;
+mod failure;
+mod manager;
+mod show;
+mod tap;
+mod workers;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where a manager listens unless it is told otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:9464";
+
+/// Collects and controls the telemetry of a fleet of worker processes.
+#[derive(Debug, Parser)]
+#[command(name = "telemetry", version)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a manager until SIGINT or SIGTERM.
+    Manager {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = "telemetry.toml")]
+        config: PathBuf,
+    },
+    /// List the workers of a running manager.
+    Workers {
+        #[command(flatten)]
+        manager: Running,
+        /// Print what the manager answers, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show events as they arrive, one line each.
+    Tap {
+        #[command(flatten)]
+        manager: Running,
+        /// Only events whose name matches, e.g. 'snakepit.python.call.*'.
+        #[arg(long = "match", value_name = "GLOB", default_value = "*")]
+        pattern: String,
+    },
+    /// List the events and keys a manager knows.
+    Catalog {
+        /// As a document instead of a list.
+        #[arg(long)]
+        markdown: bool,
+        /// With what this configuration file adds.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Which running manager is meant.
+#[derive(Debug, Args)]
+struct Running {
+    /// Address of the manager.
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    url: String,
+}
+
+fn main() -> ExitCode {
+    let CommandLine { command } = CommandLine::parse();
+    let outcome = match command {
+        Command::Manager { config } => manager::run(&config),
+        Command::Workers { manager, json } => workers::run(&manager.url, json),
+        Command::Tap { manager, pattern } => tap::run(&manager.url, &pattern),
+        Command::Catalog { markdown, config } => catalog::run(markdown, config.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,59 @@
+//! How a subcommand fails: what to say, and which exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use telemetry_core::PatternError;
+use telemetry_server::ConfigError;
+
+/// Why a subcommand ended without success.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line or the configuration is wrong.
+    Usage(String),
+    /// It did not work out.
+    Failed(String),
+    /// Whoever read our output went away; nothing to say and nobody to say it to.
+    OutputClosed,
+}
+
+impl Failure {
+    /// A failure with what the error says.
+    pub(crate) fn of(error: impl std::fmt::Display) -> Self {
+        Self::Failed(error.to_string())
+    }
+
+    /// Says it on stderr.
+    pub(crate) fn report(self) -> ExitCode {
+        let (text, code) = match self {
+            Self::Usage(text) => (text, 2),
+            Self::Failed(text) => (text, 1),
+            Self::OutputClosed => return ExitCode::SUCCESS,
+        };
+        // With stderr closed as well there is only the exit code.
+        let _unheard = writeln!(io::stderr().lock(), "telemetry: {text}");
+        ExitCode::from(code)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<PatternError> for Failure {
+    fn from(error: PatternError) -> Self {
+        Self::Usage(format!("--match: {error}"))
+    }
+}
+
+/// Failing to print.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::OutputClosed,
+            _ => Self::Failed(format!("cannot write the output: {error}")),
+        }
+    }
+}

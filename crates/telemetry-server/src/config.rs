@@ -1,0 +1,333 @@
+//! The manager's TOML file: every section, its defaults, and messages that say file, line, key and
+//! what is allowed.
+//!
+//! Reads and checks; starts nothing. Values become the config types of the rooms they are for.
+
+mod catalog;
+mod duration;
+mod error;
+mod section;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use telemetry_core::{Catalog, PatternLimits, PatternSet};
+use toml::de::DeTable;
+
+use crate::endpoint::Endpoint;
+use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
+
+pub use error::{ConfigError, Place};
+
+use error::Text;
+use section::Section;
+
+/// Where `/metrics` and the API listen unless the file says otherwise.
+pub const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
+
+/// Most series per metric unless the file says otherwise.
+const DEFAULT_SERIES_LIMIT: usize = 2_000;
+
+/// Largest queue a worker may be given, in events.
+const MAX_BUFFER: usize = 1_048_576;
+
+/// Everything the file says.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[manager] node`: the node name in metadata; the host's name when absent.
+    pub node: Option<String>,
+    /// `[manager] run_dir`: directory of the pools' sockets.
+    pub run_dir: PathBuf,
+    /// `[http]`; absent: no HTTP server.
+    pub http: Option<HttpSection>,
+    /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
+    /// workers.
+    pub telemetry: WorkerTelemetry,
+    /// `[[pool]]`, in the order of the file.
+    pub pools: Vec<PoolConfig>,
+    /// `[[endpoint]]`: workers that somebody else runs.
+    pub endpoints: Vec<EndpointSection>,
+    /// `[watch]`: a directory in which workers appear as sockets.
+    pub watch: Option<WatchSection>,
+    /// `[exporters.log]`; absent: events are not logged.
+    pub log: Option<LogSection>,
+    /// `[exporters.prometheus] series_limit`: most series per metric, then an overflow series.
+    pub series_limit: usize,
+    /// The built-in catalog with what `[catalog]` adds.
+    pub catalog: Arc<Catalog>,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSection {
+    /// Address of `/metrics`, `/healthz` and `/api`.
+    pub listen: SocketAddr,
+    /// Further `Host` names under which it may be reached.
+    pub allowed_hosts: Vec<String>,
+    /// Whether it may listen where other machines reach it: only behind something that encrypts and
+    /// asks who they are.
+    pub allow_remote: bool,
+}
+
+/// `[[endpoint]]`
+#[derive(Debug, Clone)]
+pub struct EndpointSection {
+    /// Id of the worker.
+    pub worker_id: String,
+    /// Where it listens.
+    pub address: Endpoint,
+    /// Pool it belongs to.
+    pub pool: Option<String>,
+}
+
+/// `[watch]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchSection {
+    /// Directory with `{worker_id}.sock` files.
+    pub directory: PathBuf,
+    /// Pool of the workers found there.
+    pub pool: Option<String>,
+}
+
+/// `[exporters.log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSection {
+    /// Level the events are logged at.
+    pub level: tracing::Level,
+    /// Event names that are logged.
+    pub patterns: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: the file cannot be read, or the first mistake in it.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let content = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&content, &path.to_string_lossy())
+    }
+
+    /// Checks the content of a file; `file` is what errors call it.
+    ///
+    /// # Errors
+    /// The first mistake found.
+    pub fn parse(content: &str, file: &str) -> Result<Self, ConfigError> {
+        let text = Text { file, content };
+        let parsed = DeTable::parse(content)
+            .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
+        let whole = Section::whole(text, &parsed);
+        let (node, run_dir) = manager(whole.section("manager")?)?;
+        let http = whole.section("http")?.map(http).transpose()?;
+        let telemetry = whole
+            .section("telemetry")?
+            .map(telemetry)
+            .transpose()?
+            .unwrap_or_default();
+        let mut pools = Vec::new();
+        for section in whole.sections("pool")? {
+            pools.push(pool(&section, &pools, &telemetry, &run_dir)?);
+        }
+        let endpoints = whole
+            .sections("endpoint")?
+            .iter()
+            .map(endpoint)
+            .collect::<Result<_, _>>()?;
+        let watch = match whole.section("watch")? {
+            Some(section) => {
+                let watch = watch(&section)?;
+                if !pools.is_empty() && watch.directory == run_dir {
+                    return Err(section.invalid(
+                        "directory",
+                        "is the run_dir of the pools, whose workers are dialled anyway; \
+                         watch another directory",
+                    ));
+                }
+                Some(watch)
+            }
+            None => None,
+        };
+        let (log, series_limit) = exporters(whole.section("exporters")?)?;
+        let catalog = catalog::read(whole.section("catalog")?.as_ref())?;
+        whole.finish()?;
+        Ok(Self {
+            node,
+            run_dir,
+            http,
+            telemetry,
+            pools,
+            endpoints,
+            watch,
+            log,
+            series_limit,
+            catalog,
+        })
+    }
+}
+
+fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf), ConfigError> {
+    let Some(section) = section else {
+        return Ok((None, default_run_dir()));
+    };
+    let node = section.text("node")?;
+    if node.as_deref().is_some_and(str::is_empty) {
+        return Err(section.invalid(
+            "node",
+            "must not be empty; leave it out for the host's name",
+        ));
+    }
+    let run_dir = section
+        .text("run_dir")?
+        .map_or_else(default_run_dir, PathBuf::from);
+    section.finish()?;
+    Ok((node, run_dir))
+}
+
+/// `$XDG_RUNTIME_DIR/telemetry`, else a directory of this user's below the temporary one.
+fn default_run_dir() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir).join("telemetry"),
+        None => {
+            std::env::temp_dir().join(format!("telemetry-{}", rustix::process::geteuid().as_raw()))
+        }
+    }
+}
+
+fn http(section: Section<'_>) -> Result<HttpSection, ConfigError> {
+    let listen = section.parsed("listen", |text| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("{text:?} is no address and port, e.g. \"127.0.0.1:9464\""))
+    })?;
+    let allowed_hosts = section.list("allowed_hosts")?.unwrap_or_default();
+    let allow_remote = section.flag("allow_remote")?.unwrap_or(false);
+    section.finish()?;
+    Ok(HttpSection {
+        listen: listen.unwrap_or(DEFAULT_LISTEN),
+        allowed_hosts,
+        allow_remote,
+    })
+}
+
+fn telemetry(section: Section<'_>) -> Result<WorkerTelemetry, ConfigError> {
+    let default = WorkerTelemetry::default();
+    let transport = section.parsed("transport", |word| match word {
+        "stream" => Ok(Transport::Stream),
+        "stderr" => Ok(Transport::Stderr),
+        _ => Err(format!(
+            "{word:?} is not allowed; it must be \"stream\" or \"stderr\""
+        )),
+    })?;
+    let excluded_events = patterns(&section, "excluded_events")?.unwrap_or_default();
+    let telemetry = WorkerTelemetry {
+        enabled: section.flag("enabled")?.unwrap_or(default.enabled),
+        transport: transport.unwrap_or(default.transport),
+        sampling_rate: section
+            .number("sampling_rate", 0.0..=1.0)?
+            .unwrap_or(default.sampling_rate),
+        max_buffer: section.whole_number("max_buffer", 1..=MAX_BUFFER)?,
+        excluded_events,
+        resource_interval: section.duration("resource_interval")?,
+    };
+    section.finish()?;
+    Ok(telemetry)
+}
+
+fn pool(
+    section: &Section<'_>,
+    earlier: &[PoolConfig],
+    telemetry: &WorkerTelemetry,
+    run_dir: &Path,
+) -> Result<PoolConfig, ConfigError> {
+    let name = section.required("name")?;
+    if earlier.iter().any(|pool| pool.name == name) {
+        return Err(section.invalid(
+            "name",
+            format!("{name:?} is used twice; name each pool once"),
+        ));
+    }
+    let command = section
+        .list("command")?
+        .ok_or_else(|| section.missing("command"))?;
+    let mut pool = PoolConfig::new(name, command, run_dir);
+    pool.telemetry = telemetry.clone();
+    pool.size = section
+        .whole_number("size", 1..=MAX_POOL_SIZE)?
+        .unwrap_or(pool.size);
+    pool.env = section.texts("env")?.unwrap_or_default();
+    pool.cwd = section.text("cwd")?.map(PathBuf::from);
+    pool.grace = section.duration("grace")?.unwrap_or(pool.grace);
+    pool.max_lifetime = section.duration("max_lifetime")?;
+    pool.status_interval = section
+        .duration("status_interval")?
+        .unwrap_or(pool.status_interval);
+    section.finish()?;
+    pool.validate().map_err(|problem| section.refuse(problem))?;
+    Ok(pool)
+}
+
+fn endpoint(section: &Section<'_>) -> Result<EndpointSection, ConfigError> {
+    let worker_id = section.required("worker_id")?;
+    let address = section.parsed("address", str::parse::<Endpoint>)?;
+    let pool = section.text("pool")?;
+    let address = address.ok_or_else(|| section.missing("address"))?;
+    section.finish()?;
+    Ok(EndpointSection {
+        worker_id,
+        address,
+        pool,
+    })
+}
+
+fn watch(section: &Section<'_>) -> Result<WatchSection, ConfigError> {
+    let directory = PathBuf::from(section.required("directory")?);
+    let pool = section.text("pool")?;
+    section.finish()?;
+    Ok(WatchSection { directory, pool })
+}
+
+fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize), ConfigError> {
+    let Some(section) = section else {
+        return Ok((None, DEFAULT_SERIES_LIMIT));
+    };
+    let log = section.section("log")?.map(log).transpose()?;
+    let mut series_limit = DEFAULT_SERIES_LIMIT;
+    if let Some(prometheus) = section.section("prometheus")? {
+        series_limit = prometheus
+            .whole_number("series_limit", 1..=1_000_000)?
+            .unwrap_or(series_limit);
+        prometheus.finish()?;
+    }
+    section.finish()?;
+    Ok((log, series_limit))
+}
+
+fn log(section: Section<'_>) -> Result<LogSection, ConfigError> {
+    let level = section.parsed("level", |word| {
+        word.parse::<tracing::Level>()
+            .map_err(|_| format!("{word:?} is not allowed; use error, warn, info, debug or trace"))
+    })?;
+    let patterns = patterns(&section, "patterns")?.unwrap_or_else(|| vec!["*".to_owned()]);
+    section.finish()?;
+    Ok(LogSection {
+        level: level.unwrap_or(tracing::Level::INFO),
+        patterns,
+    })
+}
+
+/// A list of patterns that compile.
+fn patterns(section: &Section<'_>, key: &'static str) -> Result<Option<Vec<String>>, ConfigError> {
+    let Some(patterns) = section.list(key)? else {
+        return Ok(None);
+    };
+    PatternSet::new(&patterns, PatternLimits::default())
+        .map_err(|problem| section.invalid(key, problem))?;
+    Ok(Some(patterns))
+}

@@ -1,0 +1,229 @@
+//! What the file means, and what is said when it is wrong.
+
+use std::time::Duration;
+
+use super::*;
+
+fn parse(content: &str) -> Config {
+    Config::parse(content, "t.toml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Checks the whole message.
+fn refused(content: &str, expected: &str) {
+    match Config::parse(content, "t.toml") {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(error) => assert_eq!(error.to_string(), expected),
+    }
+}
+
+#[test]
+fn empty_file_is_a_manager_without_anything() {
+    let config = parse("");
+    assert!(config.pools.is_empty() && config.http.is_none() && config.log.is_none());
+    assert_eq!(config.series_limit, 2_000);
+    assert_eq!(config.telemetry, WorkerTelemetry::default());
+}
+
+#[test]
+fn every_setting_is_read() {
+    let config = parse(
+        r#"
+        [manager]
+        node = "n1"
+        run_dir = "/run/t"
+        [http]
+        listen = "127.0.0.1:1234"
+        allowed_hosts = ["metrics.internal"]
+        [telemetry]
+        enabled = false
+        transport = "stderr"
+        sampling_rate = 0.25
+        max_buffer = 2_048
+        excluded_events = ["python.gc.*"]
+        resource_interval = "500ms"
+        [[pool]]
+        name = "a"
+        command = ["python3", "a.py"]
+        size = 3
+        env = { B = "2", A = "1" }
+        cwd = "/tmp"
+        grace = "2s"
+        max_lifetime = "1h"
+        status_interval = "1s"
+        [[pool]]
+        name = "b"
+        command = ["b"]
+        [[endpoint]]
+        worker_id = "w"
+        address = "unix:/run/w.sock"
+        pool = "a"
+        [watch]
+        directory = "/run/watch"
+        pool = "c"
+        [exporters.log]
+        level = "debug"
+        patterns = ["snakepit.pool.*"]
+        [exporters.prometheus]
+        series_limit = 10
+        [catalog.keys]
+        tokens = { unit = "count" }
+        depth = { unit = "count", kind = "gauge" }
+        tenant = { label = true }
+        [catalog.spans]
+        inference = { measurements = ["tokens"], metadata = ["model", "tenant"] }
+        [catalog.events]
+        "cache.evicted" = { measurements = ["bytes", "depth"] }
+        "#,
+    );
+    assert_eq!(config.node.as_deref(), Some("n1"));
+    let http = config.http.unwrap();
+    assert_eq!((http.listen.port(), http.allowed_hosts.len()), (1234, 1));
+    assert_eq!(
+        config.telemetry,
+        WorkerTelemetry {
+            enabled: false,
+            transport: Transport::Stderr,
+            sampling_rate: 0.25,
+            max_buffer: Some(2_048),
+            excluded_events: vec!["python.gc.*".into()],
+            resource_interval: Some(Duration::from_millis(500)),
+        }
+    );
+    let [a, b] = config.pools.as_slice() else {
+        panic!("{:?}", config.pools)
+    };
+    assert_eq!(
+        (a.size, a.grace, a.run_dir.as_path()),
+        (3, Duration::from_secs(2), "/run/t".as_ref())
+    );
+    assert_eq!(a.env, [("A".into(), "1".into()), ("B".into(), "2".into())]);
+    assert_eq!(a.max_lifetime, Some(Duration::from_secs(3_600)));
+    assert_eq!((b.size, b.telemetry.transport), (1, Transport::Stderr));
+    assert_eq!(config.endpoints.len(), 1);
+    assert_eq!(config.watch.unwrap().pool.as_deref(), Some("c"));
+    assert_eq!(config.log.unwrap().level, tracing::Level::DEBUG);
+    assert_eq!(config.series_limit, 10);
+    assert!(config.catalog.by_wire_name("inference.stop").is_some());
+    assert!(config.catalog.by_wire_name("cache.evicted").is_some());
+}
+
+#[test]
+fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
+    refused(
+        "[http]\nlisten = \"127.0.0.1:1\"\n  alowed_hosts = []\n",
+        "t.toml:3:3: unknown key \"alowed_hosts\" in [http]; did you mean \"allowed_hosts\"? \
+         (known: allow_remote, allowed_hosts, listen)",
+    );
+    refused(
+        "[telemtry]\n",
+        "t.toml:1:2: unknown key \"telemtry\"; did you mean \"telemetry\"? \
+         (known: catalog, endpoint, exporters, http, manager, pool, telemetry, watch)",
+    );
+    refused(
+        "[watch]\ndirectory = \"/x\"\nzzz = 1",
+        "t.toml:3:1: unknown key \"zzz\" in [watch] (known: directory, pool)",
+    );
+    refused(
+        "[exporters.prometheus]\nserie_limit = 1",
+        "t.toml:2:1: unknown key \"serie_limit\" in [exporters.prometheus]; \
+         did you mean \"series_limit\"? (known: series_limit)",
+    );
+}
+
+#[test]
+fn wrong_value_is_refused_with_what_is_allowed() {
+    refused(
+        "[telemetry]\nsampling_rate = 1.5",
+        "t.toml:2:17: telemetry.sampling_rate = 1.5 is not allowed; it must be a number from 0 to 1",
+    );
+    refused(
+        "[telemetry]\nsampling_rate = nan",
+        "t.toml:2:17: telemetry.sampling_rate = nan is not allowed; it must be a number from 0 to 1",
+    );
+    refused(
+        "[telemetry]\nresource_interval = 10",
+        "t.toml:2:21: telemetry.resource_interval = 10 is not allowed; \
+         it must be a number and ms, s, m, h or d, e.g. \"500ms\" or \"10s\"",
+    );
+    refused(
+        "[telemetry]\ntransport = \"grpc\"",
+        "t.toml:2:13: telemetry.transport: \"grpc\" is not allowed; it must be \"stream\" or \"stderr\"",
+    );
+    refused(
+        "[[pool]]\nname = \"p\"\ncommand = [\"x\"]\nsize = 0",
+        "t.toml:4:8: pool.size = 0 is not allowed; it must be a whole number from 1 to 1024",
+    );
+    refused(
+        "[[pool]]\nname = \"p\"\ncommand = \"x\"",
+        "t.toml:3:11: pool.command = \"x\" is not allowed; \
+         it must be a list of texts, e.g. [\"a\", \"b\"]",
+    );
+    refused(
+        "[http]\nlisten = \"localhost\"",
+        "t.toml:2:10: http.listen: \"localhost\" is no address and port, e.g. \"127.0.0.1:9464\"",
+    );
+    refused(
+        "[exporters.log]\nlevel = \"loud\"",
+        "t.toml:2:9: exporters.log.level: \"loud\" is not allowed; \
+         use error, warn, info, debug or trace",
+    );
+    refused(
+        "pool = 1",
+        "t.toml:1:8: pool = 1 is not allowed; it must be tables; begin each with [[pool]]",
+    );
+}
+
+#[test]
+fn missing_and_doubled_keys_are_refused() {
+    refused(
+        "[[pool]]\nname = \"p\"",
+        "t.toml:1:1: [[pool]] needs the key \"command\"",
+    );
+    refused(
+        "\n[watch]",
+        "t.toml:2:1: [watch] needs the key \"directory\"",
+    );
+    refused(
+        "[[pool]]\nname = \"p\"\ncommand = [\"x\"]\n[[pool]]\nname = \"p\"\ncommand = [\"x\"]",
+        "t.toml:5:8: pool.name: \"p\" is used twice; name each pool once",
+    );
+    refused(
+        "[[pool]]\nname = \"a/b\"\ncommand = [\"x\"]",
+        "t.toml:1:1: pool \"a/b\": name: use 1 to 64 of the characters A-Z a-z 0-9 _ -",
+    );
+}
+
+#[test]
+fn mistakes_in_the_catalog_have_a_place() {
+    refused(
+        "[catalog.keys]\nx = { unit = \"parsec\" }",
+        "t.toml:2:14: catalog.keys.\"x\".unit: unknown unit \"parsec\"; allowed: nanoseconds, \
+         milliseconds, bytes, count, percent, celsius, watts, unix_nanoseconds, none",
+    );
+    refused(
+        "[catalog.keys]\nx = { unit = \"count\", label = true }",
+        "t.toml:2:5: key \"x\" needs `unit` (and perhaps `kind`) to be a measurement, \
+         or `label` alone to be metadata",
+    );
+}
+
+#[test]
+fn file_that_is_no_toml_is_refused_with_its_place() {
+    let error = Config::parse("[http\n", "t.toml").unwrap_err().to_string();
+    assert!(error.starts_with("t.toml:1:"), "{error}");
+}
+
+#[test]
+fn file_that_is_not_there_is_named() {
+    let error = Config::load(Path::new("/nowhere/t.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("cannot read the configuration \"/nowhere/t.toml\": No such file"));
+}
+
+#[test]
+fn example_is_valid() {
+    let config = parse(include_str!("../../examples/telemetry.toml"));
+    assert_eq!(config.pools.len(), 2);
+    assert!(config.catalog.by_wire_name("inference.exception").is_some());
+}
