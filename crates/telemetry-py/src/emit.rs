@@ -28,6 +28,8 @@ thread_local! {
 pub(crate) struct Contents<'a, 'py> {
     /// A measurement that is ours: key and value.
     pub(crate) own: Option<(&'static str, i64)>,
+    /// Wall clock, Unix nanoseconds, if it was read already.
+    pub(crate) timestamp_ns: Option<i64>,
     /// A mapping or `None`.
     pub(crate) measurements: Option<&'a Bound<'py, PyAny>>,
     /// A mapping or `None`.
@@ -134,6 +136,9 @@ pub(crate) fn send(
                 Draw::Span(drawn) => recorder.draft_decided(site, drawn, &id),
             };
             let Ok(mut draft) = draft else { return Ok(()) };
+            if let Some(timestamp_ns) = contents.timestamp_ns {
+                draft.timestamp_ns(timestamp_ns);
+            }
             let filled = contents.read(&mut draft);
             if state.incarnation.is_inherited() {
                 // Python code forked while it was read; this is the child and not its recorder.

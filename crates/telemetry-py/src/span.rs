@@ -382,8 +382,10 @@ impl PySpan {
                 progress.id = id.as_ref().map(|id| id.clone().unbind());
                 progress.token = token;
             }
+            let system_time = crate::clock::unix_nanos();
             let contents = Contents {
-                own: Some(("system_time", crate::clock::unix_nanos())),
+                own: Some(("system_time", system_time)),
+                timestamp_ns: Some(system_time),
                 measurements: self.start_measurements.as_ref().map(|held| held.bind(py)),
                 metadata: metadata.as_ref().map(|held| held.bind(py)),
                 error: None,
@@ -450,6 +452,7 @@ impl PySpan {
                 .map(|held| held.bind(py).as_any());
             let contents = Contents {
                 own: Some(("duration", i64::try_from(duration).unwrap_or(i64::MAX))),
+                timestamp_ns: None,
                 measurements,
                 metadata: progress.metadata.as_ref().map(|held| held.bind(py)),
                 error,

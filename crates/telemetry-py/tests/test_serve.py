@@ -32,7 +32,9 @@ def test_events_reach_the_manager(server):
     assert dict(size.metadata) == {"tool": "x"}
     assert size.correlation_id == "id-1"
     assert [event.sequence for event in (size, start, stop)] == [1, 2, 3]
+    assert start.timestamp_ns == start.measurements["system_time"].int_value
     assert stop.measurements["duration"].int_value > 0
+    assert stop.timestamp_ns >= start.timestamp_ns
 
 
 def test_whatever_is_emitted_is_valid_on_the_wire(server):
