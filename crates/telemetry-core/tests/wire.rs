@@ -111,8 +111,102 @@ fn by_bits(event: &TelemetryEvent) -> (TelemetryEvent, HashMap<String, u64>) {
     (rest, floats)
 }
 
+/// Bytes that are nearly a message: fields of all numbers and wire types, nested in maps and groups,
+/// some of them cut short, repeated or out of place.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    let number = prop_oneof![
+        4 => 0_u64..6,
+        1 => prop::sample::select(vec![1_001_u64, 1_002, 1_003, 1_004, 1_005]),
+        1 => prop::sample::select(vec![(1 << 29) - 1, 1 << 29, u64::MAX >> 3]),
+    ];
+    let scalar = (
+        number.clone(),
+        prop_oneof![0_u64..200, any::<u64>()],
+        0_usize..9,
+    )
+        .prop_map(|(number, value, shape)| match shape {
+            0..3 => [varint(number << 3), varint(value)].concat(),
+            3 => [varint(number << 3 | 1), value.to_le_bytes().to_vec()].concat(),
+            4 => [varint(number << 3 | 5), value.to_le_bytes()[..4].to_vec()].concat(),
+            5 => varint(number << 3 | 4),
+            6 => varint(number << 3 | 3),
+            7 => [varint(number << 3 | 2), varint(value)].concat(),
+            _ => varint(value),
+        });
+    let text = (
+        number.clone(),
+        vec(prop_oneof![Just(b'a'), any::<u8>()], 0..4),
+    )
+        .prop_map(|(number, bytes)| delimited(number, &bytes));
+    let double = (number.clone(), any::<[u8; 8]>())
+        .prop_map(|(number, bytes)| [varint(number << 3 | 1), bytes.to_vec()].concat());
+    prop_oneof![3 => scalar, 3 => text, 1 => double].prop_recursive(4, 24, 6, move |inner| {
+        let inner = vec(inner, 0..6).prop_map(|pieces| pieces.concat());
+        (number.clone(), inner, 0_u8..8).prop_map(|(number, inner, shape)| match shape {
+            0..2 => [varint(number << 3 | 3), inner, varint(number << 3 | 4)].concat(),
+            2 => inner,
+            _ => delimited(number, &inner),
+        })
+    })
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value.to_le_bytes()[0] | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value.to_le_bytes()[0]);
+    bytes
+}
+
+fn delimited(number: u64, bytes: &[u8]) -> Vec<u8> {
+    [
+        varint(number << 3 | 2),
+        varint(bytes.len() as u64),
+        bytes.to_vec(),
+    ]
+    .concat()
+}
+
+/// As many cases as `PROPTEST_CASES` says, for a long run, or else enough for every day.
+fn cases() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(2_000),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(cases())]
+
+    #[test]
+    fn nested_pieces_get_the_verdict_of_prost(pieces in vec(pieces(), 0..8)) {
+        same_verdict(&pieces.concat())?;
+    }
+
+    #[test]
+    fn maps_with_repeated_keys_and_values_are_merged_as_prost_does(
+        entries in vec((2_u64..4, vec((0_u64..4, 0_u64..4, 0_usize..5), 0..5)), 0..6),
+    ) {
+        let bytes: Vec<u8> = entries
+            .iter()
+            .flat_map(|(map, fields)| {
+                let entry: Vec<u8> = fields
+                    .iter()
+                    .flat_map(|&(number, value, shape)| match shape {
+                        0 => delimited(number, &varint(value)),
+                        1 => delimited(number, b""),
+                        2 => delimited(2, &[varint(0x08), varint(value)].concat()),
+                        3 => delimited(2, &delimited(3, b"a")),
+                        _ => delimited(1, b"k"),
+                    })
+                    .collect();
+                delimited(*map, &entry)
+            })
+            .collect();
+        same_verdict(&bytes)?;
+    }
 
     #[test]
     fn what_we_encode_prost_decodes_to_the_same_event(event in event()) {
@@ -227,6 +321,32 @@ fn rubbish_is_refused_with_its_reason() {
             max: 64 * 1024,
         },
     );
+}
+
+#[test]
+fn the_pieces_make_valid_and_invalid_messages() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    let mut runner = TestRunner::deterministic();
+    let mut draw = || vec(pieces(), 0..8).new_tree(&mut runner).unwrap().current();
+    let valid = (0..2_000)
+        .filter(|_| TelemetryEvent::decode(&*draw().concat()).is_ok())
+        .count();
+    assert!((200..1_800).contains(&valid), "{valid} of 2000");
+}
+
+#[test]
+fn a_field_within_a_group_needs_a_valid_number_too() {
+    // Field 100, start of group, a field of number 0 or of 30 bits, end of group.
+    for inner in [varint(0), varint(1 << 32)] {
+        let bytes = [&[0xa3, 0x06][..], &inner, &[1], &[0xa4, 0x06]].concat();
+        assert!(TelemetryEvent::decode(&*bytes).is_err());
+        assert_eq!(
+            decode_event(&bytes, &DecodeLimits::default()).expect_err("no such field"),
+            DecodeError::Malformed("event")
+        );
+    }
 }
 
 #[test]

@@ -81,8 +81,8 @@ pub enum DecodeError {
 pub struct Parts<'a> {
     /// The whole message; segments are found in it when the name is not in one run.
     message: &'a [u8],
-    /// The first run of name fields.
-    run: &'a [u8],
+    /// Where the first run of name fields is in it.
+    run: (usize, usize),
     /// Whether `run` holds every segment.
     contiguous: bool,
     /// Number of segments.
@@ -94,7 +94,7 @@ impl<'a> Parts<'a> {
     /// fields are not side by side.
     #[must_use]
     pub fn encoded(&self) -> Option<&'a [u8]> {
-        self.contiguous.then_some(self.run)
+        self.contiguous.then_some(self.run())
     }
 
     /// Whether there is no segment, as in a hello or report frame.
@@ -109,9 +109,9 @@ impl<'a> Parts<'a> {
     ///
     /// [`DecodeError::Utf8`] if a segment is not UTF-8.
     pub fn dotted(&self) -> Result<String, DecodeError> {
-        let mut name = String::with_capacity(self.run.len());
+        let mut name = String::with_capacity(self.run().len());
         let mut rest = if self.contiguous {
-            self.run
+            self.run()
         } else {
             self.message
         };
@@ -167,7 +167,7 @@ pub fn decode_event<'a>(
     let mut event = DecodedEvent {
         parts: Parts {
             message,
-            run: &[],
+            run: (0, 0),
             contiguous: true,
             count: 0,
         },
@@ -242,17 +242,19 @@ impl<'a> Parts<'a> {
         let start = self.message.len() - before.len();
         let end = self.message.len() - after.len();
         if self.count == 0 {
-            self.run = &self.message[start..end];
-        } else if self.contiguous {
-            let run_start = self.run.as_ptr() as usize - self.message.as_ptr() as usize;
-            if run_start + self.run.len() == start {
-                self.run = &self.message[run_start..end];
-            } else {
-                self.contiguous = false;
-            }
+            self.run = (start, end);
+        } else if self.contiguous && self.run.1 == start {
+            self.run.1 = end;
+        } else {
+            self.contiguous = false;
         }
         self.count += 1;
         Ok(())
+    }
+
+    /// The first run of name fields.
+    fn run(&self) -> &'a [u8] {
+        &self.message[self.run.0..self.run.1]
     }
 }
 
@@ -333,12 +335,7 @@ impl<'a> Field<'a> {
     /// Takes the next field off `rest`.
     fn take(rest: &mut &'a [u8], inside: &'static str) -> Result<Self, DecodeError> {
         let malformed = DecodeError::Malformed(inside);
-        let (key, after) = take_varint(rest).ok_or(malformed)?;
-        let (number, wire_type) = (key >> 3, low_three_bits(key));
-        // Field numbers have 29 bits, and zero is none.
-        if number == 0 || key > u64::from(u32::MAX) {
-            return Err(malformed);
-        }
+        let (number, wire_type, after) = take_key(rest).ok_or(malformed)?;
         let mut field = Self {
             number,
             wire_type,
@@ -404,9 +401,12 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The wire type in a field key.
-const fn low_three_bits(key: u64) -> u8 {
-    key.to_le_bytes()[0] & 7
+/// Takes a field's key off `rest`: its number, its wire type, and what follows.
+fn take_key(rest: &[u8]) -> Option<(u64, u8, &[u8])> {
+    let (key, after) = take_varint(rest)?;
+    let (number, wire_type) = (key >> 3, key.to_le_bytes()[0] & 7);
+    // Field numbers have 29 bits, and zero is none.
+    (number != 0 && key <= u64::from(u32::MAX)).then_some((number, wire_type, after))
 }
 
 /// Skips the rest of group `number` and returns what follows it. Groups within it are tracked on a
@@ -415,17 +415,17 @@ fn skip_group(mut rest: &[u8], number: u64) -> Option<&[u8]> {
     let mut open = ArrayVec::<u64, MAX_GROUP_DEPTH>::new();
     open.push(number);
     while let Some(innermost) = open.last() {
-        let (key, after) = take_varint(rest)?;
+        let (number, wire_type, after) = take_key(rest)?;
         rest = after;
-        match low_three_bits(key) {
+        match wire_type {
             0 => rest = take_varint(rest)?.1,
             1 => rest = rest.get(8..)?,
             2 => {
                 let (len, after) = take_varint(rest)?;
                 rest = after.get(usize::try_from(len).ok()?..)?;
             }
-            3 => open.try_push(key >> 3).ok()?,
-            4 if key >> 3 == *innermost => {
+            3 => open.try_push(number).ok()?,
+            4 if number == *innermost => {
                 open.pop();
             }
             5 => rest = rest.get(4..)?,
