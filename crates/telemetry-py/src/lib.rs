@@ -7,7 +7,7 @@
 //! * `interpreter`, `fork`, `state`: what belongs to this process
 //! * `convert`, `fields`, `context`: values, mappings and the correlation id of Python
 //! * `emit`, `span`, `awaited`, `clock`: events and spans
-//! * `serve`: the server and the end
+//! * `service`, `serve`: the server and the end
 //! * `backend`: which backend is in force
 //!
 //! Two laws hold for all of it. No thread that Rust starts ever attaches to Python. And what a
@@ -26,6 +26,7 @@ mod fields;
 mod fork;
 mod interpreter;
 mod serve;
+mod service;
 mod settings;
 mod span;
 mod state;

@@ -3,10 +3,8 @@
 //! The server's thread belongs to `telemetry-client`; no Python object crosses into it and it never
 //! attaches to Python. What blocks here lets other Python threads run.
 
-use std::mem::{self, ManuallyDrop};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::ptr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,14 +12,12 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use telemetry_client::backend::{Backend, StderrBackend};
-use telemetry_client::serve::{
-    BindError, ListenAddress, ServeConfig, ServeError, Server, StreamConfig,
-};
+use telemetry_client::serve::{BindError, ListenAddress, ServeError};
 use telemetry_client::{BackendKind, ResourceSampler, Telemetry};
 use telemetry_core::{Reason, SystemClock};
 
 use crate::emit::guarded;
-use crate::fork;
+use crate::service::{Service, SignalsMasked};
 use crate::settings::{self, Settings, invalid};
 use crate::state::{self, Incarnation, Sink, State};
 
@@ -32,83 +28,6 @@ const DEFAULT_ADDRESS: ListenAddress =
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// Longest timeout; longer ones, and infinity, are cut to it.
 const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
-
-/// The server of one incarnation.
-#[derive(Debug)]
-pub(crate) struct Service {
-    /// The server; never dropped in a forked child, where its thread does not exist.
-    server: ManuallyDrop<Server>,
-    /// [`fork::generation`] of the process that started it.
-    generation: u64,
-}
-
-impl Service {
-    /// Starts to serve an incarnation's events.
-    fn start(
-        incarnation: &Incarnation,
-        address: &ListenAddress,
-        ready_file: Option<PathBuf>,
-    ) -> Result<Self, ServeError> {
-        let config = ServeConfig {
-            stream: StreamConfig {
-                identity: incarnation.settings.config.identity(),
-                ..StreamConfig::default()
-            },
-            ready_file,
-            ..ServeConfig::default()
-        };
-        let _masked = SignalsMasked::new();
-        let server = Server::start(address, Arc::clone(&incarnation.recorder), config)?;
-        Ok(Self {
-            server: ManuallyDrop::new(server),
-            generation: fork::generation(),
-        })
-    }
-
-    /// Whether its thread runs in another process.
-    fn is_inherited(&self) -> bool {
-        self.generation != fork::generation()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        if !self.is_inherited() {
-            // SAFETY: this is the only place that drops it, and it runs once.
-            unsafe { ManuallyDrop::drop(&mut self.server) };
-        }
-    }
-}
-
-/// All signals masked for this thread, so that a thread started meanwhile leaves them to the host.
-struct SignalsMasked {
-    /// The mask from before.
-    before: libc::sigset_t,
-}
-
-impl SignalsMasked {
-    /// Masks them until dropped.
-    fn new() -> Self {
-        // SAFETY: both sets are plain values that the calls fill in; a failure leaves the mask as it
-        // was, and then there is nothing to put back.
-        unsafe {
-            let mut all: libc::sigset_t = mem::zeroed();
-            let mut before: libc::sigset_t = mem::zeroed();
-            libc::sigfillset(&raw mut all);
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Self { before }
-        }
-    }
-}
-
-impl Drop for SignalsMasked {
-    fn drop(&mut self) {
-        // SAFETY: `before` is the mask that `new` read.
-        unsafe {
-            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut());
-        }
-    }
-}
 
 /// What `serve` returns: where the worker can be reached. Serving ends with the process, with
 /// `close`, or with the `with` block.

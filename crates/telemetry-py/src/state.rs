@@ -22,7 +22,8 @@ use telemetry_client::serve::ListenAddress;
 use telemetry_core::{Callsite, ControlError, NameError, Recorder, Redactor};
 
 use crate::fork;
-use crate::serve::{self, Service};
+use crate::serve;
+use crate::service::Service;
 use crate::settings::{self, ForkMode, Settings};
 
 /// Operations whose three event names are kept resolved; more are resolved for each span.
