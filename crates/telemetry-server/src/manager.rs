@@ -3,8 +3,12 @@
 //! It starts one session per worker and holds what they share. It must not be called per event; the
 //! events go from the sessions straight to the dispatcher.
 
+#[cfg(feature = "http")]
+mod api;
 mod config;
 mod control;
+#[cfg(feature = "prometheus")]
+mod metrics;
 mod registry;
 mod totals;
 

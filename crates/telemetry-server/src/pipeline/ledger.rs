@@ -164,7 +164,7 @@ impl StreamLedger {
     pub(crate) fn snapshot(&self) -> StreamSnapshot {
         for _ in 0..READ_ATTEMPTS {
             let before = self.version.load(Ordering::Acquire);
-            if before % 2 == 0 {
+            if before.is_multiple_of(2) {
                 let snapshot = self.read();
                 fence(Ordering::Acquire);
                 if self.version.load(Ordering::Relaxed) == before {

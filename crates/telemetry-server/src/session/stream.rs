@@ -268,7 +268,7 @@ impl Session {
 
     /// Takes the response headers.
     fn accept(
-        &mut self,
+        &self,
         progress: &mut Progress,
         response: http::Response<Incoming>,
     ) -> Result<Incoming, Ending> {
@@ -304,7 +304,7 @@ impl Session {
     }
 
     /// The worker serves the stream.
-    fn opened(&mut self, progress: &mut Progress) {
+    fn opened(&self, progress: &mut Progress) {
         if progress.opened_at.is_some() {
             return;
         }

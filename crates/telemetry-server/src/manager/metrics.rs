@@ -1,0 +1,175 @@
+//! The manager's own numbers on `/metrics`.
+//!
+//! Counters are by pool and include workers that are gone, so they never fall. Gauges are by worker
+//! and vanish with it. Labels are the names that the embedding program registered, never a worker's
+//! own words.
+
+use std::fmt;
+
+use prometheus_client::encoding::DescriptorEncoder;
+use telemetry_core::{Counts, Reason, Stage};
+
+use super::{Manager, PoolInfo, Totals};
+use crate::export::prometheus::{MetricSource, encode_counters, encode_gauges};
+use crate::session::{StreamInfo, StreamState};
+
+impl MetricSource for Manager {
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let pools = self.pools();
+        for (name, help, count) in COUNTERS {
+            let rows: Vec<_> = pools
+                .iter()
+                .map(|pool| (vec![pool_label(pool)], count(&pool.totals)))
+                .collect();
+            encode_counters(encoder, name, help, &rows)?;
+        }
+        let help = "Events that did not reach a handler, by where and why.";
+        encode_counters(encoder, "telemetry_dropped", help, &dropped(&pools))?;
+        let help = "What happened to events on their way, by note.";
+        encode_counters(encoder, "telemetry_notes", help, &notes(&pools))?;
+        let streams = self.list_streams();
+        for (name, help, level) in GAUGES {
+            let rows: Vec<_> = streams
+                .iter()
+                .map(|info| {
+                    let pool = info.pool_name.clone().unwrap_or_default();
+                    let worker = info.worker_id.to_string();
+                    (vec![("pool", pool), ("worker", worker)], level(info))
+                })
+                .collect();
+            encode_gauges(encoder, name, help, &rows)?;
+        }
+        Ok(())
+    }
+}
+
+/// A family of counters: name, help, value.
+type Counter = (&'static str, &'static str, fn(&Totals) -> u64);
+
+const COUNTERS: [Counter; 4] = [
+    (
+        "telemetry_emitted",
+        "Events emitted, as the workers report.",
+        |totals| totals.reported.emitted,
+    ),
+    (
+        "telemetry_received",
+        "Events received from workers.",
+        |totals| totals.ledger.received,
+    ),
+    (
+        "telemetry_dispatched",
+        "Events handed to the handlers.",
+        |totals| totals.ledger.dispatched,
+    ),
+    (
+        "telemetry_reconnects",
+        "Streams opened after a worker's first one.",
+        |totals| totals.reconnects,
+    ),
+];
+
+/// A family of gauges: name, help, value.
+type Gauge = (&'static str, &'static str, fn(&StreamInfo) -> f64);
+
+const GAUGES: [Gauge; 3] = [
+    (
+        "telemetry_stream_up",
+        "1 while the worker's stream is open.",
+        |info| f64::from(u8::from(info.state == StreamState::Streaming)),
+    ),
+    (
+        "telemetry_worker_queued",
+        "Events waiting in the worker, as it reports.",
+        |info| level(info.report.as_ref().map_or(0, |report| report.queued)),
+    ),
+    (
+        "telemetry_ledger_difference",
+        "Events by which the worker's ledger does not balance; anything but 0 is a defect.",
+        |info| level(info.ledger_difference()),
+    ),
+];
+
+/// Labels and value of a counter.
+type Row = (Vec<(&'static str, String)>, u64);
+
+fn dropped(pools: &[PoolInfo]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for pool in pools {
+        let totals = &pool.totals;
+        let mut transport = Counts::default();
+        transport.add(Reason::Gap, totals.ledger.gaps);
+        transport.add(Reason::LostAtCrash, totals.lost_at_crash);
+        for counts in [
+            &totals.reported.dropped,
+            &transport,
+            &totals.ledger.rejected,
+        ] {
+            for (reason, count) in counts.iter() {
+                let stage: Stage = reason.stage();
+                let labels = vec![
+                    pool_label(pool),
+                    ("stage", stage.as_str().to_owned()),
+                    ("reason", reason.as_str().to_owned()),
+                ];
+                rows.push((labels, count));
+            }
+        }
+    }
+    rows
+}
+
+fn notes(pools: &[PoolInfo]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for pool in pools {
+        let sides = [
+            ("worker", &pool.totals.reported.notes),
+            ("manager", &pool.totals.ledger.notes),
+        ];
+        for (side, notes) in sides {
+            for (note, count) in notes.iter() {
+                let labels = vec![
+                    pool_label(pool),
+                    ("stage", side.to_owned()),
+                    ("note", note.as_str().to_owned()),
+                ];
+                rows.push((labels, count));
+            }
+        }
+    }
+    rows
+}
+
+fn pool_label(pool: &PoolInfo) -> (&'static str, String) {
+    ("pool", pool.pool_name.clone().unwrap_or_default())
+}
+
+/// A count as a gauge; beyond 2⁵³ it loses its last digits.
+fn level(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ManagerConfig, PrometheusConfig, PrometheusExporter, WorkerContext};
+
+    #[tokio::test]
+    async fn a_worker_that_never_came_is_down_and_balanced() {
+        let manager = Manager::start(ManagerConfig::new("n1")).expect("valid");
+        let endpoint = "unix:/nonexistent/w.sock".parse().expect("an endpoint");
+        let context = WorkerContext::new("w1").in_pool("default");
+        manager.register_worker(endpoint, context).expect("usable");
+        let catalog = std::sync::Arc::clone(manager.catalog());
+        let exporter = PrometheusExporter::new(catalog, PrometheusConfig::default());
+        exporter.add_source(manager);
+        let text = exporter.render();
+        for line in [
+            "telemetry_stream_up{pool=\"default\",worker=\"w1\"} 0",
+            "telemetry_ledger_difference{pool=\"default\",worker=\"w1\"} 0",
+            "telemetry_received_total{pool=\"default\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}
