@@ -22,17 +22,17 @@ mod socket_dir;
 #[cfg(feature = "pool")]
 mod watch_dir;
 
+#[cfg(feature = "http")]
+pub use self::http::{
+    ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,
+    MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES, MAX_TAPS, TAP_QUEUE,
+};
 #[cfg(feature = "pool")]
 pub use capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
 #[cfg(feature = "config")]
 pub use config::{
     Config, ConfigError, DEFAULT_LISTEN, EndpointSection, HttpSection, LogSection, Place,
     WatchSection,
-};
-#[cfg(feature = "http")]
-pub use self::http::{
-    ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,
-    MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES, MAX_TAPS, TAP_QUEUE,
 };
 pub use desired::{ControlReceipt, ControlRefused, Target};
 pub use dispatch::{

@@ -403,3 +403,39 @@ async fn a_remote_endpoint_is_refused_unless_allowed() {
         .unwrap_err();
     assert!(error.to_string().contains("192.0.2.1:50051"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_never_answers_is_given_up_and_dialled_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker = RawWorker::start(dir.path());
+    worker.withhold_headers(true);
+    let (manager, _) = manager();
+    let id = register(&manager, "mute", &worker.address());
+    let info = until(&manager, &id, "giving up", |info| {
+        info.state == StreamState::Backoff
+    })
+    .await;
+    let error = info.last_error.unwrap_or_default();
+    assert!(error.contains("no response headers"), "{error}");
+    worker.withhold_headers(false);
+    until(&manager, &id, "the stream", |info| {
+        info.state == StreamState::Streaming
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stock_worker_with_nothing_to_say_is_not_given_up() {
+    let worker = StockWorker::on_tcp().await;
+    let (manager, witness) = manager();
+    let id = register(&manager, "idle", worker.address());
+    let info = until(&manager, &id, "the stream", |i| {
+        i.state == StreamState::Streaming
+    })
+    .await;
+    assert_eq!(info.failures, 0);
+    until(&manager, &id, "legacy", |info| info.legacy).await;
+    worker.emit("tool.execution.stop", &[]);
+    witness.until_named(TOOL_STOP).await;
+    assert_eq!(manager.stream(&id).map(|info| info.streams), Some(1));
+}

@@ -321,7 +321,7 @@ impl Record {
         let counted = self.ledger.snapshot();
         let sent = snapshot.sent.saturating_sub(self.ledger.joined_at());
         let accounted = counted.sequenced.saturating_add(counted.gaps);
-        let own = if report.queued == 0 {
+        let own = if report.settled {
             snapshot.difference()
         } else {
             0
