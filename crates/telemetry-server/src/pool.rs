@@ -98,7 +98,7 @@ impl Pool {
         let began = Instant::now();
         let program = Program::find(&config)?;
         let sockets = sockets(&config)?;
-        let events = PoolEvents::new(manager.dispatcher(), &config.name, &config.command[0]);
+        let events = PoolEvents::new(manager.dispatcher(), &config.name, &config.command);
         let size = config.size;
         let shared = Arc::new(Shared {
             program,

@@ -195,6 +195,41 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::manager::ManagerConfig;
+
+    /// Waits until the manager knows the worker, or no longer does.
+    async fn registered(manager: &Manager, worker: &str, wanted: bool) {
+        let mut changes = manager.subscribe();
+        let change = async {
+            while manager.stream_state(&WorkerId::from(worker)).is_some() != wanted {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), change)
+            .await
+            .expect("it never changed");
+    }
+
+    #[tokio::test]
+    async fn worker_comes_and_goes_with_its_socket() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("watched");
+        let manager = Manager::start(ManagerConfig::new("n1")).unwrap();
+        let watch = WatchDir::start(&manager, &dir, Some("p".into())).unwrap();
+        let path = dir.join("w.sock");
+        let first = UnixListener::bind(&path).unwrap();
+        registered(&manager, "w", true).await;
+        let info = manager.stream(&WorkerId::from("w")).unwrap();
+        assert_eq!(info.pool_name.as_deref(), Some("p"));
+        assert_eq!(info.endpoint, Endpoint::Unix(path.clone()));
+        fs::remove_file(&path).unwrap();
+        drop(first);
+        registered(&manager, "w", false).await;
+        let _second = UnixListener::bind(&path).unwrap();
+        registered(&manager, "w", true).await;
+        watch.stop().await;
+        assert!(manager.list_streams().is_empty());
+    }
 
     #[test]
     fn only_sockets_with_a_name_are_found() {

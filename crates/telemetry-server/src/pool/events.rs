@@ -17,8 +17,8 @@ pub(super) struct PoolEvents {
     dispatcher: Dispatcher,
     /// Our node and the pool.
     source: Source,
-    /// First word of the command: what `worker_module` says.
-    program: Arc<str>,
+    /// What runs, for `worker_module`.
+    module: Arc<str>,
 }
 
 /// Numbers of a `pool.status` event.
@@ -56,7 +56,7 @@ type Measurements<'a> = &'a [(&'a str, ValueRef<'a>)];
 type Metadata<'a> = &'a [(&'a str, &'a str)];
 
 impl PoolEvents {
-    pub(super) fn new(dispatcher: &Dispatcher, pool: &str, program: &str) -> Self {
+    pub(super) fn new(dispatcher: &Dispatcher, pool: &str, command: &[String]) -> Self {
         let source = Source {
             pool_name: Some(pool.into()),
             ..dispatcher.own_source().clone()
@@ -64,7 +64,7 @@ impl PoolEvents {
         Self {
             dispatcher: dispatcher.clone(),
             source,
-            program: program.into(),
+            module: module(command).into(),
         }
     }
 
@@ -82,8 +82,8 @@ impl PoolEvents {
             &[("duration", nanos(took)), self.system_time()],
             &[
                 ("size", &size.to_string()),
-                ("adapter_module", &self.program),
-                ("worker_module", &self.program),
+                ("adapter_module", &self.module),
+                ("worker_module", &self.module),
             ],
         );
     }
@@ -114,7 +114,7 @@ impl PoolEvents {
             "snakepit.pool.worker.spawn_started",
             worker,
             &[self.system_time()],
-            &[("worker_module", &self.program)],
+            &[("worker_module", &self.module)],
         );
     }
 
@@ -252,4 +252,47 @@ fn nanos(duration: Duration) -> ValueRef<'static> {
 
 fn count(number: u64) -> ValueRef<'static> {
     ValueRef::Int(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// What a command runs, in one word: the script or module of a Python command, else the program.
+fn module(command: &[String]) -> &str {
+    let program = command.first().map_or("", |path| file_name(path));
+    if !program.starts_with("python") {
+        return program;
+    }
+    let mut arguments = command[1..].iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "-m" => return arguments.next().map_or(program, String::as_str),
+            "-c" => return program,
+            flag if flag.starts_with('-') => {}
+            script => return file_name(script),
+        }
+    }
+    program
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::module;
+
+    #[test]
+    fn module_is_what_runs() {
+        let check = |command: &[&str], expected: &str| {
+            let command: Vec<String> = command.iter().map(ToString::to_string).collect();
+            assert_eq!(module(&command), expected, "{command:?}");
+        };
+        check(&["/usr/bin/worker", "x"], "worker");
+        check(&["python3", "-u", "dir/worker.py", "--fast"], "worker.py");
+        check(
+            &["/venv/bin/python", "-m", "package.worker"],
+            "package.worker",
+        );
+        check(&["python3", "-c", "import os"], "python3");
+        check(&["python3"], "python3");
+    }
 }

@@ -3,7 +3,7 @@
 //! Starts in an order in which failures are cheap (configuration, port, then processes) and stops
 //! in the reverse one: workers finish first, so that their last events still arrive.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +50,7 @@ fn log_to_stderr(events: Option<&LogSection>) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .init();
     Ok(())
 }

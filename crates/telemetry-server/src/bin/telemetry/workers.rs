@@ -18,8 +18,10 @@ const COLUMNS: [(&str, &str); 9] = [
     ("DISPATCHED", "/ledger/dispatched"),
     ("GAPS", "/ledger/gaps"),
     ("RECONNECTS", "/reconnects"),
-    ("LAST ERROR", "/last_error"),
+    ("LAST ERROR", LAST_ERROR),
 ];
+/// Place of the reason why the last attempt or stream ended.
+const LAST_ERROR: &str = "/last_error";
 
 /// Prints the table, or the manager's answer as it is.
 pub(crate) fn run(url: &str, json: bool) -> Result<(), Failure> {

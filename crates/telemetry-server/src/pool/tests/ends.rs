@@ -1,0 +1,194 @@
+//! How processes end: recycled, tainted, told to stop, dropped; and what they leave on stderr.
+
+use std::io::Write;
+
+use rustix::process::test_kill_process;
+
+use super::*;
+
+/// Text that the workers wrote to stderr.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits until no process has this id.
+async fn gone(pid: u32) {
+    soon(async {
+        while test_kill_process(raw(pid)).is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn recycled_worker_may_finish_first() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    let script = format!(
+        "trap 'echo finished >> {0}; exit 0' TERM; echo up >> {0}; while :; do sleep 0.01; done",
+        out.display()
+    );
+    let pool = rig.start(rig.script(&script)).await;
+    let first = pid(&soon(pool.ready()).await);
+    written(&out).await;
+    pool.add_commands("p-1", 3);
+    soon(pool.recycle("p-1")).await.unwrap();
+    assert!(
+        fs::read_to_string(&out)
+            .unwrap()
+            .starts_with("up\nfinished\n")
+    );
+    let status = soon(pool.ready()).await;
+    assert_ne!(pid(&status), first);
+    assert_eq!(
+        (status.workers[0].restarts, status.workers[0].failures),
+        (1, 0)
+    );
+    let terminated = &rig.named("snakepit.pool.worker.terminated")[0];
+    assert_eq!(metadata(terminated, "planned"), "true");
+    assert_eq!(metadata(terminated, "exit_code"), "0");
+    assert_eq!(measurement(terminated, "total_commands"), 3);
+    assert_eq!(rig.named("snakepit.worker.recycled").len(), 1);
+    assert!(rig.named("snakepit.worker.crash").is_empty());
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn tainted_worker_is_replaced_with_its_reason() {
+    let rig = Rig::new();
+    let pool = rig.start(rig.script("exec sleep 100")).await;
+    soon(pool.taint("p-1", "wrong answers")).await.unwrap();
+    assert_eq!(
+        metadata(&rig.named("snakepit.worker.tainted")[0], "reason"),
+        "wrong answers"
+    );
+    let restarted = &rig.named("snakepit.pool.worker.restarted")[0];
+    assert_eq!(metadata(restarted, "reason"), "wrong answers");
+    let unknown = pool.taint("p-9", "").await.unwrap_err().to_string();
+    assert_eq!(
+        unknown,
+        "pool \"p\" has no worker \"p-9\"; its workers are p-1 to p-1"
+    );
+    pool.shutdown(Duration::ZERO).await;
+    assert!(matches!(
+        pool.recycle("p-1").await,
+        Err(PoolError::ShutDown { .. })
+    ));
+}
+
+#[tokio::test]
+async fn old_worker_is_recycled() {
+    let rig = Rig::new();
+    let mut config = rig.script("exec sleep 100");
+    config.max_lifetime = Some(Duration::from_secs(1));
+    let pool = rig.start(config).await;
+    soon(pool.until(|status| status.workers[0].restarts == 1)).await;
+    assert_eq!(
+        metadata(&rig.named("snakepit.worker.recycled")[0], "reason"),
+        "max_lifetime"
+    );
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn worker_that_ignores_the_request_to_stop_is_killed_in_time() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    let script = format!(
+        "trap '' TERM; echo up > {}; while :; do sleep 0.05; done",
+        out.display()
+    );
+    let pool = rig.start(rig.script(&script)).await;
+    written(&out).await;
+    let began = Instant::now();
+    tokio::join!(
+        pool.shutdown(Duration::from_millis(200)),
+        pool.shutdown(Duration::from_secs(100)),
+    );
+    let took = began.elapsed();
+    assert!((200..5_000).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(
+        pool.status().workers[0].last_exit.as_deref(),
+        Some("signal 9 (SIGKILL)")
+    );
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn dropped_pool_leaves_no_process_behind() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    let script = format!("sleep 1000 & echo $! > {}; wait", out.display());
+    let pool = rig.start(rig.script(&script)).await;
+    let worker = pid(&pool.status());
+    let child: u32 = written(&out).await.trim().parse().unwrap();
+    drop(pool);
+    gone(worker).await;
+    // Where nobody reaps orphans it stays as a zombie, which runs no more.
+    soon(async {
+        while running(child) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// Whether the process exists and is no zombie.
+fn running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
+
+#[tokio::test]
+async fn stderr_is_telemetry_and_everything_else() {
+    let rig = Rig::new();
+    let written = Written::default();
+    let mut config = rig.script(
+        r#"printf 'hello\n\377TELEMETRY:no\n' >&2
+        echo 'TELEMETRY:{"event":"tool.execution.stop","measurements":{"duration":5},"metadata":{"tool":"t","worker_id":"liar"}}' >&2
+        echo 'TELEMETRY:{"event":"no.such.event"}' >&2
+        echo 'TELEMETRY:{broken' >&2
+        printf 'the end' >&2; exec sleep 100 2>&-"#,
+    );
+    config.stderr = StderrTarget::Writer(Arc::new(Mutex::new(written.clone())));
+    let pool = rig.start(config).await;
+    soon(async {
+        while !written.0.lock().unwrap().ends_with(b"the end") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let expected: &[u8] = b"hello\n\xffTELEMETRY:no\nTELEMETRY:{\"event\":\"no.such.event\"}\n\
+                            TELEMETRY:{broken\nthe end";
+    assert_eq!(
+        String::from_utf8_lossy(&written.0.lock().unwrap()),
+        String::from_utf8_lossy(expected)
+    );
+    let [event] = &rig.named("snakepit.python.tool.execution.stop")[..] else {
+        panic!("{:?}", rig.events.events());
+    };
+    assert_eq!(metadata(event, "worker_id"), "p-1");
+    assert_eq!(metadata(event, "pool_name"), "p");
+    assert_eq!(metadata(event, "transport"), "stderr");
+    let counts = &pool.status().workers[0].stderr;
+    counts.check().unwrap();
+    assert_eq!((counts.received, counts.dispatched), (3, 1));
+    assert_eq!(counts.rejected.get(telemetry_core::Reason::UnknownEvent), 1);
+    assert_eq!(counts.rejected.get(telemetry_core::Reason::DecodeError), 1);
+    pool.shutdown(Duration::ZERO).await;
+}

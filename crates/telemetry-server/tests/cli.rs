@@ -1,0 +1,146 @@
+//! The `telemetry` command as a user meets it: real processes, exit codes, and what they say.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A worker that reports over stderr, many times a second.
+const WORKER: &str = r#"while sleep 0.02; do echo 'TELEMETRY:{\"event\":\"tool.execution.stop\",\"measurements\":{\"duration\":5},\"metadata\":{\"tool\":\"a b\"}}' >&2; done"#;
+
+fn telemetry(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_telemetry"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    telemetry(arguments).output().expect("the command runs")
+}
+
+/// Checks exit code and message.
+fn fails(arguments: &[&str], code: i32, expected: &str) {
+    let output = run(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.contains(expected), "{said}");
+}
+
+/// A manager that is killed with the test.
+struct Running {
+    child: Child,
+    url: String,
+}
+
+impl Running {
+    fn start(directory: &Path) -> Self {
+        let config = directory.join("telemetry.toml");
+        let run_dir = directory.join("run");
+        let text = format!(
+            "[manager]\nrun_dir = {run_dir:?}\n[http]\nlisten = \"127.0.0.1:0\"\n\
+             [telemetry]\ntransport = \"stderr\"\n\
+             [[pool]]\nname = \"sh\"\ncommand = [\"sh\", \"-c\", \"{WORKER}\"]\n"
+        );
+        fs::write(&config, text).expect("a file");
+        let mut child = telemetry(&["manager", "--config", config.to_str().expect("UTF-8")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command runs");
+        let said = BufReader::new(child.stdout.as_mut().expect("piped"));
+        let first = said.lines().next().expect("a line").expect("UTF-8");
+        let url = first
+            .strip_prefix("listening on ")
+            .expect("the address")
+            .to_owned();
+        Self { child, url }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After a test that went well it has ended already.
+        let _ended_before = self.child.kill();
+        let _ended_before = self.child.wait();
+    }
+}
+
+#[test]
+fn missing_configuration_is_named() {
+    let expected = "cannot read the configuration \"nowhere.toml\": No such file or directory";
+    fails(&["manager", "--config", "nowhere.toml"], 2, expected);
+}
+
+#[test]
+fn manager_that_is_not_there_is_named() {
+    let expected = "no manager listens at http://127.0.0.1:1 (Connection refused";
+    fails(&["workers", "--url", "http://127.0.0.1:1"], 1, expected);
+    fails(&["tap", "--url", "http://127.0.0.1:1"], 1, expected);
+    let expected = "--url \"ftp://x\" is not allowed; it must be like \"http://127.0.0.1:9464\"";
+    fails(&["workers", "--url", "ftp://x"], 2, expected);
+}
+
+#[test]
+fn catalog_lists_every_event() {
+    let list = String::from_utf8(run(&["catalog"]).stdout).expect("UTF-8");
+    assert!(
+        list.lines()
+            .any(|line| line.starts_with("snakepit.pool.status ")),
+        "{list}"
+    );
+    assert!(list.contains("(wire tool.execution.stop)"), "{list}");
+    let document = String::from_utf8(run(&["catalog", "--markdown"]).stdout).expect("UTF-8");
+    assert!(document.contains("| "), "{document}");
+}
+
+#[test]
+fn manager_shows_its_events_and_ends_when_asked() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut manager = Running::start(directory.path());
+    let url = manager.url.clone();
+
+    let pattern = "snakepit.python.tool.*";
+    let mut tap = telemetry(&["tap", "--url", &url, "--match", pattern])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command runs");
+    let lines = BufReader::new(tap.stdout.as_mut().expect("piped"));
+    let line = lines.lines().next().expect("an event").expect("UTF-8");
+    tap.kill().expect("killed");
+    tap.wait().expect("ended");
+    assert!(
+        line.contains("  snakepit.python.tool.execution.stop  duration=5  "),
+        "{line}"
+    );
+    assert!(
+        line.contains("tool=\"a b\"") && line.contains("worker_id=sh-1"),
+        "{line}"
+    );
+
+    let workers = run(&["workers", "--url", &url, "--json"]);
+    assert!(workers.status.success(), "{workers:?}");
+    assert_eq!(String::from_utf8_lossy(&workers.stdout).trim(), "[]");
+
+    let port = url.rsplit(':').next().expect("a port");
+    let config = directory.path().join("second.toml");
+    fs::write(&config, format!("[http]\nlisten = \"127.0.0.1:{port}\"\n")).expect("a file");
+    let config = config.to_str().expect("UTF-8");
+    fails(&["manager", "--config", config], 1, "the address is in use");
+
+    let pid = i32::try_from(manager.child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .expect("an id");
+    kill_process(pid, Signal::TERM).expect("signalled");
+    let mut rest = String::new();
+    let ended = manager.child.wait().expect("ended");
+    manager
+        .child
+        .stdout
+        .take()
+        .expect("piped")
+        .read_to_string(&mut rest)
+        .expect("UTF-8");
+    assert_eq!(ended.code(), Some(0), "{rest}");
+}
