@@ -3,6 +3,12 @@
 //! Judged by the key alone. Secrets inside other values are not looked for: a guess would miss some
 //! and mangle what is none.
 
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+
+use crate::catalog::Catalog;
+
 /// What stands in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
@@ -45,6 +51,9 @@ pub struct Redactor {
     entries: Vec<Box<[Box<str>]>>,
     /// Bit per initial letter of an entry, so that most words need no comparison.
     initials: u32,
+    /// The built-in metadata keys that are not secret, judged beforehand: most keys of most events
+    /// are among them.
+    harmless: FxHashSet<Arc<str>>,
 }
 
 impl Redactor {
@@ -56,6 +65,7 @@ impl Redactor {
         Self {
             entries: Vec::new(),
             initials: 0,
+            harmless: FxHashSet::default(),
         }
         .and_keys(keys)
     }
@@ -73,12 +83,22 @@ impl Redactor {
                 self.entries.push(entry);
             }
         }
+        self.harmless = Catalog::builtin()
+            .metadata_keys()
+            .iter()
+            .filter(|key| !self.has_secret_words(&key.name))
+            .map(|key| Arc::clone(&key.name))
+            .collect();
         self
     }
 
     /// Whether the value under `key` has to be hidden.
     #[must_use]
     pub fn is_secret(&self, key: &str) -> bool {
+        !self.harmless.contains(key) && self.has_secret_words(key)
+    }
+
+    fn has_secret_words(&self, key: &str) -> bool {
         // `passWord` and `APIkey` are whole words only if case does not cut.
         self.has_entry(Words::new(key, false))
             || (key.bytes().any(|byte| byte.is_ascii_uppercase())
@@ -254,6 +274,22 @@ mod tests {
         let only = Redactor::with_keys(["pin"]);
         assert!(only.is_secret("card-pin") && !only.is_secret("password"));
         assert!(!Redactor::with_keys([""; 0]).is_secret("password"));
+    }
+
+    #[test]
+    fn a_built_in_key_is_secret_as_soon_as_the_list_says_so() {
+        assert!(!Redactor::default().is_secret("tool"));
+        assert!(Redactor::default().and_keys(["tool"]).is_secret("tool"));
+        assert!(Redactor::with_keys(["tool"]).is_secret("tool"));
+        for key in Catalog::builtin().metadata_keys() {
+            let redactor = Redactor::default();
+            assert_eq!(
+                redactor.is_secret(&key.name),
+                redactor.has_secret_words(&key.name),
+                "{}",
+                key.name
+            );
+        }
     }
 
     #[test]
