@@ -266,42 +266,32 @@ impl PolicySpec {
     ///
     /// [`ControlError`] if anything in the control is not allowed; rates are not clamped.
     pub fn apply(&self, control: &Control) -> Result<Self, ControlError> {
-        match control {
-            Control::Toggle { enabled } => Ok(Self {
-                enabled: *enabled,
-                ..self.clone()
-            }),
-            Control::Sampling(rule) => self.with_rule(rule),
-            Control::Filter { allow, deny } => {
-                compile_list(PatternList::Allow, allow)?;
-                compile_list(PatternList::Deny, deny)?;
-                Ok(Self {
-                    allow: allow.clone(),
-                    deny: deny.clone(),
-                    ..self.clone()
-                })
-            }
-            Control::Policy(spec) => {
-                spec.validate()?;
-                Ok(spec.clone())
-            }
-            Control::Hello { .. } => Ok(self.clone()),
-        }
+        let next = self.merged(control);
+        next.validate()?;
+        Ok(next)
     }
 
-    fn with_rule(&self, rule: &SamplingRule) -> Result<Self, ControlError> {
+    /// [`apply`](Self::apply) without its checks, for who compiles the result anyway.
+    pub(crate) fn merged(&self, control: &Control) -> Self {
         let mut next = self.clone();
-        if rule.patterns.is_empty() {
-            next.sampling.clear();
-        } else {
-            next.sampling
-                .retain(|older| older.patterns != rule.patterns);
+        match control {
+            Control::Toggle { enabled } => next.enabled = *enabled,
+            Control::Sampling(rule) => {
+                if rule.patterns.is_empty() {
+                    next.sampling.clear();
+                }
+                next.sampling
+                    .retain(|older| older.patterns != rule.patterns);
+                next.sampling.push(rule.clone());
+            }
+            Control::Filter { allow, deny } => {
+                next.allow.clone_from(allow);
+                next.deny.clone_from(deny);
+            }
+            Control::Policy(spec) => next = spec.clone(),
+            Control::Hello { .. } => {}
         }
-        let count = next.sampling.len() + 1;
-        rule.validate(count)?;
-        check_rule_count(count)?;
-        next.sampling.push(rule.clone());
-        Ok(next)
+        next
     }
 
     fn from_proto(policy: &proto::TelemetryPolicy) -> Result<Self, ControlError> {

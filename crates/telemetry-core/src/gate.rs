@@ -200,12 +200,9 @@ impl Gate {
     /// [`ControlError`] if a rate or pattern is invalid; nothing has changed then.
     pub fn apply(&self, control: &Control) -> Result<(), ControlError> {
         let mut state = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let applied = state
-            .spec
-            .apply(control)
-            .and_then(|spec| Policy::compile(&spec).map(|policy| (spec, policy)));
-        match applied {
-            Ok((spec, policy)) => {
+        let spec = state.spec.merged(control);
+        match Policy::compile(&spec) {
+            Ok(policy) => {
                 self.sites.set_policy(policy);
                 state.spec = spec;
                 state.error.clear();
