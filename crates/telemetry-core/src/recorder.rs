@@ -6,6 +6,7 @@
 
 mod draft;
 
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Waker;
@@ -27,7 +28,7 @@ use crate::wire::{append_sequence, frame_header, sequence_len};
 
 pub use draft::Draft;
 
-/// Most bytes of counts by name in one report; names beyond it are left out.
+/// Most bytes of counts by name in one report; the names with fewest events are left out.
 const MAX_REPORT_NAME_BYTES: usize = 256 * 1024;
 /// How often an event that evicts others looks for one in a queue that others just emptied.
 const EVICT_ATTEMPTS: usize = 8;
@@ -337,7 +338,9 @@ impl Recorder {
         };
         snapshot_to_report(&snapshot, &mut report);
         let mut bytes = 0;
-        for count in self.gate.names() {
+        let mut names = self.gate.names();
+        names.sort_by_key(|count| Reverse(count.emitted));
+        for count in names {
             bytes += count.name.len() + 32;
             if bytes > MAX_REPORT_NAME_BYTES {
                 break;

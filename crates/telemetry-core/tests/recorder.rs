@@ -615,6 +615,22 @@ fn closing_ends_under_a_flood_and_loses_nothing() {
     assert_eq!(recorder.snapshot().check(), Ok(()));
 }
 
+#[test]
+fn a_report_without_room_for_all_names_has_the_busiest() {
+    let recorder = small_queue(2_000, Overflow::DropNewest);
+    let name = |n: u32| [format!("n{n:03}"), vec!["x".repeat(64); 7].join(".")].join(".");
+    for n in 0..1_000 {
+        emit(&recorder, &name(n));
+    }
+    emit(&recorder, &name(999));
+    let report = recorder.report();
+    assert!(report.names.len() < 1_000 && report.encoded_len() < 300_000);
+    assert_eq!(
+        (&report.names[0].name, report.names[0].emitted),
+        (&name(999), 2)
+    );
+}
+
 /// Counts how often it is woken.
 #[derive(Default)]
 struct Bell(AtomicU64);
