@@ -8,10 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use telemetry_core::{PolicySpec, SamplingRule, Source, SystemClock};
 use telemetry_server::{
-    ApiResource, Config, Dispatcher, HttpConfig, HttpServer, HttpState, LogHandler, LogSection,
+    Config, Dispatcher, HandlerMetrics, HttpConfig, HttpServer, HttpState, LogHandler, LogSection,
     Manager, ManagerConfig, Pool, PrometheusConfig, PrometheusExporter, QueuedConfig, WatchDir,
     WorkerContext, WorkerTelemetry,
 };
@@ -113,6 +112,8 @@ async fn start(config: Config) -> Result<Running, Failure> {
     let mut settings = ManagerConfig::with_dispatcher(node, dispatcher.clone());
     settings.policy = policy(&config.telemetry);
     let manager = Manager::start(settings).map_err(Failure::of)?;
+    prometheus.add_source(manager.clone());
+    prometheus.add_source(HandlerMetrics(dispatcher.clone()));
     let mut running = Running {
         manager,
         dispatcher,
@@ -121,8 +122,11 @@ async fn start(config: Config) -> Result<Running, Failure> {
         pools: Vec::new(),
     };
     if let Some(http) = &config.http {
-        let tables = tables(running.manager.clone());
-        let state = HttpState::new(running.dispatcher.clone(), prometheus, tables);
+        let state = HttpState::new(
+            running.dispatcher.clone(),
+            prometheus,
+            running.manager.clone(),
+        );
         let allowed = HttpConfig {
             allowed_hosts: http.allowed_hosts.clone(),
             allow_remote: http.allow_remote,
@@ -168,19 +172,6 @@ fn policy(telemetry: &WorkerTelemetry) -> PolicySpec {
         });
     }
     policy
-}
-
-/// What `/api` shows: the manager's tables.
-fn tables(manager: Manager) -> impl Fn(ApiResource) -> Value + Send + Sync {
-    move |resource| {
-        let table = match resource {
-            ApiResource::Workers => serde_json::to_value(manager.list_streams()),
-            ApiResource::Pools => serde_json::to_value(manager.pools()),
-            ApiResource::Quarantine => serde_json::to_value(manager.quarantine().list()),
-            _ => Ok(Value::Null),
-        };
-        table.unwrap_or_else(|error| Value::String(error.to_string()))
-    }
 }
 
 fn host_name() -> String {
