@@ -13,6 +13,7 @@
 mod artifacts;
 mod bench;
 mod ci;
+mod demo;
 mod failure;
 mod features;
 mod gen_events;
@@ -40,6 +41,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show a pool of real Python workers: watched, controlled, killed, and every event accounted for.
+    Demo(demo::Show),
     /// Write the Rust code and the descriptor of proto/snakepit_bridge.proto.
     GenProto(Generate),
     /// Write docs/events.md, the reference of every event, from the built-in catalog.
@@ -77,5 +80,6 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Test(selection) => test::run(&selection),
         Command::Bench(selection) => bench::run(&selection),
         Command::Ci => ci::run(),
+        Command::Demo(show) => demo::run(&show),
     }
 }

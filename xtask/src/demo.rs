@@ -1,0 +1,48 @@
+//! `demo`: the whole system on one screen, with real Python workers.
+//!
+//! Prepares the Python environment, builds the demo and starts it; what happens then is in
+//! `crates/telemetry-server/examples/demo`.
+
+use clap::Args;
+
+use crate::{failure::Failure, process, python, workspace};
+
+/// The program that the workers run.
+const WORKER: &str = "crates/telemetry-py/examples/demo_worker.py";
+
+/// How large and how long.
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Worker processes, 1 to 64.
+    #[arg(long, default_value_t = 4)]
+    workers: u16,
+    /// Seconds from the first event to the summary, 5 to 3,600.
+    #[arg(long, default_value_t = 20)]
+    seconds: u16,
+    /// Go on after the summary until interrupted, with /metrics up.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Builds what is needed and runs the demo; it fails if a ledger does not balance.
+pub(crate) fn run(show: &Show) -> Result<(), Failure> {
+    let python = python::ready()?.python();
+    let mut command = process::cargo();
+    command.args([
+        "run",
+        "--quiet",
+        "--profile",
+        "demo",
+        "-p",
+        "telemetry-server",
+    ]);
+    command.args(["--features", "http,pool", "--example", "demo", "--"]);
+    command.arg("--workers").arg(show.workers.to_string());
+    command.arg("--seconds").arg(show.seconds.to_string());
+    command.arg("--python").arg(python);
+    command.arg("--script").arg(workspace::path(WORKER));
+    if show.keep {
+        command.arg("--keep");
+    }
+    process::run(&mut command)
+}
