@@ -24,7 +24,7 @@ use crate::queue::{Budget, Queue, QueueLimits};
 use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 use crate::value::ValueRef;
-use crate::wire::{append_sequence, frame_header, sequence_len};
+use crate::wire::{DecodeLimits, append_sequence, decode_event, frame_header, sequence_len};
 
 pub use draft::Draft;
 
@@ -106,6 +106,9 @@ pub struct Recorder {
     closed: AtomicBool,
     /// Emits between their check of `closed` and their push; `close` is complete when it is 0.
     pushing: AtomicUsize,
+    /// Events at the front of the queue that were let in under a policy that is no longer in force
+    /// and have to pass the present one before they are drained.
+    to_recheck: AtomicUsize,
     /// Whether the pump sleeps and wants to be woken by the next event.
     pump_sleeps: AtomicBool,
     /// How to wake the pump.
@@ -132,6 +135,7 @@ impl Recorder {
             clock,
             closed: AtomicBool::new(false),
             pushing: AtomicUsize::new(0),
+            to_recheck: AtomicUsize::new(0),
             pump_sleeps: AtomicBool::new(false),
             pump: AtomicWaker::new(),
             drained: Condvar::new(),
@@ -221,10 +225,20 @@ impl Recorder {
         Ok(Draft::start(self, site, threshold, correlation_id))
     }
 
-    /// Moves queued events into `out` as gRPC frames, each stamped with its sequence.
+    /// Moves queued events into `out` as gRPC frames, each stamped with its sequence, and returns how
+    /// many.
     pub fn drain_frames(&self, out: &mut Vec<u8>, budget: Budget) -> usize {
+        let mut to_recheck = self.to_recheck.swap(0, Ordering::Relaxed);
+        let mut filtered = 0;
         let drained = self.queue.drain_into(
             |event| {
+                if to_recheck > 0 {
+                    to_recheck -= 1;
+                    if !self.passes(event) {
+                        filtered += 1;
+                        return self.gate.count_dropped_late(Reason::Filtered, 1);
+                    }
+                }
                 let sequence = self.gate.next_sequence();
                 out.extend_from_slice(&frame_header(event.len() + sequence_len(sequence)));
                 out.extend_from_slice(event);
@@ -232,10 +246,29 @@ impl Recorder {
             },
             budget,
         );
+        self.to_recheck.fetch_add(to_recheck, Ordering::Relaxed);
         if drained.events > 0 {
             self.wake_waiters();
         }
-        drained.events
+        drained.events - filtered
+    }
+
+    /// Has what is queued now pass the toggle and the filter of the present policy before it is
+    /// drained; what does not is dropped as `filtered`. A pump asks for it when the first control of
+    /// a stream has arrived, so that a worker which started before it leaks nothing.
+    pub fn recheck_queued(&self) {
+        self.to_recheck.store(self.queue.len(), Ordering::Relaxed);
+    }
+
+    /// Whether an encoded event passes the toggle and the filter of the present policy.
+    fn passes(&self, event: &[u8]) -> bool {
+        let name = decode_event(event, &DecodeLimits::default()).and_then(|it| it.parts.dotted());
+        // What we encoded we can decode; were it not so, the manager is the one to count it.
+        name.map_or(true, |name| {
+            self.gate
+                .callsite(&name)
+                .map_or(true, |site| self.gate.is_enabled(&site))
+        })
     }
 
     /// Puts the pump to sleep: returns true once `waker` is set to be woken by the next event, and

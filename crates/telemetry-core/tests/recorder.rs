@@ -222,6 +222,46 @@ fn an_invalid_control_changes_nothing_and_is_reported() {
 }
 
 #[test]
+fn what_was_queued_before_a_policy_is_drained_only_as_far_as_that_allows() {
+    let recorder = recorder(RecorderConfig::default());
+    for name in ["a.x", "b.x", "a.y", "b.y"] {
+        emit(&recorder, name);
+    }
+    let deny = |pattern: &str| Control::Filter {
+        allow: Vec::new(),
+        deny: vec![pattern.to_owned()],
+    };
+    recorder.gate().apply(&deny("a.*")).expect("valid");
+    recorder.recheck_queued();
+    let one = Budget {
+        events: 1,
+        bytes: usize::MAX,
+    };
+    assert_eq!(
+        recorder.drain_frames(&mut Vec::new(), one),
+        0,
+        "a.x is filtered"
+    );
+    let names: Vec<_> = drain(&recorder)
+        .iter()
+        .map(|e| e.event_parts.join("."))
+        .collect();
+    assert_eq!(names, ["b.x", "b.y"]);
+
+    emit(&recorder, "b.x");
+    recorder
+        .gate()
+        .apply(&Control::Toggle { enabled: false })
+        .expect("valid");
+    recorder.recheck_queued();
+    assert!(drain(&recorder).is_empty(), "a muted worker leaks nothing");
+    let snapshot = recorder.snapshot();
+    assert_eq!(snapshot.check(), Ok(()));
+    assert_eq!((snapshot.emitted, snapshot.sent), (5, 2));
+    assert_eq!(snapshot.dropped.get(Reason::Filtered), 3);
+}
+
+#[test]
 fn sampling_a_quarter_keeps_a_quarter_and_leaves_others_alone() {
     let recorder = small_queue(100_000, Overflow::DropNewest);
     let rule = SamplingRule {

@@ -24,6 +24,7 @@ from typing import Callable, Iterator
 import telemetry_py as telemetry
 
 LARGEST_FILE = 128 * 1024
+BINARY = (".so", ".a", ".o", ".pyc")
 PAUSE_BETWEEN_FILES = float(os.environ.get("DEMO_PAUSE", "0.02"))
 DEFINITION = re.compile(rb"^\s*(?:async\s+)?(?:def|class)\s+(\w+)", re.MULTILINE)
 
@@ -59,16 +60,13 @@ TOOLS: dict[str, Callable[[bytes], int]] = {
 
 def standard_library() -> list[Path]:
     """Every file of the standard library that is small enough, Python source or not."""
-    root = Path(sysconfig.get_path("stdlib"))
     skipped = {"site-packages", "dist-packages", "__pycache__"}
-    return [
-        path
-        for path in root.rglob("*")
-        if not skipped.intersection(path.parts)
-        and path.is_file()
-        and path.stat().st_size <= LARGEST_FILE
-        and path.suffix not in {".so", ".a", ".o"}
-    ]
+    found = []
+    for directory, below, names in os.walk(sysconfig.get_path("stdlib")):
+        below[:] = [name for name in below if name not in skipped]
+        paths = (Path(directory, name) for name in names if not name.endswith(BINARY))
+        found.extend(path for path in paths if path.stat().st_size <= LARGEST_FILE)
+    return found
 
 
 def files_for_ever(seed: str) -> Iterator[Path]:

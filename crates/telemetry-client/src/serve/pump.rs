@@ -103,7 +103,7 @@ impl Pump {
             ready!(self.timer.as_mut().poll(cx));
         }
         if self.session.is_instructed() {
-            self.sessions.discard_muted(&self.session);
+            self.sessions.recheck_queued(&self.session);
         }
         self.state = State::Sending;
         self.restart_timer();

@@ -177,12 +177,11 @@ impl Sessions {
         is_current && self.recorder.sleep_until_event(waker)
     }
 
-    /// Drops what was queued before a manager that wants nothing came.
-    pub(crate) fn discard_muted(&self, session: &Arc<Session>) {
+    /// Has what was queued before the manager said what it wants pass its policy too.
+    pub(crate) fn recheck_queued(&self, session: &Arc<Session>) {
         let current = self.lock();
-        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
-        if is_current && !self.recorder.gate().control_status().spec.enabled {
-            self.recorder.discard_queued(Reason::Filtered);
+        if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
+            self.recorder.recheck_queued();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use telemetry_server::{StreamState, Target, WorkerId};
+use telemetry_server::{StreamInfo, StreamState, Target, WorkerId};
 
 use crate::stage::{Fault, POOL, Stage};
 
@@ -29,7 +29,7 @@ async fn execution_rate(
 
 /// (a) One worker keeps a tenth of its tool events.
 pub(crate) async fn sample_one_worker(stage: &mut Stage, time: Duration) -> Result<(), Fault> {
-    let worker = WorkerId::new(format!("{POOL}-1"));
+    let worker = WorkerId::from(format!("{POOL}-1"));
     let before = execution_rate(stage, &worker, time / 2).await?;
     let patterns = ["tool.execution.*".to_owned()];
     let target = Target::Worker(worker.clone());
@@ -73,7 +73,7 @@ pub(crate) async fn deny_memory_samples(stage: &mut Stage, time: Duration) -> Re
 
 /// (c) One worker is killed; its successor gets the same controls before it sends anything.
 pub(crate) async fn kill_one_worker(stage: &mut Stage, time: Duration) -> Result<(), Fault> {
-    let worker = WorkerId::new(format!("{POOL}-1"));
+    let worker = WorkerId::from(format!("{POOL}-1"));
     let before = stage
         .manager
         .stream(&worker)
@@ -94,6 +94,9 @@ pub(crate) async fn kill_one_worker(stage: &mut Stage, time: Duration) -> Result
         })
         .await?;
     let downtime = killed.elapsed();
+    // Python needs longer to come up than the stream does.
+    let works = |info: &StreamInfo| info.incarnation_ledger.dispatched >= 20;
+    stage.watch_until(&worker, PATIENCE, works).await?;
     let rate = execution_rate(stage, &worker, time / 2).await?;
     let leaked = stage.figures.worker(worker.as_str()).memory_samples - memory_samples;
     let lost = stage

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use telemetry_core::EventRef;
 use telemetry_server::{
     HttpError, HttpServer, HttpState, Manager, ManagerConfig, Pool, PoolConfig, PrometheusConfig,
     PrometheusExporter, StreamInfo, Target, WorkerId,
@@ -65,11 +66,13 @@ impl Stage {
         let manager = Manager::start(ManagerConfig::new("demo-node"))?;
         let figures = Figures::default();
         let collected = figures.clone();
-        manager
-            .dispatcher()
-            .attach("demo-figures", "snakepit.python.*", move |event: &_| {
+        manager.dispatcher().attach(
+            "demo-figures",
+            "snakepit.python.*",
+            move |event: &EventRef<'_>| {
                 collected.record(event);
-            })?;
+            },
+        )?;
         let exporter =
             PrometheusExporter::new(Arc::clone(manager.catalog()), PrometheusConfig::default());
         manager
@@ -78,7 +81,7 @@ impl Stage {
         exporter.add_source(manager.clone());
         let http = serve(HttpState::new(
             manager.dispatcher().clone(),
-            exporter,
+            exporter.clone(),
             manager.clone(),
         ))
         .await?;
@@ -89,7 +92,7 @@ impl Stage {
         let mut config = PoolConfig::new(POOL, command, run_dir.path());
         config.size = options.workers.into();
         config.telemetry.resource_interval = Some(RESOURCE_INTERVAL);
-        let board = Board::new();
+        let mut board = Board::new();
         board.say(&format!("starting {} Python workers ...", options.workers));
         let pool = Pool::start(&manager, config).await?;
         let size = usize::from(options.workers);

@@ -69,7 +69,8 @@ pub struct StreamInfo {
     pub incarnation_ledger: StreamSnapshot,
     /// The worker's own ledger: the last report of the present incarnation.
     pub report: Option<WorkerSnapshot>,
-    /// The sum of the last reports of all incarnations.
+    /// The sum of the last reports of all incarnations. One that ended counts with everything that
+    /// arrived from it, also after its last report.
     pub reported: WorkerSnapshot,
     /// Whether the last report was the worker's last word before an orderly end.
     pub report_final: bool,

@@ -399,12 +399,19 @@ impl Memory {
     fn fold(&mut self, ledger: &StreamLedger) {
         let joined_at = ledger.joined_at();
         let counted = ledger.take();
-        if let Some(report) = self.report.take() {
+        if let Some(mut report) = self.report.take() {
             let arrived = counted
                 .sequenced
                 .saturating_add(counted.gaps)
                 .saturating_add(joined_at);
             self.lost_at_crash += report.accepted.saturating_sub(arrived);
+            // What arrived after its last report it had accepted, and emitted, as well.
+            report.accepted = report.accepted.max(arrived);
+            report.emitted = report
+                .emitted
+                .max(report.accepted.saturating_add(report.dropped.total()));
+            report.sent = arrived;
+            report.queued = 0;
             self.folded_reports.merge(&report);
         }
         self.folded.merge(&counted);
