@@ -1,6 +1,7 @@
 //! Harness of the cross-crate tests: peers, faults and ways to wait, so that a story is short.
 //!
-//! * Peers of ours: [`TestManager`] with a [`Witness`] to everything, and [`worker`], both real.
+//! * Peers of ours: [`TestManager`] with a [`Witness`] to everything, and [`worker`], both
+//!   real, and a [`Puppet`], which is a worker process.
 //! * Peers that are not ours: [`StockWorker`] and [`StockManager`] behave as Snakepit's do;
 //!   [`RawWorker`] sends any bytes at all.
 //! * Faults: a [`Proxy`] is a cable that can be cut, a [`Turnstile`] holds a handler back, a [`Seed`]
@@ -13,6 +14,7 @@
 mod manager;
 mod patience;
 mod proxy;
+mod puppet;
 mod raw_worker;
 mod seed;
 mod stock_manager;
@@ -23,6 +25,7 @@ mod worker;
 pub use manager::{Account, NODE, POOL, TestManager, WITNESS};
 pub use patience::{Gate, PATIENCE, Turnstile, eventually, within};
 pub use proxy::Proxy;
+pub use puppet::{Puppet, Told, puppet_pool};
 pub use raw_worker::{RawStream, RawWorker, event as raw_event};
 pub use seed::Seed;
 pub use stock_manager::{End, STOCK_TIMEOUT, StockManager, StockStream, toggle};

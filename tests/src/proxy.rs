@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +32,8 @@ struct Shared {
     cuts: AtomicU64,
     /// Bytes from upstream that a new connection passes before it is cut.
     allowance: Mutex<Option<usize>>,
+    /// Whether new connections are closed at once.
+    refusing: AtomicBool,
 }
 
 impl Proxy {
@@ -50,6 +52,7 @@ impl Proxy {
             accepted: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
             allowance: Mutex::new(None),
+            refusing: AtomicBool::new(false),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
         Ok(Self {
@@ -80,13 +83,18 @@ impl Proxy {
         *lock(&self.shared.allowance) = bytes;
     }
 
+    /// From now on, whether new connections are closed at once; those that are open stay.
+    pub fn refuse(&self, refuse: bool) {
+        self.shared.refusing.store(refuse, Ordering::SeqCst);
+    }
+
     /// Connections that were cut while they were open.
     #[must_use]
     pub fn cuts(&self) -> u64 {
         self.shared.cuts.load(Ordering::SeqCst)
     }
 
-    /// Connections that were ever accepted.
+    /// Connections that were ever accepted, not counting refused ones.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::SeqCst)
@@ -102,6 +110,9 @@ impl Drop for Proxy {
 
 async fn accept(listener: UnixListener, shared: Arc<Shared>) {
     while let Ok((downstream, _)) = listener.accept().await {
+        if shared.refusing.load(Ordering::SeqCst) {
+            continue;
+        }
         shared.accepted.fetch_add(1, Ordering::SeqCst);
         let connection = connect(downstream, Arc::clone(&shared));
         let mut connections = lock(&shared.connections);

@@ -1,8 +1,10 @@
 //! Cross-crate stories, one file each.
 
 mod control;
+mod coverage;
 mod desired;
 mod end_to_end;
+mod exact_values;
 mod fleet;
 mod handlers;
 mod nothing_vanishes;
@@ -11,4 +13,5 @@ mod rig;
 mod rubbish;
 mod stock_manager;
 mod stock_worker;
+mod survival;
 mod workspace;
