@@ -6,6 +6,9 @@
 /// Bytes before every message.
 pub const FRAME_HEADER_BYTES: usize = 5;
 
+/// Room for a cut message beyond this is given back once the message was handed out.
+const MAX_KEPT_BYTES: usize = 64 * 1024;
+
 /// The header of an uncompressed message of `len` bytes.
 ///
 /// # Panics
@@ -97,6 +100,7 @@ impl FrameSplitter {
         if self.partial.len() == end {
             sink(&self.partial[FRAME_HEADER_BYTES..]);
             self.partial.clear();
+            self.partial.shrink_to(MAX_KEPT_BYTES);
         }
         Ok(rest)
     }
@@ -171,6 +175,18 @@ mod tests {
             }
         );
         assert_eq!(splitter.partial.capacity(), 0);
+    }
+
+    #[test]
+    fn a_large_message_is_not_paid_for_ever() {
+        let mut splitter = FrameSplitter::new(1 << 20);
+        let stream = framed(&[&vec![7; 1 << 20]]);
+        let mut seen = 0;
+        for chunk in stream.chunks(1_000) {
+            splitter.feed(chunk, |m| seen += m.len()).expect("valid");
+        }
+        assert_eq!(seen, 1 << 20);
+        assert!(splitter.partial.capacity() <= MAX_KEPT_BYTES);
     }
 
     #[test]
