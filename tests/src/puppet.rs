@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use telemetry_server::PoolConfig;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -117,20 +117,8 @@ impl Puppet {
         Told::read(&self.order(&format!("emit {name} {count}")).await)
     }
 
-    /// Has it emit one event with everything that an event can carry; the two maps are objects.
-    pub async fn event(
-        &mut self,
-        name: &str,
-        measurements: &Json,
-        metadata: &Json,
-        correlation_id: &str,
-    ) -> Told {
-        let event = json!({
-            "name": name,
-            "measurements": measurements,
-            "metadata": metadata,
-            "correlation_id": correlation_id,
-        });
+    /// Has it emit one event: an object with `name`, `measurements`, `metadata`, `correlation_id`.
+    pub async fn event(&mut self, event: &Json) -> Told {
         Told::read(&self.order(&format!("event {event}")).await)
     }
 

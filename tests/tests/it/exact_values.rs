@@ -2,56 +2,41 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::json;
-use telemetry_core::{Value, ValueRef};
-use telemetry_server::{Pool, WorkerId};
-use telemetry_tests::{NODE, POOL, Puppet, TestManager, Told, puppet_pool, within};
+use serde_json::{Value as Json, json};
+use telemetry_core::{Event, Value};
+use telemetry_server::{Pool, PoolConfig, WorkerId};
+use telemetry_tests::{
+    NODE, POOL, Puppet, TestManager, Told, eventually, puppet_pool, python, within,
+};
 
 const PUPPET: &str = env!("CARGO_BIN_EXE_puppet");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/exact_values.py");
+const WORKER: &str = "stories-1";
 
-fn unix_nanos() -> i64 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .expect("after 1970");
-    i64::try_from(now.as_nanos()).expect("before 2262")
+/// What is emitted.
+fn emitted() -> Json {
+    json!({
+        "name": "tool.execution.stop",
+        "measurements": {
+            "duration": i64::MAX,
+            "request_size": i64::MIN,
+            "cpu_percent": 0.1,
+            "count": 0,
+            "bytes": -1.5e300,
+            "generation": "two",
+        },
+        "metadata": {
+            "tool": "grep 🔍 öä",
+            "operation": "",
+            "a_key_of_its_own": "\"quoted\" \\ and, = {braces}",
+            "worker_id": "somebody-else",
+        },
+        "correlation_id": "request-1",
+    })
 }
 
-#[tokio::test]
-async fn an_event_of_a_worker_process_arrives_exactly_as_it_was_emitted() {
-    let dir = tempfile::tempdir().unwrap();
-    let manager = TestManager::start();
-    let config = puppet_pool(PUPPET, dir.path());
-    let pool = within("a pool", Pool::start(&manager, config))
-        .await
-        .unwrap();
-    let name = format!("{POOL}-1");
-    let mut puppet = Puppet::of(dir.path(), &name, None).await;
-
-    let before = unix_nanos();
-    let measurements = json!({
-        "duration": i64::MAX,
-        "request_size": i64::MIN,
-        "cpu_percent": 0.1,
-        "count": 0,
-        "bytes": -1.5e300,
-        "generation": "two",
-    });
-    let metadata = json!({
-        "tool": "grep 🔍 \u{f6}\u{e4}",
-        "operation": "",
-        "a_key_of_its_own": "\"quoted\" \\ and, = {braces}",
-        "worker_id": "somebody-else",
-    });
-    let told = puppet
-        .event("tool.execution.stop", &measurements, &metadata, "request-1")
-        .await;
-    assert_eq!(told, Told::accepted(1));
-
-    let event = manager
-        .witness()
-        .until_named("snakepit.python.tool.execution.stop")
-        .await;
-    let after = unix_nanos();
+/// Checks what arrived; `since` is when the story began.
+fn check(event: &Event, pid: u32, since: i64) {
     let mut arrived = event.measurements.clone();
     arrived.sort_by(|left, right| left.0.cmp(&right.0));
     let expected = [
@@ -66,15 +51,14 @@ async fn an_event_of_a_worker_process_arrives_exactly_as_it_was_emitted() {
         arrived,
         expected.map(|(key, value)| (key.to_owned(), value))
     );
-    assert_eq!(event.measurement("cpu_percent"), Some(ValueRef::Float(0.1)));
     for (key, value) in [
-        ("tool", "grep 🔍 \u{f6}\u{e4}"),
+        ("tool", "grep 🔍 öä"),
         ("operation", ""),
         ("a_key_of_its_own", "\"quoted\" \\ and, = {braces}"),
         ("node", NODE),
         ("pool_name", POOL),
-        ("worker_id", name.as_str()),
-        ("python_pid", &puppet.pid.to_string()),
+        ("worker_id", WORKER),
+        ("python_pid", &pid.to_string()),
         ("correlation_id", "request-1"),
         ("timestamp_ns", &event.timestamp_ns.to_string()),
     ] {
@@ -88,15 +72,40 @@ async fn an_event_of_a_worker_process_arrives_exactly_as_it_was_emitted() {
     );
     assert_eq!(event.correlation_id, "request-1");
     assert!(
-        (before..=after).contains(&event.timestamp_ns),
+        (since..=unix_nanos()).contains(&event.timestamp_ns),
         "{}",
         event.timestamp_ns
     );
     assert!((event.sampling_rate - 1.0).abs() < f64::EPSILON);
+}
 
+fn unix_nanos() -> i64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("after 1970");
+    i64::try_from(now.as_nanos()).expect("before 2262")
+}
+
+#[tokio::test]
+async fn an_event_of_a_rust_worker_arrives_exactly_as_it_was_emitted() {
+    let since = unix_nanos();
+    let dir = tempfile::tempdir().unwrap();
+    let manager = TestManager::start();
+    let config = puppet_pool(PUPPET, dir.path());
+    let pool = within("a pool", Pool::start(&manager, config))
+        .await
+        .unwrap();
+    let mut puppet = Puppet::of(dir.path(), WORKER, None).await;
+
+    assert_eq!(puppet.event(&emitted()).await, Told::accepted(1));
+
+    let event = manager
+        .witness()
+        .until_named("snakepit.python.tool.execution.stop")
+        .await;
+    check(&event, puppet.pid, since);
     // E1: alive and quiet, everything emitted is dispatched.
-    let id = WorkerId::from(name.as_str());
-    let info = manager.received(&id, 1).await;
+    let info = manager.received(&WorkerId::from(WORKER), 1).await;
     let ledger = puppet.ledger().await;
     assert_eq!(
         (&ledger["emitted"], &ledger["sent"]),
@@ -110,4 +119,44 @@ async fn an_event_of_a_worker_process_arrives_exactly_as_it_was_emitted() {
         "totals outlive the worker"
     );
     assert_eq!(manager.totals().ledger_difference, 0);
+}
+
+#[tokio::test]
+async fn an_event_of_a_python_worker_arrives_exactly_as_it_was_emitted() {
+    let python = match python() {
+        Ok(python) => python,
+        #[expect(clippy::print_stdout, reason = "a story that is not told says so")]
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    let since = unix_nanos();
+    let dir = tempfile::tempdir().unwrap();
+    let manager = TestManager::start();
+    let python = python.to_str().unwrap().to_owned();
+    let mut config = PoolConfig::new(POOL, [python, SCRIPT.to_owned()], dir.path().join("run"));
+    config
+        .env
+        .push(("EXACT_EVENT".to_owned(), emitted().to_string()));
+    let pool = within("a pool", Pool::start(&manager, config))
+        .await
+        .unwrap();
+
+    let event = manager
+        .witness()
+        .until_named("snakepit.python.tool.execution.stop")
+        .await;
+    let pid = pool.status().workers[0].pid.unwrap();
+    check(&event, pid, since);
+    // The worker's own ledger, as it reports it, agrees.
+    let id = WorkerId::from(WORKER);
+    let report = eventually("the worker's report", || {
+        manager.info(&id).report.filter(|report| report.sent == 1)
+    })
+    .await;
+    assert_eq!(
+        (report.check(), report.emitted, report.dropped.total()),
+        (Ok(()), 1, 0)
+    );
+    let info = manager.received(&id, 1).await;
+    assert_eq!((info.ledger_difference(), info.pid), (0, Some(pid)));
+    pool.shutdown(Duration::from_secs(5)).await;
 }
