@@ -14,4 +14,5 @@ mod rubbish;
 mod stock_manager;
 mod stock_worker;
 mod survival;
+mod torn_streams;
 mod workspace;
