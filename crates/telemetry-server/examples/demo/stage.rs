@@ -95,8 +95,8 @@ impl Stage {
         let mut board = Board::new();
         board.say(&format!("starting {} Python workers ...", options.workers));
         let pool = Pool::start(&manager, config).await?;
-        let size = usize::from(options.workers);
-        let streaming = pool.until(|status| status.available_workers as usize >= size);
+        let size = u64::from(options.workers);
+        let streaming = pool.until(|status| status.available_workers >= size);
         if tokio::time::timeout(START_TIMEOUT, streaming)
             .await
             .is_err()
