@@ -23,6 +23,12 @@ mod stock_worker;
 mod witness;
 mod worker;
 
+/// The examples of the project's front page must compile.
+#[doc = include_str!("../../README.md")]
+#[cfg(doctest)]
+#[derive(Debug)]
+pub struct FrontPage;
+
 pub use manager::{Account, NODE, POOL, TestManager, WITNESS};
 pub use patience::{Gate, PATIENCE, Turnstile, eventually, within};
 pub use proxy::Proxy;

@@ -36,6 +36,14 @@ impl Suite {
     }
 }
 
+impl Selection {
+    /// Shows that the benchmarks run; their figures are rough.
+    pub(crate) const SMOKE: Self = Self {
+        suite: Suite::Micro,
+        quick: true,
+    };
+}
+
 /// Builds and runs the selected benchmark.
 pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
     let results = workspace::path(RESULTS);

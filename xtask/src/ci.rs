@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, in one command that is the same here and on a build machine.
 //!
 //! Format, lints, freshness of generated files, every feature alone, documentation, optional tools
-//! where installed, then exactly what `test` runs. A failing step does not stop the others; the
+//! where installed, a short demo and a smoke run of the benchmarks, then exactly what `test` runs. A failing step does not stop the others; the
 //! list of steps with their durations and the summaries of the tests come last.
 
 use std::{
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{failure::Failure, features, gen_events, gen_proto, process, test};
+use crate::{bench, demo, failure::Failure, features, gen_events, gen_proto, process, test};
 
 /// Runs all steps; fails if any of them did and names those.
 pub(crate) fn run() -> Result<(), Failure> {
@@ -44,6 +44,9 @@ pub(crate) fn run() -> Result<(), Failure> {
         process::cargo().args(["deny", "check"]),
     );
     report.optional("spelling", "typos", &mut process::command("typos"));
+
+    report.step("demo", || demo::run(&demo::Show::SMOKE));
+    report.step("bench", || bench::run(&bench::Selection::SMOKE));
 
     let mut outcomes = Vec::new();
     report.step("tests", || {

@@ -24,6 +24,15 @@ pub(crate) struct Show {
     keep: bool,
 }
 
+impl Show {
+    /// Small and short: shows that every act works and every ledger balances.
+    pub(crate) const SMOKE: Self = Self {
+        workers: 2,
+        seconds: 8,
+        keep: false,
+    };
+}
+
 /// Builds what is needed and runs the demo; it fails if a ledger does not balance.
 pub(crate) fn run(show: &Show) -> Result<(), Failure> {
     let python = python::ready()?.python();

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+READMES = [ROOT / "README.md", ROOT / "../../README.md"]
+EXAMPLES = [
+    example
+    for readme in READMES
+    for example in re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+]
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))

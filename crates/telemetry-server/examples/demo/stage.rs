@@ -199,8 +199,8 @@ impl Stage {
         self.say(&format!(
             "\nstill running; try these in another terminal, and stop with Ctrl-C:\n  \
              curl http://{address}/metrics\n  \
-             cargo run -q -p telemetry-server --features cli -- workers --url http://{address}\n  \
-             cargo run -q -p telemetry-server --features cli -- tap --match '*.exception' \
+             cargo run -p telemetry-server --features cli -- workers --url http://{address}\n  \
+             cargo run -p telemetry-server --features cli -- tap --match '*.exception' \
              --url http://{address}\n"
         ));
         let mut interrupted = pin!(tokio::signal::ctrl_c());
