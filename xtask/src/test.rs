@@ -126,7 +126,14 @@ impl Runner {
     /// The command line, with whatever it needs made ready.
     fn command(self, args: &[String]) -> Result<Command, Failure> {
         let mut command = match self {
-            Self::Rust => rust_command(args),
+            Self::Rust => {
+                let mut command = rust_command(args);
+                if args.is_empty() {
+                    // Stories with a real Python worker; without it they say that they are skipped.
+                    command.env("TELEMETRY_TEST_PYTHON", python::ready()?.python());
+                }
+                command
+            }
             Self::Docs => {
                 let mut cargo = process::cargo();
                 cargo
