@@ -6,14 +6,18 @@
 
 use std::hint;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::thread;
 
 use telemetry_core::{Counts, Note, Notes, Reason, StreamSnapshot};
 
 /// Longest believable jump of a sequence; what claims more is treated as if it had none.
 const MAX_SEQUENCE_STEP: u64 = 1 << 32;
 
+/// How often a torn reading is repeated at once, before the reader makes way for the writer.
+const SPIN_ATTEMPTS: usize = 64;
+
 /// How often a torn reading is repeated before it is given out as it is.
-const READ_ATTEMPTS: usize = 1_000;
+const READ_ATTEMPTS: usize = 100_000;
 
 /// Numbers of reasons and notes are below these.
 const REASON_CELLS: usize = 64;
@@ -162,7 +166,7 @@ impl StreamLedger {
 
     /// A reading in which the laws hold, unless a writer was in the way all the time.
     pub(crate) fn snapshot(&self) -> StreamSnapshot {
-        for _ in 0..READ_ATTEMPTS {
+        for attempt in 0..READ_ATTEMPTS {
             let before = self.version.load(Ordering::Acquire);
             if before.is_multiple_of(2) {
                 let snapshot = self.read();
@@ -171,7 +175,12 @@ impl StreamLedger {
                     return snapshot;
                 }
             }
-            hint::spin_loop();
+            // The writer may have been put off the processor in the middle of a change.
+            if attempt < SPIN_ATTEMPTS {
+                hint::spin_loop();
+            } else {
+                thread::yield_now();
+            }
         }
         self.read()
     }
@@ -340,7 +349,7 @@ mod tests {
     #[test]
     fn readers_never_see_half_a_change() {
         let ledger = StreamLedger::default();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let mut last = 0;
                 while last < 100_000 {
