@@ -195,6 +195,16 @@ impl WorkerSnapshot {
         self.dropped.merge(&other.dropped);
         self.notes.merge(&other.notes);
     }
+
+    /// Raises every count to that of an earlier reading where that is larger; `queued`, a level,
+    /// stays. Of two readings of an honest worker nothing is raised.
+    pub fn raise(&mut self, earlier: &Self) {
+        self.emitted = self.emitted.max(earlier.emitted);
+        self.accepted = self.accepted.max(earlier.accepted);
+        self.sent = self.sent.max(earlier.sent);
+        self.dropped.raise(&earlier.dropped);
+        self.notes.raise(&earlier.notes);
+    }
 }
 
 #[cfg(test)]

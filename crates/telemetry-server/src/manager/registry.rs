@@ -70,6 +70,8 @@ impl Registry {
         };
         run.send_replace(Run::DrainUntil(Instant::now() + UNREGISTER_DRAIN));
         if record.context().pool_name == context.pool_name {
+            // Whoever waits for the new stream must not take the old one for it.
+            record.connecting();
             return (
                 record,
                 Some(Predecessor {

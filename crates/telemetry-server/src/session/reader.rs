@@ -4,14 +4,18 @@
 use std::sync::Arc;
 
 use prost::Message;
-use telemetry_core::{FrameError, FrameSplitter};
+use telemetry_core::{FrameError, FrameSplitter, Source, escape};
 use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::record::Record;
 use crate::pipeline::{Frame, Pipeline};
 
-/// Longest message: a report that names 4,096 events with long names has less.
+/// Longest message, as in gRPC's other implementations; a longer one ends the stream. An event that
+/// is larger than its own limit is counted as undecodable.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// Longest hello or report that is looked at: decoded, a message of nothing but empty entries takes
+/// fifty times its length. A worker keeps the names in its report to half of this.
+const MAX_SPEECH_BYTES: usize = 512 << 10;
 
 /// What the session learns from a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +36,8 @@ pub(super) struct Reader {
     messages: u64,
     /// Whether this stream had a hello.
     greeted: bool,
+    /// Whether something unreadable was logged on this stream; a worker must not fill the log.
+    complained: bool,
 }
 
 impl Reader {
@@ -43,6 +49,7 @@ impl Reader {
             splitter,
             messages: 0,
             greeted: false,
+            complained: false,
         }
     }
 
@@ -59,13 +66,21 @@ impl Reader {
             splitter,
             messages,
             greeted,
+            complained,
         } = self;
         let mut learned = Learned::default();
+        let mut complain = |pipeline: &Pipeline, what: &str, error: String| {
+            if !std::mem::replace(complained, true) {
+                let worker = pipeline.source().worker_id.as_deref().map(escape);
+                tracing::warn!(worker = worker.as_deref(), what, %error,
+                    "worker sent what cannot be used; more of it on this stream is not logged");
+            }
+        };
         let fed = splitter.feed(chunk, |message| {
             *messages += 1;
             each(message.len(), *messages);
             match pipeline.process(message) {
-                Frame::Hello(hello) => match WorkerHello::decode(hello) {
+                Frame::Hello(hello) => match read::<WorkerHello>(hello) {
                     Ok(hello) => {
                         record.hello(&hello);
                         *greeted = true;
@@ -74,16 +89,16 @@ impl Reader {
                         source.python_pid = source.python_pid.or(record.observed_pid());
                         pipeline.set_source(source);
                     }
-                    Err(error) => tracing::warn!(%error, "a worker's hello cannot be read"),
+                    Err(error) => complain(pipeline, "hello", error),
                 },
-                Frame::Report(report) => match WorkerReport::decode(report) {
-                    Ok(report) => {
-                        if let Err(error) = record.report(&report) {
-                            tracing::warn!(%error, "a worker's report is not taken over");
-                        }
+                Frame::Report(report) => {
+                    let taken = read::<WorkerReport>(report).and_then(|report| {
+                        record.report(&report).map_err(|error| error.to_string())
+                    });
+                    if let Err(error) = taken {
+                        complain(pipeline, "report", error);
                     }
-                    Err(error) => tracing::warn!(%error, "a worker's report cannot be read"),
-                },
+                }
                 Frame::Dispatched | Frame::Rejected(_) | Frame::Duplicate => {
                     learned.event_first |= !*greeted && *messages == 1;
                 }
@@ -104,7 +119,38 @@ impl Reader {
     }
 
     /// Who the events are from.
-    pub(super) fn source(&self) -> &telemetry_core::Source {
+    pub(super) fn source(&self) -> &Source {
         self.pipeline.source()
+    }
+}
+
+/// Reads what a worker says of itself, unless it is too long to be honest.
+fn read<M: Message + Default>(bytes: &[u8]) -> Result<M, String> {
+    if bytes.len() > MAX_SPEECH_BYTES {
+        let length = bytes.len();
+        return Err(format!(
+            "it has {length} bytes, more than the {MAX_SPEECH_BYTES} allowed"
+        ));
+    }
+    M::decode(bytes).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry_proto::ReasonCount;
+
+    use super::*;
+
+    #[test]
+    fn a_report_is_not_decoded_when_it_is_larger_than_an_honest_one() {
+        let report = |entries: usize| WorkerReport {
+            dropped: vec![ReasonCount::default(); entries],
+            ..WorkerReport::default()
+        };
+        let honest = report(1_000).encode_to_vec();
+        assert_eq!(read::<WorkerReport>(&honest), Ok(report(1_000)));
+        let huge = report(MAX_SPEECH_BYTES / 2 + 1).encode_to_vec();
+        let error = read::<WorkerReport>(&huge).expect_err("too long");
+        assert!(error.contains("524288"), "{error}");
     }
 }

@@ -208,9 +208,16 @@ impl Record {
         self.changes.notify();
     }
 
-    /// A dial begins.
-    pub(super) fn connecting(&self) {
-        self.lock().state = StreamState::Connecting;
+    /// A dial begins, or a new process of the worker was registered: nothing that was said of the
+    /// last stream holds any more.
+    pub(crate) fn connecting(&self) {
+        let mut memory = self.lock();
+        memory.state = StreamState::Connecting;
+        memory.retry_after = None;
+        memory.connected_since_ns = None;
+        // What it has applied is not known until it reports again.
+        memory.applied_revision = 0;
+        drop(memory);
         self.changes.notify();
     }
 
@@ -298,18 +305,16 @@ impl Record {
 
     /// Takes in the worker's ledger.
     pub(super) fn report(&self, report: &WorkerReport) -> Result<(), RefusedReport> {
-        let snapshot = snapshot_from_report(report)?;
+        let mut snapshot = snapshot_from_report(report)?;
         let counts = [
             snapshot.emitted,
             snapshot.accepted,
             snapshot.sent,
             snapshot.queued,
+            snapshot.dropped.total(),
+            snapshot.notes.total(),
         ];
-        if counts
-            .into_iter()
-            .chain([snapshot.dropped.total()])
-            .any(|count| count > MAX_COUNT)
-        {
+        if counts.into_iter().any(|count| count > MAX_COUNT) {
             return Err(RefusedReport::Absurd);
         }
         if !self.ledger.has_joined() {
@@ -328,6 +333,10 @@ impl Record {
         };
         let mut memory = self.lock();
         memory.report_difference = sent.abs_diff(accounted).saturating_add(own);
+        if let Some(earlier) = &memory.report {
+            // A worker that takes counts back is wrong, and must not lower the sums it is part of.
+            snapshot.raise(earlier);
+        }
         memory.report = Some(snapshot);
         memory.report_final = report.r#final;
         memory.applied_revision = report.policy_revision;
@@ -404,7 +413,9 @@ impl Memory {
                 .sequenced
                 .saturating_add(counted.gaps)
                 .saturating_add(joined_at);
-            self.lost_at_crash += report.accepted.saturating_sub(arrived);
+            self.lost_at_crash = self
+                .lost_at_crash
+                .saturating_add(report.accepted.saturating_sub(arrived));
             // What arrived after its last report it had accepted, and emitted, as well.
             report.accepted = report.accepted.max(arrived);
             report.emitted = report
@@ -429,3 +440,6 @@ impl Memory {
 fn word(text: impl AsRef<str>) -> String {
     escape(truncate(text.as_ref(), MAX_WORD_BYTES)).into_owned()
 }
+
+#[cfg(test)]
+mod tests;
