@@ -97,9 +97,10 @@ async fn a_fleet_of_128_under_cuts_loses_nothing_in_silence() {
             ledger.dispatched,
             "{id}"
         );
-        assert_eq!(
-            account.manager.reconnects,
-            member.cable.accepted() - 1,
+        // A connection may be cut before its stream is open.
+        assert!(account.manager.reconnects < member.cable.accepted(), "{id}");
+        assert!(
+            account.manager.reconnects > 0 || member.cable.cuts() == 0,
             "{id}"
         );
         assert_eq!(account.manager.state, StreamState::Streaming, "{id}");
