@@ -7,6 +7,7 @@ mod end_to_end;
 mod exact_values;
 mod fleet;
 mod handlers;
+mod handover;
 mod nothing_vanishes;
 mod pool;
 mod rig;

@@ -54,7 +54,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads until the manager closes its side. A manager that did keeps receiving events.
+    /// Reads until the manager ends its side. A stock manager that did keeps receiving events; for one
+    /// that said hello it is the goodbye.
     async fn run<B>(self, body: B)
     where
         B: Body<Data = Bytes>,
@@ -63,9 +64,14 @@ impl Reader {
         let mut splitter = FrameSplitter::new(MAX_CONTROL_BYTES);
         let mut batch = Vec::new();
         loop {
-            // Cut off or closed: either way no more controls come.
-            let Some(frame) = body.frame().await.and_then(Result::ok) else {
-                break;
+            let frame = match body.frame().await {
+                Some(Ok(frame)) => frame,
+                // Cut off: the pump will notice by itself.
+                Some(Err(_)) => break,
+                None => {
+                    self.session.dismiss();
+                    break;
+                }
             };
             let Ok(data) = frame.into_data() else {
                 continue;

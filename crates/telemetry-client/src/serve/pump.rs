@@ -81,6 +81,12 @@ impl Pump {
             if self.session.is_greeted() && !self.greeted {
                 return Poll::Ready(Some(self.greet()));
             }
+            if self.session.is_dismissed() && matches!(self.state, State::Waiting | State::Sending)
+            {
+                // What is queued stays for the next manager.
+                self.state = State::Closing(Status::new(Code::Ok, ""));
+                return Poll::Ready(Some(self.last_report()));
+            }
             match self.state {
                 State::Waiting => ready!(self.poll_first_control(cx)),
                 State::Sending => return self.poll_events(cx),

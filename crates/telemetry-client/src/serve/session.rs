@@ -20,7 +20,7 @@ pub const DEFAULT_FIRST_CONTROL_WAIT: Duration = Duration::from_millis(100);
 pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What this worker can do beyond a stock one.
-const CAPABILITIES: [&str; 4] = ["policy", "sequence", "sampling_rate", "report"];
+const CAPABILITIES: [&str; 5] = ["policy", "sequence", "sampling_rate", "report", "goodbye"];
 
 /// Who a worker says it is, to a manager that said hello.
 #[derive(Debug, Clone)]
@@ -110,6 +110,8 @@ pub(crate) struct Session {
     greeted: AtomicBool,
     /// The manager said what it wants; events may go.
     instructed: AtomicBool,
+    /// The manager that said hello also said goodbye, by ending its side.
+    dismissed: AtomicBool,
     /// Set when the manager's side can no longer be read: the gRPC status to end with.
     broken: Mutex<Option<tonic::Status>>,
 }
@@ -261,6 +263,20 @@ impl Session {
     /// Whether the manager said what it wants.
     pub(crate) fn is_instructed(&self) -> bool {
         self.instructed.load(Ordering::Acquire)
+    }
+
+    /// The manager ended its side in order. One that said hello means that it wants no more events;
+    /// a stock one may go on to read.
+    pub(crate) fn dismiss(&self) {
+        if self.is_greeted() {
+            self.dismissed.store(true, Ordering::Release);
+            self.waker.wake();
+        }
+    }
+
+    /// Whether the manager wants no more events.
+    pub(crate) fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Ordering::Acquire)
     }
 
     /// The manager's side cannot be read any further.

@@ -216,6 +216,13 @@ async fn open(
 }
 
 impl Dialled {
+    /// Ends the request: a worker that knows the word for it sends what is under way, a last report
+    /// and trailers, and no event after that. No control can be sent any more.
+    pub(super) fn say_goodbye(&mut self) {
+        // Of a channel whose other end is gone.
+        self.controls = mpsc::channel(1).0;
+    }
+
     /// Asks the worker for a sign of life on the same connection. Any response headers are one, even
     /// those of a worker that does not know the call.
     pub(super) fn ping(&mut self) -> Answer {

@@ -194,6 +194,12 @@ impl Record {
         self.lock().legacy
     }
 
+    /// Whether the worker said that it can do something.
+    pub(super) fn is_capable_of(&self, capability: &str) -> bool {
+        let memory = self.lock();
+        memory.hello.capabilities.iter().any(|it| it == capability)
+    }
+
     /// The process id that is not registered but seen or claimed.
     pub(super) fn observed_pid(&self) -> Option<u32> {
         let memory = self.lock();

@@ -27,6 +27,8 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 const PROTOCOL_REVISION: u32 = 1;
 /// A stream that is quiet for this long while draining is empty.
 const DRAIN_SILENCE: Duration = Duration::from_millis(50);
+/// What a worker calls its ability to end the stream in order when we end our side.
+const GOODBYE: &str = "goodbye";
 /// Chunks that are read before other tasks get their turn.
 const CHUNKS_PER_TURN: u32 = 32;
 /// Longest status message that is kept, in bytes.
@@ -106,8 +108,26 @@ struct Progress {
     policy_due: bool,
     /// Whether there may be newer policies.
     is_desired: bool,
-    /// While stopping: when silence means that all is read, and the last moment.
-    draining: Option<(Instant, Instant)>,
+    /// Whether the worker is still to be told that we stop.
+    goodbye_due: bool,
+    /// While stopping.
+    draining: Option<Draining>,
+}
+
+/// How a stream is read to its end.
+#[derive(Debug)]
+struct Draining {
+    /// When silence means that all is read; of a worker that cannot say so itself.
+    silence: Option<Instant>,
+    /// The last moment.
+    last: Instant,
+}
+
+impl Draining {
+    fn until(&self) -> Instant {
+        self.silence
+            .map_or(self.last, |silence| silence.min(self.last))
+    }
 }
 
 impl Session {
@@ -137,6 +157,7 @@ impl Session {
             pinged: false,
             policy_due: false,
             is_desired: true,
+            goodbye_due: false,
             draining: None,
         };
         let ending = self.read(&mut dialled, answer, &mut progress).await;
@@ -164,9 +185,11 @@ impl Session {
         let mut response = Response::Awaited(answer);
         let mut chunks = 0_u32;
         loop {
-            let quiet_at = progress.draining.map(|(silence, last)| silence.min(last));
+            let quiet_at = progress.draining.as_ref().map(Draining::until);
             tokio::select! {
                 arrived = response.next() => match arrived {
+                    Arrived::Trailers(_) | Arrived::End | Arrived::Failed(_)
+                        if progress.draining.is_some() => return Ending::Stopped,
                     Arrived::Chunk(chunk) => {
                         if let Err(ending) = self.chunk(progress, &chunk) {
                             return ending;
@@ -199,7 +222,10 @@ impl Session {
                     if progress.opened_at.is_none() {
                         return Ending::Stopped;
                     }
-                    progress.draining = Some((Instant::now() + DRAIN_SILENCE, last));
+                    progress.goodbye_due = self.record.is_capable_of(GOODBYE);
+                    let silence =
+                        (!progress.goodbye_due).then(|| Instant::now() + DRAIN_SILENCE);
+                    progress.draining = Some(Draining { silence, last });
                 }
                 changed = self.policy.changed(), if !progress.policy_due && progress.is_desired => {
                     // A worker that is being taken away has no desired policy any more.
@@ -228,6 +254,11 @@ impl Session {
                 }
                 () = at(quiet_at), if quiet_at.is_some() => return Ending::Stopped,
             }
+            if std::mem::take(&mut progress.goodbye_due) {
+                dialled.say_goodbye();
+                progress.policy_due = false;
+                progress.is_desired = false;
+            }
             // A stock worker sends its headers with its first event. If it answers another call, it
             // is alive and merely has nothing to say.
             if progress.legacy && progress.opened_at.is_none() && !progress.pinged {
@@ -239,7 +270,11 @@ impl Session {
 
     /// Takes bytes of the stream.
     fn chunk(&self, progress: &mut Progress, chunk: &Bytes) -> Result<(), Ending> {
-        if let Some((silence, _)) = &mut progress.draining {
+        if let Some(Draining {
+            silence: Some(silence),
+            ..
+        }) = &mut progress.draining
+        {
             *silence = Instant::now() + DRAIN_SILENCE;
         }
         let (dispatcher, wanted) = (&self.shared.dispatcher, self.shared.message_events);
