@@ -24,7 +24,8 @@ pub(crate) struct OurWorker {
 impl OurWorker {
     pub(crate) fn start(socket: &Path) -> Self {
         let clock = Arc::new(SystemClock::new());
-        let recorder = Arc::new(Recorder::new(RecorderConfig::default(), clock).unwrap());
+        let recorder =
+            Arc::new(Recorder::new(RecorderConfig::default(), clock).expect("a valid policy"));
         Self::serve(socket, recorder, Identity::default())
     }
 
@@ -39,12 +40,12 @@ impl OurWorker {
             ..ServeConfig::default()
         };
         let address = ListenAddress::Unix(socket.to_owned());
-        let server = Server::start(&address, Arc::clone(&recorder), config).unwrap();
+        let server = Server::start(&address, Arc::clone(&recorder), config).expect("a free socket");
         Self { recorder, server }
     }
 
     pub(crate) fn emit(&self, name: &str) -> Outcome {
-        let site = self.recorder.callsite(name).unwrap();
+        let site = self.recorder.callsite(name).expect("a valid name");
         let fields = Fields {
             measurements: &[("duration", ValueRef::Int(5))],
             metadata: &[("tool", "search")],
@@ -57,20 +58,20 @@ impl OurWorker {
 
 /// A manager whose worker events (not its own) are seen by a witness.
 pub(crate) fn manager() -> (Manager, Witness) {
-    let manager = Manager::start(ManagerConfig::new("node-1")).unwrap();
+    let manager = Manager::start(ManagerConfig::new("node-1")).expect("a valid policy");
     let witness = Witness::new();
     manager
         .dispatcher()
         .attach("witness", "snakepit.python.**", witness.handler())
-        .unwrap();
+        .expect("a free id");
     (manager, witness)
 }
 
 pub(crate) fn register(manager: &Manager, id: &str, address: &str) -> WorkerId {
     let context = WorkerContext::new(id).in_pool("default");
     manager
-        .register_worker(address.parse().unwrap(), context)
-        .unwrap()
+        .register_worker(address.parse().expect("an endpoint"), context)
+        .expect("a valid worker")
 }
 
 pub(crate) async fn until(

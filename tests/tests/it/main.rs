@@ -5,6 +5,7 @@ mod coverage;
 mod desired;
 mod end_to_end;
 mod exact_values;
+mod exposition;
 mod fleet;
 mod handlers;
 mod handover;
