@@ -45,6 +45,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let catalog = Arc::clone(manager.catalog());
     let prometheus = PrometheusExporter::new(catalog, PrometheusConfig::default());
     dispatcher.attach("prometheus", "*", prometheus.clone())?;
+    let exporter = prometheus.clone();
+    manager.on_departure(move |worker| {
+        exporter.fold_worker(worker.as_str());
+    });
 
     tracing_subscriber::fmt().init();
     let run_dir = std::env::temp_dir().join(format!("telemetry-embed-{}", std::process::id()));

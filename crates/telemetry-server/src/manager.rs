@@ -7,6 +7,7 @@
 mod api;
 mod config;
 mod control;
+mod departure;
 #[cfg(feature = "prometheus")]
 mod metrics;
 mod registry;
@@ -27,13 +28,12 @@ use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
 use crate::pipeline::{Pipeline, Quarantine, StreamLedger, source_of};
 use crate::session::{Changes, DialLimiter, Run, Session, Shared, StreamInfo, StreamState};
+use departure::Departures;
 use registry::{Entry, Predecessor, Registry};
 
 pub use config::{ManagerConfig, RegisterError};
+pub use departure::UNREGISTER_DRAIN;
 pub use totals::{PoolInfo, Totals};
-
-/// How long a worker that is unregistered may take to be read empty.
-pub const UNREGISTER_DRAIN: Duration = Duration::from_secs(1);
 
 /// Collects from and controls a fleet of workers. Clones are handles to the same manager.
 ///
@@ -51,6 +51,7 @@ struct Inner {
     allow_remote: bool,
     runtime: Handle,
     registry: Mutex<Registry>,
+    departures: Departures,
 }
 
 impl Manager {
@@ -81,6 +82,7 @@ impl Manager {
             allow_remote: config.allow_remote,
             runtime: Handle::current(),
             registry: Mutex::default(),
+            departures: Departures::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -120,7 +122,7 @@ impl Manager {
                 // One stream per worker, always. A task that was cancelled has ended too.
                 let _ = task.await;
                 if let (Some(retired), Some(manager)) = (retired, manager.upgrade()) {
-                    manager.lock().fold_retired(&retired);
+                    manager.depart(&retired);
                 }
             }
             session.relocate(context.clone(), endpoint.clone());
@@ -134,57 +136,6 @@ impl Manager {
         drop(registry);
         inner.changes.notify();
         Ok(id)
-    }
-
-    /// Takes a worker away: reads what it has sent until it is quiet, at most for
-    /// [`UNREGISTER_DRAIN`], closes its stream, forgets it, and folds its counters into its pool.
-    /// False if there is no such worker.
-    pub async fn unregister_worker(&self, id: &WorkerId) -> bool {
-        let retired = {
-            let mut registry = self.inner.lock();
-            let retired = registry.retire(id, Instant::now() + UNREGISTER_DRAIN);
-            if retired.is_some() {
-                self.inner.desired.leave(id);
-            }
-            retired
-        };
-        let Some((record, task)) = retired else {
-            return false;
-        };
-        // A task that was cancelled has ended too.
-        let _ = task.await;
-        self.inner.lock().fold_retired(&record);
-        self.inner.changes.notify();
-        true
-    }
-
-    /// Ends all sessions: each reads what its worker has sent until it is quiet, all together at
-    /// most for `timeout`. No worker can be registered afterwards; totals stay readable. Whether all
-    /// were quiet in time.
-    pub async fn shutdown(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let retired = {
-            let mut registry = self.inner.lock();
-            registry.closed = true;
-            let ids: Vec<_> = registry.workers.keys().cloned().collect();
-            ids.iter()
-                .filter_map(|id| registry.retire(id, deadline))
-                .collect::<Vec<_>>()
-        };
-        let mut in_time = true;
-        for (record, mut task) in retired {
-            // A moment more than the sessions have, so that their own deadline comes first.
-            if timeout_at(deadline + Duration::from_millis(100), &mut task)
-                .await
-                .is_err()
-            {
-                in_time = false;
-                task.abort();
-            }
-            self.inner.lock().fold_retired(&record);
-        }
-        self.inner.changes.notify();
-        in_time
     }
 
     /// All registered workers, sorted by id.

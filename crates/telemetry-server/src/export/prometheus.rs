@@ -95,6 +95,7 @@ impl PrometheusExporter {
 
     /// Folds the series of a worker that is gone into those of its pool, which have no `worker_id`,
     /// so that no sum over a pool ever falls. Its gauges vanish. False when it has no series.
+    /// Call it from [`Manager::on_departure`](crate::Manager::on_departure).
     ///
     /// The pool's series rises at once by what the worker counted; a `rate()` over the pool's
     /// series alone sees that as a jump, a `sum` over the pool does not.

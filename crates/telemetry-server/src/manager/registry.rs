@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Totals, UNREGISTER_DRAIN};
+use super::Totals;
+use super::departure::UNREGISTER_DRAIN;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
 use crate::pipeline::StreamLedger;

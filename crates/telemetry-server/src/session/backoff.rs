@@ -1,9 +1,9 @@
 //! When to dial: full-jitter backoff per worker and one limit for all dials of a manager.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use telemetry_core::random_u64;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 /// First upper bound of a wait.
@@ -55,7 +55,8 @@ impl Backoff {
 pub(crate) struct DialLimiter {
     /// Time between two dials.
     spacing: Duration,
-    /// When the next dial may happen.
+    /// When the next dial may happen. Held by whoever waits for that moment; the others queue for
+    /// the lock, in order.
     next: Mutex<Option<Instant>>,
 }
 
@@ -69,16 +70,13 @@ impl DialLimiter {
         }
     }
 
-    /// Waits for a turn, in the order of the calls.
+    /// Waits for a turn, in the order of the calls. Whoever stops waiting takes no turn.
     pub(super) async fn turn(&self) {
-        let mine = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = Instant::now();
-            let mine = next.map_or(now, |next| next.max(now));
-            *next = Some(mine + self.spacing);
-            mine
-        };
-        sleep_until(mine).await;
+        let mut next = self.next.lock().await;
+        if let Some(next) = *next {
+            sleep_until(next).await;
+        }
+        *next = Some(Instant::now() + self.spacing);
     }
 }
 
@@ -109,5 +107,17 @@ mod tests {
             limiter.turn().await;
         }
         assert!(start.elapsed() >= Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_that_stop_waiting_hold_nobody_up() {
+        let limiter = DialLimiter::new(50);
+        limiter.turn().await;
+        for _ in 0..1_000 {
+            let _left = tokio::time::timeout(Duration::from_millis(1), limiter.turn()).await;
+        }
+        let asked = Instant::now();
+        limiter.turn().await;
+        assert!(asked.elapsed() <= Duration::from_millis(20));
     }
 }

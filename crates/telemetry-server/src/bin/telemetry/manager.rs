@@ -112,6 +112,10 @@ async fn start(config: Config) -> Result<Running, Failure> {
     let mut settings = ManagerConfig::with_dispatcher(node, dispatcher.clone());
     settings.policy = policy(&config.telemetry);
     let manager = Manager::start(settings).map_err(Failure::of)?;
+    let exporter = prometheus.clone();
+    manager.on_departure(move |worker| {
+        exporter.fold_worker(worker.as_str());
+    });
     prometheus.add_source(manager.clone());
     prometheus.add_source(HandlerMetrics(dispatcher.clone()));
     let mut running = Running {
