@@ -196,13 +196,18 @@ impl WorkerSnapshot {
         self.notes.merge(&other.notes);
     }
 
-    /// Raises every count to that of an earlier reading where that is larger; `queued`, a level,
-    /// stays. Of two readings of an honest worker nothing is raised.
+    /// Raises every count that can only rise to that of an earlier reading where that is larger. Of
+    /// two readings of an honest worker nothing is raised. `queued` stays. `accepted` may fall, as it
+    /// does when events are dropped from the queue, but not below what W1 makes of the other counts.
     pub fn raise(&mut self, earlier: &Self) {
+        let falls = self.emitted < earlier.emitted;
         self.emitted = self.emitted.max(earlier.emitted);
-        self.accepted = self.accepted.max(earlier.accepted);
         self.sent = self.sent.max(earlier.sent);
         self.dropped.raise(&earlier.dropped);
+        if falls {
+            let kept = self.emitted.saturating_sub(self.dropped.total());
+            self.accepted = self.accepted.max(kept);
+        }
         self.notes.raise(&earlier.notes);
     }
 }
