@@ -45,7 +45,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     );
     report.optional("spelling", "typos", &mut process::command("typos"));
 
-    report.step("demo", || demo::run(&demo::Show::SMOKE));
+    report.step("demo", demo::smoke);
     report.step("bench", || bench::run(&bench::Selection::SMOKE));
 
     let mut outcomes = Vec::new();

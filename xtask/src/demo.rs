@@ -3,6 +3,8 @@
 //! Prepares the Python environment, builds the demo and starts it; what happens then is in
 //! `crates/telemetry-server/examples/demo`.
 
+use std::process::Command;
+
 use clap::Args;
 
 use crate::{failure::Failure, process, python, workspace};
@@ -26,25 +28,29 @@ pub(crate) struct Show {
 
 impl Show {
     /// Small and short: shows that every act works and every ledger balances.
-    pub(crate) const SMOKE: Self = Self {
+    const SMOKE: Self = Self {
         workers: 2,
         seconds: 8,
         keep: false,
     };
 }
 
-/// Builds what is needed and runs the demo; it fails if a ledger does not balance.
+/// Builds what is needed and becomes the demo, so that an interrupt is for the demo alone. The exit
+/// code is that of the demo: 0 if every ledger balances.
 pub(crate) fn run(show: &Show) -> Result<(), Failure> {
+    process::replace(&mut command(show)?)
+}
+
+/// Runs a short demo; it fails if a ledger does not balance.
+pub(crate) fn smoke() -> Result<(), Failure> {
+    process::run(&mut command(&Show::SMOKE)?)
+}
+
+/// The demo as a command, with whatever it needs made ready.
+fn command(show: &Show) -> Result<Command, Failure> {
     let python = python::ready()?.python();
     let mut command = process::cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--profile",
-        "demo",
-        "-p",
-        "telemetry-server",
-    ]);
+    command.args(["run", "--profile", "demo", "-p", "telemetry-server"]);
     command.args(["--features", "http,pool", "--example", "demo", "--"]);
     command.arg("--workers").arg(show.workers.to_string());
     command.arg("--seconds").arg(show.seconds.to_string());
@@ -53,5 +59,5 @@ pub(crate) fn run(show: &Show) -> Result<(), Failure> {
     if show.keep {
         command.arg("--keep");
     }
-    process::run(&mut command)
+    Ok(command)
 }

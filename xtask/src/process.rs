@@ -7,6 +7,7 @@ use std::{
     env,
     ffi::OsStr,
     io::{BufRead, BufReader, IsTerminal, Read, Write},
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
     thread,
 };
@@ -39,6 +40,14 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
             status,
         })
     }
+}
+
+/// Becomes `command`: it gets our terminal, our signals and our exit code. Returns only if it could
+/// not be started.
+pub(crate) fn replace(command: &mut Command) -> Result<(), Failure> {
+    announce(command);
+    let source = command.exec();
+    Err(start_failure(command, source))
 }
 
 /// Whether `command` starts and succeeds; its output is of no interest.

@@ -214,7 +214,8 @@ impl Stage {
     }
 
     /// Ends the pool and the manager in order.
-    pub(crate) async fn strike(self) {
+    pub(crate) async fn strike(mut self) {
+        self.say("stopping the workers ...");
         self.pool.shutdown(END_TIMEOUT).await;
         self.manager.shutdown(END_TIMEOUT).await;
         self.http.shutdown(END_TIMEOUT).await;

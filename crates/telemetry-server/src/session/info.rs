@@ -93,7 +93,7 @@ pub struct StreamInfo {
     pub reconnects: u64,
     /// Attempts that failed since the last stream.
     pub failures: u32,
-    /// Why the last attempt or stream ended.
+    /// Why the last attempt or stream ended; while streaming, why the stream before this one did.
     pub last_error: Option<String>,
     /// Wall clock at which the stream was opened, nanoseconds since the Unix epoch; while streaming.
     pub connected_since_ns: Option<i64>,

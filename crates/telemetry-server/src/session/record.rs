@@ -104,6 +104,8 @@ struct Memory {
     streams: u64,
     failures: u32,
     last_error: Option<String>,
+    /// Why the last stream, as opposed to an attempt at one, ended.
+    stream_error: Option<String>,
     connected_since_ns: Option<i64>,
     /// Whether a stream was asked for before: what the worker sent since was meant for us.
     asked_before: bool,
@@ -151,6 +153,7 @@ impl Record {
             streams: 0,
             failures: 0,
             last_error: None,
+            stream_error: None,
             connected_since_ns: None,
             asked_before: false,
         };
@@ -239,6 +242,8 @@ impl Record {
         memory.retry_after = None;
         memory.connected_since_ns = Some(now_ns);
         memory.failures = 0;
+        // That it was not there yet is no news any more; why its last stream ended is.
+        memory.last_error = memory.stream_error.clone();
         let before = memory.streams;
         memory.streams += 1;
         drop(memory);
@@ -260,7 +265,11 @@ impl Record {
         memory.state = state;
         memory.retry_after = Some(retry_after);
         memory.failures = failures;
-        memory.last_error = Some(escape(truncate(error, MAX_TEXT_BYTES)).into_owned());
+        let error = escape(truncate(error, MAX_TEXT_BYTES)).into_owned();
+        if asked {
+            memory.stream_error = Some(error.clone());
+        }
+        memory.last_error = Some(error);
         memory.connected_since_ns = None;
         memory.asked_before |= asked;
         // What it has applied is not known until it reports again.
