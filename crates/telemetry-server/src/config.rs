@@ -136,11 +136,10 @@ impl Config {
         for section in whole.sections("pool")? {
             pools.push(pool(&section, &pools, &telemetry, &run_dir)?);
         }
-        let endpoints = whole
-            .sections("endpoint")?
-            .iter()
-            .map(endpoint)
-            .collect::<Result<_, _>>()?;
+        let mut endpoints = Vec::new();
+        for section in whole.sections("endpoint")? {
+            endpoints.push(endpoint(&section, &endpoints, &pools)?);
+        }
         let watch = match whole.section("watch")? {
             Some(section) => {
                 let watch = watch(&section)?;
@@ -273,8 +272,27 @@ fn pool(
     Ok(pool)
 }
 
-fn endpoint(section: &Section<'_>) -> Result<EndpointSection, ConfigError> {
+fn endpoint(
+    section: &Section<'_>,
+    earlier: &[EndpointSection],
+    pools: &[PoolConfig],
+) -> Result<EndpointSection, ConfigError> {
     let worker_id = section.required("worker_id")?;
+    if earlier.iter().any(|other| other.worker_id == worker_id) {
+        return Err(section.invalid(
+            "worker_id",
+            format!("{worker_id:?} is used twice; name each worker once"),
+        ));
+    }
+    if let Some(PoolConfig { name, size, .. }) = pools.iter().find(|pool| pool.has(&worker_id)) {
+        return Err(section.invalid(
+            "worker_id",
+            format!(
+                "{worker_id:?} is a worker of pool {name:?} ({name}-1 to {name}-{size}); \
+                 use another id"
+            ),
+        ));
+    }
     let address = section.parsed("address", str::parse::<Endpoint>)?;
     let pool = section.text("pool")?;
     let address = address.ok_or_else(|| section.missing("address"))?;

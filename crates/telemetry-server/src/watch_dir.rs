@@ -2,7 +2,8 @@
 //! dialled, and dropped when it vanishes.
 //!
 //! Looks at the directory four times a second; a worker that restarts on the same path keeps its
-//! registration. Uses the manager's public handle only.
+//! registration. A socket with the name of a worker that somebody else registered is left alone.
+//! Uses the manager's public handle only.
 
 use std::collections::HashMap;
 use std::fs;
@@ -152,6 +153,12 @@ impl Watcher {
         let name = path.file_stem().and_then(|stem| stem.to_str());
         let name = name.ok_or_else(|| format!("{} has no name in UTF-8", path.display()))?;
         let mut context = WorkerContext::new(name);
+        if self.manager.stream_state(&context.worker_id).is_some() {
+            return Err(format!(
+                "{} is not dialled: a worker {name:?} is registered already; rename the socket",
+                path.display()
+            ));
+        }
         context.pool_name.clone_from(&self.pool);
         self.manager
             .register_worker(Endpoint::Unix(path.to_owned()), context)
@@ -229,6 +236,25 @@ mod tests {
         registered(&manager, "w", true).await;
         watch.stop().await;
         assert!(manager.list_streams().is_empty());
+    }
+
+    #[tokio::test]
+    async fn socket_named_like_another_worker_takes_nothing_from_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let manager = Manager::start(ManagerConfig::new("n1")).unwrap();
+        let elsewhere = Endpoint::Unix(dir.path().join("elsewhere"));
+        manager
+            .register_worker(elsewhere.clone(), WorkerContext::new("taken"))
+            .unwrap();
+        let watched = dir.path().join("watched");
+        let watch = WatchDir::start(&manager, &watched, Some("p".into())).unwrap();
+        let _taken = UnixListener::bind(watched.join("taken.sock")).unwrap();
+        let _free = UnixListener::bind(watched.join("untaken.sock")).unwrap();
+        // Sockets are taken in the order of their names: once this one is there, both were seen.
+        registered(&manager, "untaken", true).await;
+        watch.stop().await;
+        let info = manager.stream(&WorkerId::from("taken")).unwrap();
+        assert_eq!((info.endpoint, info.pool_name), (elsewhere, None));
     }
 
     #[test]

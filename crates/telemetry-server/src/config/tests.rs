@@ -227,3 +227,20 @@ fn example_is_valid() {
     assert_eq!(config.pools.len(), 2);
     assert!(config.catalog.by_wire_name("inference.exception").is_some());
 }
+
+#[test]
+fn a_worker_id_that_is_taken_is_refused() {
+    let endpoint = "[[endpoint]]\nworker_id = \"w-1\"\naddress = \"/run/w.sock\"\n";
+    refused(
+        &format!("{endpoint}{endpoint}"),
+        "t.toml:5:13: endpoint.worker_id: \"w-1\" is used twice; name each worker once",
+    );
+    refused(
+        &format!("{endpoint}[[pool]]\nname = \"w\"\ncommand = [\"true\"]\nsize = 2\n"),
+        "t.toml:2:13: endpoint.worker_id: \"w-1\" is a worker of pool \"w\" (w-1 to w-2); \
+         use another id",
+    );
+    parse(&format!(
+        "{endpoint}[[pool]]\nname = \"w-1\"\ncommand = [\"true\"]\n"
+    ));
+}

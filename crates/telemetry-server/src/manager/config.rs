@@ -66,7 +66,7 @@ impl ManagerConfig {
 #[non_exhaustive]
 pub enum RegisterError {
     /// The worker id cannot be used.
-    #[error("worker id {id:?} {fault}")]
+    #[error("worker id {:?} {fault}", id.as_str())]
     WorkerId {
         /// The id.
         id: WorkerId,
@@ -86,8 +86,9 @@ pub enum RegisterError {
     Endpoint(#[from] EndpointError),
     /// The endpoint is beyond loopback, where a stream without TLS is open to everybody.
     #[error(
-        "{endpoint} is not on this machine; without TLS only loopback and unix sockets are \
-         dialled, unless remote workers are explicitly allowed"
+        "{endpoint} is not on this machine, and a stream without TLS is open to everybody on the \
+         way; use a unix socket or a loopback address, such as that of a tunnel, or embed the \
+         manager and set `allow_remote`"
     )]
     Remote {
         /// The endpoint.

@@ -223,3 +223,22 @@ fn a_duplicate_is_noted_and_not_dispatched_again() {
     assert_eq!(rig.seen.seen(), 1);
     assert_eq!(rig.pipeline.snapshot().notes.get(Note::Duplicate), 1);
 }
+
+#[test]
+fn keys_that_cutting_makes_equal_arrive_once_whichever_comes_first() {
+    let long = "k".repeat(65);
+    let short = "k".repeat(64);
+    for keys in [[&long, &short], [&short, &long]] {
+        let mut rig = rig();
+        let mut message = event("tool.execution.start").encode_to_vec();
+        for key in keys {
+            let mut more = TelemetryEvent::default();
+            more.metadata.insert(key.clone(), "v".into());
+            message.extend(more.encode_to_vec());
+        }
+        assert_eq!(rig.pipeline.process(&message), Frame::Dispatched);
+        let metadata = rig.seen.events().remove(0).metadata;
+        let arrived = metadata.iter().filter(|(key, _)| *key == short).count();
+        assert_eq!(arrived, 1, "{metadata:?}");
+    }
+}

@@ -53,14 +53,16 @@ pub(super) fn metadata<'a>(
     passed: &mut Metadata<'a>,
     note: impl Fn(Note),
 ) {
+    // Keys are unique on arrival; once one was cut, two may be equal.
+    let mut was_cut = false;
     for (key, text) in &event.metadata {
         if catalog.metadata_key(key).is_some() {
             passed.push((key, cut(text, limits.value_bytes, &note)));
             continue;
         }
         let short = cut(key, limits.key_bytes, &note);
-        // Keys are unique on arrival; cutting may have made this one equal to another.
-        if short.len() < key.len() && passed.iter().any(|(known, _)| *known == short) {
+        was_cut |= short.len() < key.len();
+        if was_cut && passed.iter().any(|(known, _)| *known == short) {
             continue;
         }
         let text = if redactor.is_secret(key) {

@@ -81,6 +81,11 @@ impl PoolConfig {
         }
     }
 
+    /// Whether `worker` is the id of one of its workers.
+    pub(crate) fn has(&self, worker: &str) -> bool {
+        (0..self.size).any(|index| super::worker_id(&self.name, index) == worker)
+    }
+
     /// Checks everything that can be checked without touching the system.
     ///
     /// # Errors
