@@ -35,7 +35,7 @@ def test_one_line_of_code_is_enough(python):
     assert size.pop("timestamp_ns") > 0
     assert size == {
         "event": "tool.result_size",
-        "measurements": {"bytes": 5, "nan": "nan"},
+        "measurements": {"bytes": 5, "nan": "NaN"},
         "metadata": {"tool": "x"},
         "correlation_id": "id-1",
     }
@@ -92,3 +92,76 @@ def test_resources_are_sampled_as_lines():
     assert worker.returncode == 0
     assert first["event"] == "python.memory.sampled"
     assert first["metadata"] == {"python_pid": str(worker.pid)}
+
+
+def test_a_long_correlation_id_holds_nobody_up(python):
+    result = python(
+        """
+        import os, telemetry_py as telemetry
+        read, write = os.pipe()
+        telemetry.set_backend(telemetry.StderrBackend(write))
+        for _ in range(2):
+            telemetry.emit("a.b", None, None, "x" * 100_000)
+        line = os.read(read, 100_000)
+        assert line.count(b"\\n") == 2 and len(line) < 1000, len(line)
+        backend = telemetry.StderrBackend(write)
+        backend.emit("a.b", {}, {}, "x" * 100_000)
+        assert backend.dropped == 1
+        """,
+        timeout=20,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_process_that_takes_the_room_in_a_shared_pipe_holds_nobody_up(python):
+    result = python(
+        """
+        import os, telemetry_py as telemetry
+        read, write = os.pipe()
+        other = os.open(f"/proc/self/fd/{write}", os.O_WRONLY | os.O_NONBLOCK)
+        backend = telemetry.StderrBackend(write)
+        really_write = os.write
+        def write_late(fd, line):
+            try:
+                while True:
+                    really_write(other, b"x" * 4096)
+            except BlockingIOError:
+                pass
+            return really_write(fd, line)
+        os.write = write_late
+        telemetry.set_backend(backend)
+        telemetry.emit("a.b")
+        assert backend.dropped == 1
+        assert os.get_blocking(write), "the description that others share is left alone"
+        """,
+        timeout=20,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_pipe_without_a_reader_raises_no_signal(python):
+    result = python(
+        """
+        import os, signal, telemetry_py as telemetry
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        read, write = os.pipe()
+        os.close(read)
+        backend = telemetry.StderrBackend(write)
+        telemetry.set_backend(backend)
+        telemetry.emit("a.b")
+        assert backend.dropped == 1
+        """
+    )
+    assert result.returncode == 0, (result.returncode, result.stderr)
+
+
+def test_what_a_terminal_would_act_on_is_escaped():
+    read, write = os.pipe()
+    telemetry.set_backend(telemetry.StderrBackend(write))
+    evil = "\x1b[2J\x7f\x9b\u202e\r\n"
+    telemetry.emit("a.b", None, {"key": evil})
+    line = os.read(read, 4096)
+    os.close(read)
+    os.close(write)
+    assert all(32 <= byte < 127 for byte in line[:-1]), line
+    assert lines_of(line.decode())[0]["metadata"] == {"key": evil}

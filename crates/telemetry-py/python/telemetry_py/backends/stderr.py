@@ -6,6 +6,7 @@ import json
 import math
 import os
 import select
+import stat
 import time
 from typing import Any
 
@@ -40,8 +41,7 @@ class StderrBackend(TelemetryBackend):
     ) -> None:
         line = self._line(event, measurements, metadata, correlation_id)
         try:
-            _, writable, _ = select.select((), (self._fd,), (), 0)
-            if writable and os.write(self._fd, line) == len(line):
+            if len(line) <= MAX_LINE_BYTES and _write(self._fd, line):
                 return
         except (OSError, ValueError):
             pass
@@ -71,6 +71,27 @@ class StderrBackend(TelemetryBackend):
         return line
 
 
+def _write(fd: int, line: bytes) -> bool:
+    """Writes a line whole and at once; false if there is no room for it, or nobody to read it."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    if [ready for _, ready in poll.poll(0)] != [select.POLLOUT]:
+        return False
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        # Whoever shares the pipe may have taken the room by now. A description of our own refuses
+        # to wait, without changing that of the others.
+        try:
+            own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            pass  # No `/proc`, or another user's pipe: the look has to do.
+        else:
+            try:
+                return os.write(own, line) == len(line)
+            finally:
+                os.close(own)
+    return os.write(fd, line) == len(line)
+
+
 def _drop_longest(entries: dict[str, Any]) -> bool:
     """Leaves out the longest entry; false if there is none."""
     if not entries:
@@ -86,5 +107,5 @@ def _encode(record: dict[str, object]) -> bytes:
 def _finite(value: int | float | str) -> int | float | str:
     """JSON has no NaN and no infinities; they are written as text."""
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
