@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ const DEFAULT_ADDRESS: ListenAddress =
     ListenAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 /// How long a wait goes on before it looks whether a signal has arrived.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a thread waits before it looks whether another one has started the server.
+const START_INTERVAL: Duration = Duration::from_millis(1);
 /// Longest timeout; longer ones, and infinity, are cut to it.
 const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 
@@ -89,6 +92,38 @@ impl PyServer {
     }
 }
 
+impl PyServer {
+    /// The server that runs already, if it is the one that is asked for.
+    fn of_running(service: Arc<Service>, address: Option<&ListenAddress>) -> PyResult<Self> {
+        let running = service.server.address();
+        if address.is_some_and(|address| address != running) {
+            return Err(invalid(format!(
+                "telemetry is served at {running} already; close that before serving elsewhere"
+            )));
+        }
+        Ok(Self {
+            address: running.to_string(),
+            service: Some(service),
+        })
+    }
+}
+
+/// The right to start the server of an incarnation; one thread has it at a time.
+struct Starting<'a>(&'a AtomicBool);
+
+impl<'a> Starting<'a> {
+    /// Takes it, unless another thread has it.
+    fn claim(taken: &'a AtomicBool) -> Option<Self> {
+        (!taken.swap(true, Ordering::Acquire)).then(|| Self(taken))
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl State {
     /// Whether `service` is its own.
     fn serves(&self, service: &Arc<Service>) -> bool {
@@ -97,14 +132,9 @@ impl State {
 
     /// The running server.
     fn service(&self) -> Option<Arc<Service>> {
-        if self.incarnation.is_inherited() {
-            return None;
-        }
-        let service = &self.incarnation.service;
-        service
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        (!self.incarnation.is_inherited())
+            .then(|| self.incarnation.service())
+            .flatten()
     }
 }
 
@@ -138,16 +168,7 @@ pub(crate) fn serve(
         });
     }
     if let Some(service) = state::latest(py).and_then(|state| state.service()) {
-        let running = service.server.address();
-        if address.as_ref().is_none_or(|address| address == running) {
-            return Ok(PyServer {
-                address: running.to_string(),
-                service: Some(service),
-            });
-        }
-        return Err(invalid(format!(
-            "telemetry is served at {running} already; close that before serving elsewhere"
-        )));
+        return PyServer::of_running(service, address.as_ref());
     }
     let incarnation = match state::latest(py) {
         Some(state) if !state.incarnation.recorder.is_closed() => {
@@ -155,6 +176,16 @@ pub(crate) fn serve(
             Arc::clone(&state.incarnation)
         }
         _ => state::renew(Sink::Queue, settings.clone()).map_err(invalid)?,
+    };
+    let _starting = loop {
+        if let Some(service) = incarnation.service() {
+            return PyServer::of_running(service, address.as_ref());
+        }
+        if let Some(starting) = Starting::claim(&incarnation.starting) {
+            break starting;
+        }
+        py.check_signals()?;
+        py.detach(|| std::thread::sleep(START_INTERVAL));
     };
     let address = address.unwrap_or(DEFAULT_ADDRESS);
     let ready_file = ready_file.or(settings.config.ready_file);
@@ -195,6 +226,14 @@ pub(crate) fn restart(py: Python<'_>, address: &ListenAddress) {
 }
 
 impl Incarnation {
+    /// The running server. Not to be asked of an inherited one.
+    fn service(&self) -> Option<Arc<Service>> {
+        self.service
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Remembers what runs and begins to sample resources, if it should.
     fn keep(&self, service: &Arc<Service>, address: ListenAddress) -> PyResult<()> {
         let _asked_before = self.served.set(address);

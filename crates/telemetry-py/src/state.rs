@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -107,6 +107,8 @@ pub(crate) struct Incarnation {
     span_sites: Mutex<FxHashMap<Box<str>, Arc<SpanSites>>>,
     /// What runs.
     pub(crate) service: Mutex<Option<Arc<Service>>>,
+    /// Whether a thread is about to start that.
+    pub(crate) starting: AtomicBool,
     /// Samples memory and CPU, if it should.
     pub(crate) sampler: Mutex<Option<ResourceSampler>>,
     /// Where it was asked to serve; set once and then only read, as in a child.
@@ -135,6 +137,7 @@ impl Incarnation {
             redactor: Redactor::default(),
             span_sites: Mutex::default(),
             service: Mutex::default(),
+            starting: AtomicBool::new(false),
             sampler: Mutex::default(),
             served: OnceLock::new(),
         })

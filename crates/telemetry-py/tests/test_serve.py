@@ -191,3 +191,26 @@ def test_resources_are_sampled_from_serve_on(monkeypatch):
     assert memory.measurements["rss_bytes"].int_value > 2**20
     assert memory.metadata["python_pid"] == str(os.getpid())
     assert cpu.measurements["cpu_percent"].float_value >= 0
+
+
+def test_threads_that_serve_at_once_get_one_server(python):
+    result = python(
+        """
+        import sys, threading, telemetry_py as telemetry
+        sys.setswitchinterval(1e-6)
+        for _ in range(20):
+            barrier = threading.Barrier(4)
+            addresses = []
+            def work():
+                barrier.wait()
+                addresses.append(telemetry.serve().address)
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(addresses) == 4 and len(set(addresses)) == 1, addresses
+            assert telemetry.shutdown()
+        """
+    )
+    assert result.returncode == 0, result.stderr
