@@ -281,3 +281,29 @@ def test_a_fork_while_an_event_is_read_leaves_one_event(python):
         """
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_a_child_that_does_nothing_starts_nothing_at_its_end(python, tmp_path):
+    tmp_path.chmod(0o700)
+    result = python(
+        """
+        import os, sys, telemetry_py as telemetry
+        from telemetry_py import _lifecycle
+        telemetry.serve()
+        shut = []
+        class Native:
+            def shutdown(self):
+                shut.append(os.getpid())
+        _lifecycle.native = Native()
+        import atexit
+        if os.fork() == 0:
+            atexit._run_exitfuncs()
+            os._exit(len(shut))
+        assert os.wait()[1] == 0
+        atexit._run_exitfuncs()
+        assert shut == [os.getpid()]
+        """,
+        TELEMETRY_ON_FORK="restart",
+        TELEMETRY_ADDRESS=f"unix:{tmp_path}/worker.sock",
+    )
+    assert result.returncode == 0, result.stderr

@@ -16,8 +16,10 @@ _registered: set[int] = set()
 
 
 def at_exit() -> None:
-    """End serving, however little time there is."""
-    native.shutdown()
+    """End serving, however little time there is; a forked child that never served has nothing to
+    end."""
+    if os.getpid() in _registered:
+        native.shutdown()
 
 
 def register() -> None:
