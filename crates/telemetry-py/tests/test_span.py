@@ -314,3 +314,17 @@ async def test_an_exit_in_another_task_is_tolerated(memory):
 def test_a_decorator_needs_a_function(memory):
     with pytest.raises(TypeError, match="function"):
         telemetry.span("op")("no function")
+
+
+def test_a_block_that_is_not_entered_leaves_no_id_behind(memory):
+    class Interrupting:
+        def __str__(self):
+            raise KeyboardInterrupt
+
+    span = telemetry.span("op", {"key": Interrupting()}, "id-7")
+    with pytest.raises(KeyboardInterrupt):
+        with span:
+            pytest.fail("the block was entered")
+    assert telemetry.get_correlation_id() is None
+    span.__exit__(None, None, None)
+    assert memory.names() == []

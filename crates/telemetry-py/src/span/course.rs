@@ -85,7 +85,18 @@ impl PySpan {
                 correlation_id: id.as_ref(),
             };
             let draw = Draw::Span(running.decision.start);
-            send(py, &running.state, &running.sites.start, draw, &contents)
+            let sent = send(py, &running.state, &running.sites.start, draw, &contents);
+            if sent.is_err() {
+                // The block is not entered, so nobody will end the span.
+                let (_running, token) = {
+                    let mut progress = self.lock();
+                    (progress.running.take(), progress.token.take())
+                };
+                if let Some(token) = token {
+                    context::leave(py, token)?;
+                }
+            }
+            sent
         })
     }
 
