@@ -13,6 +13,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyString};
 use telemetry_core::ValueRef;
 
+use crate::calls;
+
 /// A measurement as read from Python.
 #[derive(Debug)]
 pub(crate) enum Measured<'a> {
@@ -92,7 +94,7 @@ pub(crate) fn any_text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str
     if let Ok(text) = object.cast::<PyString>() {
         return any_string(text);
     }
-    let Some(text) = swallow(object.py(), object.str())? else {
+    let Some(text) = swallow(object.py(), calls::text(object))? else {
         return Ok(Cow::Owned(unprintable(object)));
     };
     Ok(Cow::Owned(any_string(&text)?.into_owned()))
@@ -110,18 +112,12 @@ pub(crate) fn any_measurement<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Meas
     if let Ok(int) = object.cast::<PyInt>() {
         return any_int(int.as_any());
     }
-    // SAFETY: `object` is live; the result is a new reference or null with an error set.
-    let index =
-        unsafe { Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyNumber_Index(object.as_ptr())) };
-    if let Some(int) = swallow(py, index)? {
+    if let Some(int) = swallow(py, calls::index(object))? {
         return any_int(&int).map(Measured::into_owned);
     }
-    // SAFETY: `object` is live; -1 with an error set means that it is no number.
-    let float = unsafe { ffi::PyFloat_AsDouble(object.as_ptr()) };
-    match PyErr::take(py) {
-        None => return Ok(Measured::Float(float, false)),
-        Some(error) => swallow::<()>(py, Err(error))?,
-    };
+    if let Some(float) = swallow(py, calls::float(object))? {
+        return Ok(Measured::Float(float, false));
+    }
     any_text(object).map(Measured::Text)
 }
 

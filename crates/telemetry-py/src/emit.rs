@@ -13,6 +13,7 @@ use telemetry_core::{
     truncate,
 };
 
+use crate::calls;
 use crate::context::{correlation, correlation_text};
 use crate::convert::{exact_text, swallow};
 use crate::fields::{Entries, read_measurements, read_metadata};
@@ -215,17 +216,22 @@ fn hand_over(
             IN_BACKEND.set(false);
         }
     }
+    if let Some(reason) = collected.failed {
+        return Ok(Outcome::Dropped(reason));
+    }
+    let correlation_id = collected.cut(correlation_id, collected.limits.correlation_id_bytes);
     if IN_BACKEND.replace(true) {
         return Ok(Outcome::Dropped(Reason::Reentrant));
     }
     let _leave = Leave;
-    let called = emit.call1((
+    let arguments = (
         event,
         &collected.measurements,
         &collected.metadata,
         correlation_id,
-    ));
-    match swallow(emit.py(), called)? {
+    )
+        .into_pyobject(emit.py())?;
+    match swallow(emit.py(), calls::call(emit, &arguments))? {
         Some(_) => Ok(Outcome::Accepted),
         None => Ok(Outcome::Dropped(Reason::InternalError)),
     }
@@ -243,6 +249,8 @@ struct Collected<'py, 'r> {
     limits: Limits,
     /// Which values are hidden.
     redactor: &'r Redactor,
+    /// What is wrong with the event as a whole.
+    failed: Option<Reason>,
 }
 
 impl<'py, 'r> Collected<'py, 'r> {
@@ -254,6 +262,7 @@ impl<'py, 'r> Collected<'py, 'r> {
             recorder: &state.incarnation.recorder,
             limits: Limits::default(),
             redactor: &state.incarnation.redactor,
+            failed: None,
         }
     }
 
@@ -275,7 +284,8 @@ impl<'py, 'r> Collected<'py, 'r> {
 impl Entries for Collected<'_, '_> {
     fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
         if self.measurements.len() >= self.limits.measurements {
-            return self.note(Note::Truncated);
+            self.failed = Some(Reason::TooManyFields);
+            return;
         }
         let key = self.cut(key, self.limits.key_bytes);
         match value {
@@ -293,7 +303,8 @@ impl Entries for Collected<'_, '_> {
 
     fn metadata(&mut self, key: &str, value: &str) {
         if self.metadata.len() >= self.limits.metadata {
-            return self.note(Note::Truncated);
+            self.failed = Some(Reason::TooManyFields);
+            return;
         }
         let key = self.cut(key, self.limits.key_bytes);
         let value = if self.redactor.is_secret(key) {

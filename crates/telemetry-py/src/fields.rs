@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use telemetry_core::{Draft, Note, ValueRef};
 
+use crate::calls;
 use crate::convert::{Measured, any_measurement, any_text, exact_measurement, exact_text, swallow};
 
 /// Where entries go: into an event being encoded or into dicts for a Python backend.
@@ -202,11 +203,7 @@ fn read_snapshot<K: Kind>(
     entries: &mut impl Entries,
 ) -> PyResult<()> {
     let py = mapping.py();
-    // SAFETY: `mapping` is live; the result is a new list or null with an error set.
-    let items = unsafe {
-        Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyMapping_Items(mapping.as_ptr()))
-    };
-    let Some(items) = swallow(py, items)? else {
+    let Some(items) = swallow(py, calls::items(mapping))? else {
         entries.note(Note::Coerced);
         return Ok(());
     };

@@ -5,6 +5,7 @@
 //!
 //! * `settings`: environment variables
 //! * `interpreter`, `fork`, `state`: what belongs to this process
+//! * `calls`: what may run Python code
 //! * `convert`, `fields`, `context`: values, mappings and the correlation id of Python
 //! * `emit`, `span`, `awaited`, `clock`: events and spans
 //! * `service`, `serve`: the server and the end
@@ -18,6 +19,7 @@ use pyo3::prelude::*;
 
 mod awaited;
 mod backend;
+mod calls;
 mod clock;
 mod context;
 mod convert;

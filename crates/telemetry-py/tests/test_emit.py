@@ -268,3 +268,14 @@ def test_emit_from_a_finalizer(memory):
 def test_keywords_and_positions_mean_the_same(memory):
     telemetry.emit(event="a.b", measurements={"a": 1}, metadata={"b": "c"}, correlation_id="d")
     assert only(memory) == ("a.b", {"a": 1}, {"b": "c"}, "d")
+
+
+def test_a_backend_gets_what_the_wire_would(memory):
+    before = telemetry.stats()["dropped"].get("too_many_fields", 0)
+    telemetry.emit("a.b", {f"key{i}": i for i in range(33)})
+    telemetry.emit("a.b", None, {f"key{i}": i for i in range(33)})
+    assert memory.events == []
+    assert telemetry.stats()["dropped"]["too_many_fields"] == before + 2
+    telemetry.emit("a.b", {f"key{i}": i for i in range(32)}, None, "é" * 100)
+    assert len(only(memory).measurements) == 32
+    assert only(memory).correlation_id == "é" * 64

@@ -143,3 +143,37 @@ def test_a_multiprocessing_child_sends_what_it_has(tmp_path, method):
         assert [name_of(event) for event in manager.rest() if event.event_parts] == ["last.event"]
         parent.communicate(timeout=20)
     assert parent.returncode == 0
+
+
+@pytest.mark.parametrize("where", ["backend", "value", "mapping"])
+def test_a_daemon_thread_inside_an_emit_does_not_spoil_the_end(python, where):
+    # Such a thread is ended wherever it asks for the GIL, which these do in there all the time.
+    program = f"""
+        import threading, time
+        import telemetry_py as telemetry
+        inside = threading.Event()
+        class Slow(dict):
+            def emit(self, *event):
+                inside.set()
+                for _ in range(100):
+                    time.sleep(0.0002)
+            def items(self):
+                self.emit()
+                return ()
+            def __str__(self):
+                self.emit()
+                return "slow"
+        if {where!r} == "backend":
+            telemetry.set_backend(Slow())
+        else:
+            telemetry.set_backend(telemetry.ServerBackend())
+        def work():
+            while True:
+                telemetry.emit("a.b", None, Slow() if {where!r} == "mapping" else {{"key": Slow()}})
+        for _ in range(4):
+            threading.Thread(target=work, daemon=True).start()
+        assert inside.wait(10)
+        """
+    for _ in range(5):
+        result = python(program)
+        assert result.returncode == 0, (result.returncode, result.stderr)

@@ -1,0 +1,107 @@
+//! Calls into code of the program that may not come back.
+//!
+//! Before Python 3.14 a daemon thread that asks for the GIL once the interpreter is on its way out is
+//! ended on the spot: its stack is unwound by force, and frames of Rust in between would abort the
+//! process. Python code asks for the GIL all the time, so whatever may run Python code is called from
+//! here, with a guard that stops such a thread for good, as PyO3 does where it takes the GIL itself.
+//! The process goes on to its end without it.
+
+use std::mem;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+/// The same functions as in `pyo3::ffi`, declared as ones that may unwind: through the others the
+/// guard would be passed over.
+mod raw {
+    use pyo3::ffi::PyObject;
+
+    unsafe extern "C-unwind" {
+        pub(super) fn PyFloat_AsDouble(object: *mut PyObject) -> f64;
+        pub(super) fn PyMapping_Items(mapping: *mut PyObject) -> *mut PyObject;
+        pub(super) fn PyNumber_Index(object: *mut PyObject) -> *mut PyObject;
+        pub(super) fn PyObject_CallObject(
+            callable: *mut PyObject,
+            arguments: *mut PyObject,
+        ) -> *mut PyObject;
+        pub(super) fn PyObject_Str(object: *mut PyObject) -> *mut PyObject;
+    }
+}
+
+/// Dropped only while the thread is unwound: there is nothing to go back to.
+struct Stop;
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Makes a call that comes back, or stops the thread. The call must not panic.
+fn guard<T>(call: impl FnOnce() -> T) -> T {
+    let stop = Stop;
+    let result = call();
+    mem::forget(stop);
+    result
+}
+
+/// What a call of the C API returns: a new reference, or null with an error set.
+///
+/// # Safety
+///
+/// `call` returns just that.
+unsafe fn object<'py>(
+    py: Python<'py>,
+    call: impl FnOnce() -> *mut ffi::PyObject,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the caller's promise.
+    unsafe { Bound::from_owned_ptr_or_err(py, guard(call)) }
+}
+
+/// `callable(*arguments)`
+pub(crate) fn call<'py>(
+    callable: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: both are live and attached.
+    let call = || unsafe { raw::PyObject_CallObject(callable.as_ptr(), arguments.as_ptr()) };
+    // SAFETY: as it is documented.
+    unsafe { object(callable.py(), call) }
+}
+
+/// `str(object)`
+pub(crate) fn text<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+    // SAFETY: it is live and attached.
+    let call = || unsafe { raw::PyObject_Str(value.as_ptr()) };
+    // SAFETY: as it is documented.
+    Ok(unsafe { object(value.py(), call) }?.cast_into()?)
+}
+
+/// `operator.index(object)`
+pub(crate) fn index<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: it is live and attached.
+    let call = || unsafe { raw::PyNumber_Index(value.as_ptr()) };
+    // SAFETY: as it is documented.
+    unsafe { object(value.py(), call) }
+}
+
+/// `float(object)` without text: what has `__float__` or `__index__`.
+pub(crate) fn float(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    // SAFETY: it is live and attached; -1 may come with an error set.
+    let float = guard(|| unsafe { raw::PyFloat_AsDouble(value.as_ptr()) });
+    match PyErr::take(value.py()) {
+        None => Ok(float),
+        Some(error) => Err(error),
+    }
+}
+
+/// `list(mapping.items())`: always an exact list.
+pub(crate) fn items<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: it is live and attached.
+    let call = || unsafe { raw::PyMapping_Items(mapping.as_ptr()) };
+    // SAFETY: as it is documented.
+    unsafe { object(mapping.py(), call) }
+}
