@@ -293,17 +293,21 @@ impl<F: Future> Future for Instrumented<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.get_mut();
-        this.state = match std::mem::replace(&mut this.state, InstrumentedState::Done) {
-            InstrumentedState::Fresh(builder) => InstrumentedState::Running(builder.start()),
-            state => state,
+        // In hand while the future runs: a panic in there drops it and so ends it as one, even if
+        // the executor catches the panic and drops the rest of us later.
+        let span = match std::mem::replace(&mut this.state, InstrumentedState::Done) {
+            InstrumentedState::Fresh(builder) => Some(builder.start()),
+            InstrumentedState::Running(span) => Some(span),
+            InstrumentedState::Done => None,
         };
-        let output = std::task::ready!(this.future.as_mut().poll(cx));
-        if let InstrumentedState::Running(span) =
-            std::mem::replace(&mut this.state, InstrumentedState::Done)
-        {
-            (this.end)(span, &output);
+        let polled = this.future.as_mut().poll(cx);
+        if let Some(span) = span {
+            match &polled {
+                Poll::Ready(output) => (this.end)(span, output),
+                Poll::Pending => this.state = InstrumentedState::Running(span),
+            }
         }
-        Poll::Ready(output)
+        polled
     }
 }
 

@@ -1,5 +1,6 @@
 //! A span ends exactly once, whatever happens to it.
 
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -285,4 +286,18 @@ fn an_operation_that_is_no_name_is_counted_and_harmless() {
 async fn futures_poll<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
     std::future::poll_fn(|cx| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx)))
         .await
+}
+
+#[test]
+fn a_panic_that_the_executor_catches_is_a_panic() {
+    let fixture = Fixture::new();
+    let span = fixture.telemetry.span("tool.execution");
+    let mut future = Box::pin(span.instrument(async { panic!("in the future") }));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+    assert!(polled.is_err());
+    drop(future);
+    let end = fixture.end();
+    assert_eq!(end.name(), "tool.execution.exception");
+    assert_eq!(end.metadata("error_type"), Some("panic"));
 }
