@@ -33,6 +33,7 @@ pub mod backend;
 pub mod serve;
 
 mod config;
+mod deadline;
 mod resource;
 mod span;
 mod telemetry;

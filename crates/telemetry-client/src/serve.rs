@@ -11,6 +11,7 @@ mod bind;
 mod control;
 mod handshake;
 mod open_fds;
+mod own_file;
 mod pump;
 mod server;
 mod service;

@@ -405,3 +405,14 @@ fn a_reader_that_stops_reading_costs_events_and_no_time() {
     last.check().expect("balance");
     drop(reader);
 }
+
+#[test]
+fn a_wait_without_end_is_a_wait() {
+    for make in [recorder, stream, memory, stderr, composite] as [Make; 5] {
+        let telemetry = Telemetry::builder()
+            .backend(make(PolicySpec::default()))
+            .build();
+        assert!(telemetry.flush(Duration::MAX));
+        telemetry.shutdown(Duration::MAX);
+    }
+}

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use telemetry_core::{Control, ControlError, Fields, NameError, Outcome, Reason, WorkerSnapshot};
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites};
+use crate::deadline::deadline_after;
 
 /// Hands everything to each of its parts.
 ///
@@ -28,7 +29,7 @@ impl CompositeBackend {
 
     /// Runs every part to the end of one time budget.
     fn until(&self, timeout: Duration, mut run: impl FnMut(&dyn Backend, Duration)) {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         for part in &self.parts {
             run(&**part, deadline.saturating_duration_since(Instant::now()));
         }
@@ -93,9 +94,11 @@ impl Backend for CompositeBackend {
             .then_some(SpanFate::Many(fates))
     }
 
-    /// Applied to every part, or to none if one refuses it: parts share their rules.
+    /// Applied to every part that does not refuse it; the first refusal is returned. What is invalid
+    /// by itself is refused by all of them.
     fn apply(&self, control: &Control) -> Result<(), ControlError> {
-        self.parts.iter().try_for_each(|part| part.apply(control))
+        let refusals = self.parts.iter().map(|part| part.apply(control));
+        refusals.fold(Ok(()), Result::and)
     }
 
     fn flush(&self, timeout: Duration) -> bool {

@@ -21,6 +21,7 @@ use telemetry_proto::TelemetryEvent;
 
 use super::line::{float_text, format_line};
 use super::{Backend, Draw, Site, SpanFate, SpanSites, through_recorder};
+use crate::deadline::deadline_after;
 
 /// Writes events as `TELEMETRY:` lines.
 pub struct StderrBackend {
@@ -185,7 +186,7 @@ impl Shared {
 
     /// Waits for a state; false if it did not come in time.
     fn wait(&self, timeout: Duration, mut is_reached: impl FnMut(State) -> bool) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline_after(timeout);
         let mut state = self.lock();
         while !is_reached(*state) {
             let left = deadline.saturating_duration_since(Instant::now());

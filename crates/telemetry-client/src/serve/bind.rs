@@ -8,13 +8,15 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::address::{ListenAddress, MAX_SOCKET_PATH_BYTES};
+use super::own_file::OwnFile;
 
 /// How often and how far apart the lock of a directory is tried.
 const LOCK_ATTEMPTS: u32 = 100;
@@ -132,7 +134,7 @@ pub enum BindError {
 #[derive(Debug)]
 pub(super) enum Bound {
     /// A unix socket with the file that is to be removed.
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, OwnFile),
     /// A port.
     Tcp(TcpListener, SocketAddr),
 }
@@ -149,33 +151,8 @@ impl Bound {
     /// The address to dial.
     pub(super) fn address(&self) -> ListenAddress {
         match self {
-            Self::Unix(_, file) => ListenAddress::Unix(file.path.clone()),
+            Self::Unix(_, file) => ListenAddress::Unix(file.path().to_owned()),
             Self::Tcp(_, address) => ListenAddress::Tcp(*address),
-        }
-    }
-}
-
-/// The file of a socket that we made. Dropping it removes it, unless somebody else made a new one
-/// at its place or this process is a fork of the one that made it.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    /// Where it is.
-    path: PathBuf,
-    /// Device and inode.
-    identity: (u64, u64),
-    /// The process that made it.
-    pid: u32,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if self.pid != std::process::id() {
-            return;
-        }
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the socket file stays behind");
         }
     }
 }
@@ -206,15 +183,7 @@ fn bind_unix(path: &Path) -> Result<Bound, BindError> {
         .set_nonblocking(true)
         .map_err(io_error("listen at", &shown))?;
     let found = fs::symlink_metadata(&path).map_err(io_error("inspect", &shown))?;
-    let identity = (found.dev(), found.ino());
-    Ok(Bound::Unix(
-        listener,
-        SocketFile {
-            path,
-            identity,
-            pid: std::process::id(),
-        },
-    ))
+    Ok(Bound::Unix(listener, OwnFile::new(path, &found)))
 }
 
 /// Makes the directory if it is missing and refuses one that others could change.
@@ -288,18 +257,30 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     if !found.file_type().is_socket() {
         return Err(BindError::NotASocket { path });
     }
-    match UnixStream::connect(&path) {
+    match knock(&path).map_err(io::Error::from) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(&path).map_err(io_error("remove the stale socket", &shown))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // A full backlog is somebody's as well.
-        Ok(_) => Err(BindError::AlreadyServed { path }),
+        Ok(()) => Err(BindError::AlreadyServed { path }),
+        // Its queue is full, which is somebody's as well.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(BindError::AlreadyServed { path })
         }
         Err(error) => Err(io_error("test the socket", &shown)(error)),
     }
+}
+
+/// Connects to a socket and hangs up. Does not wait for an owner that accepts nothing, as one that
+/// is stopped.
+fn knock(path: &Path) -> rustix::io::Result<()> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+        None,
+    )?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
 /// Binds a loopback port.

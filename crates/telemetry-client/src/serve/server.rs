@@ -19,8 +19,10 @@ use tokio::time::Instant;
 use super::accept::serve;
 use super::address::ListenAddress;
 use super::bind::{BindError, Bound};
+use super::own_file::OwnFile;
 use super::service::TelemetryService;
 use super::session::StreamConfig;
+use crate::deadline::deadline_after;
 
 /// Connections at once.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16;
@@ -151,7 +153,7 @@ impl Server {
         let address = bound.address();
         let ready_file = config
             .ready_file
-            .map(|path| ReadyFile::write(path, &address))
+            .map(|path| write_ready_file(path, &address))
             .transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -207,9 +209,11 @@ impl Server {
             std::mem::forget(running);
             return true;
         }
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::from_std(deadline_after(timeout));
         let _no_receiver_if_the_thread_ended = self.stop.send(Some(deadline));
-        let ended = running.done.recv_timeout(timeout + THREAD_GRACE);
+        let ended = running
+            .done
+            .recv_timeout(timeout.saturating_add(THREAD_GRACE));
         if matches!(ended, Err(mpsc::RecvTimeoutError::Timeout)) {
             return false;
         }
@@ -223,46 +227,27 @@ impl Drop for Server {
     }
 }
 
-/// The file that says where the server listens.
-#[derive(Debug)]
-struct ReadyFile {
-    /// Where it is.
-    path: PathBuf,
-    /// The process that wrote it.
-    pid: u32,
-}
-
-impl ReadyFile {
-    /// Writes it beside its place and moves it there.
-    fn write(path: PathBuf, address: &ListenAddress) -> Result<Self, ServeError> {
-        match write_whole(&path, format!("{address}\n").as_bytes()) {
-            Ok(()) => Ok(Self {
-                path,
-                pid: std::process::id(),
-            }),
-            Err(source) => Err(ServeError::ReadyFile { path, source }),
-        }
+/// Writes the file that says where the server listens.
+fn write_ready_file(path: PathBuf, address: &ListenAddress) -> Result<OwnFile, ServeError> {
+    match write_whole(&path, format!("{address}\n").as_bytes()) {
+        Ok(made) => Ok(OwnFile::new(path, &made)),
+        Err(source) => Err(ServeError::ReadyFile { path, source }),
     }
 }
 
-impl Drop for ReadyFile {
-    fn drop(&mut self) {
-        if self.pid == std::process::id()
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::debug!(path = %self.path.display(), %error, "the ready file was gone");
-        }
-    }
-}
-
-/// Writes a file so that a reader sees all of it or nothing.
-fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
+/// Writes a file so that a reader sees all of it or nothing; returns what it is.
+fn write_whole(path: &Path, contents: &[u8]) -> io::Result<fs::Metadata> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let beside = path.with_file_name(name);
-    let written = fs::File::create(&beside)
-        .and_then(|mut file| file.write_all(contents))
-        .and_then(|()| fs::rename(&beside, path));
+    // Of a process that had our number; somebody else's link must not be followed.
+    let _leftover = fs::remove_file(&beside);
+    let written = fs::File::create_new(&beside).and_then(|mut file| {
+        file.write_all(contents)?;
+        let made = file.metadata()?;
+        fs::rename(&beside, path)?;
+        Ok(made)
+    });
     if written.is_err() {
         // The first error is the one to tell.
         let _leftover = fs::remove_file(&beside);

@@ -206,3 +206,17 @@ fn is_closed(peer: &mut UnixStream, patience: Duration) -> bool {
         }
     }
 }
+
+#[test]
+fn a_socket_whose_owner_accepts_nothing_is_somebodys() {
+    let directory = private_directory();
+    let path = directory.path().join("worker.sock");
+    let frozen = UnixListener::bind(&path).expect("a free socket");
+    // A second `listen` sets the length of the queue: room for one that waits.
+    rustix::net::listen(&frozen, 0).expect("a listener");
+    let _waiting = UnixStream::connect(&path).expect("the only place");
+    let (told, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(refusal(&path)));
+    let error = answer.recv_timeout(PATIENCE).expect("an answer in time");
+    assert!(error.contains("already served"), "{error}");
+}

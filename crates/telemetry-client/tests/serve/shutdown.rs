@@ -1,12 +1,13 @@
 //! How a worker ends: what still goes out, what is counted, what is left on disk.
 
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use telemetry_client::serve::{ListenAddress, ServeConfig};
+use telemetry_client::serve::{ListenAddress, ServeConfig, Server};
 use telemetry_core::{Outcome, Reason};
 
 use crate::manager::{Manager, count_of};
-use crate::{PATIENCE, Worker, private_directory};
+use crate::{PATIENCE, Worker, private_directory, recorder};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_worker_is_events_a_final_report_and_trailers() {
@@ -109,4 +110,50 @@ fn a_socket_that_somebody_else_put_there_stays() {
     let _other = std::os::unix::net::UnixListener::bind(worker.socket()).expect("a new socket");
     assert!(worker.server.close(PATIENCE));
     assert!(worker.socket().exists());
+}
+
+#[test]
+fn a_close_without_a_deadline_ends_when_all_is_done() {
+    let worker = Worker::start();
+    assert!(worker.server.close(Duration::MAX));
+}
+
+#[test]
+fn a_ready_file_that_is_another_servers_by_now_stays() {
+    let directory = private_directory();
+    let ready_file = directory.path().join("ready");
+    let start = |name: &str| {
+        let address = ListenAddress::Unix(directory.path().join(name));
+        let config = ServeConfig {
+            ready_file: Some(ready_file.clone()),
+            ..ServeConfig::default()
+        };
+        Server::start(&address, recorder(), config).expect("a free socket")
+    };
+    let before = start("before.sock");
+    let after = start("after.sock");
+    assert!(before.close(PATIENCE));
+    let found = std::fs::read_to_string(&ready_file).expect("the ready file");
+    assert_eq!(found, format!("{}\n", after.address()));
+    assert!(after.close(PATIENCE));
+    assert!(!ready_file.exists());
+}
+
+#[test]
+fn what_lies_at_the_place_of_the_unfinished_ready_file_is_not_followed() {
+    let directory = private_directory();
+    let victim = directory.path().join("victim");
+    std::fs::write(&victim, "precious").expect("our directory");
+    let unfinished = format!("ready.{}.tmp", std::process::id());
+    symlink(&victim, directory.path().join(unfinished)).expect("a link");
+    let ready_file = directory.path().join("ready");
+    let address = ListenAddress::Unix(directory.path().join("worker.sock"));
+    let config = ServeConfig {
+        ready_file: Some(ready_file.clone()),
+        ..ServeConfig::default()
+    };
+    let _server = Server::start(&address, recorder(), config).expect("a free socket");
+    assert!(ready_file.exists());
+    let found = std::fs::read_to_string(&victim).expect("the victim");
+    assert_eq!(found, "precious");
 }

@@ -1,0 +1,14 @@
+//! When a wait ends: a clock reading from a time-out of any length.
+//!
+//! Adding a time-out to a reading of the clock panics when the sum is beyond what the clock can
+//! tell, and callers mean "without end" by the longest one.
+
+use std::time::{Duration, Instant};
+
+/// Time-outs are cut to this; nobody waits for it.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+/// The moment at which a wait that begins now ends.
+pub(crate) fn deadline_after(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(LONGEST)
+}
