@@ -246,6 +246,7 @@ impl Pool {
             .is_err()
         {
             tasks.shutdown().await;
+            self.shared.forget_all();
         }
     }
 
@@ -274,7 +275,8 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if self.stop.borrow().is_none() {
+        // Supervisors that have ended have unregistered their workers.
+        if !self.tasks.get_mut().is_empty() {
             self.shared.forget_all();
         }
     }

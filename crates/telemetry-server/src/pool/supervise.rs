@@ -160,7 +160,7 @@ impl Supervisor {
         loop {
             let end = self.watch(&mut live).await;
             self.settle();
-            let (gone, done, crashed) = match end {
+            let (gone, asker, crashed) = match end {
                 End::Stop => {
                     self.retire(live, "shutdown").await;
                     break;
@@ -175,7 +175,7 @@ impl Supervisor {
                 }
                 End::Exited(exit) => (self.bury(live, exit).await, None, true),
             };
-            match self.succeed(gone, done, crashed).await {
+            match self.succeed(gone, asker, crashed).await {
                 Some(successor) => live = successor,
                 None => break,
             }
@@ -315,9 +315,10 @@ impl Supervisor {
     async fn succeed(
         &mut self,
         gone: Gone,
-        mut done: Option<oneshot::Sender<()>>,
+        asker: Option<oneshot::Sender<()>>,
         mut failed: bool,
     ) -> Option<Live> {
+        let mut askers = Vec::from_iter(asker);
         loop {
             if self.stop.borrow().is_some() {
                 return None;
@@ -331,16 +332,16 @@ impl Supervisor {
                 tokio::select! {
                     () = sleep(delay) => {}
                     // Whoever asks for a new process now need not wait for the delay.
-                    Some(replace) = self.requests.recv() => done = replace.done.or(done),
+                    Some(replace) = self.requests.recv() => askers.extend(replace.done),
                     () = asked_to_stop(&mut self.stop) => return None,
                 }
             }
             match self.launch() {
                 Ok(live) => {
                     self.announce(&live, &gone);
-                    if let Some(done) = done {
+                    for asker in askers {
                         // Whoever asked may have stopped waiting.
-                        let _asker_left = done.send(());
+                        let _asker_left = asker.send(());
                     }
                     return Some(live);
                 }

@@ -192,3 +192,52 @@ async fn stderr_is_telemetry_and_everything_else() {
     assert_eq!(counts.rejected.get(telemetry_core::Reason::DecodeError), 1);
     pool.shutdown(Duration::ZERO).await;
 }
+
+#[tokio::test]
+async fn everyone_who_asks_for_a_new_process_is_told_of_it() {
+    let rig = Rig::new();
+    let program = rig.dir.path().join("worker");
+    let install = || {
+        fs::write(&program, "#!/bin/sh\nexec sleep 100\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    };
+    install();
+    let mut config = rig.script("");
+    config.command = vec![program.to_str().unwrap().into()];
+    let pool = rig.start(config).await;
+    soon(pool.ready()).await;
+    fs::remove_file(&program).unwrap();
+    let first = pool.recycle("p-1");
+    let later = async {
+        soon(pool.until(|status| status.workers[0].failures > 0)).await;
+        let second = pool.recycle("p-1");
+        let repaired = async {
+            let failures = pool.status().workers[0].failures;
+            soon(pool.until(|status| status.workers[0].failures > failures + 1)).await;
+            install();
+        };
+        tokio::join!(second, repaired).0
+    };
+    let (first, second) = soon(async { tokio::join!(first, later) }).await;
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn pool_dropped_amid_its_shutdown_is_forgotten_by_the_manager() {
+    let rig = Rig::new();
+    let mut config = rig.script("exec sleep 100");
+    config.telemetry.transport = Transport::Stream;
+    let pool = rig.start(config).await;
+    assert_eq!(rig.manager.list_streams().len(), 1);
+    let mut changes = rig.manager.subscribe();
+    let ending = tokio::time::timeout(Duration::ZERO, pool.shutdown(PATIENCE));
+    assert!(ending.await.is_err(), "nobody had time to end");
+    drop(pool);
+    soon(async {
+        while !rig.manager.list_streams().is_empty() {
+            changes.changed().await.unwrap();
+        }
+    })
+    .await;
+}
