@@ -11,6 +11,7 @@ mod info;
 mod legacy;
 mod reader;
 mod record;
+mod response;
 mod stream;
 
 use std::os::unix::fs::MetadataExt;

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::StatusCode;
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use telemetry_core::{Control, PolicySpec, escape, random_u64, truncate};
+use telemetry_core::{Control, PolicySpec, random_u64};
 use tokio::time::{Instant, sleep_until};
 
 use super::control::control_frames;
@@ -18,6 +16,7 @@ use super::dial::{self, Answer, DialError, Dialled, HANDSHAKE_TIMEOUT};
 use super::events::SessionEvents;
 use super::legacy::legacy_controls;
 use super::reader::{Learned, Reader};
+use super::response::{Arrived, Farewell, Response, chain, farewell, refusal};
 use super::{Run, Session};
 use crate::pipeline::{Pipeline, source_of};
 
@@ -31,11 +30,6 @@ const DRAIN_SILENCE: Duration = Duration::from_millis(50);
 const GOODBYE: &str = "goodbye";
 /// Chunks that are read before other tasks get their turn.
 const CHUNKS_PER_TURN: u32 = 32;
-/// Longest status message that is kept, in bytes.
-const MAX_STATUS_BYTES: usize = 256;
-/// `grpc-status` of a stream that a newer one replaced.
-const STATUS_ABORTED: &str = "10";
-
 /// How a stream ended.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -47,44 +41,6 @@ pub(super) enum Ending {
     Replaced { reason: String },
     /// The session was told to stop.
     Stopped,
-}
-
-/// What comes from the worker.
-enum Arrived {
-    Headers(http::Response<Incoming>),
-    Chunk(Bytes),
-    Trailers(http::HeaderMap),
-    End,
-    Failed(hyper::Error),
-}
-
-/// The response as far as it is there.
-enum Response {
-    Awaited(Answer),
-    Open(Incoming),
-}
-
-impl Response {
-    /// The next thing from the worker. May be dropped and called again without loss.
-    async fn next(&mut self) -> Arrived {
-        match self {
-            Self::Awaited(answer) => match answer.await {
-                Ok(response) => Arrived::Headers(response),
-                Err(error) => Arrived::Failed(error),
-            },
-            Self::Open(body) => match body.frame().await {
-                None => Arrived::End,
-                Some(Err(error)) => Arrived::Failed(error),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => Arrived::Chunk(chunk),
-                    Err(frame) => match frame.into_trailers() {
-                        Ok(trailers) => Arrived::Trailers(trailers),
-                        Err(_) => Arrived::Chunk(Bytes::new()),
-                    },
-                },
-            },
-        }
-    }
 }
 
 /// The state of one stream.
@@ -163,14 +119,16 @@ impl Session {
         let ending = self.read(&mut dialled, answer, &mut progress).await;
         if let Some(opened_at) = progress.opened_at {
             let reason = match &ending {
-                Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason.as_str(),
-                Ending::NotOpened { .. } | Ending::Stopped => "stopped",
+                Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason.clone(),
+                // It was alive and yet had no stream for us.
+                Ending::NotOpened { error, .. } => error.to_string(),
+                Ending::Stopped => "stopped".to_owned(),
             };
             self.lost_at = Some(Instant::now());
             let messages = progress.reader.messages();
             let (stream_id, lived) = (&progress.stream_id, opened_at.elapsed());
             self.events(&progress)
-                .closed(stream_id, lived, messages, reason);
+                .closed(stream_id, lived, messages, &reason);
         }
         ending
     }
@@ -310,24 +268,10 @@ impl Session {
         progress.headers_due = None;
         progress.ping = None;
         let (head, body) = response.into_parts();
-        let content_type = head.headers.get(http::header::CONTENT_TYPE);
-        let is_grpc =
-            content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        let refusal = if head.status != StatusCode::OK {
-            Some(format!("HTTP status {}", head.status))
-        } else if head.headers.contains_key("grpc-status") {
-            if status_of(&head.headers) == STATUS_ABORTED {
-                return Err(Ending::Replaced {
-                    reason: status_text(&head.headers),
-                });
+        if let Some(Farewell { replaced, reason }) = refusal(&head) {
+            if replaced {
+                return Err(Ending::Replaced { reason });
             }
-            Some(status_text(&head.headers))
-        } else if !is_grpc {
-            Some("the answer is not gRPC".to_owned())
-        } else {
-            None
-        };
-        if let Some(reason) = refusal {
             let error = DialError::Refused {
                 endpoint: self.endpoint.clone(),
                 reason,
@@ -416,8 +360,8 @@ impl Session {
 
 /// The stream ended with trailers.
 fn ended(progress: &Progress, trailers: &http::HeaderMap) -> Ending {
-    let reason = status_text(trailers);
-    if status_of(trailers) == STATUS_ABORTED {
+    let Farewell { replaced, reason } = farewell(trailers);
+    if replaced {
         return Ending::Replaced { reason };
     }
     lost(progress, &reason)
@@ -433,40 +377,6 @@ fn lost(progress: &Progress, reason: &str) -> Ending {
         .opened_at
         .map_or(Duration::ZERO, |opened| opened.elapsed());
     Ending::Lost { reason, lived }
-}
-
-fn status_of(headers: &http::HeaderMap) -> &str {
-    headers
-        .get("grpc-status")
-        .and_then(|status| status.to_str().ok())
-        .unwrap_or_default()
-}
-
-/// The gRPC status for a human, escaped.
-fn status_text(headers: &http::HeaderMap) -> String {
-    let message = headers
-        .get("grpc-message")
-        .map_or(&b""[..], |message| message.as_bytes());
-    let message = String::from_utf8_lossy(message);
-    let message = escape(truncate(&message, MAX_STATUS_BYTES)).into_owned();
-    let status = escape(truncate(status_of(headers), MAX_STATUS_BYTES));
-    if message.is_empty() {
-        format!("gRPC status {status}")
-    } else {
-        format!("gRPC status {status}: {message}")
-    }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Resolves at a time; never, if there is none.

@@ -1,0 +1,173 @@
+//! The worker's side of a stream as HTTP brings it: headers, chunks, trailers, and what they mean.
+//!
+//! It knows HTTP and gRPC's words for an end; what follows from one is decided by the session.
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use telemetry_core::{escape, truncate};
+
+use super::dial::Answer;
+
+/// Longest status message that is kept, in bytes.
+const MAX_STATUS_BYTES: usize = 256;
+/// `grpc-status` of a stream that a newer one replaced.
+const STATUS_ABORTED: &str = "10";
+
+/// What comes from the worker.
+pub(super) enum Arrived {
+    Headers(http::Response<Incoming>),
+    Chunk(Bytes),
+    Trailers(http::HeaderMap),
+    End,
+    Failed(hyper::Error),
+}
+
+/// The response as far as it is there.
+pub(super) enum Response {
+    Awaited(Answer),
+    Open(Incoming),
+}
+
+impl Response {
+    /// The next thing from the worker. May be dropped and called again without loss.
+    pub(super) async fn next(&mut self) -> Arrived {
+        match self {
+            Self::Awaited(answer) => match answer.await {
+                Ok(response) => Arrived::Headers(response),
+                Err(error) => Arrived::Failed(error),
+            },
+            Self::Open(body) => match body.frame().await {
+                None => Arrived::End,
+                Some(Err(error)) => Arrived::Failed(error),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => Arrived::Chunk(chunk),
+                    Err(frame) => match frame.into_trailers() {
+                        Ok(trailers) => Arrived::Trailers(trailers),
+                        Err(_) => Arrived::Chunk(Bytes::new()),
+                    },
+                },
+            },
+        }
+    }
+}
+
+/// A worker's last word on a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Farewell {
+    /// Whether the worker serves another manager now.
+    pub(super) replaced: bool,
+    /// For a human, escaped.
+    pub(super) reason: String,
+}
+
+/// What the trailers of a stream say.
+pub(super) fn farewell(trailers: &http::HeaderMap) -> Farewell {
+    Farewell {
+        replaced: status_of(trailers) == STATUS_ABORTED,
+        reason: status_text(trailers),
+    }
+}
+
+/// Why response headers are no beginning of a stream; `None` if they are one.
+pub(super) fn refusal(head: &http::response::Parts) -> Option<Farewell> {
+    let refused = |reason| {
+        Some(Farewell {
+            replaced: false,
+            reason,
+        })
+    };
+    let content_type = head.headers.get(http::header::CONTENT_TYPE);
+    let is_grpc = content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if head.status != StatusCode::OK {
+        refused(format!("HTTP status {}", head.status))
+    } else if head.headers.contains_key("grpc-status") {
+        Some(farewell(&head.headers))
+    } else if is_grpc {
+        None
+    } else {
+        refused("the answer is not gRPC".to_owned())
+    }
+}
+
+/// An error and its causes on one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn status_of(headers: &http::HeaderMap) -> &str {
+    headers
+        .get("grpc-status")
+        .and_then(|status| status.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// The gRPC status for a human, escaped.
+fn status_text(headers: &http::HeaderMap) -> String {
+    let message = headers
+        .get("grpc-message")
+        .map_or(&b""[..], |message| message.as_bytes());
+    let message = String::from_utf8_lossy(message);
+    let message = escape(truncate(&message, MAX_STATUS_BYTES)).into_owned();
+    let status = match status_of(headers) {
+        "" => "no gRPC status".to_owned(),
+        status => format!("gRPC status {}", escape(truncate(status, MAX_STATUS_BYTES))),
+    };
+    if message.is_empty() {
+        status
+    } else {
+        format!("{status}: {message}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The judgement on a head with these headers: whether it says replaced, and the reason.
+    fn judged(status: u16, headers: &[(&'static str, &str)]) -> Option<(bool, String)> {
+        let mut response = http::Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let (head, ()) = response.body(()).expect("valid headers").into_parts();
+        refusal(&head).map(|farewell| (farewell.replaced, farewell.reason))
+    }
+
+    #[test]
+    fn only_an_ok_head_of_grpc_without_a_status_begins_a_stream() {
+        let grpc = ("content-type", "application/grpc+proto");
+        assert_eq!(judged(200, &[grpc]), None);
+        let refused = |reason: &str| Some((false, reason.to_owned()));
+        assert_eq!(judged(404, &[grpc]), refused("HTTP status 404 Not Found"));
+        assert_eq!(
+            judged(200, &[("content-type", "text/html")]),
+            refused("the answer is not gRPC")
+        );
+        assert_eq!(
+            judged(200, &[grpc, ("grpc-status", "12")]),
+            refused("gRPC status 12")
+        );
+        let aborted = judged(200, &[grpc, ("grpc-status", "10"), ("grpc-message", "x")]);
+        assert_eq!(aborted, Some((true, "gRPC status 10: x".to_owned())));
+    }
+
+    #[test]
+    fn a_message_is_escaped_and_cut() {
+        let mut trailers = http::HeaderMap::new();
+        let hostile = format!("\u{202e}{}", "y".repeat(10_000));
+        let hostile = http::HeaderValue::from_bytes(hostile.as_bytes()).expect("opaque bytes");
+        trailers.insert("grpc-message", hostile);
+        let reason = farewell(&trailers).reason;
+        assert!(reason.starts_with(r"no gRPC status: \u{202E}y"), "{reason}");
+        assert!(reason.len() < 2 * MAX_STATUS_BYTES, "{}", reason.len());
+    }
+}
