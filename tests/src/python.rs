@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// The environment variable that names it.
-pub const PYTHON: &str = "TELEMETRY_TEST_PYTHON";
+pub const PYTHON: &str = "PYTHON_WITH_TELEMETRY";
 
 /// The Python to run workers with.
 ///

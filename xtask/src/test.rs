@@ -130,7 +130,7 @@ impl Runner {
                 let mut command = rust_command(args);
                 if args.is_empty() {
                     // Stories with a real Python worker; without it they say that they are skipped.
-                    command.env("TELEMETRY_TEST_PYTHON", python::ready()?.python());
+                    command.env("PYTHON_WITH_TELEMETRY", python::ready()?.python());
                 }
                 command
             }
