@@ -92,7 +92,8 @@ impl Dispatcher {
     /// Attaches an inline handler to the events that `pattern` covers (`snakepit.python.call.*`).
     ///
     /// It runs on whoever dispatches, mostly the task of one worker's stream, and several may be
-    /// inside it at once: for quick handlers that never block. Anything else belongs into
+    /// inside it at once: for quick handlers that never block. One that blocks holds up its runtime
+    /// thread, and with it perhaps every other stream; such a handler belongs into
     /// [`attach_queued`](Self::attach_queued).
     ///
     /// # Errors
