@@ -177,8 +177,13 @@ impl Session {
         };
         let due = (now + wait).max(dialled_at + MIN_REDIAL);
         let failures = self.backoff.failures();
-        tracing::info!(worker = %self.context.worker_id, %error, wait_ms = wait.as_millis(),
-            "worker not connected");
+        let (worker, wait_ms) = (&self.context.worker_id, wait.as_millis());
+        if failures <= 1 {
+            tracing::info!(%worker, %error, wait_ms, "worker not connected");
+        } else {
+            // Said once; `last_error` shows what it is by now.
+            tracing::debug!(%worker, %error, wait_ms, "worker still not connected");
+        }
         self.record
             .waiting(state, &error, failures, due - now, asked);
         let mut ticks = tokio::time::interval(SOCKET_POLL);

@@ -90,6 +90,11 @@ fn catalog_lists_every_event() {
         "{list}"
     );
     assert!(list.contains("(wire tool.execution.stop)"), "{list}");
+    assert!(
+        list.contains("measurement  (nanoseconds, histogram)"),
+        "{list}"
+    );
+    assert!(list.contains("metadata  (label)"), "{list}");
     let document = String::from_utf8(run(&["catalog", "--markdown"]).stdout).expect("UTF-8");
     assert!(document.contains("| "), "{document}");
 }
@@ -120,7 +125,26 @@ fn manager_shows_its_events_and_ends_when_asked() {
 
     let workers = run(&["workers", "--url", &url, "--json"]);
     assert!(workers.status.success(), "{workers:?}");
-    assert_eq!(String::from_utf8_lossy(&workers.stdout).trim(), "[]");
+    let workers: serde_json::Value = serde_json::from_slice(&workers.stdout).expect("JSON");
+    let [worker] = &workers.as_array().expect("a list")[..] else {
+        panic!("one worker: {workers:#}");
+    };
+    assert_eq!(worker["worker_id"], "sh-1");
+    assert_eq!(
+        (&worker["pool_name"], &worker["state"]),
+        (&"sh".into(), &"ready".into())
+    );
+    assert!(
+        worker["ledger"]["received"].as_u64() > Some(0),
+        "{worker:#}"
+    );
+
+    let expected = format!(
+        "telemetry: {url} answered 400 Bad Request: the catalog has no event \
+         \"tool.execution.stop\"; did you mean \"snakepit.python.tool.execution.stop\"?"
+    );
+    let arguments = ["tap", "--url", &url, "--match", "tool.execution.stop"];
+    fails(&arguments, 1, &expected);
 
     let port = url.rsplit(':').next().expect("a port");
     let config = directory.path().join("second.toml");

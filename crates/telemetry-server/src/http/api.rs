@@ -138,7 +138,14 @@ pub(super) async fn tap(State(state): State<HttpState>, Query(query): Query<TapQ
         Err(error @ AttachError::AlreadyExists { .. }) => {
             return problem(StatusCode::CONFLICT, &error.to_string());
         }
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => {
+            // The viewer knows its pattern, not the name its handler was given here.
+            let what = error.to_string();
+            let what = what
+                .strip_prefix(&format!("handler {id:?}: "))
+                .unwrap_or(&what);
+            return problem(StatusCode::BAD_REQUEST, what);
+        }
     }
     let viewer = Viewer {
         dispatcher: state.dispatcher,

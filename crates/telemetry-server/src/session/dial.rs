@@ -25,6 +25,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::control::ControlBody;
+use super::response::chain;
 use crate::endpoint::Endpoint;
 
 /// Bytes a worker may send on the stream before we have read them.
@@ -78,7 +79,7 @@ pub enum DialError {
         found: u32,
     },
     /// HTTP/2 could not be started, or the peer ended it before it answered.
-    #[error("HTTP/2 with {endpoint}: {error}")]
+    #[error("HTTP/2 with {endpoint}: {}", chain(error))]
     Http2 {
         /// What was dialled.
         endpoint: Endpoint,

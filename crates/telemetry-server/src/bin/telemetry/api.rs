@@ -72,11 +72,10 @@ impl Api {
             let status = answer.status();
             let told = Limited::new(answer.into_body(), 4_096).collect().await;
             let told = told.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
-            let told = told.unwrap_or_default();
             return Err(Failure::Failed(format!(
-                "http://{}{path} answered {status}: {}",
+                "http://{} answered {status}: {}",
                 self.authority,
-                telemetry_core::escape(told.trim())
+                telemetry_core::escape(&reason(&told.unwrap_or_default()))
             )));
         }
         Ok(answer)
@@ -113,6 +112,13 @@ impl Api {
             self.authority
         ))
     }
+}
+
+/// What a refusal says: the `error` of a manager's answer, or the answer as it is.
+fn reason(answer: &str) -> String {
+    let parsed = serde_json::from_str::<serde_json::Value>(answer).ok();
+    let error = parsed.as_ref().and_then(|answer| answer["error"].as_str());
+    error.unwrap_or(answer).trim().to_owned()
 }
 
 /// A runtime for one conversation.

@@ -27,5 +27,13 @@ pub(crate) fn run(markdown: bool, config: Option<&Path>) -> Result<(), Failure> 
             .map_or(String::new(), |wire| format!("  (wire {wire})"));
         writeln!(out, "{:<52} {}{wire}", event.name, event.origin.as_str())?;
     }
+    for key in catalog.measurement_keys() {
+        let (unit, kind) = (key.unit.as_str(), key.kind.as_str());
+        writeln!(out, "{:<52} measurement  ({unit}, {kind})", key.name)?;
+    }
+    for key in catalog.metadata_keys() {
+        let label = if key.label { "  (label)" } else { "" };
+        writeln!(out, "{:<52} metadata{label}", key.name)?;
+    }
     Ok(())
 }

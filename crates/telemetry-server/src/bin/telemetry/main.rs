@@ -7,6 +7,7 @@ mod api;
 mod catalog;
 mod failure;
 mod manager;
+mod roster;
 mod show;
 mod tap;
 mod workers;

@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
+use crate::roster::Roster;
 
 /// How long streams and viewers may take to end once the workers have.
 const STREAMS_END: Duration = Duration::from_secs(5);
@@ -125,12 +126,9 @@ async fn start(config: Config) -> Result<Running, Failure> {
         watch: None,
         pools: Vec::new(),
     };
+    let roster = Roster::new(running.manager.clone());
     if let Some(http) = &config.http {
-        let state = HttpState::new(
-            running.dispatcher.clone(),
-            prometheus,
-            running.manager.clone(),
-        );
+        let state = HttpState::new(running.dispatcher.clone(), prometheus, roster.clone());
         let allowed = HttpConfig {
             allowed_hosts: http.allowed_hosts.clone(),
             allow_remote: http.allow_remote,
@@ -156,7 +154,9 @@ async fn start(config: Config) -> Result<Running, Failure> {
         let pool = Pool::start(&running.manager, pool)
             .await
             .map_err(Failure::of)?;
-        running.pools.push(Arc::new(pool));
+        let pool = Arc::new(pool);
+        roster.add(&pool);
+        running.pools.push(pool);
     }
     Ok(running)
 }
