@@ -19,6 +19,7 @@ use telemetry_core::{Catalog, PatternLimits, PatternSet};
 use toml::de::DeTable;
 
 use crate::endpoint::Endpoint;
+use crate::identity::identity_fault;
 use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
 
 pub use error::{ConfigError, Place};
@@ -278,6 +279,7 @@ fn endpoint(
     pools: &[PoolConfig],
 ) -> Result<EndpointSection, ConfigError> {
     let worker_id = section.required("worker_id")?;
+    usable(section, "worker_id", &worker_id)?;
     if earlier.iter().any(|other| other.worker_id == worker_id) {
         return Err(section.invalid(
             "worker_id",
@@ -294,8 +296,20 @@ fn endpoint(
         ));
     }
     let address = section.parsed("address", str::parse::<Endpoint>)?;
-    let pool = section.text("pool")?;
+    let pool = pool_name(section)?;
     let address = address.ok_or_else(|| section.missing("address"))?;
+    address
+        .check()
+        .map_err(|problem| section.invalid("address", problem))?;
+    if !address.is_local() {
+        return Err(section.invalid(
+            "address",
+            format!(
+                "{address} is not on this machine, and a stream without TLS is open to everybody \
+                 on the way; use a unix socket or a loopback address, such as that of a tunnel"
+            ),
+        ));
+    }
     section.finish()?;
     Ok(EndpointSection {
         worker_id,
@@ -306,9 +320,26 @@ fn endpoint(
 
 fn watch(section: &Section<'_>) -> Result<WatchSection, ConfigError> {
     let directory = PathBuf::from(section.required("directory")?);
-    let pool = section.text("pool")?;
+    let pool = pool_name(section)?;
     section.finish()?;
     Ok(WatchSection { directory, pool })
+}
+
+/// The pool that workers of others are put into.
+fn pool_name(section: &Section<'_>) -> Result<Option<String>, ConfigError> {
+    let pool = section.text("pool")?;
+    if let Some(pool) = &pool {
+        usable(section, "pool", pool)?;
+    }
+    Ok(pool)
+}
+
+/// Refuses a worker id or pool name that the manager would refuse.
+fn usable(section: &Section<'_>, key: &'static str, name: &str) -> Result<(), ConfigError> {
+    match identity_fault(name) {
+        Some(fault) => Err(section.invalid(key, format!("{name:?} {fault}"))),
+        None => Ok(()),
+    }
 }
 
 fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize), ConfigError> {

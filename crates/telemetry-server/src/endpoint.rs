@@ -69,6 +69,14 @@ impl Endpoint {
         }
     }
 
+    /// Whether nobody beyond this machine is on the way there.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(address) => address.ip().is_loopback(),
+        }
+    }
+
     /// The socket file, for a unix endpoint.
     #[must_use]
     pub fn socket_path(&self) -> Option<&Path> {

@@ -287,14 +287,12 @@ impl Manager {
             });
         }
         endpoint.check()?;
-        match endpoint {
-            Endpoint::Tcp(address) if !address.ip().is_loopback() && !self.inner.allow_remote => {
-                Err(RegisterError::Remote {
-                    endpoint: endpoint.clone(),
-                })
-            }
-            _ => Ok(()),
+        if !endpoint.is_local() && !self.inner.allow_remote {
+            return Err(RegisterError::Remote {
+                endpoint: endpoint.clone(),
+            });
         }
+        Ok(())
     }
 }
 

@@ -229,6 +229,31 @@ fn example_is_valid() {
 }
 
 #[test]
+fn endpoints_that_could_not_be_registered_are_refused_at_their_line() {
+    let endpoint = |id: &str, address: &str, pool: &str| {
+        format!("[[endpoint]]\nworker_id = {id:?}\naddress = {address:?}\npool = {pool:?}\n")
+    };
+    refused(
+        &endpoint("", "/run/w.sock", "p"),
+        "t.toml:2:13: endpoint.worker_id: \"\" is empty",
+    );
+    refused(
+        &endpoint("w", "/run/w.sock", "a\nb"),
+        "t.toml:4:8: endpoint.pool: \"a\\nb\" has control characters",
+    );
+    refused(
+        &endpoint("w", "10.0.0.1:5", "p"),
+        "t.toml:3:11: endpoint.address: 10.0.0.1:5 is not on this machine, and a stream without \
+         TLS is open to everybody on the way; use a unix socket or a loopback address, such as \
+         that of a tunnel",
+    );
+    refused(
+        "[watch]\ndirectory = \"/run/w\"\npool = \"\"\n",
+        "t.toml:3:8: watch.pool: \"\" is empty",
+    );
+}
+
+#[test]
 fn a_worker_id_that_is_taken_is_refused() {
     let endpoint = "[[endpoint]]\nworker_id = \"w-1\"\naddress = \"/run/w.sock\"\n";
     refused(

@@ -82,6 +82,7 @@ impl PoolConfig {
     }
 
     /// Whether `worker` is the id of one of its workers.
+    #[cfg(feature = "config")]
     pub(crate) fn has(&self, worker: &str) -> bool {
         (0..self.size).any(|index| super::worker_id(&self.name, index) == worker)
     }
