@@ -4,6 +4,7 @@
 //! It knows no other worker; what limits all of them together (dials per second) is handed in.
 
 mod backoff;
+mod changes;
 mod control;
 mod dial;
 mod events;
@@ -34,13 +35,14 @@ pub(crate) use backoff::DialLimiter;
 pub use backoff::{
     BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, MAX_DIALS_PER_SECOND, MIN_REDIAL,
 };
+pub(crate) use changes::Changes;
 pub use dial::{
     CONNECTION_WINDOW, DialError, HANDSHAKE_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
     MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, STREAM_WINDOW,
 };
 pub use info::{StreamInfo, StreamState};
 pub use reader::MAX_MESSAGE_BYTES;
-pub(crate) use record::{Changes, Record};
+pub(crate) use record::Record;
 pub use stream::HELLO_TIMEOUT;
 
 /// Wait after another manager took the stream: long enough that two managers do not take it from
