@@ -119,6 +119,7 @@ fn status_text(headers: &http::HeaderMap) -> String {
     let message = escape(truncate(&message, MAX_STATUS_BYTES)).into_owned();
     let status = match status_of(headers) {
         "" => "no gRPC status".to_owned(),
+        "0" => "the worker ended the stream".to_owned(),
         status => format!("gRPC status {}", escape(truncate(status, MAX_STATUS_BYTES))),
     };
     if message.is_empty() {
@@ -158,6 +159,13 @@ mod tests {
         );
         let aborted = judged(200, &[grpc, ("grpc-status", "10"), ("grpc-message", "x")]);
         assert_eq!(aborted, Some((true, "gRPC status 10: x".to_owned())));
+    }
+
+    #[test]
+    fn an_orderly_end_is_said_in_words() {
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+        assert_eq!(farewell(&trailers).reason, "the worker ended the stream");
     }
 
     #[test]
