@@ -5,15 +5,25 @@ use serde_json::Value;
 
 use super::Manager;
 use crate::http::{ApiResource, ApiSource};
+use crate::session::StreamInfo;
 
 impl ApiSource for Manager {
     fn fetch(&self, resource: ApiResource) -> Value {
         match resource {
-            ApiResource::Workers => table(&self.list_streams()),
+            ApiResource::Workers => workers(&self.list_streams()),
             ApiResource::Pools => table(&self.pools()),
             ApiResource::Quarantine => table(&self.quarantine().list()),
         }
     }
+}
+
+/// The workers, each with the verdict on its ledger beside the numbers it is made of.
+fn workers(streams: &[StreamInfo]) -> Value {
+    let mut rows = table(streams);
+    for (row, stream) in rows.as_array_mut().into_iter().flatten().zip(streams) {
+        row["ledger_difference"] = stream.ledger_difference().into();
+    }
+    rows
 }
 
 /// Rows as JSON. They are plain data; what could not be written would be left out.

@@ -8,20 +8,21 @@ use crate::api::{Api, block_on};
 use crate::failure::Failure;
 use crate::show;
 
-/// Heading and place in the manager's answer of each column.
-const COLUMNS: [(&str, &str); 9] = [
-    ("WORKER", "/worker_id"),
-    ("POOL", "/pool_name"),
-    ("STATE", "/state"),
-    ("PID", "/pid"),
-    ("RECEIVED", "/ledger/received"),
-    ("DISPATCHED", "/ledger/dispatched"),
-    ("GAPS", "/ledger/gaps"),
-    ("RECONNECTS", "/reconnects"),
-    ("LAST ERROR", LAST_ERROR),
+/// Heading of each column, and what it shows of a worker.
+const COLUMNS: [(&str, fn(&Value) -> String); 12] = [
+    ("WORKER", |worker| field(worker, "/worker_id")),
+    ("POOL", |worker| field(worker, "/pool_name")),
+    ("STATE", state),
+    ("PID", |worker| field(worker, "/pid")),
+    ("RECEIVED", |worker| field(worker, "/ledger/received")),
+    ("DISPATCHED", |worker| field(worker, "/ledger/dispatched")),
+    ("DROPPED", dropped),
+    ("GAPS", |worker| field(worker, "/ledger/gaps")),
+    ("POLICY", policy),
+    ("LEDGER", balance),
+    ("RECONNECTS", |worker| field(worker, "/reconnects")),
+    ("LAST ERROR", |worker| field(worker, "/last_error")),
 ];
-/// Place of the reason why the last attempt or stream ended.
-const LAST_ERROR: &str = "/last_error";
 
 /// Prints the table, or the manager's answer as it is.
 pub(crate) fn run(url: &str, json: bool) -> Result<(), Failure> {
@@ -48,17 +49,116 @@ pub(crate) fn run(url: &str, json: bool) -> Result<(), Failure> {
 }
 
 fn rows(workers: &[Value]) -> Vec<Vec<String>> {
-    let heading = COLUMNS
-        .iter()
-        .map(|(heading, _)| (*heading).to_owned())
-        .collect();
-    let row = |worker: &Value| {
-        COLUMNS
-            .iter()
-            .map(|(_, place)| show::word(worker.pointer(place)))
-            .collect()
-    };
+    let heading = COLUMNS.map(|(heading, _)| heading.to_owned()).to_vec();
+    let row = |worker: &Value| COLUMNS.map(|(_, shown)| shown(worker)).to_vec();
     std::iter::once(heading)
         .chain(workers.iter().map(row))
         .collect()
+}
+
+fn field(worker: &Value, place: &str) -> String {
+    show::word(worker.pointer(place))
+}
+
+fn is_legacy(worker: &Value) -> bool {
+    worker.get("legacy").and_then(Value::as_bool) == Some(true)
+}
+
+/// The state, and whether the worker is a stock one.
+fn state(worker: &Value) -> String {
+    let state = field(worker, "/state");
+    if is_legacy(worker) {
+        return format!("{state}, legacy");
+    }
+    state
+}
+
+/// Events that the worker itself dropped, for whatever reason. A stock one does not say.
+fn dropped(worker: &Value) -> String {
+    if is_legacy(worker) {
+        return show::word(None);
+    }
+    let reasons = worker
+        .pointer("/reported/dropped")
+        .and_then(Value::as_object);
+    let Some(reasons) = reasons else {
+        return show::word(None);
+    };
+    let counts = reasons.values().filter_map(Value::as_u64);
+    counts.sum::<u64>().to_string()
+}
+
+/// Revision that the worker reports / revision that it should have. A stock one reports none, and
+/// one that reports over stderr cannot be told.
+fn policy(worker: &Value) -> String {
+    if worker.get("policy_revision").is_none() {
+        return show::word(None);
+    }
+    let wanted = field(worker, "/policy_revision");
+    let applied = if is_legacy(worker) {
+        show::word(None)
+    } else {
+        field(worker, "/applied_revision")
+    };
+    format!("{applied}/{wanted}")
+}
+
+/// Whether every event of the worker is accounted for.
+fn balance(worker: &Value) -> String {
+    match worker.get("ledger_difference").and_then(Value::as_u64) {
+        None => show::word(None),
+        Some(0) => "balances".to_owned(),
+        Some(events) => format!("off by {events}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The cells of a worker under these headings.
+    fn cells(worker: &Value, headings: &[&str]) -> Vec<String> {
+        let rows = rows(std::slice::from_ref(worker));
+        let cell = |heading: &&str| {
+            let column = rows[0].iter().position(|shown| shown == heading);
+            rows[1][column.expect("a heading of the table")].clone()
+        };
+        headings.iter().map(cell).collect()
+    }
+
+    const JUDGED: [&str; 4] = ["STATE", "DROPPED", "POLICY", "LEDGER"];
+
+    #[test]
+    fn a_worker_shows_its_drops_its_policy_and_whether_its_ledger_balances() {
+        let mut worker = json!({
+            "state": "streaming", "legacy": false,
+            "policy_revision": 3, "applied_revision": 2, "ledger_difference": 0,
+            "reported": { "dropped": { "queue_full": 4, "filtered": 5 } },
+        });
+        assert_eq!(
+            cells(&worker, &JUDGED),
+            ["streaming", "9", "2/3", "balances"]
+        );
+        worker["ledger_difference"] = json!(7);
+        assert_eq!(cells(&worker, &["LEDGER"]), ["off by 7"]);
+    }
+
+    #[test]
+    fn what_a_worker_without_a_stream_cannot_say_is_left_open() {
+        let worker = json!({ "worker_id": "sh-1", "state": "running" });
+        assert_eq!(cells(&worker, &JUDGED), ["running", "-", "-", "-"]);
+    }
+
+    #[test]
+    fn a_stock_worker_is_called_legacy_and_credited_with_nothing_it_did_not_say() {
+        let worker = json!({
+            "state": "streaming", "legacy": true,
+            "policy_revision": 3, "applied_revision": 0, "ledger_difference": 0,
+            "reported": { "dropped": {} },
+        });
+        let shown = cells(&worker, &JUDGED);
+        assert_eq!(shown, ["streaming, legacy", "-", "-/3", "balances"]);
+    }
 }
