@@ -5,11 +5,23 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use telemetry_client::Config;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // As the error words it; returned from `main` it would be shown in its debug form.
+        Err(error) => {
+            let _unheard = writeln!(std::io::stderr(), "worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let seconds = std::env::var("WORKER_SECONDS")
         .ok()
         .map_or(Ok(2), |text| text.parse())?;

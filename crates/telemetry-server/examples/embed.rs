@@ -8,6 +8,7 @@
 //! Without a command the workers are shell scripts that report over stderr.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +25,19 @@ const SHELL_WORKER: &str = r#"while sleep 0.1; do
 done"#;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        // As the error words it; returned from `main` it would be shown in its debug form.
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let manager = Manager::start(ManagerConfig::new("example"))?;
     let dispatcher = manager.dispatcher();
 
@@ -50,7 +63,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         exporter.fold_worker(worker.as_str());
     });
 
-    tracing_subscriber::fmt().init();
     let run_dir = std::env::temp_dir().join(format!("telemetry-embed-{}", std::process::id()));
     let command: Vec<String> = std::env::args().skip(1).collect();
     let mut config = if command.is_empty() {
