@@ -30,7 +30,8 @@ const WRITABLE_BY_OTHERS: u32 = 0o022;
 pub enum BindError {
     /// The path does not fit a socket address.
     #[error(
-        "the socket path {} has {bytes} bytes; at most {MAX_SOCKET_PATH_BYTES} are allowed",
+        "the socket path {} has {bytes} bytes; at most {MAX_SOCKET_PATH_BYTES} are allowed; use a \
+         shorter directory or name",
         path.display()
     )]
     PathTooLong {
@@ -86,13 +87,15 @@ pub enum BindError {
         suggestion: PathBuf,
     },
     /// Another process serves there.
-    #[error("{} is already served by another process", path.display())]
+    #[error(
+        "{} is already served by another process; stop it, or choose another path", path.display()
+    )]
     AlreadyServed {
         /// The path.
         path: PathBuf,
     },
     /// Something that is no socket has that name.
-    #[error("{} exists and is no socket; it was left alone", path.display())]
+    #[error("{} exists and is no socket; it was left alone; choose another path", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,

@@ -76,6 +76,7 @@ fn a_long_path_is_refused_with_its_length() {
     let path = Path::new("/tmp").join("x".repeat(200));
     let error = refusal(&path);
     assert!(error.contains("205 bytes; at most 107"), "{error}");
+    assert!(error.contains("use a shorter directory"), "{error}");
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let _server = start(&ListenAddress::Unix(path.clone())).expect("a server in its place");
     let error = refusal(&path);
     assert!(
-        error.contains("already served by another process"),
+        error.contains("already served by another process; stop it"),
         "{error}"
     );
 }
