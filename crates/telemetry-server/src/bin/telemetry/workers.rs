@@ -8,8 +8,10 @@ use crate::api::{Api, block_on};
 use crate::failure::Failure;
 use crate::show;
 
-/// Heading of each column, and what it shows of a worker.
-const COLUMNS: [(&str, fn(&Value) -> String); 12] = [
+/// The heading of a column, and what it shows of a worker.
+type Column = (&'static str, fn(&Value) -> String);
+
+const COLUMNS: [Column; 12] = [
     ("WORKER", |worker| field(worker, "/worker_id")),
     ("POOL", |worker| field(worker, "/pool_name")),
     ("STATE", state),
