@@ -181,9 +181,10 @@ async fn what_a_cut_stream_loses_is_a_counted_gap() {
     let id = register(&manager, "w1", proxy.path().to_str().unwrap());
     let mut emitted = 0;
     for cut in [1_500, 2_000, 3_000] {
-        // The cable breaks in the middle of what is emitted now.
-        proxy.cut();
+        // The cable breaks in the middle of what is emitted now. The limit comes first: a dial between
+        // the two would get a connection without one.
         proxy.cut_after(Some(cut));
+        proxy.cut();
         let before = proxy.cuts();
         eventually("the cut", || {
             emitted += u64::from(worker.emit("tool.execution.stop") == Outcome::Accepted);
