@@ -1,45 +1,32 @@
-//! Runs the comparison benchmarks: `telemetry-benches micro [--quick] [--json PATH]`.
+//! Runs the comparison benchmarks and reads what they found.
 //!
 //! Each row compares ours with a peer in the same process and the same run. Only ratios are claims;
-//! nanoseconds are for orientation.
+//! nanoseconds are for orientation. `cargo xtask bench` is what people type; it builds this program
+//! and the Python suite, runs them one after the other, and has [`command`] print one table.
 
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a command line program reports on its terminal"
 )]
 
+mod allocations;
+mod command;
+mod environment;
 mod measure;
 mod micro;
+mod report;
+mod suites;
 mod table;
 
-use std::env;
 use std::process::ExitCode;
 
-use measure::Effort;
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let quick = arguments.iter().any(|argument| argument == "--quick");
-    let json = arguments
-        .iter()
-        .position(|argument| argument == "--json")
-        .and_then(|at| arguments.get(at + 1));
-    let effort = if quick { Effort::QUICK } else { Effort::FULL };
-    let report = match arguments.first().map(String::as_str) {
-        Some("micro") => micro::run(effort),
-        other => {
-            println!("unknown benchmark {other:?}; there is: micro");
-            return ExitCode::from(2);
+    match command::run() {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
         }
-    };
-    print!("{}", table::render(&report));
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&report).unwrap_or_default();
-        if let Err(error) = std::fs::write(path, text) {
-            println!("cannot write {path}: {error}");
-            return ExitCode::FAILURE;
-        }
-        println!("written to {path}");
     }
-    ExitCode::SUCCESS
 }

@@ -1,64 +1,64 @@
 //! Interleaved timing of two things, so that what disturbs one disturbs the other.
+//!
+//! Knows neither what is measured nor what becomes of the figures.
+
+mod batches;
+mod pin;
 
 use std::time::Duration;
 
-use serde::Serialize;
+use crate::report::{CONTROL_TOLERANCE, Control, Row, Spread};
 
-/// How far an A/A control may be from 1 before a run gets no verdict.
-pub(crate) const CONTROL_TOLERANCE: f64 = 0.03;
+pub(crate) use batches::{Batches, allocations_per_run, timed};
+pub(crate) use pin::Pinned;
+
+/// How often a control that is off is measured again.
+const CONTROL_ATTEMPTS: u32 = 3;
 
 /// How long a comparison takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
+    /// A smoke run.
+    pub(crate) quick: bool,
     /// Rounds of A B B A.
     rounds: usize,
-    /// Target length of one block.
+    /// Target length of one block. Short, so that most blocks run undisturbed and the median is
+    /// one of those.
     block: Duration,
 }
 
 impl Effort {
     /// A smoke run.
     pub(crate) const QUICK: Self = Self {
-        rounds: 7,
-        block: Duration::from_millis(2),
+        quick: true,
+        rounds: 15,
+        block: Duration::from_micros(500),
     };
     /// A run worth keeping.
     pub(crate) const FULL: Self = Self {
-        rounds: 41,
-        block: Duration::from_millis(5),
+        quick: false,
+        rounds: 301,
+        block: Duration::from_millis(1),
     };
 }
 
 /// Something that runs `n` times and says how long the measured part took.
 pub(crate) type Subject<'a> = &'a mut dyn FnMut(usize) -> Duration;
 
-/// Ours beside a peer.
-#[derive(Debug, Clone, Serialize)]
+/// The cost of ours beside that of a peer.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Comparison {
-    /// What is measured.
-    pub(crate) name: String,
     /// Median nanoseconds of one of ours.
     pub(crate) ours_ns: f64,
     /// Median nanoseconds of one of the peer's.
     pub(crate) peer_ns: f64,
-    /// Median of peer / ours over the rounds: above 1 ours is faster.
-    pub(crate) ratio: f64,
-    /// Lowest ratio of a round.
-    pub(crate) lowest: f64,
-    /// Highest ratio of a round.
-    pub(crate) highest: f64,
-    /// The floor it has to hold, as a ratio.
-    pub(crate) floor: Option<f64>,
+    /// Peer / ours over the rounds: above 1 ours is cheaper.
+    pub(crate) gain: Spread,
 }
 
-/// Measures both in the order A B B A, round after round.
-pub(crate) fn compare(
-    name: &str,
-    effort: Effort,
-    floor: Option<f64>,
-    ours: Subject<'_>,
-    peer: Subject<'_>,
-) -> Comparison {
+/// Measures both in the order A B B A, round after round. Finding the length of a block, unmeasured, warms
+/// caches, branch predictors and pages.
+pub(crate) fn compare(effort: Effort, ours: Subject<'_>, peer: Subject<'_>) -> Comparison {
     let (ours_runs, peer_runs) = (calibrate(effort, ours), calibrate(effort, peer));
     let (mut ours_all, mut peer_all, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
@@ -70,17 +70,81 @@ pub(crate) fn compare(
         ours_all.extend([first, fourth]);
         peer_all.extend([second, third]);
     }
-    let lowest = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-    let highest = ratios.iter().copied().fold(0.0, f64::max);
     Comparison {
-        name: name.to_owned(),
-        ours_ns: median(ours_all),
-        peer_ns: median(peer_all),
-        ratio: median(ratios),
-        lowest,
-        highest,
-        floor,
+        ours_ns: median(&mut ours_all),
+        peer_ns: median(&mut peer_all),
+        gain: sections(&mut ratios),
     }
+}
+
+/// The same thing, made twice by `make`, against itself. Repeated while it is off.
+pub(crate) fn control<S: FnMut(usize) -> Duration>(
+    effort: Effort,
+    mut make: impl FnMut() -> S,
+) -> Control {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let gain = compare(effort, &mut make(), &mut make()).gain;
+        let ok = (gain.median - 1.0).abs() <= CONTROL_TOLERANCE;
+        if ok || attempts == CONTROL_ATTEMPTS {
+            return Control {
+                ratio: gain.median,
+                min: gain.min,
+                max: gain.max,
+                ok,
+                attempts,
+            };
+        }
+    }
+}
+
+impl Comparison {
+    /// A row about the gain.
+    pub(crate) fn row(&self, bench: &str, peer: &str) -> Row {
+        Row::new(bench)
+            .ours(self.ours_ns, "ns")
+            .peer(peer, self.peer_ns, "ns")
+            .gain(self.gain)
+    }
+
+    /// A row about the price: what ours costs as a multiple of the peer.
+    pub(crate) fn price_row(&self, bench: &str, peer: &str) -> Row {
+        self.row(bench, peer).price(Spread {
+            median: self.gain.median.recip(),
+            min: self.gain.max.recip(),
+            max: self.gain.min.recip(),
+        })
+    }
+}
+
+/// Sections of a run whose medians are its spread: a round in which the machine did something else
+/// says nothing about the program.
+const SECTIONS: usize = 10;
+
+/// The median of all, lowest and highest median of a tenth of the run.
+fn sections(ratios: &mut [f64]) -> Spread {
+    let length = ratios.len().div_ceil(SECTIONS).max(1);
+    let mut medians: Vec<_> = ratios.chunks_mut(length).map(median).collect();
+    Spread {
+        median: median(ratios),
+        ..spread(&mut medians)
+    }
+}
+
+/// Median, lowest and highest.
+pub(crate) fn spread(ratios: &mut [f64]) -> Spread {
+    Spread {
+        median: median(ratios),
+        min: ratios.first().copied().unwrap_or(f64::NAN),
+        max: ratios.last().copied().unwrap_or(f64::NAN),
+    }
+}
+
+/// The middle value; not a number where there is none. Leaves the values in order.
+pub(crate) fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// How many runs fill one block.
@@ -95,10 +159,4 @@ fn calibrate(effort: Effort, subject: Subject<'_>) -> usize {
 /// Nanoseconds of one run.
 fn per_run(subject: Subject<'_>, runs: usize) -> f64 {
     subject(runs).as_secs_f64() * 1e9 / runs as f64
-}
-
-/// The middle value.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -1,55 +1,73 @@
-//! The cost of single steps: emit in its forms, encode, decode.
+//! The cost of single steps: emit in its forms, decode.
 
 mod wire;
 mod worker;
 
-use std::thread::available_parallelism;
-
-use crate::measure::{Effort, compare};
-use crate::table::Report;
+use crate::environment;
+use crate::measure::{Batches, Effort, Pinned, allocations_per_run, compare, control, timed};
+use crate::report::{Bound, Report, Row};
 
 /// Runs all of them.
 pub(crate) fn run(effort: Effort) -> Report {
-    let control = compare(
-        "control: kept emit against itself",
-        effort,
-        None,
-        &mut worker::kept_emit(0),
-        &mut worker::kept_emit(0),
-    );
+    let environment = environment::here(&["crossbeam-queue", "prost", "tracing"]);
+    let _pinned = Pinned::to_last_core();
+    let control = control(effort, || timed(worker::Kept::new(0)));
     let rows = vec![
         compare(
-            "T1 disabled emit / disabled tracing event",
             effort,
-            Some(1.0),
             &mut worker::disabled_emit(),
             &mut worker::disabled_tracing(),
-        ),
+        )
+        .row("disabled emit", "tracing, no subscriber")
+        .target("T1")
+        .floor(Bound::ratio_at_least(1.0))
+        .moonshot(Bound::ratio_at_least(2.0)),
         compare(
-            "T2 kept emit / prost build, encode, queue",
             effort,
-            Some(6.0),
-            &mut worker::kept_emit(0),
-            &mut worker::naive_emit(),
-        ),
+            &mut timed(worker::Kept::new(0)),
+            &mut timed(worker::Naive::new()),
+        )
+        .row("kept emit", "prost build, encode, queue")
+        .target("T2")
+        .floor(Bound::ratio_at_least(6.0))
+        .moonshot(Bound::ratio_at_least(12.0)),
         compare(
-            "T3 kept emit, 1,000 globs / no glob",
             effort,
-            Some(1.0 / 1.05),
-            &mut worker::kept_emit(1_000),
-            &mut worker::kept_emit(0),
-        ),
-        compare(
-            "T8 decode / prost decode",
-            effort,
-            Some(4.0),
-            &mut wire::decode(),
-            &mut wire::prost_decode(),
-        ),
+            &mut timed(worker::Kept::new(1_000)),
+            &mut timed(worker::Kept::new(0)),
+        )
+        .price_row("kept emit, 1,000 globs", "no glob")
+        .target("T3")
+        .floor(Bound::ratio_at_most(1.05))
+        .moonshot(Bound::ratio_at_most(1.005)),
+        compare(effort, &mut wire::decode(), &mut wire::prost_decode())
+            .row("decode", "prost decode")
+            .target("T8")
+            .floor(Bound::ratio_at_least(4.0))
+            .moonshot(Bound::ratio_at_least(8.0)),
+        allocations(
+            "kept emit",
+            &mut worker::Kept::new(0),
+            &mut worker::Naive::new(),
+        )
+        .target("T2")
+        .moonshot(Bound::value_at_most(0.0)),
     ];
     Report {
-        cores: available_parallelism().map_or(1, usize::from),
-        control,
+        suite: "micro".to_owned(),
+        quick: effort.quick,
+        environment,
+        control: Some(control),
         rows,
+        tables: Vec::new(),
     }
+}
+
+/// How often one run of ours and one of the naive form ask the allocator for memory.
+fn allocations(bench: &str, ours: &mut impl Batches, naive: &mut impl Batches) -> Row {
+    Row::new(format!("allocations per {bench}"))
+        .ours(allocations_per_run(ours), "allocations")
+        .peer("prost", allocations_per_run(naive), "allocations")
+        .exact()
+        .note("after a warm-up; the drain is not counted")
 }

@@ -1,54 +1,152 @@
-//! `bench`: builds the comparison benchmarks with optimisation and runs them.
+//! `bench`: builds the comparison benchmarks with optimisation, runs them, prints one table.
 //!
-//! The program prints one table, and leaves the figures as JSON under `target/bench/`.
+//! Measures nothing and judges nothing: the suites are programs of their own, in Rust and in Python,
+//! and each leaves a report. `telemetry-benches report` puts them together. Reports of full runs
+//! are under `target/bench/`, those of smoke runs apart from them.
 
-use std::fs;
+mod suite;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use clap::{Args, ValueEnum};
 
 use crate::{failure::Failure, process, workspace};
 
-/// Where the figures of the last run are.
+use suite::Suite;
+
+/// Where the reports of the last full run are.
 const RESULTS: &str = "target/bench";
+/// Where those of the last smoke run are.
+const QUICK_RESULTS: &str = "target/bench/quick";
+/// The file with the performance table.
+const README: &str = "README.md";
 
 /// Which benchmark to run, and how long.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
     /// What to measure.
-    #[arg(value_enum, default_value = "micro")]
-    suite: Suite,
-    /// A smoke run of seconds; its figures are rough.
+    #[arg(value_enum, default_value = "all")]
+    what: What,
+    /// A smoke run; its figures are rough and a missed floor is no failure.
     #[arg(long)]
     quick: bool,
+    /// Where the report goes; target/bench/ if not given.
+    #[arg(long)]
+    json: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Suite {
-    /// Single steps in one thread: emit in its forms, decode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Single steps in one thread: emit in its forms, decode, counts.
     Micro,
-}
-
-impl Suite {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Micro => "micro",
-        }
-    }
+    /// The Python package beside Python peers.
+    Python,
+    /// One worker and one manager, end to end.
+    Stream,
+    /// Many workers and one manager.
+    Fanin,
+    /// What telemetry takes from a program that does its own work.
+    Overhead,
+    /// Every suite, in one table.
+    All,
+    /// Write the performance table of the README from the last full run of `all`.
+    Claims,
 }
 
 impl Selection {
     /// Shows that the benchmarks run; their figures are rough.
     pub(crate) const SMOKE: Self = Self {
-        suite: Suite::Micro,
+        what: What::Micro,
         quick: true,
+        json: None,
     };
 }
 
 /// Builds and runs the selected benchmark.
 pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
-    let results = workspace::path(RESULTS);
+    let results = workspace::path(if selection.quick {
+        QUICK_RESULTS
+    } else {
+        RESULTS
+    });
     fs::create_dir_all(&results).map_err(Failure::file("create", &results))?;
-    let suite = selection.suite.name();
+    let suites = match selection.what {
+        What::Micro => vec![Suite::Rust("micro")],
+        What::Python => vec![Suite::Python],
+        What::Stream => vec![Suite::Rust("stream")],
+        What::Fanin => vec![Suite::Rust("fanin")],
+        What::Overhead => vec![Suite::Rust("overhead")],
+        What::All => Suite::ALL.to_vec(),
+        What::Claims => {
+            let reports = workspace::path(RESULTS).join("all.json");
+            return process::run(
+                benches()
+                    .arg("claims")
+                    .args([reports, workspace::path(README)]),
+            );
+        }
+    };
+    process::run(process::cargo().args(["build", "--release", "-p", "telemetry-benches"]))?;
+
+    let mut command = benches();
+    command.arg("report");
+    let json = selection.json.clone().unwrap_or_else(|| {
+        // A single suite has its own report under its own name.
+        results.join(match suites.as_slice() {
+            [suite] => format!("{}.table.json", suite.name()),
+            _ => "all.json".to_owned(),
+        })
+    });
+    command.arg("--json").arg(json);
+    let failed = run_suites(&suites, &results, selection.quick, &mut command)?;
+    let table = process::run(&mut command);
+    if failed.is_empty() {
+        table
+    } else {
+        Err(Failure::Steps(failed))
+    }
+}
+
+/// Runs the suites in turn and adds what they left to `report`; the names of those that did not
+/// run. One that fails does not stop the others.
+fn run_suites(
+    suites: &[Suite],
+    results: &Path,
+    quick: bool,
+    report: &mut Command,
+) -> Result<Vec<String>, Failure> {
+    let mut failed = Vec::new();
+    for suite in suites {
+        let name = suite.name();
+        let json = results.join(format!("{name}.json"));
+        if json.exists() {
+            // What an earlier run left must not pass for what this one found.
+            fs::remove_file(&json).map_err(Failure::file("delete", &json))?;
+        }
+        let ended = suite.run(quick, &json);
+        match ended {
+            Ok(()) if json.exists() => {
+                report.arg(json);
+                continue;
+            }
+            Ok(()) => {
+                report.args(["--skipped", &format!("{name}=it wrote no report")]);
+            }
+            Err(failure) => {
+                report.args(["--skipped", &format!("{name}={failure}")]);
+            }
+        }
+        failed.push(name.to_owned());
+    }
+    Ok(failed)
+}
+
+/// The Rust program of the benchmarks, to be given its arguments.
+fn benches() -> Command {
     let mut command = process::cargo();
     command.args([
         "run",
@@ -57,13 +155,6 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
         "-p",
         "telemetry-benches",
         "--",
-        suite,
     ]);
-    if selection.quick {
-        command.arg("--quick");
-    }
     command
-        .arg("--json")
-        .arg(results.join(format!("{suite}.json")));
-    process::run(&mut command)
 }

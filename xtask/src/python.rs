@@ -1,9 +1,9 @@
 //! The project's own Python: an environment in `target/.venv` with the native module in it.
 //!
-//! Not a command; `test` and `demo` call [`ready`] and run the interpreter it returns. Makes the
-//! environment with `venv`, installs `requirements-test.txt` with pip, builds and installs
-//! `telemetry_py` with maturin. Each step is skipped when nothing it depends on has changed. Never
-//! touches the machine's own Python packages.
+//! Not a command; `test` and `demo` call [`ready`], `bench` calls [`ready_for_benchmarks`], and both
+//! run the interpreter they get. Makes the environment with `venv`, installs the packages of a
+//! requirements file with pip, builds and installs `telemetry_py` with maturin. Each step is skipped
+//! when nothing it depends on has changed. Never touches the machine's own Python packages.
 
 use std::{
     fs,
@@ -23,29 +23,55 @@ const MANIFEST: &str = "crates/telemetry-py/Cargo.toml";
 const REQUIREMENTS: &str = "crates/telemetry-py/requirements-test.txt";
 /// Oldest Python (3.x) that the package supports.
 const OLDEST_MINOR: u32 = 10;
-/// One optimised build serves tests, demo and benchmarks alike.
+/// One optimised build serves tests and demo alike.
 const PROFILE: &str = "demo";
+/// The environment of the benchmarks: what they compare with is not for the tests to import.
+const BENCHMARK_DIRECTORY: &str = "target/.venv-bench";
+/// Benchmarks measure what is released.
+const BENCHMARK_PROFILE: &str = "release";
+/// Where the package for the benchmarks is put together.
+const WHEELS: &str = "target/maturin/wheels";
 
 /// A Python environment in which `import telemetry_py` works.
 #[derive(Debug)]
 pub(crate) struct Environment {
     /// The environment's root: `bin/` and `lib/` are below it.
     directory: PathBuf,
+    /// What pip installs into it, below the root of the workspace.
+    requirements: &'static str,
 }
 
 /// The environment, made or brought up to date, with the native module built and installed.
 ///
 /// Takes a second or two when nothing has changed, a few minutes the first time.
 pub(crate) fn ready() -> Result<Environment, Failure> {
-    let environment = Environment {
-        directory: workspace::path(DIRECTORY),
-    };
-    environment.install_packages()?;
+    let environment = Environment::with_packages(DIRECTORY, REQUIREMENTS)?;
     environment.install_native_module()?;
     Ok(environment)
 }
 
+/// As [`ready`], with the peers in `requirements` and with the native module as it is released.
+///
+/// It is an environment of its own, and the package is copied into it, so the tests keep theirs.
+pub(crate) fn ready_for_benchmarks(requirements: &'static str) -> Result<Environment, Failure> {
+    let maker = Environment::with_packages(DIRECTORY, REQUIREMENTS)?;
+    let environment = Environment::with_packages(BENCHMARK_DIRECTORY, requirements)?;
+    environment.install_wheel(&maker)?;
+    Ok(environment)
+}
+
 impl Environment {
+    /// The environment in `directory` with exactly what `requirements` asks for; both are below the
+    /// root.
+    fn with_packages(directory: &str, requirements: &'static str) -> Result<Self, Failure> {
+        let environment = Self {
+            directory: workspace::path(directory),
+            requirements,
+        };
+        environment.install_packages()?;
+        Ok(environment)
+    }
+
     /// Absolute path of the interpreter; to be started as it is, without activation.
     pub(crate) fn python(&self) -> PathBuf {
         self.directory.join("bin/python")
@@ -69,7 +95,7 @@ impl Environment {
     /// Makes the environment and installs the packages, unless both are as they should be.
     fn install_packages(&self) -> Result<(), Failure> {
         let interpreter = Interpreter::find()?;
-        let requirements = workspace::path(REQUIREMENTS);
+        let requirements = workspace::path(self.requirements);
         let wanted =
             fs::read_to_string(&requirements).map_err(Failure::file("read", &requirements))?;
         // The path is part of it: an environment that was moved with the tree does not work.
@@ -108,6 +134,34 @@ impl Environment {
             self.command()
                 .args(["-m", "maturin", "develop", "--profile", PROFILE])
                 .args(["--manifest-path", MANIFEST, "--target-dir", MATURIN_TARGET]),
+        )
+    }
+}
+
+impl Environment {
+    /// Builds the package with the maturin of `maker` and installs a copy of it here.
+    fn install_wheel(&self, maker: &Self) -> Result<(), Failure> {
+        let wheels = workspace::path(WHEELS);
+        // Only the wheel of this build may be there to be installed.
+        if wheels.exists() {
+            fs::remove_dir_all(&wheels).map_err(Failure::file("delete", &wheels))?;
+        }
+        process::run(
+            maker
+                .command()
+                .args(["-m", "maturin", "build", "--profile", BENCHMARK_PROFILE])
+                .args(["--manifest-path", MANIFEST, "--target-dir", MATURIN_TARGET])
+                .args(["--compatibility", "linux", "--interpreter"])
+                .arg(self.python())
+                .arg("--out")
+                .arg(&wheels),
+        )?;
+        process::run(
+            self.command()
+                .args(["-m", "pip", "install", "--quiet", "--force-reinstall"])
+                .args(["--no-deps", "--no-index", "--find-links"])
+                .arg(&wheels)
+                .arg("telemetry_py"),
         )
     }
 }

@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_queue::ArrayQueue;
 use prost::Message;
 use telemetry_core::{
-    Budget, Control, Fields, Outcome, Recorder, RecorderConfig, SamplingRule, SystemClock,
+    Budget, Callsite, Control, Fields, Outcome, Recorder, RecorderConfig, SamplingRule, SystemClock,
 };
 use telemetry_proto::telemetry_value::Value;
 use telemetry_proto::{TelemetryEvent, TelemetryValue};
 
-/// Events between two drains; fewer than the queue holds.
-const BATCH: usize = 512;
+use crate::measure::Batches;
+
 /// Rotated so that nothing about an event is a constant of the loop.
 const TOOLS: [&str; 4] = ["parse", "hash", "search", "compress"];
 /// A correlation id as they are in practice.
@@ -24,7 +25,7 @@ fn recorder() -> Recorder {
     Recorder::new(RecorderConfig::default(), Arc::new(SystemClock::new())).expect("valid policy")
 }
 
-fn emit(recorder: &Recorder, site: &telemetry_core::Callsite, run: usize) -> Outcome {
+fn emit(recorder: &Recorder, site: &Callsite, run: usize) -> Outcome {
     let fields = Fields {
         measurements: &[("duration", run.into()), ("count", 1_i64.into())],
         metadata: &[("tool", TOOLS[run % 4]), ("operation", "read")],
@@ -34,42 +35,53 @@ fn emit(recorder: &Recorder, site: &telemetry_core::Callsite, run: usize) -> Out
     recorder.record(site, black_box(&fields))
 }
 
-/// An event that is kept, under a policy of `globs` patterns that do not match it.
-pub(super) fn kept_emit(globs: usize) -> impl FnMut(usize) -> Duration {
-    let recorder = recorder();
-    let patterns: Vec<_> = (0..globs).map(|n| format!("other{n}.*")).collect();
-    for patterns in patterns.chunks(64) {
-        let rule = SamplingRule {
-            rate: 0.5,
-            patterns: patterns.to_vec(),
-        };
-        recorder
-            .gate()
-            .apply(&Control::Sampling(rule))
-            .expect("valid rule");
-    }
-    let site = recorder
-        .callsite("tool.execution.stop")
-        .expect("valid name");
-    let mut frames = Vec::new();
-    move |runs| {
-        let mut measured = Duration::ZERO;
-        for batch in 0..runs / BATCH + 1 {
-            let start = Instant::now();
-            for run in 0..BATCH.min(runs - batch * BATCH) {
-                assert_eq!(emit(&recorder, &site, batch + run), Outcome::Accepted);
-            }
-            measured += start.elapsed();
-            frames.clear();
-            recorder.drain_frames(
-                &mut frames,
-                Budget {
-                    events: usize::MAX,
-                    bytes: usize::MAX,
-                },
-            );
+/// An event that is kept, under a policy of patterns that do not match it.
+pub(super) struct Kept {
+    recorder: Recorder,
+    site: Arc<Callsite>,
+    frames: Vec<u8>,
+}
+
+impl Kept {
+    /// Under `globs` patterns.
+    pub(super) fn new(globs: usize) -> Self {
+        let recorder = recorder();
+        let patterns: Vec<_> = (0..globs).map(|n| format!("other{n}.*")).collect();
+        for patterns in patterns.chunks(64) {
+            let rule = SamplingRule {
+                rate: 0.5,
+                patterns: patterns.to_vec(),
+            };
+            recorder
+                .gate()
+                .apply(&Control::Sampling(rule))
+                .expect("valid rule");
         }
-        measured
+        let site = recorder
+            .callsite("tool.execution.stop")
+            .expect("valid name");
+        Self {
+            recorder,
+            site,
+            frames: Vec::new(),
+        }
+    }
+}
+
+impl Batches for Kept {
+    fn run(&mut self, numbers: Range<usize>) {
+        for run in numbers {
+            assert_eq!(emit(&self.recorder, &self.site, run), Outcome::Accepted);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.frames.clear();
+        let all = Budget {
+            events: usize::MAX,
+            bytes: usize::MAX,
+        };
+        self.recorder.drain_frames(&mut self.frames, all);
     }
 }
 
@@ -111,43 +123,49 @@ pub(super) fn disabled_tracing() -> impl FnMut(usize) -> Duration {
 }
 
 /// What one writes without us: the generated message, its encoding, a bounded queue.
-pub(super) fn naive_emit() -> impl FnMut(usize) -> Duration {
-    let queue = ArrayQueue::new(1_024);
+pub(super) struct Naive {
+    queue: ArrayQueue<Vec<u8>>,
+}
+
+impl Naive {
+    /// With an empty queue as long as ours.
+    pub(super) fn new() -> Self {
+        Self {
+            queue: ArrayQueue::new(1_024),
+        }
+    }
+}
+
+impl Batches for Naive {
+    fn run(&mut self, numbers: Range<usize>) {
+        for run in numbers {
+            let pushed = self.queue.push(message(run).encode_to_vec());
+            assert!(pushed.is_ok(), "the queue is large enough");
+        }
+    }
+
+    fn drain(&mut self) {
+        while self.queue.pop().is_some() {}
+    }
+}
+
+fn message(run: usize) -> TelemetryEvent {
     let int = |value| TelemetryValue {
         value: Some(Value::IntValue(value)),
     };
-    move |runs| {
-        let mut measured = Duration::ZERO;
-        for batch in 0..runs / BATCH + 1 {
-            let start = Instant::now();
-            for run in 0..BATCH.min(runs - batch * BATCH) {
-                let event = TelemetryEvent {
-                    event_parts: ["tool", "execution", "stop"].map(String::from).to_vec(),
-                    measurements: HashMap::from([
-                        (
-                            "duration".to_owned(),
-                            int(i64::try_from(batch + run).unwrap_or(0)),
-                        ),
-                        ("count".to_owned(), int(1)),
-                    ]),
-                    metadata: HashMap::from([
-                        ("tool".to_owned(), TOOLS[run % 4].to_owned()),
-                        ("operation".to_owned(), "read".to_owned()),
-                    ]),
-                    timestamp_ns: SystemTime::now()
-                        .duration_since(UNIX_EPOCH)
-                        .map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)),
-                    correlation_id: black_box(ID).to_owned(),
-                    ..TelemetryEvent::default()
-                };
-                assert!(
-                    queue.push(event.encode_to_vec()).is_ok(),
-                    "the queue is large enough"
-                );
-            }
-            measured += start.elapsed();
-            while queue.pop().is_some() {}
-        }
-        measured
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    TelemetryEvent {
+        event_parts: ["tool", "execution", "stop"].map(String::from).to_vec(),
+        measurements: HashMap::from([
+            ("duration".to_owned(), int(i64::try_from(run).unwrap_or(0))),
+            ("count".to_owned(), int(1)),
+        ]),
+        metadata: HashMap::from([
+            ("tool".to_owned(), TOOLS[run % 4].to_owned()),
+            ("operation".to_owned(), "read".to_owned()),
+        ]),
+        timestamp_ns: now.map_or(0, |now| i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)),
+        correlation_id: black_box(ID).to_owned(),
+        ..TelemetryEvent::default()
     }
 }

@@ -1,0 +1,76 @@
+//! From figures, bounds and control to a verdict; the only place that does.
+
+use super::{Bound, CONTROL_TOLERANCE, Control, Limit, Report, Row, Subject, Verdict};
+
+impl Report {
+    /// Gives every row its verdict.
+    pub(crate) fn judge(&mut self) {
+        if let Some(control) = &mut self.control {
+            control.ok = (control.ratio - 1.0).abs() <= CONTROL_TOLERANCE;
+        }
+        for row in &mut self.rows {
+            row.judge(self.control.as_ref());
+        }
+    }
+
+    /// Whether a floor is missed.
+    pub(crate) fn misses_a_floor(&self) -> bool {
+        self.rows
+            .iter()
+            .any(|row| row.verdict == Verdict::FloorMissed)
+    }
+}
+
+impl Row {
+    /// Computes the verdict from figures, bounds and control. Only `skipped` stays as it is.
+    pub(crate) fn judge(&mut self, control: Option<&Control>) {
+        if !matches!(self.verdict, Verdict::Skipped { .. }) {
+            self.verdict = self.verdict_under(control);
+        }
+    }
+
+    fn verdict_under(&self, control: Option<&Control>) -> Verdict {
+        let no_verdict = |reason: &str| Verdict::Undecided {
+            reason: reason.to_owned(),
+        };
+        if self.floor.is_empty() && self.moonshot.is_empty() {
+            return Verdict::Informative;
+        }
+        match control {
+            _ if self.exact => {}
+            None => return no_verdict("no control"),
+            Some(control) if !control.ok => return no_verdict("the control is off"),
+            Some(_) => {}
+        }
+        let (Some(floor), Some(moonshot)) = (self.all(&self.floor), self.all(&self.moonshot))
+        else {
+            return no_verdict("no figure");
+        };
+        match (floor, moonshot && !self.moonshot.is_empty()) {
+            (false, _) => Verdict::FloorMissed,
+            (true, false) => Verdict::FloorHolds,
+            (true, true) => Verdict::MoonshotReached,
+        }
+    }
+
+    /// Whether all of `bounds` hold; `None` where one is about a figure that is not there.
+    fn all(&self, bounds: &[Bound]) -> Option<bool> {
+        bounds.iter().try_fold(true, |all, bound| {
+            let figure = match bound.subject {
+                Subject::Ratio => self.ratio?.median,
+                Subject::Value => self.ours.as_ref()?.value,
+            };
+            Some(all && bound.holds(figure))
+        })
+    }
+}
+
+impl Bound {
+    /// A figure that is not a number holds nothing.
+    fn holds(self, figure: f64) -> bool {
+        match self.limit {
+            Limit::AtLeast(limit) => figure >= limit,
+            Limit::AtMost(limit) => figure <= limit,
+        }
+    }
+}
