@@ -9,6 +9,7 @@ mod builder;
 mod builtin;
 mod event_spec;
 mod keys;
+mod lookup;
 mod markdown;
 
 use std::borrow::Cow;
@@ -16,7 +17,8 @@ use std::sync::{Arc, LazyLock};
 
 use rustc_hash::FxHashMap;
 
-use crate::wire::encode_event_parts;
+use crate::wire::{Keys, encode_event_parts};
+use lookup::Lookup;
 
 pub use builder::{CatalogBuilder, CatalogError, KeyRole, MAX_USER_EVENTS, MAX_USER_KEYS};
 pub use event_spec::{EventId, EventSpec, Origin, Rate};
@@ -44,7 +46,7 @@ pub struct Catalog {
     by_wire_name: FxHashMap<Arc<str>, EventId>,
     /// The wire name's `event_parts` as protobuf bytes → id, so that a name off the wire is found
     /// before it is decoded.
-    by_encoded: FxHashMap<Box<[u8]>, EventId>,
+    by_encoded: Lookup,
     /// Measurement keys.
     measurements: KeyTable,
     /// Metadata keys.
@@ -57,7 +59,7 @@ struct KeyTable {
     /// All keys; [`KeyId`] is the index.
     specs: Box<[KeySpec]>,
     /// Key → id.
-    by_name: FxHashMap<Arc<str>, KeyId>,
+    by_name: Lookup,
 }
 
 impl KeyTable {
@@ -72,24 +74,22 @@ impl KeyTable {
                 label: draft.label == Label::Yes,
             })
             .collect();
-        let by_name = specs
-            .iter()
-            .map(|spec| (Arc::clone(&spec.name), spec.id))
-            .collect();
+        let by_name = Lookup::new(specs.iter().map(|spec| (spec.name.as_bytes(), spec.id.0)));
         Self { specs, by_name }
     }
 
-    fn get(&self, name: &str) -> Option<&KeySpec> {
+    #[inline]
+    fn get(&self, name: &[u8]) -> Option<&KeySpec> {
         self.by_name
-            .get(name)
-            .and_then(|id| self.specs.get(id.index()))
+            .find(name)
+            .and_then(|index| self.specs.get(index))
     }
 
     /// Ids of `names`; a name that is not in the table is left out.
     fn ids(&self, names: &[String]) -> Box<[KeyId]> {
         names
             .iter()
-            .filter_map(|name| self.by_name.get(name.as_str()).copied())
+            .filter_map(|name| self.get(name.as_bytes()).map(|spec| spec.id))
             .collect()
     }
 }
@@ -157,9 +157,10 @@ impl Catalog {
                 .filter_map(|event| event.wire_name.as_ref().map(|name| (name, event.id)))
         };
         let by_wire_name = on_wire().map(|(name, id)| (Arc::clone(name), id)).collect();
-        let by_encoded = on_wire()
-            .map(|(name, id)| (encode_event_parts(name).into_boxed_slice(), id))
+        let encoded: Vec<(Vec<u8>, EventId)> = on_wire()
+            .map(|(name, id)| (encode_event_parts(name), id))
             .collect();
+        let by_encoded = Lookup::new(encoded.iter().map(|(name, id)| (name.as_slice(), id.0)));
         Self {
             by_name,
             by_wire_name,
@@ -193,10 +194,11 @@ impl Catalog {
     /// UTF-8 check. `None` does not prove that the name is unknown: a peer may encode a length with
     /// more bytes than needed, so fall back to [`by_wire_name`](Self::by_wire_name).
     #[must_use]
+    #[inline]
     pub fn by_encoded(&self, event_parts: &[u8]) -> Option<&EventSpec> {
         self.by_encoded
-            .get(event_parts)
-            .and_then(|id| self.get(*id))
+            .find(event_parts)
+            .and_then(|index| self.events.get(index))
     }
 
     /// The event with this id. `None` only for an id of a larger catalog.
@@ -214,13 +216,13 @@ impl Catalog {
     /// The measurement key `key`.
     #[must_use]
     pub fn measurement_key(&self, key: &str) -> Option<&KeySpec> {
-        self.measurements.get(key)
+        self.measurements.get(key.as_bytes())
     }
 
     /// The metadata key `key`.
     #[must_use]
     pub fn metadata_key(&self, key: &str) -> Option<&KeySpec> {
-        self.metadata.get(key)
+        self.metadata.get(key.as_bytes())
     }
 
     /// All measurement keys in the order of their ids.
@@ -261,6 +263,19 @@ impl Catalog {
     #[must_use]
     pub fn to_markdown(&self) -> String {
         markdown::render(self)
+    }
+}
+
+/// Lets a decoder recognise the catalog's keys; it then holds their texts in place of the message's.
+impl Keys for Catalog {
+    #[inline]
+    fn measurement(&self, key: &[u8]) -> Option<&str> {
+        self.measurements.get(key).map(|spec| &*spec.name)
+    }
+
+    #[inline]
+    fn metadata(&self, key: &[u8]) -> Option<&str> {
+        self.metadata.get(key).map(|spec| &*spec.name)
     }
 }
 

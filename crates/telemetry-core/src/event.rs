@@ -140,11 +140,8 @@ impl<'a> EventRef<'a> {
     /// The measurement under `key`.
     #[must_use]
     pub fn measurement(&self, key: &str) -> Option<ValueRef<'a>> {
-        let found = self
-            .parts
-            .measurements
-            .iter()
-            .find(|(known, _)| *known == key);
+        let mut measurements = self.parts.measurements.iter();
+        let found = measurements.find(|(known, _)| is_same(known, key));
         found.map(|(_, value)| *value)
     }
 
@@ -186,13 +183,19 @@ impl<'a> EventRef<'a> {
     }
 
     /// What the emitter gave under `key`, whatever the manager knows.
-    fn claimed(&self, key: &str) -> Option<&'a str> {
-        self.parts
-            .metadata
-            .iter()
-            .find(|(known, _)| *known == key)
-            .map(|(_, value)| *value)
+    #[must_use]
+    pub fn claimed(&self, key: &str) -> Option<&'a str> {
+        let mut metadata = self.parts.metadata.iter();
+        let found = metadata.find(|(known, _)| is_same(known, key));
+        found.map(|(_, value)| *value)
     }
+}
+
+/// Whether two keys are equal. Known ones off the wire are the catalog's own texts, and so are those
+/// that most handlers ask for: equal ones then are one text, which is seen at once.
+#[inline]
+fn is_same(one: &str, other: &str) -> bool {
+    std::ptr::eq(one, other) || one == other
 }
 
 impl fmt::Debug for EventRef<'_> {

@@ -80,9 +80,9 @@ pub use sanitize::{
 pub use time::{Clock, ManualClock, SystemClock};
 pub use value::{Value, ValueRef};
 pub use wire::{
-    DecodeError, DecodeLimits, DecodedEvent, EventEncoder, FRAME_HEADER_BYTES, FrameError,
-    FrameSplitter, MAX_DECODED_FIELDS, Parts, append_sequence, decode_event, encode_event_parts,
-    frame_header,
+    Content, DecodeError, DecodeLimits, DecodedEvent, EventEncoder, FRAME_HEADER_BYTES, FrameError,
+    FrameSplitter, Keys, MAX_DECODED_FIELDS, Parts, append_sequence, decode_event,
+    encode_event_parts, frame_header,
 };
 
 /// The README's example is a test.

@@ -9,7 +9,7 @@ mod frame;
 mod varint;
 
 pub use decode::{
-    DecodeError, DecodeLimits, DecodedEvent, MAX_DECODED_FIELDS, Parts, decode_event,
+    Content, DecodeError, DecodeLimits, DecodedEvent, Keys, MAX_DECODED_FIELDS, Parts, decode_event,
 };
 pub use encode::{EventEncoder, append_sequence, encode_event_parts};
 pub(crate) use encode::{MAX_SEQUENCE_BYTES, sequence_len};

@@ -14,8 +14,8 @@ mod validate;
 use std::sync::Arc;
 
 use telemetry_core::{
-    Catalog, DecodeLimits, DecodedEvent, EventParts, EventRef, EventSpec, Limits, Note, Reason,
-    Redactor, Source, StreamSnapshot, decode_event, truncate,
+    Catalog, Content, DecodeError, DecodeLimits, DecodedEvent, EventParts, EventRef, EventSpec,
+    Limits, Note, Reason, Redactor, Source, StreamSnapshot, ValueRef, truncate,
 };
 
 use crate::dispatch::Dispatcher;
@@ -60,6 +60,8 @@ pub struct Pipeline {
     limits: Limits,
     decode_limits: DecodeLimits,
     redactor: Redactor,
+    /// No text in a message of this length can be beyond its limit, the correlation id excepted.
+    plain_bytes: usize,
 }
 
 impl Pipeline {
@@ -76,13 +78,15 @@ impl Pipeline {
         quarantine: Arc<Quarantine>,
         ledger: Arc<StreamLedger>,
     ) -> Self {
+        let limits = Limits::default();
         Self {
             catalog: Arc::clone(dispatcher.catalog()),
             dispatcher,
             source,
             quarantine,
             ledger,
-            limits: Limits::default(),
+            plain_bytes: limits.value_bytes,
+            limits,
             decode_limits: DecodeLimits::default(),
             redactor: Redactor::default(),
         }
@@ -95,26 +99,19 @@ impl Pipeline {
     /// not know is `unknown_event`; a measurement that is NaN or infinite makes the whole event
     /// `value_rejected`. A measurement without a value or with an unknown key is left out and noted.
     pub fn process<'a>(&mut self, message: &'a [u8]) -> Frame<'a> {
-        let event = match decode_event(message, &self.decode_limits) {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::debug!(worker = self.worker(), %error, "undecodable message");
-                self.ledger.reject_undecoded();
-                return Frame::Rejected(Reason::DecodeError);
-            }
-        };
-        if let Some(hello) = event.hello {
-            return Frame::Hello(hello);
-        }
-        if let Some(report) = event.report {
-            return Frame::Report(report);
+        let mut event = DecodedEvent::empty();
+        match event.read(message, &self.decode_limits, &*self.catalog) {
+            Ok(Content::Event) => {}
+            Ok(Content::Hello(hello)) => return Frame::Hello(hello),
+            Ok(Content::Report(report)) => return Frame::Report(report),
+            Err(error) => return self.refuse_undecoded(&error),
         }
         let arrival = self.ledger.arrival(event.sequence);
         if arrival == Arrival::Duplicate {
             self.ledger.note(Note::Duplicate);
             return Frame::Duplicate;
         }
-        let outcome = self.judge(&event);
+        let outcome = self.judge(&event, message.len());
         self.ledger.count(arrival, outcome.err());
         match outcome {
             Ok(()) => Frame::Dispatched,
@@ -149,57 +146,72 @@ impl Pipeline {
         self.source.worker_id.as_deref().unwrap_or_default()
     }
 
-    /// Dispatches the event, or says why not.
-    fn judge(&self, event: &DecodedEvent<'_>) -> Result<(), Reason> {
+    #[cold]
+    fn refuse_undecoded(&self, error: &DecodeError) -> Frame<'static> {
+        tracing::debug!(worker = self.worker(), %error, "undecodable message");
+        self.ledger.reject_undecoded();
+        Frame::Rejected(Reason::DecodeError)
+    }
+
+    /// Dispatches the event of a message of `len` bytes, or says why not.
+    #[inline]
+    fn judge(&self, event: &DecodedEvent<'_>, len: usize) -> Result<(), Reason> {
         let spec = self.look_up(event)?;
+        if event.is_plain() && len <= self.plain_bytes {
+            self.dispatch(event, spec, &event.measurements, &event.metadata);
+            return Ok(());
+        }
+        self.judge_odd(event, spec)
+    }
+
+    /// As `judge`, of an event of which something may have to be left out, cut or hidden.
+    fn judge_odd(&self, event: &DecodedEvent<'_>, spec: &EventSpec) -> Result<(), Reason> {
+        let note = |note| self.ledger.note(note);
         let mut measurements = Measurements::new();
-        validate::measurements(
-            &self.catalog,
-            &self.limits,
-            event,
-            &mut measurements,
-            |note| {
-                self.ledger.note(note);
-            },
-        )?;
+        validate::measurements(&self.limits, event, &mut measurements, note)?;
         let mut metadata = Metadata::new();
-        let (catalog, redactor) = (&*self.catalog, &self.redactor);
-        validate::metadata(
-            catalog,
-            &self.limits,
-            redactor,
-            event,
-            &mut metadata,
-            |note| {
-                self.ledger.note(note);
-            },
-        );
+        validate::metadata(&self.limits, &self.redactor, event, &mut metadata, note);
+        self.dispatch(event, spec, &measurements, &metadata);
+        Ok(())
+    }
+
+    /// Dispatches what passed of the event.
+    #[inline]
+    fn dispatch(
+        &self,
+        event: &DecodedEvent<'_>,
+        spec: &EventSpec,
+        measurements: &[(&str, ValueRef<'_>)],
+        metadata: &[(&str, &str)],
+    ) {
         let correlation_id = truncate(event.correlation_id, self.limits.correlation_id_bytes);
         if correlation_id.len() < event.correlation_id.len() {
             self.ledger.note(Note::Truncated);
         }
         self.dispatcher.execute(&EventRef::new(EventParts {
             spec,
-            measurements: &measurements,
-            metadata: &metadata,
+            measurements,
+            metadata,
             timestamp_ns: event.timestamp_ns,
             correlation_id,
             sampling_rate: validate::sampling_rate(event.sampling_rate),
             source: &self.source,
         }));
-        Ok(())
     }
 
     /// The catalog's entry; an unknown name goes into quarantine.
+    #[inline]
     fn look_up(&self, event: &DecodedEvent<'_>) -> Result<&EventSpec, Reason> {
         let by_bytes = event
             .parts
             .encoded()
             .and_then(|parts| self.catalog.by_encoded(parts));
-        if let Some(spec) = by_bytes {
-            return Ok(spec);
-        }
-        // The odd encoder, or an unknown name.
+        by_bytes.map_or_else(|| self.look_up_by_name(event), Ok)
+    }
+
+    /// The entry of an event of an odd encoder, or of none.
+    #[cold]
+    fn look_up_by_name(&self, event: &DecodedEvent<'_>) -> Result<&EventSpec, Reason> {
         let name = event.parts.dotted().map_err(|_| Reason::DecodeError)?;
         if let Some(spec) = self.catalog.by_wire_name(&name) {
             return Ok(spec);

@@ -3,6 +3,13 @@
 //! The bytes may come from anybody: counts are limited before anything is stored, unknown fields are
 //! skipped without recursion, and an error names what is wrong. It accepts exactly what prost
 //! accepts, apart from the limits.
+//!
+//! Fields that are encoded as every encoder encodes them are recognised by their first byte here;
+//! all else goes through `field`, which understands every form.
+
+mod entry;
+mod field;
+mod parts;
 
 use std::str;
 
@@ -10,13 +17,25 @@ use arrayvec::ArrayVec;
 
 use super::varint::take_varint;
 use crate::value::ValueRef;
+use entry::Key;
+use field::Field;
+
+pub use parts::Parts;
 
 /// Most measurements, or metadata entries, that a decoded event can hold.
 pub const MAX_DECODED_FIELDS: usize = 32;
-/// Most segments of a name.
-const MAX_PARTS: usize = 8;
-/// How deep groups of an unknown field may nest.
-const MAX_GROUP_DEPTH: usize = 100;
+
+/// First bytes of the fields of an event, as short as they can be.
+mod tag {
+    pub(super) const PART: u8 = 0x0a;
+    pub(super) const MEASUREMENT: u8 = 0x12;
+    pub(super) const METADATA: u8 = 0x1a;
+    pub(super) const TIMESTAMP: u8 = 0x20;
+    pub(super) const CORRELATION_ID: u8 = 0x2a;
+    /// Followed by `ABOVE_1000`: field 1001 as a varint.
+    pub(super) const SEQUENCE: u8 = 0xc8;
+    pub(super) const ABOVE_1000: u8 = 0x3e;
+}
 
 /// What one event may carry; each at most what the structure holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,68 +95,50 @@ pub enum DecodeError {
     },
 }
 
-/// The name of a decoded event, still in its encoded form.
-#[derive(Debug, Clone, Copy)]
-pub struct Parts<'a> {
-    /// The whole message; segments are found in it when the name is not in one run.
-    message: &'a [u8],
-    /// Where the first run of name fields is in it.
-    run: (usize, usize),
-    /// Whether `run` holds every segment.
-    contiguous: bool,
-    /// Number of segments.
-    count: usize,
+/// Who knows some keys by their bytes.
+///
+/// A known key needs no check of its bytes and is held as the text of whoever knows it, so that two
+/// that are equal mostly are the same text.
+pub trait Keys {
+    /// The measurement key with these bytes.
+    fn measurement(&self, key: &[u8]) -> Option<&str>;
+
+    /// The metadata key with these bytes.
+    fn metadata(&self, key: &[u8]) -> Option<&str>;
 }
 
-impl<'a> Parts<'a> {
-    /// The encoded name as one slice, to be looked up as it is; `None` in the odd case that its
-    /// fields are not side by side.
-    #[must_use]
-    pub fn encoded(&self) -> Option<&'a [u8]> {
-        self.contiguous.then_some(self.run())
+/// Knows no key.
+impl Keys for () {
+    fn measurement(&self, _key: &[u8]) -> Option<&str> {
+        None
     }
 
-    /// Whether there is no segment, as in a hello or report frame.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
+    fn metadata(&self, _key: &[u8]) -> Option<&str> {
+        None
     }
+}
 
-    /// The dotted name.
-    ///
-    /// # Errors
-    ///
-    /// [`DecodeError::Utf8`] if a segment is not UTF-8.
-    pub fn dotted(&self) -> Result<String, DecodeError> {
-        let mut name = String::with_capacity(self.run().len());
-        let mut rest = if self.contiguous {
-            self.run()
-        } else {
-            self.message
-        };
-        let mut first = true;
-        while !rest.is_empty() {
-            let field = Field::take(&mut rest, "event_parts")?;
-            if field.number != 1 {
-                continue;
-            }
-            if !first {
-                name.push('.');
-            }
-            first = false;
-            name.push_str(field.text("event_parts")?);
-        }
-        Ok(name)
-    }
+/// What a message carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content<'m> {
+    /// An event.
+    Event,
+    /// An encoded `WorkerHello`.
+    Hello(&'m [u8]),
+    /// An encoded `WorkerReport`.
+    Report(&'m [u8]),
 }
 
 /// An event whose texts borrow from the message it was read from.
+///
+/// It is large and mostly unused room: read into it where it is, do not move it about.
 #[derive(Debug, Clone)]
 pub struct DecodedEvent<'a> {
     /// The name.
     pub parts: Parts<'a>,
-    /// Measurements with distinct keys; a value that was present but empty is `None`.
-    pub measurements: ArrayVec<(&'a str, Option<ValueRef<'a>>), MAX_DECODED_FIELDS>,
+    /// Measurements with distinct keys. One that was present but empty has some value here; see
+    /// [`values`](Self::values).
+    pub measurements: ArrayVec<(&'a str, ValueRef<'a>), MAX_DECODED_FIELDS>,
     /// Metadata with distinct keys.
     pub metadata: ArrayVec<(&'a str, &'a str), MAX_DECODED_FIELDS>,
     /// Wall clock at the emit, nanoseconds since the Unix epoch.
@@ -152,6 +153,18 @@ pub struct DecodedEvent<'a> {
     pub hello: Option<&'a [u8]>,
     /// Encoded `WorkerReport`, if the frame is one.
     pub report: Option<&'a [u8]>,
+    /// What is not plain about `measurements`: a bit for each that is unknown, or without value.
+    odd_measurements: OddMeasurements,
+    /// A bit for each entry of `metadata` whose key is unknown.
+    unknown_metadata: u32,
+}
+
+/// Bits by position in the measurements.
+#[derive(Debug, Clone, Copy, Default)]
+struct OddMeasurements {
+    unknown: u32,
+    absent: u32,
+    not_finite: u32,
 }
 
 /// Reads one `TelemetryEvent`.
@@ -164,273 +177,283 @@ pub fn decode_event<'a>(
     message: &'a [u8],
     limits: &DecodeLimits,
 ) -> Result<DecodedEvent<'a>, DecodeError> {
-    let mut event = DecodedEvent {
-        parts: Parts {
-            message,
-            run: (0, 0),
-            contiguous: true,
-            count: 0,
-        },
-        measurements: ArrayVec::new(),
-        metadata: ArrayVec::new(),
-        timestamp_ns: 0,
-        correlation_id: "",
-        sequence: 0,
-        sampling_rate: None,
-        hello: None,
-        report: None,
-    };
-    let max_measurements = limits.measurements.min(MAX_DECODED_FIELDS);
-    let max_metadata = limits.metadata.min(MAX_DECODED_FIELDS);
-    let mut rest = message;
-    while !rest.is_empty() {
+    let mut event = DecodedEvent::empty();
+    event.read(message, limits, &())?;
+    Ok(event)
+}
+
+impl<'a> DecodedEvent<'a> {
+    /// Room for an event.
+    #[must_use]
+    #[inline]
+    pub const fn empty() -> Self {
+        Self {
+            parts: Parts::of(&[]),
+            measurements: ArrayVec::new_const(),
+            metadata: ArrayVec::new_const(),
+            timestamp_ns: 0,
+            correlation_id: "",
+            sequence: 0,
+            sampling_rate: None,
+            hello: None,
+            report: None,
+            odd_measurements: OddMeasurements {
+                unknown: 0,
+                absent: 0,
+                not_finite: 0,
+            },
+            unknown_metadata: 0,
+        }
+    }
+
+    /// Reads one `TelemetryEvent` into an [`empty`](Self::empty) event. Keys that `keys` knows are
+    /// taken from there.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode_event`]; what the event then holds is of no use.
+    pub fn read<'m: 'a, K: Keys>(
+        &mut self,
+        message: &'m [u8],
+        limits: &DecodeLimits,
+        keys: &'a K,
+    ) -> Result<Content<'m>, DecodeError> {
+        self.parts = Parts::of(message);
+        let (mut hello, mut report) = (None, None);
+        let mut rest = message;
+        while let [tag, after @ ..] = rest {
+            rest = match (*tag, after) {
+                (tag::PART, _) => self.name(rest, after)?,
+                (tag::MEASUREMENT, _) => {
+                    let (entry, next) = take_bytes(after)?;
+                    let (key, value) = entry::measurement(entry, keys)?;
+                    self.put_measurement(key, value, limits)?;
+                    next
+                }
+                (tag::METADATA, _) => {
+                    let (entry, next) = take_bytes(after)?;
+                    let (key, value) = entry::metadata(entry, keys)?;
+                    self.put_metadata(key, value, limits)?;
+                    next
+                }
+                (tag::TIMESTAMP, _) => {
+                    let (timestamp, next) = take_varint(after).ok_or(MALFORMED)?;
+                    self.timestamp_ns = timestamp.cast_signed();
+                    next
+                }
+                (tag::CORRELATION_ID, _) => {
+                    let (text, next) = take_bytes(after)?;
+                    self.correlation_id = match str::from_utf8(text) {
+                        Ok(text) => text,
+                        Err(_) => return Err(DecodeError::Utf8("correlation_id")),
+                    };
+                    next
+                }
+                (tag::SEQUENCE, [tag::ABOVE_1000, after @ ..]) => {
+                    let (sequence, next) = take_varint(after).ok_or(MALFORMED)?;
+                    self.sequence = sequence;
+                    next
+                }
+                _ => self.any_field(rest, limits, keys, &mut hello, &mut report)?,
+            };
+        }
+        (self.hello, self.report) = (hello, report);
+        let content = match (hello, report) {
+            (Some(hello), _) => Content::Hello(hello),
+            (None, Some(report)) => Content::Report(report),
+            (None, None) => Content::Event,
+        };
+        if content == Content::Event && message.len() > limits.bytes {
+            return Err(DecodeError::Oversize {
+                len: message.len(),
+                max: limits.bytes,
+            });
+        }
+        Ok(content)
+    }
+
+    /// The measurements in order; a value that was present but empty is `None`.
+    pub fn values(&self) -> impl Iterator<Item = (&'a str, Option<ValueRef<'a>>)> + '_ {
+        let absent = self.odd_measurements.absent;
+        self.measurements
+            .iter()
+            .enumerate()
+            .map(move |(place, (key, value))| (*key, (absent & 1 << place == 0).then_some(*value)))
+    }
+
+    /// Whether all keys are known and all values are there and finite, so that measurements and
+    /// metadata can be used as they are.
+    #[must_use]
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        let OddMeasurements {
+            unknown,
+            absent,
+            not_finite,
+        } = self.odd_measurements;
+        unknown | absent | not_finite | self.unknown_metadata == 0
+    }
+
+    /// Whether the key of the measurement at `place` is a known one.
+    #[must_use]
+    pub fn is_known_measurement(&self, place: usize) -> bool {
+        self.odd_measurements.unknown & 1 << place == 0
+    }
+
+    /// Whether the key of the metadata entry at `place` is a known one.
+    #[must_use]
+    pub fn is_known_metadata(&self, place: usize) -> bool {
+        self.unknown_metadata & 1 << place == 0
+    }
+
+    /// Takes the segments of the name that stand side by side at the start of `rest`; `after` is
+    /// behind the tag of the first. Returns what follows them.
+    #[inline]
+    fn name<'m: 'a>(&mut self, rest: &'m [u8], after: &'m [u8]) -> Result<&'m [u8], DecodeError> {
+        let mut segments = 1;
+        let (_, mut next) = take_bytes(after)?;
+        while let [tag::PART, after @ ..] = next {
+            (_, next) = take_bytes(after)?;
+            segments += 1;
+        }
+        self.parts.add(rest, next, segments)?;
+        Ok(next)
+    }
+
+    /// Takes one field of any number and form off `rest` and returns what follows it.
+    #[cold]
+    fn any_field<'m: 'a, K: Keys>(
+        &mut self,
+        mut rest: &'m [u8],
+        limits: &DecodeLimits,
+        keys: &'a K,
+        hello: &mut Option<&'m [u8]>,
+        report: &mut Option<&'m [u8]>,
+    ) -> Result<&'m [u8], DecodeError> {
         let before = rest;
         let field = Field::take(&mut rest, "event")?;
         match field.number {
             1 => {
                 field.bytes("event_parts")?;
-                event.parts.add(before, rest)?;
+                self.parts.add(before, rest, 1)?;
             }
             2 => {
-                let (key, value) = measurement(field.bytes("measurements")?)?;
-                put(
-                    &mut event.measurements,
-                    key,
-                    value,
-                    max_measurements,
-                    "measurements",
-                )?;
+                let (key, value) = entry::measurement(field.bytes("measurements")?, keys)?;
+                self.put_measurement(key, value, limits)?;
             }
             3 => {
-                let (key, value) = metadata(field.bytes("metadata")?)?;
-                put(
-                    &mut event.metadata,
-                    key,
-                    value,
-                    max_metadata,
-                    "metadata entries",
-                )?;
+                let (key, value) = entry::metadata(field.bytes("metadata")?, keys)?;
+                self.put_metadata(key, value, limits)?;
             }
-            4 => event.timestamp_ns = field.varint("timestamp_ns")?.cast_signed(),
-            5 => event.correlation_id = field.text("correlation_id")?,
-            1001 => event.sequence = field.varint("sequence")?,
-            1002 => event.sampling_rate = Some(field.double("sampling_rate")?),
-            1003 => event.hello = Some(field.bytes("hello")?),
-            1004 => event.report = Some(field.bytes("report")?),
+            4 => self.timestamp_ns = field.varint("timestamp_ns")?.cast_signed(),
+            5 => self.correlation_id = field.text("correlation_id")?,
+            1001 => self.sequence = field.varint("sequence")?,
+            1002 => self.sampling_rate = Some(field.double("sampling_rate")?),
+            1003 => *hello = Some(field.bytes("hello")?),
+            1004 => *report = Some(field.bytes("report")?),
             _ => {}
         }
+        Ok(rest)
     }
-    let is_event = event.hello.is_none() && event.report.is_none();
-    if is_event && message.len() > limits.bytes {
-        return Err(DecodeError::Oversize {
-            len: message.len(),
-            max: limits.bytes,
-        });
-    }
-    Ok(event)
-}
 
-impl<'a> Parts<'a> {
-    /// Takes in one more segment, encoded between the starts of `before` and `after`.
-    fn add(&mut self, before: &'a [u8], after: &'a [u8]) -> Result<(), DecodeError> {
-        if self.count == MAX_PARTS {
+    /// Puts a measurement into its place; a key that is there already gets the new value.
+    #[inline]
+    fn put_measurement(
+        &mut self,
+        key: Key<'a>,
+        value: Option<ValueRef<'a>>,
+        limits: &DecodeLimits,
+    ) -> Result<(), DecodeError> {
+        let held = value.unwrap_or(ValueRef::Int(0));
+        let place = self.measurements.len();
+        let known = self.measurements.iter_mut();
+        if let Some((place, (_, old))) = known.enumerate().find(|(_, (old, _))| same(old, key.text))
+        {
+            *old = held;
+            self.odd_measurements.clear(place);
+            self.odd_measurements.judge(place, key, value);
+            return Ok(());
+        }
+        if place >= limits.measurements.min(MAX_DECODED_FIELDS) {
             return Err(DecodeError::TooMany {
-                field: "event_parts",
-                max: MAX_PARTS,
+                field: "measurements",
+                max: limits.measurements.min(MAX_DECODED_FIELDS),
             });
         }
-        let start = self.message.len() - before.len();
-        let end = self.message.len() - after.len();
-        if self.count == 0 {
-            self.run = (start, end);
-        } else if self.contiguous && self.run.1 == start {
-            self.run.1 = end;
-        } else {
-            self.contiguous = false;
-        }
-        self.count += 1;
+        self.measurements.push((key.text, held));
+        self.odd_measurements.judge(place, key, value);
         Ok(())
     }
 
-    /// The first run of name fields.
-    fn run(&self) -> &'a [u8] {
-        &self.message[self.run.0..self.run.1]
-    }
-}
-
-/// Puts an entry into a map-like list; a key that is there already gets the new value.
-fn put<'a, V, const N: usize>(
-    entries: &mut ArrayVec<(&'a str, V), N>,
-    key: &'a str,
-    value: V,
-    max: usize,
-    field: &'static str,
-) -> Result<(), DecodeError> {
-    if let Some(known) = entries.iter_mut().find(|(known, _)| *known == key) {
-        known.1 = value;
-        return Ok(());
-    }
-    if entries.len() >= max {
-        return Err(DecodeError::TooMany { field, max });
-    }
-    entries.push((key, value));
-    Ok(())
-}
-
-/// Reads a map entry of measurements.
-fn measurement(mut entry: &[u8]) -> Result<(&str, Option<ValueRef<'_>>), DecodeError> {
-    let (mut key, mut value) = ("", None);
-    while !entry.is_empty() {
-        let field = Field::take(&mut entry, "measurements")?;
-        match field.number {
-            1 => key = field.text("measurement key")?,
-            2 => {
-                let mut inner = field.bytes("measurement value")?;
-                while !inner.is_empty() {
-                    let field = Field::take(&mut inner, "measurement value")?;
-                    match field.number {
-                        1 => {
-                            let int = field.varint("int_value")?.cast_signed();
-                            value = Some(ValueRef::Int(int));
-                        }
-                        2 => value = Some(ValueRef::Float(field.double("float_value")?)),
-                        3 => value = Some(ValueRef::Str(field.text("string_value")?)),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
+    /// Puts a metadata entry into its place; a key that is there already gets the new value.
+    #[inline]
+    fn put_metadata(
+        &mut self,
+        key: Key<'a>,
+        value: &'a str,
+        limits: &DecodeLimits,
+    ) -> Result<(), DecodeError> {
+        let place = self.metadata.len();
+        let mut known = self.metadata.iter_mut();
+        if let Some((_, old)) = known.find(|(old, _)| same(old, key.text)) {
+            *old = value;
+            return Ok(());
         }
-    }
-    Ok((key, value))
-}
-
-/// Reads a map entry of metadata.
-fn metadata(mut entry: &[u8]) -> Result<(&str, &str), DecodeError> {
-    let (mut key, mut value) = ("", "");
-    while !entry.is_empty() {
-        let field = Field::take(&mut entry, "metadata")?;
-        match field.number {
-            1 => key = field.text("metadata key")?,
-            2 => value = field.text("metadata value")?,
-            _ => {}
+        if place >= limits.metadata.min(MAX_DECODED_FIELDS) {
+            return Err(DecodeError::TooMany {
+                field: "metadata entries",
+                max: limits.metadata.min(MAX_DECODED_FIELDS),
+            });
         }
+        self.metadata.push((key.text, value));
+        self.unknown_metadata |= u32::from(!key.known) << place;
+        Ok(())
     }
-    Ok((key, value))
 }
 
-/// One field: its number, wire type and what it holds.
-struct Field<'a> {
-    /// Field number.
-    number: u64,
-    /// Wire type, 0 to 5.
-    wire_type: u8,
-    /// A varint or fixed value.
-    scalar: u64,
-    /// The bytes of a length-delimited field.
-    payload: &'a [u8],
-}
-
-impl<'a> Field<'a> {
-    /// Takes the next field off `rest`.
-    fn take(rest: &mut &'a [u8], inside: &'static str) -> Result<Self, DecodeError> {
-        let malformed = DecodeError::Malformed(inside);
-        let (number, wire_type, after) = take_key(rest).ok_or(malformed)?;
-        let mut field = Self {
-            number,
-            wire_type,
-            scalar: 0,
-            payload: &[],
-        };
-        *rest = after;
-        match wire_type {
-            0 => {
-                let (value, after) = take_varint(rest).ok_or(malformed)?;
-                field.scalar = value;
-                *rest = after;
+impl OddMeasurements {
+    /// Notes what is odd about the measurement at `place`.
+    #[inline]
+    fn judge(&mut self, place: usize, key: Key<'_>, value: Option<ValueRef<'_>>) {
+        self.unknown |= u32::from(!key.known) << place;
+        match value {
+            None => self.absent |= 1 << place,
+            Some(ValueRef::Float(number)) => {
+                self.not_finite |= u32::from(!number.is_finite()) << place;
             }
-            1 => {
-                let (bytes, after) = rest.split_first_chunk::<8>().ok_or(malformed)?;
-                field.scalar = u64::from_le_bytes(*bytes);
-                *rest = after;
-            }
-            2 => {
-                let (len, after) = take_varint(rest).ok_or(malformed)?;
-                let len = usize::try_from(len).map_err(|_| malformed)?;
-                let (payload, after) = after.split_at_checked(len).ok_or(malformed)?;
-                field.payload = payload;
-                *rest = after;
-            }
-            3 => *rest = skip_group(rest, number).ok_or(malformed)?,
-            5 => *rest = rest.get(4..).ok_or(malformed)?,
-            _ => return Err(malformed),
-        }
-        Ok(field)
-    }
-
-    /// Checks the wire type of a known field.
-    fn expect(&self, expected: u8, field: &'static str) -> Result<(), DecodeError> {
-        if self.wire_type == expected {
-            Ok(())
-        } else {
-            Err(DecodeError::WireType {
-                field,
-                found: self.wire_type,
-                expected,
-            })
+            Some(_) => {}
         }
     }
 
-    fn varint(&self, field: &'static str) -> Result<u64, DecodeError> {
-        self.expect(0, field)?;
-        Ok(self.scalar)
-    }
-
-    fn double(&self, field: &'static str) -> Result<f64, DecodeError> {
-        self.expect(1, field)?;
-        Ok(f64::from_bits(self.scalar))
-    }
-
-    fn bytes(&self, field: &'static str) -> Result<&'a [u8], DecodeError> {
-        self.expect(2, field)?;
-        Ok(self.payload)
-    }
-
-    fn text(&self, field: &'static str) -> Result<&'a str, DecodeError> {
-        str::from_utf8(self.bytes(field)?).map_err(|_| DecodeError::Utf8(field))
+    /// Forgets what was odd about the value at `place`.
+    #[cold]
+    fn clear(&mut self, place: usize) {
+        self.absent &= !(1 << place);
+        self.not_finite &= !(1 << place);
     }
 }
 
-/// Takes a field's key off `rest`: its number, its wire type, and what follows.
-fn take_key(rest: &[u8]) -> Option<(u64, u8, &[u8])> {
-    let (key, after) = take_varint(rest)?;
-    let (number, wire_type) = (key >> 3, key.to_le_bytes()[0] & 7);
-    // Field numbers have 29 bits, and zero is none.
-    (number != 0 && key <= u64::from(u32::MAX)).then_some((number, wire_type, after))
+const MALFORMED: DecodeError = DecodeError::Malformed("event");
+
+/// Whether two keys are equal; known ones mostly are the same text, which is seen at once.
+#[inline]
+fn same(one: &str, other: &str) -> bool {
+    std::ptr::eq(one, other) || one == other
 }
 
-/// Skips the rest of group `number` and returns what follows it. Groups within it are tracked on a
-/// small stack, so that no depth of nesting can exhaust ours.
-fn skip_group(mut rest: &[u8], number: u64) -> Option<&[u8]> {
-    let mut open = ArrayVec::<u64, MAX_GROUP_DEPTH>::new();
-    open.push(number);
-    while let Some(innermost) = open.last() {
-        let (number, wire_type, after) = take_key(rest)?;
-        rest = after;
-        match wire_type {
-            0 => rest = take_varint(rest)?.1,
-            1 => rest = rest.get(8..)?,
-            2 => {
-                let (len, after) = take_varint(rest)?;
-                rest = after.get(usize::try_from(len).ok()?..)?;
-            }
-            3 => open.try_push(number).ok()?,
-            4 if number == *innermost => {
-                open.pop();
-            }
-            5 => rest = rest.get(4..)?,
-            _ => return None,
-        }
-    }
-    Some(rest)
+/// Takes a length and as many bytes.
+#[inline]
+fn take_bytes(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
+    let taken = match bytes {
+        [len @ 0..0x80, rest @ ..] => rest.split_at_checked(usize::from(*len)),
+        _ => take_long(bytes),
+    };
+    taken.ok_or(MALFORMED)
+}
+
+/// As `take_bytes`, of 128 or more bytes, or with a length that is longer than it needs to be.
+#[cold]
+fn take_long(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = take_varint(bytes)?;
+    rest.split_at_checked(usize::try_from(len).ok()?)
 }

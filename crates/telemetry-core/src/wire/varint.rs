@@ -26,13 +26,53 @@ const fn low_seven_bits(value: u64) -> u8 {
 
 /// Reads one integer at the start of `bytes` and returns it with the rest, or `None` if the bytes
 /// end too early or the integer does not fit 64 bits.
+#[inline]
 pub(super) fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0_u64;
-    for (index, byte) in bytes.iter().take(MAX_VARINT_BYTES).enumerate() {
+    let (first, after) = bytes.split_first()?;
+    if *first < 0x80 {
+        return Some((u64::from(*first), after));
+    }
+    match bytes.split_first_chunk::<8>() {
+        Some((word, after)) => take_word(u64::from_le_bytes(*word), bytes, after),
+        None => take_bytewise(bytes),
+    }
+}
+
+/// Reads an integer of which `word` holds the first eight bytes, all at once: its length is where
+/// the first byte without a continuation bit is. `after` follows the word.
+#[inline]
+fn take_word<'b>(word: u64, bytes: &'b [u8], after: &'b [u8]) -> Option<(u64, &'b [u8])> {
+    let ends = !word & 0x8080_8080_8080_8080;
+    if ends != 0 {
+        let bits = ends.trailing_zeros() + 1;
+        let own = word & (u64::MAX >> (64 - bits));
+        return Some((join_sevens(own), bytes.get(bits as usize / 8..)?));
+    }
+    let low = join_sevens(word);
+    match after {
+        [ninth @ 0..0x80, rest @ ..] => Some((low | u64::from(*ninth) << 56, rest)),
         // The tenth byte has room for one bit only.
-        if index == MAX_VARINT_BYTES - 1 && *byte > 1 {
-            return None;
+        [ninth, tenth @ 0..=1, rest @ ..] => {
+            let high = u64::from(*ninth & 0x7f) << 56 | u64::from(*tenth) << 63;
+            Some((low | high, rest))
         }
+        _ => None,
+    }
+}
+
+/// Puts the low seven bits of each byte side by side: in pairs, in fours, all eight.
+#[inline]
+const fn join_sevens(word: u64) -> u64 {
+    let ones = word & 0x7f7f_7f7f_7f7f_7f7f;
+    let pairs = ones & 0x007f_007f_007f_007f | (ones & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4
+}
+
+/// Reads an integer near the end of the bytes, fewer than eight of which are left.
+fn take_bytewise(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    for (index, byte) in bytes.iter().take(7).enumerate() {
         value |= u64::from(*byte & 0x7f) << (7 * index);
         if *byte < 0x80 {
             return Some((value, &bytes[index + 1..]));
@@ -54,7 +94,21 @@ mod tests {
                 assert_eq!(bytes.len(), varint_len(value), "{value}");
                 assert_eq!(take_varint(&bytes), Some((value, &[][..])));
                 assert_eq!(take_varint(&bytes[..bytes.len() - 1]), None);
+                let followed = [&bytes[..], &[0x80, 1, 2, 3, 4, 5, 6, 7, 8, 9]].concat();
+                assert_eq!(
+                    take_varint(&followed),
+                    Some((value, &followed[bytes.len()..]))
+                );
             }
+        }
+    }
+
+    #[test]
+    fn an_integer_may_be_longer_than_it_needs_to_be() {
+        for zeros in 0..10 {
+            let bytes = [&[0x85][..], &vec![0x80; zeros], &[0], b"rest"].concat();
+            let expected = (zeros < 9).then_some((5, &b"rest"[..]));
+            assert_eq!(take_varint(&bytes), expected, "{zeros}");
         }
     }
 
@@ -62,5 +116,7 @@ mod tests {
     fn an_integer_beyond_64_bits_is_refused() {
         assert_eq!(take_varint(&[0xff; 10]), None);
         assert_eq!(take_varint(&[0x80; 11]), None);
+        let tenth_is_two = [&[0x80; 9][..], &[2, 0, 0]].concat();
+        assert_eq!(take_varint(&tenth_is_two), None);
     }
 }

@@ -2,8 +2,7 @@
 
 use arrayvec::ArrayVec;
 use telemetry_core::{
-    Catalog, DecodedEvent, Limits, MAX_DECODED_FIELDS, Note, REDACTED, Reason, Redactor, ValueRef,
-    truncate,
+    DecodedEvent, Limits, MAX_DECODED_FIELDS, Note, REDACTED, Reason, Redactor, ValueRef, truncate,
 };
 
 /// Measurements that passed.
@@ -12,20 +11,19 @@ pub(super) type Measurements<'a> = ArrayVec<(&'a str, ValueRef<'a>), MAX_DECODED
 /// Metadata that passed.
 pub(super) type Metadata<'a> = ArrayVec<(&'a str, &'a str), MAX_DECODED_FIELDS>;
 
-/// Collects the measurements whose keys the catalog knows.
+/// Collects the measurements whose keys are known.
 ///
 /// A number that is not finite rejects the event as a whole: half an event would be taken for a
 /// whole one.
 pub(super) fn measurements<'a>(
-    catalog: &Catalog,
     limits: &Limits,
     event: &DecodedEvent<'a>,
     passed: &mut Measurements<'a>,
     note: impl Fn(Note),
 ) -> Result<(), Reason> {
-    for (key, value) in &event.measurements {
+    for (place, (key, value)) in event.values().enumerate() {
         let value = match value {
-            Some(value) if catalog.measurement_key(key).is_some() => *value,
+            Some(value) if event.is_known_measurement(place) => value,
             _ => {
                 note(Note::UnknownMeasurement);
                 continue;
@@ -46,7 +44,6 @@ pub(super) fn measurements<'a>(
 /// A worker hides its secrets itself; a stock worker does not, so values under secret keys that are
 /// not the catalog's are replaced here too.
 pub(super) fn metadata<'a>(
-    catalog: &Catalog,
     limits: &Limits,
     redactor: &Redactor,
     event: &DecodedEvent<'a>,
@@ -55,8 +52,8 @@ pub(super) fn metadata<'a>(
 ) {
     // Keys are unique on arrival; once one was cut, two may be equal.
     let mut was_cut = false;
-    for (key, text) in &event.metadata {
-        if catalog.metadata_key(key).is_some() {
+    for (place, (key, text)) in event.metadata.iter().enumerate() {
+        if event.is_known_metadata(place) {
             passed.push((key, cut(text, limits.value_bytes, &note)));
             continue;
         }
