@@ -126,29 +126,28 @@ mod tests {
     #[test]
     fn every_entry_is_found_and_nothing_else() {
         let mut texts: Vec<Vec<u8>> = Vec::new();
-        for len in 0..40 {
-            texts.push(vec![b'a'; len]);
-            texts.push((0..len as u8).collect());
+        for len in 0..40_u8 {
+            texts.push(vec![b'a'; usize::from(len)]);
+            texts.push((0..len).collect());
             if len > 16 {
                 // Told apart in the middle only.
-                let mut middle = vec![b'a'; len];
+                let mut middle = vec![b'a'; usize::from(len)];
                 middle[8] = b'b';
                 texts.push(middle);
             }
         }
         texts.sort();
         texts.dedup();
-        let (known, unknown): (Vec<_>, Vec<_>) = texts
-            .iter()
-            .enumerate()
-            .partition(|(index, _)| index % 2 == 0);
+        let (known, unknown): (Vec<_>, Vec<_>) = (0..)
+            .zip(&texts)
+            .partition(|(index, _): &(u16, _)| index % 2 == 0);
         let entries: Vec<_> = known
             .iter()
-            .map(|(index, text)| (text.as_slice(), *index as u16))
+            .map(|(index, text)| (text.as_slice(), *index))
             .collect();
         let lookup = Lookup::new(entries.into_iter());
         for (index, text) in known {
-            assert_eq!(lookup.find(text), Some(index), "{text:?}");
+            assert_eq!(lookup.find(text), Some(usize::from(index)), "{text:?}");
         }
         for (_, text) in unknown {
             assert_eq!(lookup.find(text), None, "{text:?}");
