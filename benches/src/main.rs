@@ -13,15 +13,22 @@
 mod allocations;
 mod command;
 mod environment;
+mod fanin;
 mod measure;
 mod micro;
+mod naive;
+mod overhead;
 mod report;
+mod stream;
 mod suites;
 mod table;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = stream::play(&[fanin::ROLES.as_slice(), &overhead::ROLES].concat()) {
+        return code;
+    }
     match command::run() {
         Ok(code) => code,
         Err(message) => {

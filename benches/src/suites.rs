@@ -1,8 +1,8 @@
 //! The suites of this program. What each measures is in its own module.
 
 use crate::measure::Effort;
-use crate::micro;
 use crate::report::Report;
+use crate::{fanin, micro, overhead, stream};
 
 /// A suite by its name on the command line.
 #[derive(Debug, Clone, Copy)]
@@ -21,23 +21,19 @@ pub(crate) const ALL: [Suite; 4] = [
     },
     Suite {
         name: "stream",
-        run: |_| not_built("stream"),
+        run: stream::run,
     },
     Suite {
         name: "fanin",
-        run: |_| not_built("fanin"),
+        run: fanin::run,
     },
     Suite {
         name: "overhead",
-        run: |_| not_built("overhead"),
+        run: overhead::run,
     },
 ];
 
 /// The suite of that name.
 pub(crate) fn find(name: &str) -> Option<Suite> {
     ALL.into_iter().find(|suite| suite.name == name)
-}
-
-fn not_built(name: &str) -> Report {
-    Report::skipped(name, "not built yet")
 }

@@ -130,7 +130,6 @@ impl Bound {
     }
 
     /// On our value, from below.
-    #[expect(dead_code, reason = "the stream suite is the first with such a bound")]
     pub(crate) fn value_at_least(limit: f64) -> Self {
         Self {
             subject: Subject::Value,

@@ -1,0 +1,166 @@
+//! What telemetry costs a worker whose calls take a millisecond each, every call a span.
+//!
+//! The worker is this process, the manager another one, and the figure is CPU time, so that it holds
+//! what the telemetry thread does too.
+
+mod manager;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_client::Telemetry;
+use telemetry_client::backend::StreamBackend;
+use telemetry_client::serve::{ListenAddress, ServeConfig};
+use telemetry_core::{Recorder, RecorderConfig, SystemClock};
+use tempfile::TempDir;
+
+use crate::environment;
+use crate::measure::{Effort, median, spread};
+use crate::report::{Bound, CONTROL_TOLERANCE, Control, Report, Row};
+use crate::stream::{Played, Role, cpu, spawn};
+
+/// The part that runs elsewhere.
+pub(crate) const ROLES: [(&str, Role); 1] = [("overhead-manager", manager::play)];
+
+/// What one call computes for.
+const CALL: Duration = Duration::from_millis(1);
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A worker and its manager.
+struct Worker {
+    telemetry: Telemetry,
+    manager: Played,
+    calls: u64,
+    /// Steps of the work that take a millisecond.
+    steps: u64,
+    _dir: TempDir,
+}
+
+/// Runs it.
+pub(crate) fn run(effort: Effort) -> Report {
+    let (rounds, calls) = if effort.quick { (8, 50) } else { (40, 100) };
+    let mut worker = Worker::start();
+    let (mut with, mut without, mut prices, mut controls) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..rounds {
+        let first = worker.traced(calls);
+        let second = worker.plain(calls);
+        let third = worker.plain(calls);
+        let fourth = worker.traced(calls);
+        prices.push((first + fourth) / (second + third));
+        // Equal work twice, at the same distance from spans.
+        controls.push(second / third);
+        with.extend([first, fourth]);
+        without.extend([second, third]);
+    }
+    worker.finish();
+    let (price, control) = (spread(&mut prices), spread(&mut controls));
+    let plain = median(&mut without);
+    let extra = price.median - 1.0;
+    let row = Row::new("a call of 1 ms as a span, more CPU of the worker")
+        .target("T11")
+        .ours(100.0 * extra, "%")
+        .peer("the same call without telemetry", plain * 1e3, "ms")
+        .price(price)
+        .floor(Bound::value_at_most(1.0))
+        .moonshot(Bound::value_at_most(0.1))
+        .note(format!(
+            "{:.1} us per call: two events, sent within 5 ms",
+            extra * plain * 1e6
+        ));
+    Report {
+        suite: "overhead".to_owned(),
+        quick: effort.quick,
+        environment: environment::here(&["h2", "hyper", "tokio"]),
+        control: Some(Control {
+            ratio: control.median,
+            min: control.min,
+            max: control.max,
+            ok: (control.median - 1.0).abs() <= CONTROL_TOLERANCE,
+            attempts: 1,
+        }),
+        rows: vec![row],
+        ..Report::default()
+    }
+}
+
+impl Worker {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let address = ListenAddress::Unix(dir.path().join("worker.sock"));
+        let clock = Arc::new(SystemClock::new());
+        let recorder = Recorder::new(RecorderConfig::default(), clock).expect("a policy");
+        let served = StreamBackend::serve(&address, Arc::new(recorder), ServeConfig::default());
+        let telemetry = Telemetry::builder()
+            .backend(Arc::new(served.expect("a free address")))
+            .build();
+        let mut manager = spawn("overhead-manager", &[&address.to_string()]);
+        assert_eq!(manager.hear(), "streaming");
+        Self {
+            telemetry,
+            manager,
+            calls: 0,
+            steps: calibrated(),
+            _dir: dir,
+        }
+    }
+
+    /// CPU seconds per call, each a span.
+    fn traced(&mut self, calls: u32) -> f64 {
+        let start = cpu();
+        for _ in 0..calls {
+            let span = self
+                .telemetry
+                .span("tool.execution")
+                .metadata("tool", "hash")
+                .metadata("operation", "digest")
+                .start();
+            work(self.steps);
+            span.finish();
+        }
+        // What is still queued belongs to these calls.
+        assert!(self.telemetry.flush(PATIENCE), "the queue did not drain");
+        self.calls += u64::from(calls);
+        (cpu() - start).as_secs_f64() / f64::from(calls)
+    }
+
+    /// CPU seconds per call, without a word about it.
+    fn plain(&self, calls: u32) -> f64 {
+        let start = cpu();
+        for _ in 0..calls {
+            work(self.steps);
+        }
+        (cpu() - start).as_secs_f64() / f64::from(calls)
+    }
+
+    /// Checks that the manager has all of it.
+    fn finish(mut self) {
+        let ledger = self.telemetry.shutdown(PATIENCE);
+        let events = 2 * self.calls;
+        assert_eq!((ledger.emitted, ledger.sent), (events, events));
+        assert_eq!(self.manager.ask("received"), events.to_string());
+    }
+}
+
+/// Steps that take a millisecond.
+fn calibrated() -> u64 {
+    const STEPS: u64 = 200_000;
+    let mut fastest = Duration::MAX;
+    for _ in 0..20 {
+        let start = cpu();
+        work(STEPS);
+        fastest = fastest.min(cpu() - start);
+    }
+    let steps = CALL.as_nanos() * u128::from(STEPS) / fastest.as_nanos().max(1);
+    u64::try_from(steps).unwrap_or(STEPS)
+}
+
+/// Hashes, in registers only: nothing that others do to the caches may slow it down.
+fn work(steps: u64) {
+    let mut hash = black_box(0xcbf2_9ce4_8422_2325_u64);
+    for step in 0..steps {
+        hash = (hash ^ step).wrapping_mul(0x0100_0000_01b3);
+    }
+    black_box(hash);
+}
