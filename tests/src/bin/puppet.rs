@@ -1,7 +1,8 @@
 //! A worker process that emits what a test tells it to, when it is told.
 //!
 //! Settings come from the `TELEMETRY_*` environment, as a pool sets it; `PUPPET_AT_START` is a number
-//! of events to emit before anybody can have connected. Orders come as lines on the socket beside the
+//! of events to emit before anybody can have connected: the server starts after them, and waits for
+//! the first control as long as it takes. Orders come as lines on the socket beside the
 //! telemetry socket, with `.orders` at the end of its name; each gets one line of JSON as its answer:
 //!
 //! * `emit NAME COUNT`: how many were accepted, dropped, and neither because telemetry is off.
@@ -12,10 +13,14 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
+use telemetry_client::backend::{Backend, StreamBackend};
+use telemetry_client::serve::{ServeConfig, StreamConfig};
 use telemetry_client::{Config, Telemetry};
-use telemetry_core::{Outcome, Value};
+use telemetry_core::{Outcome, Recorder, SystemClock, Value};
+use telemetry_tests::PATIENCE;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,10 +28,13 @@ use tokio::signal::unix::{SignalKind, signal};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut asked_to_end = signal(SignalKind::terminate())?;
-    let mut worker = Config::from_env()?.start()?;
-    let telemetry = worker.telemetry().clone();
+    let config = Config::from_env()?;
+    let clock = Arc::new(SystemClock::new());
+    let recorder = Arc::new(Recorder::new(config.recorder(), clock)?);
+    let alone = Telemetry::builder().backend(Arc::clone(&recorder) as Arc<dyn Backend>);
     let count = std::env::var("PUPPET_AT_START").map_or(Ok(0), |count| count.parse())?;
-    let at_start = emit(&telemetry, "tool.execution.start", count);
+    let at_start = emit(&alone.build(), "tool.execution.start", count);
+    let telemetry = serve(&config, recorder)?;
     let listener = UnixListener::bind(orders_path()?)?;
     loop {
         tokio::select! {
@@ -36,8 +44,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
             _ = asked_to_end.recv() => break,
         }
     }
-    worker.shutdown();
+    telemetry.shutdown(config.exit_timeout);
     Ok(())
+}
+
+fn serve(config: &Config, recorder: Arc<Recorder>) -> Result<Telemetry, Box<dyn Error>> {
+    let address = config.address.as_ref().ok_or("a puppet needs an address")?;
+    let stream = StreamConfig {
+        identity: config.identity(),
+        first_control_wait: PATIENCE,
+        ..StreamConfig::default()
+    };
+    let serve = ServeConfig {
+        stream,
+        ..ServeConfig::default()
+    };
+    let backend = StreamBackend::serve(address, recorder, serve)?;
+    Ok(Telemetry::builder().backend(Arc::new(backend)).build())
 }
 
 /// Where orders are taken; what an earlier process left there is removed.

@@ -4,7 +4,9 @@
 use serde_json::json;
 use telemetry_core::{Outcome, Reason};
 use telemetry_server::{Pool, Target, WorkerId};
-use telemetry_tests::{POOL, Proxy, Puppet, TestManager, Told, puppet_pool, within, worker};
+use telemetry_tests::{
+    PATIENCE, POOL, Proxy, Puppet, TestManager, Told, puppet_pool, within, worker,
+};
 
 const START: &str = "tool.execution.start";
 const PUPPET: &str = env!("CARGO_BIN_EXE_puppet");
@@ -73,7 +75,7 @@ async fn a_muted_worker_is_still_muted_after_its_restart() {
         (Ok(()), AT_START + 15)
     );
     assert_eq!((info.lost_at_crash, info.ledger_difference()), (0, 0));
-    pool.shutdown(std::time::Duration::from_secs(5)).await;
+    pool.shutdown(PATIENCE).await;
 }
 
 #[tokio::test]
@@ -86,9 +88,12 @@ async fn a_muted_worker_is_still_muted_after_its_stream_is_cut() {
     manager.toggle(Target::All, false).unwrap();
     manager.applied(&id).await;
 
+    // No new stream before the worker was seen without one.
+    cable.refuse(true);
     assert_eq!(cable.cut(), 1);
     worker.until_streams(0).await;
     assert_eq!(worker.emit(START), Outcome::Off, "muted without a stream");
+    cable.refuse(false);
     manager
         .until("a second stream", &id, |info| info.streams == 2)
         .await;
