@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use telemetry_core::{FrameSplitter, frame_header};
-use telemetry_proto::{TelemetryControl, TelemetryEvent};
+use telemetry_proto::{TelemetryControl, TelemetryEvent, WorkerHello};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -122,6 +122,20 @@ impl RawStream {
     /// Sends an event of this name with one measurement.
     pub fn event(&self, name: &str, sequence: u64) {
         self.message(&event(name, sequence).encode_to_vec());
+    }
+
+    /// Says that it is no stock worker.
+    pub fn hello(&self) {
+        let hello = WorkerHello {
+            protocol_revision: 1,
+            incarnation_id: "raw".to_owned(),
+            ..WorkerHello::default()
+        };
+        let hello = TelemetryEvent {
+            hello: Some(hello),
+            ..TelemetryEvent::default()
+        };
+        self.message(&hello.encode_to_vec());
     }
 
     /// Ends the stream with trailers of this status.

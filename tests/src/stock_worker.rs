@@ -55,6 +55,8 @@ struct State {
     dropped: u64,
     controls: Vec<TelemetryControl>,
     streams: u64,
+    /// Streams that may still take events.
+    open: u64,
 }
 
 impl StockWorker {
@@ -153,6 +155,12 @@ impl StockWorker {
         self.shared.lock().streams
     }
 
+    /// Streams that may still take events. One that was cut does until the worker has noticed.
+    #[must_use]
+    pub fn open_streams(&self) -> u64 {
+        self.shared.lock().open
+    }
+
     /// Events that did not fit into its buffer.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -177,6 +185,7 @@ impl Shared {
             dropped: 0,
             controls: Vec::new(),
             streams: 0,
+            open: 0,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -252,7 +261,11 @@ impl BridgeService for Service {
     ) -> Result<Response<OneByOne>, Status> {
         let (events, outgoing) = mpsc::channel(1);
         let mut controls = request.into_inner();
-        self.0.lock().streams += 1;
+        {
+            let mut state = self.0.lock();
+            state.streams += 1;
+            state.open += 1;
+        }
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(control)) = controls.message().await {
@@ -268,6 +281,7 @@ impl BridgeService for Service {
                     () = events.closed() => break,
                 }
             }
+            shared.lock().open -= 1;
         });
         Ok(Response::new(OneByOne {
             events: outgoing,

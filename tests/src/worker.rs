@@ -1,13 +1,15 @@
 //! A worker of ours inside the test's process: the real client crate behind a real unix socket.
 //!
-//! Real except for one thing: it reports often, so that a story does not wait for a whole second.
+//! Real except for two things: it reports often, so that a story does not wait for a whole second, and
+//! it waits for the first control as long as it takes, so that no story depends on how soon the control
+//! gets its turn on a busy machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_client::backend::StreamBackend;
-use telemetry_client::serve::{Identity, ListenAddress, ServeConfig, StreamConfig};
+use telemetry_client::serve::{Identity, ListenAddress, ServeConfig, ServeLimits, StreamConfig};
 use telemetry_client::{Telemetry, TelemetryBuilder};
 use telemetry_core::{
     Outcome, PolicySpec, QueueLimits, Recorder, RecorderConfig, SystemClock, WorkerSnapshot,
@@ -104,10 +106,17 @@ impl WorkerBuilder {
         let stream = StreamConfig {
             identity,
             report_interval: REPORT_INTERVAL,
-            ..StreamConfig::default()
+            first_control_wait: PATIENCE,
+        };
+        // A manager that a story holds still, or a machine that has no time, is no dead peer.
+        let limits = ServeLimits {
+            handshake_timeout: PATIENCE,
+            keep_alive_timeout: PATIENCE,
+            ..ServeLimits::default()
         };
         let config = ServeConfig {
             stream,
+            limits,
             ..ServeConfig::default()
         };
         let backend = StreamBackend::serve(&address, recorder, config);

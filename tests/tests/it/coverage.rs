@@ -9,7 +9,7 @@ use std::time::Duration;
 use telemetry_core::{Catalog, EventRef, Origin, Unit};
 use telemetry_server::{ManagerConfig, Pool, PoolConfig};
 use telemetry_tests::{
-    NODE, POOL, Proxy, Puppet, TestManager, Witness, puppet_pool, within, worker,
+    NODE, PATIENCE, POOL, Proxy, Puppet, TestManager, Witness, puppet_pool, within, worker,
 };
 
 const PUPPET: &str = env!("CARGO_BIN_EXE_puppet");
@@ -37,15 +37,16 @@ async fn all_seen(expected: &BTreeSet<String>, witness: &Witness) {
     let mut left = None;
     let all = async {
         loop {
+            // Counted first: what comes after it is waited for.
+            let before = witness.count();
             left = missing(expected, witness);
             if left.is_none() {
                 return;
             }
-            let before = witness.count();
             witness.until_count(before + 1).await;
         }
     };
-    let in_time = tokio::time::timeout(Duration::from_secs(15), all).await;
+    let in_time = tokio::time::timeout(PATIENCE - Duration::from_secs(5), all).await;
     assert!(in_time.is_ok(), "nothing emits {left:#?}");
 }
 
@@ -102,7 +103,8 @@ async fn every_event_of_the_manager_and_its_dispatcher_is_seen_to_arrive() {
 
     // A worker whose program vanishes between its death and its restart.
     let program = dir.path().join("vanishing");
-    std::fs::copy(PUPPET, &program).unwrap();
+    // A link: a copy could not be run while another thread's child has it open for writing.
+    std::os::unix::fs::symlink(PUPPET, &program).unwrap();
     let mut config = puppet_pool(program.to_str().unwrap(), dir.path());
     config = PoolConfig {
         name: "short-lived".to_owned(),
@@ -127,8 +129,8 @@ async fn every_event_of_the_manager_and_its_dispatcher_is_seen_to_arrive() {
     manager.balanced(&steady).await;
 
     all_seen(&expected, manager.witness()).await;
-    short_lived.shutdown(Duration::from_secs(5)).await;
-    pool.shutdown(Duration::from_secs(5)).await;
+    short_lived.shutdown(PATIENCE).await;
+    pool.shutdown(PATIENCE).await;
     assert_eq!(manager.totals().ledger.check(), Ok(()));
 }
 

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use telemetry_client::serve::{Identity, ListenAddress, ServeConfig, Server, StreamConfig};
 use telemetry_core::{
     Fields, Note, Outcome, Reason, Recorder, RecorderConfig, SystemClock, ValueRef,
 };
 use telemetry_server::{
-    Endpoint, Manager, ManagerConfig, StreamInfo, StreamState, WorkerContext, WorkerId,
+    Endpoint, Manager, ManagerConfig, StreamInfo, StreamState, UNREGISTER_DRAIN, WorkerContext,
+    WorkerId,
 };
 use telemetry_tests::{PATIENCE, Proxy, RawWorker, StockWorker, Witness, eventually, raw_event};
 
@@ -33,7 +34,8 @@ impl OurWorker {
         let stream = StreamConfig {
             identity,
             report_interval: Duration::from_millis(20),
-            ..StreamConfig::default()
+            // Of a manager that is late on a busy machine, too.
+            first_control_wait: PATIENCE,
         };
         let config = ServeConfig {
             stream,
@@ -120,7 +122,7 @@ async fn events_arrive_enriched_in_order_and_balanced() {
     ] {
         assert_eq!(event.metadata(key), Some(text), "{key}");
     }
-    assert!(manager.shutdown(Duration::from_secs(2)).await);
+    assert!(manager.shutdown(PATIENCE).await);
     assert_eq!(manager.totals().ledger.dispatched, 500);
 }
 
@@ -180,10 +182,13 @@ async fn what_a_cut_stream_loses_is_a_counted_gap() {
     let (manager, witness) = manager();
     let id = register(&manager, "w1", proxy.path().to_str().unwrap());
     let mut emitted = 0;
-    for cut in [1_500, 2_000, 3_000] {
+    // A cut that falls into a report loses no event: cut on until one was lost, three times at least.
+    let mut cuts = (1_u64..).zip((1_500..8_000).step_by(523));
+    let info = loop {
+        let (round, bytes) = cuts.next().expect("no cut lost anything");
         // The cable breaks in the middle of what is emitted now. The limit comes first: a dial between
         // the two would get a connection without one.
-        proxy.cut_after(Some(cut));
+        proxy.cut_after(bytes);
         proxy.cut();
         let before = proxy.cuts();
         eventually("the cut", || {
@@ -191,18 +196,18 @@ async fn what_a_cut_stream_loses_is_a_counted_gap() {
             (proxy.cuts() > before).then_some(())
         })
         .await;
-        proxy.cut_after(None);
-        until(&manager, &id, "a new stream", |info| {
-            info.state == StreamState::Streaming
+        // Emitted after the cut: the report that counts it comes on a new stream.
+        emitted += u64::from(worker.emit("tool.execution.stop") == Outcome::Accepted);
+        let info = until(&manager, &id, "everything accounted for", |info| {
+            info.report
+                .as_ref()
+                .is_some_and(|report| report.sent == emitted && report.queued == 0)
         })
         .await;
-    }
-    let info = until(&manager, &id, "everything accounted for", |info| {
-        info.report
-            .as_ref()
-            .is_some_and(|report| report.sent == emitted && report.queued == 0)
-    })
-    .await;
+        if round >= 3 && info.ledger.gaps > 0 {
+            break info;
+        }
+    };
     assert_balanced(&info);
     assert_eq!(
         info.ledger.dispatched + info.ledger.gaps,
@@ -210,7 +215,6 @@ async fn what_a_cut_stream_loses_is_a_counted_gap() {
         "{info:#?}"
     );
     assert_eq!(witness.count(), info.ledger.dispatched);
-    assert!(info.ledger.gaps > 0, "the cut lost something: {info:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,30 +223,38 @@ async fn unregistering_reads_what_was_sent_and_keeps_it_in_the_pool() {
     let socket = dir.path().join("w.sock");
     let worker = OurWorker::start(&socket);
     let (manager, _witness) = manager();
-    let id = register(&manager, "w1", socket.to_str().unwrap());
-    until(&manager, &id, "the stream", |info| {
-        info.state == StreamState::Streaming
-    })
-    .await;
-    for _ in 0..100 {
-        worker.emit("tool.execution.stop");
+    let mut dispatched = 0;
+    // A machine that stands still for the time that unregistering may take shows nothing: once more.
+    let mut in_time = false;
+    while !in_time {
+        let id = register(&manager, "w1", socket.to_str().unwrap());
+        // From its hello on it is known to say itself when all is sent.
+        until(&manager, &id, "the hello", |info| {
+            info.state == StreamState::Streaming && !info.incarnation.is_empty()
+        })
+        .await;
+        for _ in 0..100 {
+            worker.emit("tool.execution.stop");
+        }
+        eventually("the queue to empty", || {
+            (worker.recorder.queued() == 0).then_some(())
+        })
+        .await;
+        let asked = Instant::now();
+        assert!(manager.unregister_worker(&id).await);
+        in_time = asked.elapsed() < UNREGISTER_DRAIN;
+        assert!(manager.list_streams().is_empty());
+        let pools = manager.pools();
+        let [pool] = &pools[..] else {
+            panic!("one pool: {pools:?}")
+        };
+        assert_eq!(pool.pool_name.as_deref(), Some("default"));
+        assert_eq!(pool.totals.workers, 0);
+        let arrived = pool.totals.ledger.dispatched - dispatched;
+        assert!(arrived == 100 || !in_time, "{arrived} of 100 in time");
+        dispatched = pool.totals.ledger.dispatched;
+        assert!(!manager.unregister_worker(&id).await, "it is forgotten");
     }
-    eventually("the queue to empty", || {
-        (worker.recorder.queued() == 0).then_some(())
-    })
-    .await;
-    assert!(manager.unregister_worker(&id).await);
-    assert!(manager.list_streams().is_empty());
-    let pools = manager.pools();
-    let [pool] = &pools[..] else {
-        panic!("one pool: {pools:?}")
-    };
-    assert_eq!(pool.pool_name.as_deref(), Some("default"));
-    assert_eq!(
-        (pool.totals.workers, pool.totals.ledger.dispatched),
-        (0, 100)
-    );
-    assert!(!manager.unregister_worker(&id).await, "it is forgotten");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

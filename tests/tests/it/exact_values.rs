@@ -1,12 +1,12 @@
 //! One event, from a real worker process to a handler of the manager: every value arrives exactly.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Value as Json, json};
 use telemetry_core::{Event, Value};
 use telemetry_server::{Pool, PoolConfig, WorkerId};
 use telemetry_tests::{
-    NODE, POOL, Puppet, TestManager, Told, eventually, puppet_pool, python, within,
+    NODE, PATIENCE, POOL, Puppet, TestManager, Told, eventually, puppet_pool, python, within,
 };
 
 const PUPPET: &str = env!("CARGO_BIN_EXE_puppet");
@@ -112,7 +112,7 @@ async fn an_event_of_a_rust_worker_arrives_exactly_as_it_was_emitted() {
         (&json!(1), &json!(1))
     );
     assert_eq!((info.ledger.dispatched, info.pid), (1, Some(puppet.pid)));
-    pool.shutdown(Duration::from_secs(5)).await;
+    pool.shutdown(PATIENCE).await;
     assert_eq!(
         manager.totals().ledger.dispatched,
         1,
@@ -158,5 +158,5 @@ async fn an_event_of_a_python_worker_arrives_exactly_as_it_was_emitted() {
     );
     let info = manager.received(&id, 1).await;
     assert_eq!((info.ledger_difference(), info.pid), (0, Some(pid)));
-    pool.shutdown(Duration::from_secs(5)).await;
+    pool.shutdown(PATIENCE).await;
 }

@@ -5,14 +5,13 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::Value as Json;
 use telemetry_core::escape;
 use telemetry_server::{
     ExpositionFormat, HandlerMetrics, PrometheusConfig, PrometheusExporter, QueuedConfig,
 };
-use telemetry_tests::{TestManager, python, worker};
+use telemetry_tests::{PATIENCE, TestManager, python, worker};
 
 /// Label values that break a careless exposition.
 const HOSTILE: [&str; 7] = [
@@ -65,7 +64,7 @@ async fn the_exposition_is_accepted_by_a_strict_parser_with_hostile_label_values
             "",
         );
     }
-    worker.telemetry().flush(Duration::from_secs(5));
+    worker.telemetry().flush(PATIENCE);
     manager.balanced(&worker).await;
 
     let expected: BTreeSet<_> = HOSTILE

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use telemetry_core::{EventRef, Reason};
 use telemetry_server::QueuedConfig;
-use telemetry_tests::{TestManager, Turnstile, Witness, worker};
+use telemetry_tests::{PATIENCE, TestManager, Turnstile, Witness, worker};
 
 const NAME: &str = "tool.execution.start";
 const TOOLS: &str = "snakepit.python.tool.*";
@@ -102,9 +101,7 @@ async fn a_slow_queued_handler_delays_neither_the_stream_nor_another_handler() {
     turnstile.open();
     let kept = 1 + SLOW_QUEUE as u64;
     slow.until_count(kept).await;
-    let slow_end = dispatcher
-        .detach_and_wait("slow", Duration::from_secs(5))
-        .unwrap();
+    let slow_end = dispatcher.detach_and_wait("slow", PATIENCE).unwrap();
     let ledger = slow_end.ledger;
     assert_eq!(ledger.check(), Ok(()));
     assert_eq!((ledger.dispatched, ledger.delivered), (EVENTS, kept));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use telemetry_tests::{TestManager, Worker, worker};
+use telemetry_tests::{PATIENCE, TestManager, Worker, worker};
 
 const NAME: &str = "tool.execution.start";
 const MANAGERS: usize = 12;
@@ -35,10 +35,7 @@ async fn a_manager_that_leaves_in_order_takes_no_event_with_it() {
         manager
             .until("events", &id, |info| info.ledger.received > 20)
             .await;
-        assert!(
-            manager.shutdown(Duration::from_secs(5)).await,
-            "quiet in time"
-        );
+        assert!(manager.shutdown(PATIENCE).await, "quiet in time");
         let ledger = manager.totals().ledger;
         assert_eq!((ledger.check(), ledger.gaps), (Ok(()), 0));
         received += ledger.received;

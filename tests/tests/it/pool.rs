@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use telemetry_server::{
     Manager, ManagerConfig, Pool, PoolConfig, PoolStatus, Target, WorkerId, WorkerState,
 };
-use telemetry_tests::{Witness, eventually, within};
+use telemetry_tests::{PATIENCE, Witness, eventually, within};
 use tempfile::TempDir;
 
 /// A manager with a witness, and a pool of real workers.
@@ -38,7 +38,7 @@ impl Fleet {
                 "WORKER_LEDGER".into(),
                 ledger.to_str().expect("UTF-8").into(),
             ),
-            ("TELEMETRY_EXIT_TIMEOUT_MS".into(), "10000".into()),
+            ("TELEMETRY_EXIT_TIMEOUT_MS".into(), "30000".into()),
         ];
         let pool = Pool::start(&manager, config)
             .await
@@ -53,8 +53,8 @@ impl Fleet {
     }
 
     async fn end(self) {
-        self.pool.shutdown(Duration::from_secs(10)).await;
-        self.manager.shutdown(Duration::from_secs(5)).await;
+        self.pool.shutdown(PATIENCE).await;
+        self.manager.shutdown(PATIENCE).await;
     }
 }
 
@@ -132,7 +132,7 @@ async fn killed_worker_comes_back_with_its_policy() {
 async fn shutdown_loses_nothing() {
     let fleet = Fleet::start(1).await;
     fleet.witness.until_count(200).await;
-    fleet.pool.shutdown(Duration::from_secs(15)).await;
+    fleet.pool.shutdown(PATIENCE).await;
     let status = fleet.pool.status();
     assert_eq!(
         status.workers[0].last_exit.as_deref(),

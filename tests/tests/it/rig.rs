@@ -59,6 +59,11 @@ async fn a_cut_proxy_ends_the_stream_and_the_next_one_gets_what_is_buffered() {
     assert_eq!(proxy.cut(), 1);
     let end = first.ended().await;
     assert!(!end.trailers, "a cut is no orderly end: {end:?}");
+    // What it takes for the stream that was cut is lost.
+    eventually("the worker to notice", || {
+        (worker.open_streams() == 0).then_some(())
+    })
+    .await;
     worker.emit("tool.execution.stop", &[]);
     let second = StockManager::connect(&unix(proxy.path()))
         .await

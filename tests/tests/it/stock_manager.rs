@@ -5,7 +5,7 @@ use std::time::Duration;
 use telemetry_core::Reason;
 use telemetry_proto::telemetry_control::Control;
 use telemetry_proto::{TelemetryControl, TelemetryEventFilter, TelemetrySamplingUpdate};
-use telemetry_tests::{STOCK_TIMEOUT, StockManager, Worker, eventually, toggle, worker};
+use telemetry_tests::{PATIENCE, STOCK_TIMEOUT, StockManager, Worker, eventually, toggle, worker};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -36,7 +36,7 @@ async fn check_stock_manager(worker: Worker) {
             .all(|event| event.hello.is_none() && event.report.is_none())
     );
 
-    let ledger = worker.telemetry().shutdown(Duration::from_secs(2));
+    let ledger = worker.telemetry().shutdown(PATIENCE);
     let end = stream.ended().await;
     assert!(
         end.trailers,
