@@ -57,7 +57,7 @@ pub use correlation::{
     CorrelationId, CorrelationIdError, FLAG_SAMPLED, TraceContext, TraceContextError, random_u64,
     reseed,
 };
-pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source};
+pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source, is_same_text};
 pub use gate::{ControlStatus, Drawn, Gate, Outcome, SpanDecision};
 pub use ledger::{
     Counts, Imbalance, NameCount, Note, Notes, Reason, ReportError, Stage, StreamSnapshot,

@@ -9,8 +9,10 @@ mod emit;
 mod handler;
 mod info;
 mod isolate;
+mod lane;
 mod queued;
 mod table;
+mod tally;
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -32,7 +34,9 @@ pub use queued::{
 };
 
 use isolate::Failure;
+pub(crate) use lane::Lane;
 use table::{Entry, Kind, Table};
+use tally::Tally;
 
 /// How deep handlers may dispatch from inside handlers, on one thread. Deeper events are dropped and
 /// counted: a handler that emits what it is attached to would otherwise never end.
@@ -57,6 +61,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// What dispatching reads.
     table: ArcSwap<Table>,
+    /// Rises after each replacement of the table.
+    version: AtomicU64,
     /// Held while the table is replaced. No handler's code runs under it.
     writing: Mutex<()>,
     /// Events dropped because they were dispatched too deep inside handlers.
@@ -73,6 +79,7 @@ impl Dispatcher {
         Self {
             shared: Arc::new(Shared {
                 table: ArcSwap::from_pointee(Table::new(Vec::new(), &catalog)),
+                version: AtomicU64::new(0),
                 catalog,
                 own,
                 clock,
@@ -191,19 +198,37 @@ impl fmt::Debug for Dispatcher {
 impl Shared {
     fn execute(&self, event: &EventRef<'_>) {
         let Some(_level) = Level::enter() else {
-            self.too_deep.fetch_add(1, Ordering::Relaxed);
+            self.count_too_deep();
             return;
         };
         let mut failed = Vec::new();
-        self.offer(event, &mut failed);
+        self.offer_newest(event, &mut failed);
         if !failed.is_empty() {
             self.report(failed);
         }
     }
 
-    /// Offers the event to its handlers. Those that fail are out of the table when this returns.
-    fn offer(&self, event: &EventRef<'_>, failed: &mut Vec<(Arc<Entry>, Failure)>) {
+    #[cold]
+    fn count_too_deep(&self) {
+        self.too_deep.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Offers the event to the handlers that are attached now.
+    fn offer_newest(&self, event: &EventRef<'_>, failed: &mut Vec<(Arc<Entry>, Failure)>) {
         let table = self.table.load();
+        self.offer(&table, event, failed, |_, tally| tally.add_one());
+    }
+
+    /// Offers the event to its handlers and has `count` count the calls that went well. Handlers that
+    /// fail are out of the table when this returns.
+    #[inline]
+    fn offer(
+        &self,
+        table: &Table,
+        event: &EventRef<'_>,
+        failed: &mut Vec<(Arc<Entry>, Failure)>,
+        mut count: impl FnMut(&Arc<Entry>, &Tally),
+    ) {
         let by_name;
         let handlers = if self.knows(event) {
             table.handlers(event.id().index())
@@ -215,7 +240,7 @@ impl Shared {
             if entry.is_gone() {
                 continue;
             }
-            if let Err(failure) = entry.offer(event, &self.catalog)
+            if let Err(failure) = entry.offer(event, &self.catalog, |tally| count(entry, tally))
                 && self.remove(entry)
             {
                 failed.push((Arc::clone(entry), failure));
@@ -242,7 +267,9 @@ impl Shared {
                 "handler failed and was detached"
             );
             let mut more = Vec::new();
-            self.with_failure_event(&entry, &failure, |event| self.offer(event, &mut more));
+            self.with_failure_event(&entry, &failure, |event| {
+                self.offer_newest(event, &mut more);
+            });
             pending.extend(more);
         }
     }
@@ -287,6 +314,7 @@ impl Shared {
         let result = change(&mut entries);
         self.table
             .store(Arc::new(Table::new(entries, &self.catalog)));
+        self.version.fetch_add(1, Ordering::Release);
         drop(guard);
         result
     }

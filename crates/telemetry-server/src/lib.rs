@@ -54,7 +54,7 @@ pub use host::{
 };
 pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
 pub use manager::{Manager, ManagerConfig, PoolInfo, RegisterError, Totals, UNREGISTER_DRAIN};
-pub use pipeline::{Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, QuarantinedName};
+pub use pipeline::{Batch, Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, QuarantinedName};
 #[cfg(feature = "pool")]
 pub use pool::{
     DEFAULT_GRACE, DEFAULT_HEALTHY_AFTER, DEFAULT_RESTART_BASE, DEFAULT_RESTART_CAP, DEFAULT_SIZE,

@@ -18,7 +18,7 @@ use telemetry_core::{
     Limits, Note, Reason, Redactor, Source, StreamSnapshot, ValueRef, truncate,
 };
 
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, Lane};
 
 pub(crate) use enrich::source_of;
 use ledger::Arrival;
@@ -49,8 +49,15 @@ pub enum Frame<'a> {
 /// lock on the [`Quarantine`].
 #[derive(Debug)]
 pub struct Pipeline {
+    checks: Checks,
+    /// The way to the handlers.
+    lane: Lane,
+}
+
+/// What the events of a worker are checked with and against.
+#[derive(Debug)]
+struct Checks {
     catalog: Arc<Catalog>,
-    dispatcher: Dispatcher,
     /// Who the manager says the events are from.
     source: Source,
     /// Names that the catalog does not know; shared by all pipelines of a manager.
@@ -62,6 +69,12 @@ pub struct Pipeline {
     redactor: Redactor,
     /// No text in a message of this length can be beyond its limit, the correlation id excepted.
     plain_bytes: usize,
+}
+
+/// A pipeline while it takes one message after the other; see [`Pipeline::batch`].
+#[derive(Debug)]
+pub struct Batch<'p> {
+    pipeline: &'p mut Pipeline,
 }
 
 impl Pipeline {
@@ -80,15 +93,17 @@ impl Pipeline {
     ) -> Self {
         let limits = Limits::default();
         Self {
-            catalog: Arc::clone(dispatcher.catalog()),
-            dispatcher,
-            source,
-            quarantine,
-            ledger,
-            plain_bytes: limits.value_bytes,
-            limits,
-            decode_limits: DecodeLimits::default(),
-            redactor: Redactor::default(),
+            checks: Checks {
+                catalog: Arc::clone(dispatcher.catalog()),
+                source,
+                quarantine,
+                ledger,
+                plain_bytes: limits.value_bytes,
+                limits,
+                decode_limits: DecodeLimits::default(),
+                redactor: Redactor::default(),
+            },
+            lane: Lane::new(dispatcher),
         }
     }
 
@@ -98,7 +113,66 @@ impl Pipeline {
     /// event, too large or with too many fields are `decode_error`; a name that the catalog does
     /// not know is `unknown_event`; a measurement that is NaN or infinite makes the whole event
     /// `value_rejected`. A measurement without a value or with an unknown key is left out and noted.
-    pub fn process<'a>(&mut self, message: &'a [u8]) -> Frame<'a> {
+    pub fn process<'m>(&mut self, message: &'m [u8]) -> Frame<'m> {
+        self.batch().process(message)
+    }
+
+    /// For several messages in a row: what they have in common is fetched once. Every message is
+    /// handled and counted at once, as by [`process`](Self::process).
+    ///
+    /// While it lives, handlers that are detached meanwhile are not yet dropped: let it go before
+    /// waiting for more.
+    pub fn batch(&mut self) -> Batch<'_> {
+        Batch { pipeline: self }
+    }
+
+    /// Counts one event that arrived in a form from which no message could be made, such as a
+    /// garbled line.
+    pub fn reject(&mut self, reason: Reason) {
+        self.checks.ledger.count(Arrival::Unsequenced, Some(reason));
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn snapshot(&self) -> StreamSnapshot {
+        self.checks.ledger.snapshot()
+    }
+
+    /// Who the events are from.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.checks.source
+    }
+
+    /// Changes who the events are from.
+    pub(crate) fn set_source(&mut self, source: Source) {
+        self.checks.source = source;
+    }
+}
+
+impl Batch<'_> {
+    /// As [`Pipeline::process`].
+    #[inline]
+    pub fn process<'m>(&mut self, message: &'m [u8]) -> Frame<'m> {
+        let Pipeline { checks, lane } = &mut *self.pipeline;
+        checks.process(message, lane)
+    }
+
+    /// The pipeline itself.
+    pub(crate) fn pipeline(&mut self) -> &mut Pipeline {
+        self.pipeline
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.pipeline.lane.rest();
+    }
+}
+
+impl Checks {
+    /// See [`Pipeline::process`].
+    fn process<'m>(&self, message: &'m [u8], lane: &mut Lane) -> Frame<'m> {
         let mut event = DecodedEvent::empty();
         match event.read(message, &self.decode_limits, &*self.catalog) {
             Ok(Content::Event) => {}
@@ -111,35 +185,12 @@ impl Pipeline {
             self.ledger.note(Note::Duplicate);
             return Frame::Duplicate;
         }
-        let outcome = self.judge(&event, message.len());
+        let outcome = self.judge(&event, message.len(), lane);
         self.ledger.count(arrival, outcome.err());
         match outcome {
             Ok(()) => Frame::Dispatched,
             Err(reason) => Frame::Rejected(reason),
         }
-    }
-
-    /// Counts one event that arrived in a form from which no message could be made, such as a
-    /// garbled line.
-    pub fn reject(&mut self, reason: Reason) {
-        self.ledger.count(Arrival::Unsequenced, Some(reason));
-    }
-
-    /// What was counted so far.
-    #[must_use]
-    pub fn snapshot(&self) -> StreamSnapshot {
-        self.ledger.snapshot()
-    }
-
-    /// Who the events are from.
-    #[must_use]
-    pub fn source(&self) -> &Source {
-        &self.source
-    }
-
-    /// Changes who the events are from.
-    pub(crate) fn set_source(&mut self, source: Source) {
-        self.source = source;
     }
 
     fn worker(&self) -> &str {
@@ -155,23 +206,28 @@ impl Pipeline {
 
     /// Dispatches the event of a message of `len` bytes, or says why not.
     #[inline]
-    fn judge(&self, event: &DecodedEvent<'_>, len: usize) -> Result<(), Reason> {
-        let spec = self.look_up(event)?;
+    fn judge(&self, event: &DecodedEvent<'_>, len: usize, lane: &mut Lane) -> Result<(), Reason> {
+        let spec = self.look_up(event, lane)?;
         if event.is_plain() && len <= self.plain_bytes {
-            self.dispatch(event, spec, &event.measurements, &event.metadata);
+            self.dispatch(event, spec, &event.measurements, &event.metadata, lane);
             return Ok(());
         }
-        self.judge_odd(event, spec)
+        self.judge_odd(event, spec, lane)
     }
 
     /// As `judge`, of an event of which something may have to be left out, cut or hidden.
-    fn judge_odd(&self, event: &DecodedEvent<'_>, spec: &EventSpec) -> Result<(), Reason> {
+    fn judge_odd(
+        &self,
+        event: &DecodedEvent<'_>,
+        spec: &EventSpec,
+        lane: &mut Lane,
+    ) -> Result<(), Reason> {
         let note = |note| self.ledger.note(note);
         let mut measurements = Measurements::new();
         validate::measurements(&self.limits, event, &mut measurements, note)?;
         let mut metadata = Metadata::new();
         validate::metadata(&self.limits, &self.redactor, event, &mut metadata, note);
-        self.dispatch(event, spec, &measurements, &metadata);
+        self.dispatch(event, spec, &measurements, &metadata, lane);
         Ok(())
     }
 
@@ -183,12 +239,13 @@ impl Pipeline {
         spec: &EventSpec,
         measurements: &[(&str, ValueRef<'_>)],
         metadata: &[(&str, &str)],
+        lane: &mut Lane,
     ) {
         let correlation_id = truncate(event.correlation_id, self.limits.correlation_id_bytes);
         if correlation_id.len() < event.correlation_id.len() {
             self.ledger.note(Note::Truncated);
         }
-        self.dispatcher.execute(&EventRef::new(EventParts {
+        lane.execute(&EventRef::new(EventParts {
             spec,
             measurements,
             metadata,
@@ -201,22 +258,22 @@ impl Pipeline {
 
     /// The catalog's entry; an unknown name goes into quarantine.
     #[inline]
-    fn look_up(&self, event: &DecodedEvent<'_>) -> Result<&EventSpec, Reason> {
+    fn look_up(&self, event: &DecodedEvent<'_>, lane: &Lane) -> Result<&EventSpec, Reason> {
         let by_bytes = event
             .parts
             .encoded()
             .and_then(|parts| self.catalog.by_encoded(parts));
-        by_bytes.map_or_else(|| self.look_up_by_name(event), Ok)
+        by_bytes.map_or_else(|| self.look_up_by_name(event, lane), Ok)
     }
 
     /// The entry of an event of an odd encoder, or of none.
     #[cold]
-    fn look_up_by_name(&self, event: &DecodedEvent<'_>) -> Result<&EventSpec, Reason> {
+    fn look_up_by_name(&self, event: &DecodedEvent<'_>, lane: &Lane) -> Result<&EventSpec, Reason> {
         let name = event.parts.dotted().map_err(|_| Reason::DecodeError)?;
         if let Some(spec) = self.catalog.by_wire_name(&name) {
             return Ok(spec);
         }
-        let now = self.dispatcher.clock().unix_nanos();
+        let now = lane.dispatcher().clock().unix_nanos();
         self.quarantine.add(&name, now, |name| {
             self.catalog.suggest(name).map(str::to_owned)
         });

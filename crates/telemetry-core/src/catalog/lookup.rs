@@ -71,6 +71,20 @@ impl Outline {
     }
 }
 
+/// Whether two runs of more than sixteen bytes with the same outline are equal. A call of `memcmp`
+/// costs more than the few words there are to compare.
+#[inline]
+fn same_middle(one: &[u8], other: &[u8]) -> bool {
+    let (one, other) = (one.chunks(8).skip(1), other.chunks(8).skip(1));
+    let word = |chunk: &[u8]| {
+        chunk
+            .first_chunk::<8>()
+            .map(|word| u64::from_le_bytes(*word))
+    };
+    // The last, shorter chunk is within the outline's tail.
+    one.zip(other).all(|(one, other)| word(one) == word(other))
+}
+
 impl Lookup {
     /// A table of `entries`; of two with the same bytes the first is found.
     pub(super) fn new<'b>(entries: impl ExactSizeIterator<Item = (&'b [u8], u16)>) -> Self {
@@ -105,7 +119,12 @@ impl Lookup {
         let mut at = self.start(outline);
         loop {
             let place = self.places.get(at)?.as_ref()?;
-            if place.outline == outline && place.long.as_deref().is_none_or(|long| long == bytes) {
+            if place.outline == outline
+                && place
+                    .long
+                    .as_deref()
+                    .is_none_or(|long| same_middle(long, bytes))
+            {
                 return Some(usize::from(place.index));
             }
             at = (at + 1) & (self.places.len() - 1);

@@ -178,3 +178,18 @@ fn the_view_and_its_copy_are_the_same_json() {
     );
     assert_eq!(json, expected);
 }
+
+#[test]
+fn texts_are_the_same_only_if_every_byte_is() {
+    for len in 0..40 {
+        let text = "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"[..len].to_owned();
+        assert!(is_same_text(&text, &text.clone()));
+        assert!(is_same_text(&text, &text));
+        for place in 0..len {
+            let mut other = text.clone();
+            other.replace_range(place..=place, "!");
+            assert!(!is_same_text(&text, &other), "{text} {other}");
+            assert!(!is_same_text(&text, &text[..place]));
+        }
+    }
+}

@@ -13,6 +13,7 @@ use super::handler::Handler;
 use super::info::{HandlerInfo, HandlerLedger};
 use super::isolate::{self, Failure};
 use super::queued::Queue;
+use super::tally::Tally;
 
 /// One attached handler.
 pub(super) struct Entry {
@@ -39,7 +40,7 @@ pub(super) enum Kind {
 /// event, so what is inside the handler right now is not counted until it comes out.
 pub(super) struct Inline {
     handler: Contained,
-    delivered: AtomicU64,
+    delivered: Tally,
     /// Failures by error and by panic. More than one when several callers were inside at once.
     errors: AtomicU64,
     panics: AtomicU64,
@@ -73,7 +74,7 @@ impl Inline {
     pub(super) fn new(handler: Contained) -> Self {
         Self {
             handler,
-            delivered: AtomicU64::new(0),
+            delivered: Tally::default(),
             errors: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         }
@@ -86,7 +87,7 @@ impl Inline {
             Reason::ExporterPanicked,
             self.panics.load(Ordering::Relaxed),
         );
-        let delivered = self.delivered.load(Ordering::Relaxed);
+        let delivered = self.delivered.total();
         let dispatched = delivered + dropped.total();
         HandlerLedger {
             dispatched,
@@ -122,14 +123,19 @@ impl Entry {
         }
     }
 
-    /// Gives the event to the handler. The error is the end of the handler.
-    pub(super) fn offer(&self, event: &EventRef<'_>, catalog: &Catalog) -> Result<(), Failure> {
+    /// Gives the event to the handler and has `count` count an inline call that went well. The error
+    /// is the end of the handler.
+    #[inline]
+    pub(super) fn offer(
+        &self,
+        event: &EventRef<'_>,
+        catalog: &Catalog,
+        count: impl FnOnce(&Tally),
+    ) -> Result<(), Failure> {
         match &self.kind {
             Kind::Queued(queue) => queue.offer(event, catalog),
             Kind::Inline(inline) => match isolate::call(inline.handler.get(), event) {
-                Ok(()) => {
-                    inline.delivered.fetch_add(1, Ordering::Relaxed);
-                }
+                Ok(()) => count(&inline.delivered),
                 Err(failure) => {
                     let failed = match failure.kind {
                         isolate::FailureKind::Error => &inline.errors,

@@ -242,3 +242,65 @@ fn keys_that_cutting_makes_equal_arrive_once_whichever_comes_first() {
         assert_eq!(arrived, 1, "{metadata:?}");
     }
 }
+
+#[test]
+fn handlers_come_and_go_between_two_messages_of_a_batch() {
+    let Rig {
+        mut pipeline, seen, ..
+    } = rig();
+    let dispatcher = pipeline.lane.dispatcher().clone();
+    let bytes = event("tool.execution.stop").encode_to_vec();
+    let late = MemoryHandler::new(10);
+    let mut batch = pipeline.batch();
+    batch.process(&bytes);
+    dispatcher.attach("late", "*", late.clone()).expect("free");
+    batch.process(&bytes);
+    let info = dispatcher.list_handlers("").remove(0);
+    assert_eq!((info.ledger.delivered, seen.seen()), (2, 2));
+    assert!(dispatcher.detach("seen"));
+    batch.process(&bytes);
+    assert_eq!((seen.seen(), late.seen()), (2, 2));
+    drop(batch);
+    pipeline.process(&bytes);
+    let info = dispatcher.list_handlers("").remove(0);
+    assert_eq!((info.ledger.delivered, late.seen()), (3, 3));
+    assert_eq!(pipeline.snapshot().dispatched, 4);
+}
+
+#[test]
+fn a_pipeline_at_rest_keeps_no_handler_alive() {
+    let mut rig = rig();
+    let bytes = event("tool.execution.stop").encode_to_vec();
+    let dispatcher = rig.pipeline.lane.dispatcher().clone();
+    let held = Arc::new(());
+    let inside = Arc::clone(&held);
+    let handler = move |_: &EventRef<'_>| assert_eq!(Arc::strong_count(&inside), 2);
+    dispatcher.attach("held", "*", handler).expect("free");
+    rig.pipeline.process(&bytes);
+    assert!(dispatcher.detach("held"));
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[test]
+fn many_pipelines_count_into_one_handler_and_nothing_is_lost_when_they_end() {
+    let Rig { pipeline, .. } = rig();
+    let dispatcher = pipeline.lane.dispatcher().clone();
+    let bytes = event("tool.execution.stop").encode_to_vec();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let source = Source::of_node("n1");
+                    let mut one = Pipeline::new(dispatcher.clone(), source, Arc::default());
+                    let mut batch = one.batch();
+                    for _ in 0..10 {
+                        assert_eq!(batch.process(&bytes), Frame::Dispatched);
+                    }
+                }
+            });
+        }
+    });
+    let info = dispatcher.list_handlers("").remove(0);
+    assert_eq!(info.ledger.delivered, 800);
+    info.ledger.check().expect("balanced");
+}

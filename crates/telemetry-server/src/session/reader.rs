@@ -76,27 +76,29 @@ impl Reader {
                     "worker sent what cannot be used; more of it on this stream is not logged");
             }
         };
+        let mut batch = pipeline.batch();
         let fed = splitter.feed(chunk, |message| {
             *messages += 1;
             each(message.len(), *messages);
-            match pipeline.process(message) {
+            match batch.process(message) {
                 Frame::Hello(hello) => match read::<WorkerHello>(hello) {
                     Ok(hello) => {
                         record.hello(&hello);
                         *greeted = true;
                         learned.hello = true;
+                        let pipeline = batch.pipeline();
                         let mut source = pipeline.source().clone();
                         source.python_pid = source.python_pid.or(record.observed_pid());
                         pipeline.set_source(source);
                     }
-                    Err(error) => complain(pipeline, "hello", error),
+                    Err(error) => complain(batch.pipeline(), "hello", error),
                 },
                 Frame::Report(report) => {
                     let taken = read::<WorkerReport>(report).and_then(|report| {
                         record.report(&report).map_err(|error| error.to_string())
                     });
                     if let Err(error) = taken {
-                        complain(pipeline, "report", error);
+                        complain(batch.pipeline(), "report", error);
                     }
                 }
                 Frame::Dispatched | Frame::Rejected(_) | Frame::Duplicate => {
@@ -104,6 +106,7 @@ impl Reader {
                 }
             }
         });
+        drop(batch);
         self.record.changes().notify_progress();
         fed.map(|()| learned)
     }

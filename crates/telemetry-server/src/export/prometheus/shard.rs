@@ -10,13 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrayvec::ArrayVec;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
-use telemetry_core::{EventRef, MetadataValue, Source, truncate};
+use telemetry_core::{EventRef, Source, is_same_text, truncate};
 
 use super::plan::{MAX_LABELS, Plan};
 use super::series::Series;
 
 /// Longest label value, in bytes; what is longer is cut on a character boundary.
 pub const MAX_LABEL_BYTES: usize = 256;
+
+/// Up to this many series of one event are compared one after the other, which is quicker than to
+/// hash the labels.
+const FEW_SERIES: usize = 4;
 
 /// One series and the values of its labels, in the order of the plan.
 #[derive(Clone, Debug)]
@@ -47,6 +51,8 @@ pub(super) struct State {
 /// The series of one worker, or of one pool's own events.
 #[derive(Debug)]
 pub(super) struct Shard {
+    /// The number of the store it belongs to.
+    pub(super) store: u64,
     pub(super) pool: Option<Arc<str>>,
     pub(super) worker: Option<Arc<str>>,
     state: Mutex<State>,
@@ -78,8 +84,9 @@ impl Budget<'_> {
 }
 
 impl Shard {
-    pub(super) fn new(pool: Option<Arc<str>>, worker: Option<Arc<str>>) -> Self {
+    pub(super) fn new(store: u64, pool: Option<Arc<str>>, worker: Option<Arc<str>>) -> Self {
         Self {
+            store,
             pool,
             worker,
             state: Mutex::default(),
@@ -131,17 +138,20 @@ impl EventSeries {
         seed: u64,
         room: impl FnOnce() -> bool,
     ) -> (&mut Series, bool) {
-        let hash = hash(labels, seed);
         let all = &self.all;
         let same = |place: &usize| {
-            all[*place]
-                .labels
-                .iter()
-                .map(|label| &**label)
-                .eq(labels.iter().map(AsRef::as_ref))
+            let mut known = all[*place].labels.iter().zip(labels);
+            known.all(|(known, label)| is_same_text(known, label.as_ref()))
         };
-        if let Some(place) = self.places.find(hash, same) {
-            return (&mut self.all[*place].series, false);
+        let mut hashed = None;
+        let found = if all.len() <= FEW_SERIES {
+            (0..all.len()).find(same)
+        } else {
+            let hash = *hashed.insert(hash(labels, seed));
+            self.places.find(hash, same).copied()
+        };
+        if let Some(place) = found {
+            return (&mut self.all[place].series, false);
         }
         if !room() {
             let overflow = self
@@ -150,6 +160,7 @@ impl EventSeries {
             return (overflow, true);
         }
         let place = self.all.len();
+        let hash = hashed.unwrap_or_else(|| hash(labels, seed));
         let labels = labels.iter().map(|label| label.as_ref().into()).collect();
         self.all.push(Labelled {
             labels,
@@ -184,24 +195,13 @@ impl EventSeries {
     }
 }
 
-/// The values of the event's labels; an absent one is empty.
-fn labels<'e>(plan: &Plan, event: &EventRef<'e>) -> ArrayVec<Label<'e>, MAX_LABELS> {
-    plan.labels
-        .iter()
-        .map(|(key, _)| Label(event.metadata(key)))
-        .take(MAX_LABELS)
-        .collect()
-}
-
-/// One label's value as it is kept: cut to its limit.
-struct Label<'e>(Option<MetadataValue<'e>>);
-
-impl AsRef<str> for Label<'_> {
-    fn as_ref(&self) -> &str {
-        self.0
-            .as_ref()
-            .map_or("", |value| truncate(value.as_str(), MAX_LABEL_BYTES))
-    }
+/// The values of the event's labels, cut to their limit; an absent one is empty. No label is made of
+/// what the manager knows, so the event's own metadata is all there is to look at.
+#[inline]
+fn labels<'e>(plan: &Plan, event: &EventRef<'e>) -> ArrayVec<&'e str, MAX_LABELS> {
+    let value = |key| truncate(event.claimed(key).unwrap_or_default(), MAX_LABEL_BYTES);
+    let keys = plan.labels.iter().take(MAX_LABELS);
+    keys.map(|(key, _)| value(key)).collect()
 }
 
 /// The seed is random, so that a worker cannot choose label values that collide.

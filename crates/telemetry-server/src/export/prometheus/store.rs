@@ -3,6 +3,7 @@
 //! The order of locks is: first the folded tables, then one shard. This room decides who counts
 //! where; it does not know what the text looks like.
 
+use std::cell::Cell;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::hash::Hasher;
@@ -26,8 +27,19 @@ use super::shard::{Budget, EventSeries, Labelled, Shard};
 /// Most workers counted apart. Events of further ones are counted without pool and worker.
 pub const MAX_SHARDS: usize = 4_096;
 
+thread_local! {
+    /// The shard that this thread counted in last: events come in rows of one worker. Keeps at most
+    /// this one shard alive after its worker, or its exporter, is gone.
+    static LAST: Cell<Option<Arc<Shard>>> = const { Cell::new(None) };
+}
+
+/// Numbers of stores, so that a thread's last shard is not taken for another exporter's.
+static STORES: AtomicU64 = AtomicU64::new(0);
+
 /// All that an exporter and its clones share.
 pub(super) struct Store {
+    /// Which one it is among all of the process.
+    number: u64,
     catalog: Arc<Catalog>,
     /// By event id.
     plans: Vec<Plan>,
@@ -99,10 +111,12 @@ impl fmt::Debug for Store {
 impl Store {
     pub(super) fn new(catalog: Arc<Catalog>, config: PrometheusConfig) -> Self {
         let plans = plan::plans(&catalog);
-        let rest = Arc::new(Shard::new(None, None));
+        let number = STORES.fetch_add(1, Ordering::Relaxed);
+        let rest = Arc::new(Shard::new(number, None, None));
         let mut shards = Shards::default();
         shards.insert(Arc::clone(&rest));
         Self {
+            number,
             used: plans.iter().map(|_| AtomicUsize::new(0)).collect(),
             plans,
             catalog,
@@ -159,25 +173,37 @@ impl Store {
         }
         let plan = &self.plans[index];
         let budget = self.budget(index);
+        let last = LAST.try_with(Cell::take).ok().flatten();
+        let mut shard = match last {
+            Some(last) if last.store == self.number && last.is_of(event.source()) => last,
+            _ => self.shard(event.source()),
+        };
         let counted = loop {
-            let shards = self.shards.load();
-            let counted = match shards.find(event.source()) {
-                Some(shard) => shard.count(plan, event, self.seed, &budget),
-                None => self
-                    .new_shard(event.source())
-                    .count(plan, event, self.seed, &budget),
-            };
-            // A worker that was folded between the two lines gets a new shard.
-            if let Some(counted) = counted {
-                break counted;
+            match shard.count(plan, event, self.seed, &budget) {
+                Some(counted) => break counted,
+                // A worker that was folded since gets a new shard.
+                None => shard = self.shard(event.source()),
             }
         };
+        // A worker that has no shard of its own may get one when another goes.
+        if !Arc::ptr_eq(&shard, &self.rest) {
+            // A thread that is ending remembers nothing.
+            let _ = LAST.try_with(|last| last.set(Some(shard)));
+        }
         if counted.folded {
             self.cardinality_folded.fetch_add(1, Ordering::Relaxed);
         }
         if counted.refused > 0 {
             self.refused_values
                 .fetch_add(counted.refused, Ordering::Relaxed);
+        }
+    }
+
+    /// The shard of a source.
+    fn shard(&self, source: &Source) -> Arc<Shard> {
+        match self.shards.load().find(source) {
+            Some(shard) => Arc::clone(shard),
+            None => self.new_shard(source),
         }
     }
 
@@ -192,6 +218,7 @@ impl Store {
             return Arc::clone(&self.rest);
         }
         let shard = Arc::new(Shard::new(
+            self.number,
             source.pool_name.clone(),
             source.worker_id.clone(),
         ));

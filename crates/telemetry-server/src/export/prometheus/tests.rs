@@ -165,6 +165,27 @@ fn folding_a_worker_keeps_totals_and_forgets_its_gauges() {
 }
 
 #[test]
+fn exporters_that_take_turns_on_a_thread_do_not_mix() {
+    let (one, other) = (exporter(100), exporter(100));
+    for (worker, command) in [("w1", "run"), ("w1", "walk"), ("w2", "run"), ("w1", "run")] {
+        stop(&one, worker, command);
+        stop(&other, worker, command);
+        stop(&other, worker, command);
+    }
+    for (exporter, times) in [(&one, 1.0), (&other, 2.0)] {
+        let text = scrape(exporter);
+        let of = |worker, command| {
+            let labels = [("pool", "p"), ("worker_id", worker), ("command", command)];
+            text.value(STOPS, &labels)
+        };
+        assert_eq!(of("w1", "run"), Some(2.0 * times));
+        assert_eq!(of("w1", "walk"), Some(times));
+        assert_eq!(of("w2", "run"), Some(times));
+        assert_eq!(text.sum(STOPS), 4.0 * times);
+    }
+}
+
+#[test]
 fn labels_beyond_the_limit_share_one_series_and_are_counted() {
     let exporter = exporter(10);
     for number in 0..1_000 {
