@@ -1,7 +1,10 @@
 //! The correlation id that the current task or thread works under: a `ContextVar` of Python.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -16,6 +19,10 @@ struct Correlation {
     /// `variable.get`
     get: Py<PyAny>,
 }
+
+/// Whether any context of this process ever had an id; before that nobody needs to look. What sets
+/// the variable therefore does so through this file.
+static IN_USE: AtomicBool = AtomicBool::new(false);
 
 /// Made with the module.
 static CORRELATION: PyOnceLock<Correlation> = PyOnceLock::new();
@@ -37,6 +44,19 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         })
     })?;
     module.add("correlation_var", &correlation.variable)
+}
+
+/// Makes an id the context's; returns the token that puts the one before back.
+#[pyfunction]
+pub(crate) fn set_correlation<'py>(id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    IN_USE.store(true, Ordering::Relaxed);
+    let Some(correlation) = CORRELATION.get(id.py()) else {
+        return Err(PyRuntimeError::new_err("the module is not loaded"));
+    };
+    correlation
+        .variable
+        .bind(id.py())
+        .call_method1("set", (id,))
 }
 
 /// A new random correlation id: 32 hexadecimal digits.
@@ -61,6 +81,40 @@ pub(crate) fn correlation<'py>(
     Ok(found.filter(|found| !found.is_none()))
 }
 
+/// The correlation id of the context.
+pub(crate) enum Current<'py> {
+    /// There is none.
+    None,
+    /// An object of any type.
+    Some(Bound<'py, PyAny>),
+    /// It cannot be told without an exception.
+    Unknown,
+}
+
+/// The context's correlation id. Runs no Python code, except that the first look in a thread makes
+/// its context, so that the collector may run.
+pub(crate) fn current(py: Python<'_>) -> Current<'_> {
+    if !IN_USE.load(Ordering::Relaxed) {
+        return Current::None;
+    }
+    let Some(correlation) = CORRELATION.get(py) else {
+        return Current::None;
+    };
+    // SAFETY: attached and `get` is live; the result is a new reference or null with an error set,
+    // which is cleared at once.
+    unsafe {
+        let found = ffi::PyObject_CallNoArgs(correlation.get.as_ptr());
+        match Bound::from_owned_ptr_or_opt(py, found) {
+            Some(found) if found.is_none() => Current::None,
+            Some(found) => Current::Some(found),
+            None => {
+                ffi::PyErr_Clear();
+                Current::Unknown
+            }
+        }
+    }
+}
+
 /// The text of a correlation id.
 pub(crate) fn correlation_text<'a>(id: Option<&'a Bound<'_, PyAny>>) -> PyResult<Cow<'a, str>> {
     let Some(id) = id else {
@@ -76,6 +130,7 @@ pub(crate) fn correlation_text<'a>(id: Option<&'a Bound<'_, PyAny>>) -> PyResult
 /// Sets the context's correlation id; the token puts the one before back.
 pub(crate) fn enter(id: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     let py = id.py();
+    IN_USE.store(true, Ordering::Relaxed);
     let Some(correlation) = CORRELATION.get(py) else {
         return Ok(None);
     };

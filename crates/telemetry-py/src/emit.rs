@@ -3,6 +3,8 @@
 //! Nothing here raises an `Exception`, and no lock or queue slot is held while Python code runs: an
 //! event is encoded into scratch first and queued as a whole.
 
+mod quick;
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,6 +20,8 @@ use crate::context::{correlation, correlation_text};
 use crate::convert::{exact_text, swallow};
 use crate::fields::{Entries, read_measurements, read_metadata};
 use crate::state::{self, Sink, State};
+
+pub(crate) use quick::{EMIT, emit};
 
 thread_local! {
     /// Whether this thread is inside a Python backend's `emit`.
@@ -50,21 +54,12 @@ pub(crate) enum Draw {
     Span(Drawn),
 }
 
-/// Record one event.
-///
-/// `measurements` maps keys to numbers or text, `metadata` maps keys to text. Without a
-/// `correlation_id` the one of the context is used. Never raises, never blocks.
-#[pyfunction]
-#[pyo3(signature = (event, measurements=None, metadata=None, correlation_id=None))]
-pub(crate) fn emit(
+/// Records one event of any shape, under the context's correlation id if it is given none.
+pub(crate) fn emit_any(
     event: &Bound<'_, PyAny>,
-    measurements: Option<&Bound<'_, PyAny>>,
-    metadata: Option<&Bound<'_, PyAny>>,
+    contents: &Contents<'_, '_>,
     correlation_id: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    if state::is_off() {
-        return Ok(());
-    }
     let py = event.py();
     guarded(py, || {
         let Some(state) = state::current(py) else {
@@ -75,10 +70,8 @@ pub(crate) fn emit(
         };
         let id = correlation(py, correlation_id)?;
         let contents = Contents {
-            measurements,
-            metadata,
             correlation_id: id.as_ref(),
-            ..Contents::default()
+            ..*contents
         };
         emit_named(state, event, Draw::Own, &contents)
     })

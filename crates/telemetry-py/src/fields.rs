@@ -10,7 +10,7 @@ use std::ptr;
 use arrayvec::ArrayString;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyTuple;
 use telemetry_core::{Draft, Note, ValueRef};
 
 use crate::calls;
@@ -154,46 +154,108 @@ pub(crate) fn read_metadata(
     read::<Metadata>(mapping, entries)
 }
 
+/// Reads measurements as long as no Python code is needed; an error says how many were taken.
+///
+/// # Safety
+///
+/// The caller is attached; `mapping` lives or is null.
+pub(crate) unsafe fn read_exact_measurements(
+    mapping: *mut ffi::PyObject,
+    entries: &mut impl Entries,
+) -> Result<(), usize> {
+    // SAFETY: the caller's promise.
+    unsafe { read_exact::<Measurements>(mapping, entries) }
+}
+
+/// Reads metadata as long as no Python code is needed; an error says how many were taken.
+///
+/// # Safety
+///
+/// The caller is attached; `mapping` lives or is null.
+pub(crate) unsafe fn read_exact_metadata(
+    mapping: *mut ffi::PyObject,
+    entries: &mut impl Entries,
+) -> Result<(), usize> {
+    // SAFETY: the caller's promise.
+    unsafe { read_exact::<Metadata>(mapping, entries) }
+}
+
+/// Reads the measurements behind those that were taken.
+pub(crate) fn rest_of_measurements(
+    mapping: &Bound<'_, PyAny>,
+    taken: usize,
+    entries: &mut impl Entries,
+) -> PyResult<()> {
+    read_snapshot::<Measurements>(mapping, taken, entries)
+}
+
+/// Reads the metadata behind those that were taken.
+pub(crate) fn rest_of_metadata(
+    mapping: &Bound<'_, PyAny>,
+    taken: usize,
+    entries: &mut impl Entries,
+) -> PyResult<()> {
+    read_snapshot::<Metadata>(mapping, taken, entries)
+}
+
+/// Whether an argument was not given or is `None`.
+///
+/// # Safety
+///
+/// The caller is attached.
+#[inline]
+pub(crate) unsafe fn is_absent(argument: *mut ffi::PyObject) -> bool {
+    // SAFETY: a look at an address that lives for ever.
+    argument.is_null() || argument == unsafe { ffi::Py_None() }
+}
+
 /// Reads a mapping of either kind.
 fn read<K: Kind>(mapping: Option<&Bound<'_, PyAny>>, entries: &mut impl Entries) -> PyResult<()> {
-    let Some(mapping) = mapping.filter(|mapping| !mapping.is_none()) else {
+    let Some(mapping) = mapping else {
         return Ok(());
     };
-    match mapping.cast_exact::<PyDict>() {
-        Ok(dict) => match walk::<K>(dict, entries) {
-            None => Ok(()),
-            Some(done) => read_snapshot::<K>(mapping, done, entries),
-        },
-        Err(_) => read_snapshot::<K>(mapping, 0, entries),
+    // SAFETY: `mapping` is live.
+    match unsafe { read_exact::<K>(mapping.as_ptr(), entries) } {
+        Ok(()) => Ok(()),
+        Err(taken) => read_snapshot::<K>(mapping, taken, entries),
     }
 }
 
-/// Takes entries of exact types from the start of a dict. `None`: that was all of them; otherwise
-/// how many were taken before the first that is not exact.
-fn walk<K: Kind>(dict: &Bound<'_, PyDict>, entries: &mut impl Entries) -> Option<usize> {
-    let mut position: ffi::Py_ssize_t = 0;
-    let mut key: *mut ffi::PyObject = ptr::null_mut();
-    let mut value: *mut ffi::PyObject = ptr::null_mut();
-    let mut taken = 0;
-    // SAFETY: `dict` is a live dict and we are attached. The references are borrowed from it, and it
-    // cannot change before they are used for the last time: nothing in this loop runs Python code
-    // or lets another thread run. (A key or value that is not exact ends the loop.)
-    while unsafe {
-        ffi::PyDict_Next(
-            dict.as_ptr(),
-            &raw mut position,
-            &raw mut key,
-            &raw mut value,
-        )
-    } != 0
-    {
-        // SAFETY: as above.
-        if !unsafe { K::take_exact(entries, key, value) } {
-            return Some(taken);
+/// Takes entries of exact types from the start of an exact dict. An error: not all of it is exact,
+/// and so many were taken before.
+///
+/// # Safety
+///
+/// The caller is attached; `mapping` lives or is null.
+#[inline]
+unsafe fn read_exact<K: Kind>(
+    mapping: *mut ffi::PyObject,
+    entries: &mut impl Entries,
+) -> Result<(), usize> {
+    // SAFETY: the mapping is live and a dict where it has to be. The references are borrowed from
+    // it, and it cannot change before they are used for the last time: nothing in this loop runs
+    // Python code or lets another thread run. (A key or value that is not exact ends the loop.)
+    unsafe {
+        if is_absent(mapping) {
+            return Ok(());
         }
-        taken += 1;
+        if ffi::PyDict_CheckExact(mapping) == 0 {
+            return Err(0);
+        }
+        let mut position: ffi::Py_ssize_t = 0;
+        let mut key: *mut ffi::PyObject = ptr::null_mut();
+        let mut value: *mut ffi::PyObject = ptr::null_mut();
+        // The size spares the last call, which only says that there is no more.
+        for taken in 0..ffi::PyDict_Size(mapping).cast_unsigned() {
+            if ffi::PyDict_Next(mapping, &raw mut position, &raw mut key, &raw mut value) == 0 {
+                break;
+            }
+            if !K::take_exact(entries, key, value) {
+                return Err(taken);
+            }
+        }
+        Ok(())
     }
-    None
 }
 
 /// Takes the entries of any mapping from position `skip` on.

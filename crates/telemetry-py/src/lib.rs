@@ -4,8 +4,8 @@
 //! encoding, queueing and serving live there. The floors, from the ground up:
 //!
 //! * `settings`: environment variables
-//! * `interpreter`, `fork`, `state`: what belongs to this process
-//! * `calls`: what may run Python code
+//! * `interpreter`, `fork`, `identity`, `state`: what belongs to this process
+//! * `calls`, `fastcall`: what may run Python code, and how Python calls us
 //! * `convert`, `fields`, `context`: values, mappings and the correlation id of Python
 //! * `emit`, `span`, `awaited`, `clock`: events and spans
 //! * `service`, `serve`: the server and the end
@@ -24,8 +24,10 @@ mod clock;
 mod context;
 mod convert;
 mod emit;
+mod fastcall;
 mod fields;
 mod fork;
+mod identity;
 mod interpreter;
 mod serve;
 mod service;
@@ -45,7 +47,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     context::register(module)?;
     module.add_class::<span::PySpan>()?;
     module.add_class::<serve::PyServer>()?;
-    module.add_function(wrap_pyfunction!(emit::emit, module)?)?;
+    fastcall::add(module, &emit::EMIT, emit::emit)?;
+    fastcall::add(module, &fastcall::NOOP, fastcall::noop)?;
+    module.add_function(wrap_pyfunction!(context::set_correlation, module)?)?;
     module.add_function(wrap_pyfunction!(context::new_correlation_id, module)?)?;
     module.add_function(wrap_pyfunction!(backend::use_object, module)?)?;
     module.add_function(wrap_pyfunction!(backend::use_queue, module)?)?;

@@ -8,6 +8,8 @@
 //! The state is replaced by attached threads only, and between a look at it and its replacement no
 //! Python code runs: the GIL (which the module asks for) is the lock.
 
+mod peek;
+
 use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -22,9 +24,12 @@ use telemetry_client::serve::ListenAddress;
 use telemetry_core::{Callsite, ControlError, NameError, Recorder, Redactor};
 
 use crate::fork;
+use crate::identity::ByIdentity;
 use crate::serve;
 use crate::service::Service;
 use crate::settings::{self, ForkMode, Settings};
+
+pub(crate) use peek::Look;
 
 /// Operations whose three event names are kept resolved; more are resolved for each span.
 const MAX_SPAN_SITES: usize = 1_024;
@@ -103,6 +108,8 @@ pub(crate) struct Incarnation {
     pub(crate) recorder: Arc<Recorder>,
     /// Which values are hidden from backends that are Python objects; the recorder has its own.
     pub(crate) redactor: Redactor,
+    /// Callsites by the objects that name them.
+    pub(crate) callsites: ByIdentity<Arc<Callsite>>,
     /// The resolved names of spans.
     span_sites: Mutex<FxHashMap<Box<str>, Arc<SpanSites>>>,
     /// What runs.
@@ -135,6 +142,7 @@ impl Incarnation {
             recorder: Arc::new(settings.recorder()?),
             settings,
             redactor: Redactor::default(),
+            callsites: ByIdentity::default(),
             span_sites: Mutex::default(),
             service: Mutex::default(),
             starting: AtomicBool::new(false),
@@ -173,6 +181,11 @@ impl Incarnation {
 /// Whether an `emit` has anything to do; the whole cost of telemetry that is off.
 pub(crate) fn is_off() -> bool {
     PHASE.load(Ordering::Relaxed) == OFF
+}
+
+/// Whether the state in force is made and has a backend.
+fn is_on() -> bool {
+    PHASE.load(Ordering::Relaxed) == ON
 }
 
 /// The state of this process; made if there is none. `None`: telemetry is off.
@@ -312,13 +325,14 @@ fn install(state: State) {
     } else {
         ON
     };
-    let before = STATE.swap(Some(Arc::new(state)));
+    let state = Arc::new(state);
+    peek::show(&state);
+    let before = STATE.swap(Some(state));
     PHASE.store(phase, Ordering::Relaxed);
-    if before
-        .as_ref()
-        .is_some_and(|before| before.incarnation.is_inherited())
-    {
-        mem::forget(before);
+    match before {
+        Some(before) if before.incarnation.is_inherited() => mem::forget(before),
+        Some(before) => peek::retire(before),
+        None => {}
     }
 }
 

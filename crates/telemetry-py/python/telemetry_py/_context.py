@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import Token
 from types import TracebackType
 
-from ._loader import correlation_var, new_correlation_id
+from ._loader import correlation_var, new_correlation_id, set_correlation
 
 CORRELATION_HEADER = "x-snakepit-correlation-id"
 """Name of the gRPC metadata entry that carries a correlation id."""
@@ -16,7 +16,7 @@ def set_correlation_id(value: str | None) -> Token[str]:
 
     Returns a token for :func:`reset_correlation_id`.
     """
-    return correlation_var.set("" if value is None else str(value))
+    return set_correlation("" if value is None else str(value))
 
 
 def reset_correlation_id(token: Token[str]) -> None:

@@ -102,6 +102,10 @@ def new_correlation_id() -> str:
     return uuid.uuid4().hex
 
 
+def set_correlation(id: str) -> Any:
+    return correlation_var.set(id)
+
+
 def use_object(backend: Any) -> None:
     pass
 

@@ -31,6 +31,7 @@ correlation_var = native.correlation_var
 emit = native.emit
 flush = native.flush
 new_correlation_id = native.new_correlation_id
+set_correlation = native.set_correlation
 shutdown = native.shutdown
 stats = native.stats
 
@@ -43,6 +44,7 @@ __all__ = [
     "flush",
     "native",
     "new_correlation_id",
+    "set_correlation",
     "shutdown",
     "stats",
 ]

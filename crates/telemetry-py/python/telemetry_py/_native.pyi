@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, SupportsFloat, SupportsIndex, TypeVar, final
@@ -22,6 +22,7 @@ __all__ = [
     "is_enabled",
     "new_correlation_id",
     "serve",
+    "set_correlation",
     "shutdown",
     "stats",
     "use_nothing",
@@ -92,6 +93,12 @@ def emit(
     metadata: _Metadata = None,
     correlation_id: str | None = None,
 ) -> None: ...
+def _noop(
+    event: str,
+    measurements: _Measurements = None,
+    metadata: _Metadata = None,
+    correlation_id: str | None = None,
+) -> None: ...
 def emit_queued(
     event: str,
     measurements: _Measurements = None,
@@ -101,6 +108,7 @@ def emit_queued(
 def new_correlation_id() -> str: ...
 def use_object(backend: Any) -> None: ...
 def use_queue() -> None: ...
+def set_correlation(id: str) -> Token[str]: ...
 def use_nothing() -> None: ...
 def backend() -> Any: ...
 def is_enabled() -> bool: ...
