@@ -18,6 +18,10 @@ struct Correlation {
     variable: Py<PyAny>,
     /// `variable.get`
     get: Py<PyAny>,
+    /// `variable.set`
+    set: Py<PyAny>,
+    /// `variable.reset`
+    reset: Py<PyAny>,
 }
 
 /// Whether any context of this process ever had an id; before that nobody needs to look. What sets
@@ -37,10 +41,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
             .import("contextvars")?
             .getattr("ContextVar")?
             .call(("telemetry_correlation_id",), Some(&options))?;
-        let get = variable.getattr("get")?.unbind();
+        let method = |name| variable.getattr(name).map(Bound::unbind);
         PyResult::Ok(Correlation {
+            get: method("get")?,
+            set: method("set")?,
+            reset: method("reset")?,
             variable: variable.unbind(),
-            get,
         })
     })?;
     module.add("correlation_var", &correlation.variable)
@@ -53,10 +59,7 @@ pub(crate) fn set_correlation<'py>(id: &Bound<'py, PyAny>) -> PyResult<Bound<'py
     let Some(correlation) = CORRELATION.get(id.py()) else {
         return Err(PyRuntimeError::new_err("the module is not loaded"));
     };
-    correlation
-        .variable
-        .bind(id.py())
-        .call_method1("set", (id,))
+    call(&correlation.set, id)
 }
 
 /// A new random correlation id: 32 hexadecimal digits.
@@ -134,8 +137,7 @@ pub(crate) fn enter(id: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     let Some(correlation) = CORRELATION.get(py) else {
         return Ok(None);
     };
-    let token = correlation.variable.bind(py).call_method1("set", (id,));
-    Ok(swallow(py, token)?.map(Bound::unbind))
+    Ok(swallow(py, call(&correlation.set, id))?.map(Bound::unbind))
 }
 
 /// Puts the correlation id from before back. In another context than it was set there is nothing to
@@ -144,12 +146,22 @@ pub(crate) fn leave(py: Python<'_>, token: Py<PyAny>) -> PyResult<()> {
     let Some(correlation) = CORRELATION.get(py) else {
         return Ok(());
     };
-    swallow(
-        py,
-        correlation
-            .variable
-            .bind(py)
-            .call_method1("reset", (token,)),
-    )?;
+    swallow(py, call(&correlation.reset, token.bind(py)))?;
     Ok(())
+}
+
+/// Calls a method of the variable.
+fn call<'py>(method: &Py<PyAny>, argument: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: both are live and attached, null ends the arguments; the result is a new reference or
+    // null with an error set.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            argument.py(),
+            ffi::PyObject_CallFunctionObjArgs(
+                method.as_ptr(),
+                argument.as_ptr(),
+                std::ptr::null_mut::<ffi::PyObject>(),
+            ),
+        )
+    }
 }

@@ -4,7 +4,7 @@
 //! encoding, queueing and serving live there. The floors, from the ground up:
 //!
 //! * `settings`: environment variables
-//! * `interpreter`, `fork`, `identity`, `state`: what belongs to this process
+//! * `interpreter`, `fork`, `held`, `identity`, `state`: what belongs to this process
 //! * `calls`, `fastcall`: what may run Python code, and how Python calls us
 //! * `convert`, `fields`, `context`: values, mappings and the correlation id of Python
 //! * `emit`, `span`, `awaited`, `clock`: events and spans
@@ -27,6 +27,7 @@ mod emit;
 mod fastcall;
 mod fields;
 mod fork;
+mod held;
 mod identity;
 mod interpreter;
 mod serve;
@@ -48,6 +49,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<span::PySpan>()?;
     module.add_class::<serve::PyServer>()?;
     fastcall::add(module, &emit::EMIT, emit::emit)?;
+    fastcall::add(module, &span::SPAN, span::span)?;
     fastcall::add(module, &fastcall::NOOP, fastcall::noop)?;
     module.add_function(wrap_pyfunction!(context::set_correlation, module)?)?;
     module.add_function(wrap_pyfunction!(context::new_correlation_id, module)?)?;

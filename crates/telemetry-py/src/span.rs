@@ -2,11 +2,12 @@
 //!
 //! One draw at the start decides for all events of a span. Durations are monotonic. The user's
 //! exception always goes on; nothing that happens here replaces it. The object's own state is never
-//! locked while Python code runs.
+//! touched while Python code runs.
 
 mod course;
+mod make;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pyo3::PyTraverseError;
 use pyo3::PyVisit;
@@ -18,7 +19,10 @@ use crate::awaited::Awaited;
 use crate::context::{correlation, correlation_text};
 use crate::convert::{any_text, swallow, type_name};
 use crate::emit::{Contents, Draw, emit_named, guarded};
+use crate::held::Held;
 use crate::state::{SpanSites, State};
+
+pub(crate) use make::{SPAN, span};
 
 /// Work that is measured: emits `{operation}.start` when it begins and `{operation}.stop` or
 /// `{operation}.exception` when it ends.
@@ -35,7 +39,7 @@ pub(crate) struct PySpan {
     /// Measurements of the start event as given.
     start_measurements: Option<Py<PyAny>>,
     /// All that changes.
-    progress: Mutex<Progress>,
+    progress: Held<Progress>,
 }
 
 /// Where a span stands.
@@ -70,13 +74,15 @@ struct Running {
     sites: Arc<SpanSites>,
     /// What the one draw said.
     decision: SpanDecision,
+    /// Wall clock at the start, Unix nanoseconds.
+    system_time: i64,
 }
 
 #[pymethods]
 impl PySpan {
     #[new]
     #[pyo3(signature = (operation, metadata=None, correlation_id=None, *, measurements=None))]
-    fn new(
+    pub(crate) fn new(
         operation: Py<PyAny>,
         metadata: Option<Py<PyAny>>,
         correlation_id: Option<Py<PyAny>>,
@@ -86,7 +92,7 @@ impl PySpan {
             operation,
             given_id: correlation_id,
             start_measurements: measurements,
-            progress: Mutex::new(Progress {
+            progress: Held::new(Progress {
                 metadata,
                 ..Progress::default()
             }),
@@ -103,7 +109,9 @@ impl PySpan {
     #[getter]
     fn correlation_id(&self, py: Python<'_>) -> PyResult<String> {
         guarded(py, || {
-            let held = self.lock().id.as_ref().map(|id| id.clone_ref(py));
+            let held = self
+                .progress
+                .with(py, |it| it.id.as_ref().map(|id| id.clone_ref(py)));
             let given = held
                 .as_ref()
                 .or(self.given_id.as_ref())
@@ -115,9 +123,8 @@ impl PySpan {
 
     /// Nanoseconds since the start, or from start to end; 0 before the start.
     #[getter]
-    fn elapsed_ns(&self) -> u64 {
-        let progress = self.lock();
-        match (progress.duration, progress.started) {
+    fn elapsed_ns(&self, py: Python<'_>) -> u64 {
+        match self.progress.with(py, |it| (it.duration, it.started)) {
             (Some(duration), _) => duration,
             (None, Some(started)) => crate::clock::monotonic_nanos().saturating_sub(started),
             (None, None) => 0,
@@ -129,13 +136,12 @@ impl PySpan {
     fn set(&self, py: Python<'_>, metadata: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         let Some(added) = metadata else { return Ok(()) };
         guarded(py, || {
-            let (held, copied) = {
-                let progress = self.lock();
+            let (held, copied) = self.progress.with(py, |it| {
                 (
-                    progress.metadata.as_ref().map(|held| held.clone_ref(py)),
-                    progress.copied,
+                    it.metadata.as_ref().map(|held| held.clone_ref(py)),
+                    it.copied,
                 )
-            };
+            });
             let copy = match held.as_ref().map(|held| held.bind(py)) {
                 Some(held) if copied => held.cast::<PyDict>().cloned()?,
                 Some(held) if !held.is_none() => {
@@ -146,11 +152,10 @@ impl PySpan {
                 _ => PyDict::new(py),
             };
             copy.update(added.as_mapping())?;
-            let before = {
-                let mut progress = self.lock();
-                progress.copied = true;
-                progress.metadata.replace(copy.into_any().unbind())
-            };
+            let before = self.progress.with(py, |it| {
+                it.copied = true;
+                it.metadata.replace(copy.into_any().unbind())
+            });
             drop(before);
             Ok(())
         })
@@ -163,16 +168,18 @@ impl PySpan {
             return Ok(());
         };
         guarded(py, || {
-            let held = self
-                .lock()
-                .end_measurements
-                .as_ref()
-                .map(|held| held.clone_ref(py));
+            let held = self.progress.with(py, |it| {
+                let held = it.end_measurements.as_ref();
+                held.map(|held| held.clone_ref(py))
+            });
             match held {
                 Some(held) => held.bind(py).update(added.as_mapping()),
                 None => {
                     let copy = added.copy()?.unbind();
-                    self.lock().end_measurements = Some(copy);
+                    let before = self
+                        .progress
+                        .with(py, |it| it.end_measurements.replace(copy));
+                    drop(before);
                     Ok(())
                 }
             }
@@ -189,13 +196,10 @@ impl PySpan {
     ) -> PyResult<()> {
         let py = name.py();
         guarded(py, || {
-            let (running, id) = {
-                let progress = self.lock();
-                (
-                    progress.running.clone(),
-                    progress.id.as_ref().map(|id| id.clone_ref(py)),
-                )
-            };
+            let (running, id) = self.progress.with(py, |it| {
+                let id = it.id.as_ref().map(|id| id.clone_ref(py));
+                (it.running.clone(), id)
+            });
             let Some(running) = running.filter(Running::is_ours) else {
                 return Ok(());
             };
@@ -217,8 +221,8 @@ impl PySpan {
     /// Makes the span end with this exception although the code goes on.
     fn record_exception(&self, exc: &Bound<'_, PyAny>) -> PyResult<()> {
         guarded(exc.py(), || {
-            let message = any_text(exc)?.into_owned();
-            self.lock().error = Some((type_name(exc), message));
+            let error = (type_name(exc), any_text(exc)?.into_owned());
+            self.progress.with(exc.py(), |it| it.error = Some(error));
             Ok(())
         })
     }
@@ -273,7 +277,9 @@ impl PySpan {
 
     /// A span like this one that has not started.
     fn _again(&self, py: Python<'_>) -> Self {
-        let progress = self.lock();
+        let metadata = self
+            .progress
+            .with(py, |it| it.metadata.as_ref().map(|held| held.clone_ref(py)));
         Self {
             operation: self.operation.clone_ref(py),
             given_id: self.given_id.as_ref().map(|id| id.clone_ref(py)),
@@ -281,8 +287,8 @@ impl PySpan {
                 .start_measurements
                 .as_ref()
                 .map(|held| held.clone_ref(py)),
-            progress: Mutex::new(Progress {
-                metadata: progress.metadata.as_ref().map(|held| held.clone_ref(py)),
+            progress: Held::new(Progress {
+                metadata,
                 ..Progress::default()
             }),
         }
@@ -301,21 +307,17 @@ impl PySpan {
         visit.call(&self.operation)?;
         visit.call(&self.given_id)?;
         visit.call(&self.start_measurements)?;
-        // Locked means in use on this very thread, and what is in use is no garbage.
-        let Ok(progress) = self.progress.try_lock() else {
-            return Ok(());
-        };
-        visit.call(&progress.metadata)?;
-        visit.call(&progress.end_measurements)?;
-        visit.call(&progress.token)?;
-        visit.call(&progress.id)
+        // SAFETY: the collector runs attached, and only there `visit` exists.
+        let py = unsafe { Python::assume_attached() };
+        self.progress.with(py, |it| {
+            visit.call(&it.metadata)?;
+            visit.call(&it.end_measurements)?;
+            visit.call(&it.token)?;
+            visit.call(&it.id)
+        })
     }
 
-    fn __clear__(&self) {
-        let taken = self
-            .progress
-            .try_lock()
-            .map(|mut progress| std::mem::take(&mut *progress));
-        drop(taken);
+    fn __clear__(&self, py: Python<'_>) {
+        drop(self.progress.with(py, std::mem::take));
     }
 }

@@ -110,6 +110,8 @@ pub(crate) struct Incarnation {
     pub(crate) redactor: Redactor,
     /// Callsites by the objects that name them.
     pub(crate) callsites: ByIdentity<Arc<Callsite>>,
+    /// Events of spans by the objects that name their operations.
+    pub(crate) operations: ByIdentity<Arc<SpanSites>>,
     /// The resolved names of spans.
     span_sites: Mutex<FxHashMap<Box<str>, Arc<SpanSites>>>,
     /// What runs.
@@ -143,6 +145,7 @@ impl Incarnation {
             settings,
             redactor: Redactor::default(),
             callsites: ByIdentity::default(),
+            operations: ByIdentity::default(),
             span_sites: Mutex::default(),
             service: Mutex::default(),
             starting: AtomicBool::new(false),

@@ -19,7 +19,7 @@ from ._context import (
     reset_correlation_id,
     set_correlation_id,
 )
-from ._loader import NATIVE, Server, Span, emit, flush, shutdown, stats
+from ._loader import NATIVE, Server, Span, emit, flush, shutdown, span, stats
 from .backends import (
     MemoryBackend,
     ServerBackend,
@@ -30,8 +30,6 @@ from .backends import (
     set_backend,
 )
 from .server import serve
-
-span = Span
 
 __version__ = "0.1.0"
 

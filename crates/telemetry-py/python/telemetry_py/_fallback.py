@@ -75,6 +75,9 @@ class Span:
         self._ended = 0
 
 
+span = Span
+
+
 class Server:
     """A server that listens nowhere."""
 

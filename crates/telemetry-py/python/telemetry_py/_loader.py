@@ -33,6 +33,7 @@ flush = native.flush
 new_correlation_id = native.new_correlation_id
 set_correlation = native.set_correlation
 shutdown = native.shutdown
+span = native.span
 stats = native.stats
 
 __all__ = [
@@ -46,5 +47,6 @@ __all__ = [
     "new_correlation_id",
     "set_correlation",
     "shutdown",
+    "span",
     "stats",
 ]

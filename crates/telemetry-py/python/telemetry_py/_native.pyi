@@ -24,6 +24,7 @@ __all__ = [
     "serve",
     "set_correlation",
     "shutdown",
+    "span",
     "stats",
     "use_nothing",
     "use_object",
@@ -119,4 +120,11 @@ def serve(
 ) -> Server: ...
 def flush(timeout: float = 1.0) -> bool: ...
 def shutdown(timeout: float | None = None) -> bool: ...
+def span(
+    operation: str,
+    metadata: _Metadata = None,
+    correlation_id: str | None = None,
+    *,
+    measurements: _Measurements = None,
+) -> Span: ...
 def stats() -> dict[str, Any]: ...

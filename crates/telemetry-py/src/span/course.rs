@@ -1,16 +1,17 @@
 //! The course of a span: what its start and its end emit.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyGeneratorExit;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 
 use super::{Progress, PySpan, Running};
+use crate::clock;
 use crate::context::{self, correlation, correlation_text};
 use crate::convert::{any_text, type_name};
 use crate::emit::{Contents, Draw, guarded, send};
-use crate::state::{self, Incarnation};
+use crate::state::{self, Incarnation, SpanSites, State};
 
 /// How a span ends.
 enum End {
@@ -20,39 +21,33 @@ enum End {
     Exception(String, String),
 }
 
-impl PySpan {
-    /// The state; to be let go before any Python code can run.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// The longest span whose end takes its time of day from its start and its duration, nanoseconds.
+/// In a longer one the clock may have been set.
+const TIMED_BY_START: u64 = 1_000_000_000;
 
+impl PySpan {
     /// Begins, unless it is running already.
     pub(super) fn start(&self, py: Python<'_>, in_context: bool) -> PyResult<()> {
         guarded(py, || {
-            let started = crate::clock::monotonic_nanos();
-            let metadata = {
-                let mut progress = self.lock();
-                if progress.running.is_some() {
-                    return Ok(());
+            let started = clock::monotonic_nanos();
+            let is_running = self.progress.with(py, |it| {
+                if it.running.is_none() {
+                    it.started = Some(started);
+                    it.duration = None;
                 }
-                progress.started = Some(started);
-                progress.duration = None;
-                progress.metadata.as_ref().map(|held| held.clone_ref(py))
-            };
-            if state::is_off() {
+                it.running.is_some()
+            });
+            if is_running || state::is_off() {
                 return Ok(());
             }
-            let Some(state) = state::current(py) else {
-                return Ok(());
-            };
-            let Some(state) = state.as_ref().map(Arc::clone) else {
+            let Some(state) = state::current(py).and_then(|state| state.as_ref().map(Arc::clone))
+            else {
                 return Ok(());
             };
             let given = self.given_id.as_ref().map(|id| id.bind(py));
             let id = correlation(py, given)?;
             let text = correlation_text(id.as_ref())?;
-            let operation = any_text(self.operation.bind(py))?;
-            let Ok(sites) = state.incarnation.span_sites(&operation) else {
+            let Some(sites) = self.sites(py, &state)? else {
                 return Ok(());
             };
             let recorder = &state.incarnation.recorder;
@@ -60,22 +55,26 @@ impl PySpan {
             let Some(decision) = decision else {
                 return Ok(());
             };
+            let system_time = clock::unix_nanos(started);
             let running = Running {
-                state,
-                sites,
+                state: Arc::clone(&state),
+                sites: Arc::clone(&sites),
                 decision,
+                system_time,
             };
             let token = match given.filter(|given| in_context && !given.is_none()) {
                 Some(given) => context::enter(given)?,
                 None => None,
             };
-            {
-                let mut progress = self.lock();
-                progress.running = Some(running.clone());
-                progress.id = id.as_ref().map(|id| id.clone().unbind());
-                progress.token = token;
-            }
-            let system_time = crate::clock::unix_nanos();
+            let (metadata, before) = self.progress.with(py, |it| {
+                it.running = Some(running);
+                let before = it.id.take();
+                it.id = id.as_ref().map(|id| id.clone().unbind());
+                it.token = token;
+                let metadata = it.metadata.as_ref();
+                (metadata.map(|held| held.clone_ref(py)), before)
+            });
+            drop(before);
             let contents = Contents {
                 own: Some(("system_time", system_time)),
                 timestamp_ns: Some(system_time),
@@ -84,14 +83,13 @@ impl PySpan {
                 error: None,
                 correlation_id: id.as_ref(),
             };
-            let draw = Draw::Span(running.decision.start);
-            let sent = send(py, &running.state, &running.sites.start, draw, &contents);
+            let draw = Draw::Span(decision.start);
+            let sent = send(py, &state, &sites.start, draw, &contents);
             if sent.is_err() {
                 // The block is not entered, so nobody will end the span.
-                let (_running, token) = {
-                    let mut progress = self.lock();
-                    (progress.running.take(), progress.token.take())
-                };
+                let (_running, token) = self
+                    .progress
+                    .with(py, |it| (it.running.take(), it.token.take()));
                 if let Some(token) = token {
                     context::leave(py, token)?;
                 }
@@ -108,34 +106,36 @@ impl PySpan {
         exc: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         guarded(py, || {
-            let now = crate::clock::monotonic_nanos();
-            let (progress, duration) = {
-                let mut progress = self.lock();
-                let duration = now.saturating_sub(progress.started.unwrap_or(now));
-                if progress.duration.is_some() {
-                    return Ok(());
+            let now = clock::monotonic_nanos();
+            let ended = self.progress.with(py, |it| {
+                if it.duration.is_some() {
+                    return None;
                 }
-                progress.duration = Some(duration);
+                let duration = now.saturating_sub(it.started.unwrap_or(now));
+                it.duration = Some(duration);
                 let ended = Progress {
-                    metadata: progress.metadata.as_ref().map(|held| held.clone_ref(py)),
-                    end_measurements: progress.end_measurements.take(),
-                    error: progress.error.take(),
-                    running: progress.running.take(),
-                    token: progress.token.take(),
-                    id: progress.id.as_ref().map(|id| id.clone_ref(py)),
+                    metadata: it.metadata.as_ref().map(|held| held.clone_ref(py)),
+                    end_measurements: it.end_measurements.take(),
+                    error: it.error.take(),
+                    running: it.running.take(),
+                    token: it.token.take(),
+                    id: it.id.as_ref().map(|id| id.clone_ref(py)),
                     ..Progress::default()
                 };
-                (ended, duration)
+                Some((ended, duration))
+            });
+            let Some((ended, duration)) = ended else {
+                return Ok(());
             };
-            if let Some(token) = progress.token {
+            if let Some(token) = ended.token {
                 context::leave(py, token)?;
             }
-            let Some(running) = progress.running.filter(Running::is_ours) else {
+            let Some(running) = ended.running.filter(Running::is_ours) else {
                 return Ok(());
             };
             let end = match exception(exc_type, exc)? {
                 Some((kind, message)) => End::Exception(kind, message),
-                None => match progress.error {
+                None => match ended.error {
                     Some((kind, message)) if !is_generator_exit(exc_type) => {
                         End::Exception(kind, message)
                     }
@@ -150,20 +150,37 @@ impl PySpan {
                     Some((kind.as_str(), message.as_str())),
                 ),
             };
-            let measurements = progress
-                .end_measurements
-                .as_ref()
-                .map(|held| held.bind(py).as_any());
+            let measured = i64::try_from(duration).unwrap_or(i64::MAX);
+            let measurements = ended.end_measurements.as_ref();
             let contents = Contents {
-                own: Some(("duration", i64::try_from(duration).unwrap_or(i64::MAX))),
-                timestamp_ns: None,
-                measurements,
-                metadata: progress.metadata.as_ref().map(|held| held.bind(py)),
+                own: Some(("duration", measured)),
+                timestamp_ns: (duration <= TIMED_BY_START)
+                    .then(|| running.system_time.saturating_add(measured)),
+                measurements: measurements.map(|held| held.bind(py).as_any()),
+                metadata: ended.metadata.as_ref().map(|held| held.bind(py)),
                 error,
-                correlation_id: progress.id.as_ref().map(|id| id.bind(py)),
+                correlation_id: ended.id.as_ref().map(|id| id.bind(py)),
             };
             send(py, &running.state, site, Draw::Span(drawn), &contents)
         })
+    }
+
+    /// The events of this span; `None` if their names break the rules, which is counted.
+    fn sites(&self, py: Python<'_>, state: &State) -> PyResult<Option<Arc<SpanSites>>> {
+        let operation = self.operation.bind(py);
+        let known = &state.incarnation.operations;
+        // SAFETY: attached, and what is found is cloned before anything else happens.
+        if let Some(sites) = unsafe { known.get(operation.as_ptr()) } {
+            return Ok(Some(Arc::clone(sites)));
+        }
+        let text = any_text(operation)?;
+        let Ok(sites) = state.incarnation.span_sites(&text) else {
+            return Ok(None);
+        };
+        if operation.is_exact_instance_of::<PyString>() {
+            known.put(operation, Arc::clone(&sites));
+        }
+        Ok(Some(sites))
     }
 }
 
