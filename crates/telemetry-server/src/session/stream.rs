@@ -28,8 +28,10 @@ const PROTOCOL_REVISION: u32 = 1;
 const DRAIN_SILENCE: Duration = Duration::from_millis(50);
 /// What a worker calls its ability to end the stream in order when we end our side.
 const GOODBYE: &str = "goodbye";
-/// Chunks that are read before other tasks get their turn.
-const CHUNKS_PER_TURN: u32 = 32;
+/// Bytes that are read before other tasks get their turn: about a thousand events.
+const TURN_BYTES: usize = 128 << 10;
+/// What a chunk takes of a turn beside its bytes, so that small and empty ones end it as well.
+const CHUNK_COST: usize = 64;
 /// How a stream ended.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -141,37 +143,14 @@ impl Session {
         progress: &mut Progress,
     ) -> Ending {
         let mut response = Response::Awaited(answer);
-        let mut chunks = 0_u32;
         loop {
             let quiet_at = progress.draining.as_ref().map(Draining::until);
             tokio::select! {
-                arrived = response.next() => match arrived {
-                    Arrived::Trailers(_) | Arrived::End | Arrived::Failed(_)
-                        if progress.draining.is_some() => return Ending::Stopped,
-                    Arrived::Chunk(chunk) => {
-                        if let Err(ending) = self.chunk(progress, &chunk) {
-                            return ending;
-                        }
-                        chunks += 1;
-                        if chunks.is_multiple_of(CHUNKS_PER_TURN) {
-                            tokio::task::yield_now().await;
-                        }
+                arrived = response.next() => {
+                    if let Err(ending) = self.take_in(progress, &mut response, arrived).await {
+                        return ending;
                     }
-                    Arrived::Headers(head) => match self.accept(progress, head) {
-                        Ok(body) => response = Response::Open(body),
-                        Err(ending) => return ending,
-                    },
-                    Arrived::Trailers(trailers) => return ended(progress, &trailers),
-                    Arrived::End => return lost(progress, "the stream ended without trailers"),
-                    Arrived::Failed(error) if progress.opened_at.is_some() => {
-                        return lost(progress, &chain(&error));
-                    }
-                    Arrived::Failed(error) => {
-                        let endpoint = self.endpoint.clone();
-                        let error = DialError::Http2 { endpoint, error };
-                        return Ending::NotOpened { error, asked: true };
-                    }
-                },
+                }
                 changed = self.run.changed(), if progress.draining.is_none() => {
                     if changed.is_err() {
                         return Ending::Stopped;
@@ -222,6 +201,48 @@ impl Session {
             if progress.legacy && progress.opened_at.is_none() && !progress.pinged {
                 progress.pinged = true;
                 progress.ping = Some(dialled.ping());
+            }
+        }
+    }
+
+    /// Takes in what arrived and everything that is there behind it, for one turn.
+    async fn take_in(
+        &self,
+        progress: &mut Progress,
+        response: &mut Response,
+        mut arrived: Arrived,
+    ) -> Result<(), Ending> {
+        let mut turn = TURN_BYTES;
+        loop {
+            match arrived {
+                Arrived::Trailers(_) | Arrived::End | Arrived::Failed(_)
+                    if progress.draining.is_some() =>
+                {
+                    return Err(Ending::Stopped);
+                }
+                Arrived::Chunk(chunk) => {
+                    self.chunk(progress, &chunk)?;
+                    turn = turn.saturating_sub(chunk.len() + CHUNK_COST);
+                    if turn == 0 {
+                        tokio::task::yield_now().await;
+                        return Ok(());
+                    }
+                }
+                Arrived::Headers(head) => *response = Response::Open(self.accept(progress, head)?),
+                Arrived::Trailers(trailers) => return Err(ended(progress, &trailers)),
+                Arrived::End => return Err(lost(progress, "the stream ended without trailers")),
+                Arrived::Failed(error) if progress.opened_at.is_some() => {
+                    return Err(lost(progress, &chain(&error)));
+                }
+                Arrived::Failed(error) => {
+                    let endpoint = self.endpoint.clone();
+                    let error = DialError::Http2 { endpoint, error };
+                    return Err(Ending::NotOpened { error, asked: true });
+                }
+            }
+            match response.next_ready().await {
+                Some(next) => arrived = next,
+                None => return Ok(()),
             }
         }
     }
