@@ -7,15 +7,16 @@
 
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
-use rustc_hash::FxBuildHasher;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::ledger::NameCount;
 use crate::name::{EventName, NameError};
 use crate::policy::{Policy, Threshold};
+use crate::queue::MAX_TAG;
 use crate::wire::encode_event_parts;
 
 /// Names that a worker keeps unless configured otherwise.
@@ -27,7 +28,7 @@ pub const MAX_CALLSITES: usize = 65_536;
 /// Outcomes of the emits of one name, each counted when the emit ends.
 #[derive(Debug, Default)]
 pub(crate) struct SiteCounts {
-    /// Taken into the queue.
+    /// Taken out of the queue again, or handed over without one.
     pub(crate) accepted: AtomicU64,
     /// Not drawn.
     pub(crate) sampled_out: AtomicU64,
@@ -61,8 +62,11 @@ pub struct Callsite {
     name: EventName,
     /// The name as `event_parts` fields.
     event_parts: Box<[u8]>,
-    /// The raw [`Threshold`] of the policy in force. Stale in a callsite that is not `kept`.
+    /// The raw [`Threshold`] of the policy in force. Stale and not off in a callsite that is not
+    /// `kept`.
     threshold: AtomicU64,
+    /// Where it is in the table; [`MAX_TAG`] if it is not kept.
+    tag: AtomicU32,
     /// Whether the table knows it and keeps its threshold current.
     kept: bool,
     /// Its counters; those of names beyond the bound are one.
@@ -90,6 +94,20 @@ impl Callsite {
     #[must_use]
     pub fn event_parts(&self) -> &[u8] {
         &self.event_parts
+    }
+
+    /// Whether events of this name are toggled off right now, at the cost of one load. Of a name
+    /// beyond the bound of the table it does not know and says no.
+    #[must_use]
+    #[inline]
+    pub fn is_off(&self) -> bool {
+        self.threshold.load(Ordering::Relaxed) == Threshold::OFF.to_raw()
+    }
+
+    /// The number under which the table finds its counters.
+    #[inline]
+    pub(crate) fn tag(&self) -> u32 {
+        self.tag.load(Ordering::Relaxed)
     }
 }
 
@@ -142,7 +160,7 @@ impl CallsiteTable {
     pub(crate) fn resolve(&self, name: &str) -> Result<Arc<Callsite>, NameError> {
         let known = self
             .probe(name)
-            .map_while(OnceLock::get)
+            .map_while(|(_, slot)| slot.get())
             .find(|site| site.name.as_str() == name);
         if let Some(site) = known {
             return Ok(Arc::clone(site));
@@ -156,11 +174,13 @@ impl CallsiteTable {
     }
 
     /// The slots where a name may be, in the order in which they are filled.
-    fn probe<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Slot> + use<'a> {
+    fn probe<'a>(&'a self, name: &str) -> impl Iterator<Item = (u32, &'a Slot)> + use<'a> {
         let [a, b, c, d, ..] = FxBuildHasher.hash_one(name).to_le_bytes();
         let start = u32::from_le_bytes([a, b, c, d]) as usize & (self.slots.len() - 1);
         let (before, after) = self.slots.split_at(start);
-        after.iter().chain(before)
+        let numbered = |from: usize| (from as u64..).map(|at| u32::try_from(at).unwrap_or(MAX_TAG));
+        let after = numbered(start).zip(after);
+        after.chain(numbered(0).zip(before))
     }
 
     /// Takes the right to fill one slot.
@@ -178,11 +198,14 @@ impl CallsiteTable {
         let site = Arc::new(Callsite {
             event_parts: encode_event_parts(name.as_str()).into(),
             threshold: AtomicU64::new(policy.threshold(name.as_str()).into()),
+            tag: AtomicU32::new(MAX_TAG),
             kept: true,
             counts: Arc::default(),
             name,
         });
-        for slot in self.probe(site.name.as_str()) {
+        for (tag, slot) in self.probe(site.name.as_str()) {
+            // Nobody else knows the site before it is in its slot.
+            site.tag.store(tag, Ordering::Relaxed);
             if slot.set(Arc::clone(&site)).is_ok() {
                 self.settle(&site, policy);
                 return site;
@@ -213,6 +236,7 @@ impl CallsiteTable {
     }
 
     /// The threshold of a callsite under the policy in force.
+    #[inline]
     pub(crate) fn threshold(&self, site: &Callsite) -> Threshold {
         if site.kept {
             Threshold::from(site.threshold.load(Ordering::Relaxed))
@@ -249,20 +273,35 @@ impl CallsiteTable {
         SiteCounts::bump(&self.overflow.dropped);
     }
 
-    /// Sums of accepted, sampled out, filtered and otherwise dropped over all names.
-    pub(crate) fn totals(&self) -> [u64; 4] {
-        self.sites().fold(self.overflow.read(), |sum, site| {
-            let counts = site.counts.read();
+    /// The counters of a tag.
+    pub(crate) fn counts(&self, tag: u32) -> &SiteCounts {
+        let site = self.slots.get(tag as usize).and_then(OnceLock::get);
+        site.map_or(&self.overflow, |site| &site.counts)
+    }
+
+    /// Sums of sampled out, filtered and otherwise dropped over all names.
+    pub(crate) fn totals(&self) -> [u64; 3] {
+        let ended_here = |counts: &SiteCounts| {
+            let [_accepted, sampled_out, filtered, dropped] = counts.read();
+            [sampled_out, filtered, dropped]
+        };
+        self.sites().fold(ended_here(&self.overflow), |sum, site| {
+            let counts = ended_here(&site.counts);
             std::array::from_fn(|i| sum[i] + counts[i])
         })
     }
 
-    /// Counts by name, for names that are kept.
-    pub(crate) fn names(&self) -> Vec<NameCount> {
+    /// Counts by name, for names that are kept; `queued` are the tags of what is in the queue.
+    pub(crate) fn names(&self, queued: impl Iterator<Item = u32>) -> Vec<NameCount> {
+        let mut waiting: FxHashMap<u32, u64> = FxHashMap::default();
+        for tag in queued {
+            *waiting.entry(tag).or_default() += 1;
+        }
         let mut names: Vec<_> = self
             .sites()
             .map(|site| {
-                let [accepted, sampled_out, filtered, dropped] = site.counts.read();
+                let [left, sampled_out, filtered, dropped] = site.counts.read();
+                let accepted = left + waiting.get(&site.tag()).copied().unwrap_or_default();
                 NameCount {
                     name: site.name.as_str().to_owned(),
                     emitted: accepted + sampled_out + filtered + dropped,
@@ -278,7 +317,8 @@ impl CallsiteTable {
     fn unkept(&self, name: EventName) -> Arc<Callsite> {
         Arc::new(Callsite {
             event_parts: encode_event_parts(name.as_str()).into(),
-            threshold: AtomicU64::new(Threshold::OFF.into()),
+            threshold: AtomicU64::new(Threshold::KEEP.into()),
+            tag: AtomicU32::new(MAX_TAG),
             kept: false,
             counts: Arc::clone(&self.overflow),
             name,

@@ -9,6 +9,7 @@ use crate::control::{Control, ControlError, PolicySpec};
 use crate::ledger::{NameCount, Note, Reason, WorkerLedger, WorkerSnapshot};
 use crate::name::NameError;
 use crate::policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
+use crate::queue::Queue;
 
 /// How often a reading of the ledger is repeated to find a moment with no event under way.
 const READ_ATTEMPTS: usize = 8;
@@ -104,14 +105,17 @@ impl Gate {
     pub fn callsite(&self, name: &str) -> Result<Arc<Callsite>, NameError> {
         self.sites.resolve(name).inspect_err(|_| {
             if self.sites.policy().spec().enabled {
-                self.sites.count_nameless();
-                self.ledger.drop_event(Reason::InvalidName);
+                self.ledger.together(|| {
+                    self.sites.count_nameless();
+                    self.ledger.drop_event(Reason::InvalidName);
+                });
             }
         })
     }
 
     /// Decides about one event and counts it if it does not pass. With a correlation id the
     /// decision is a function of it, so that all who share the id agree.
+    #[inline]
     pub fn admit(&self, site: &Callsite, correlation_id: &str) -> Result<Threshold, Outcome> {
         let threshold = self.sites.threshold(site);
         let verdict = threshold.decide(|| draw(correlation_id));
@@ -164,17 +168,29 @@ impl Gate {
         self.sites.threshold(site).is_share()
     }
 
-    /// Counts an event that the backend took over.
+    /// Counts an event that a backend without a queue took over, and that is sent with this.
     pub fn count_accepted(&self, site: &Callsite) -> Outcome {
-        SiteCounts::bump(&site.counts.accepted);
+        self.ledger.together(|| {
+            SiteCounts::bump(&site.counts.accepted);
+            self.ledger.hand_over();
+            self.ledger.next_sequence();
+        });
         Outcome::Accepted
     }
 
     /// Counts an event that passed the gate and was dropped behind it.
+    #[cold]
     pub fn count_dropped(&self, site: &Callsite, reason: Reason) -> Outcome {
-        SiteCounts::bump(&site.counts.dropped);
-        self.ledger.drop_event(reason);
+        self.ledger.together(|| {
+            SiteCounts::bump(&site.counts.dropped);
+            self.ledger.drop_event(reason);
+        });
         Outcome::Dropped(reason)
+    }
+
+    /// Counts by name an event that left the queue; the tag is that of its callsite.
+    pub(crate) fn count_left(&self, tag: u32) {
+        SiteCounts::bump(&self.sites.counts(tag).accepted);
     }
 
     /// Counts events that had been accepted and were dropped from the queue.
@@ -241,35 +257,24 @@ impl Gate {
         }
     }
 
-    /// Counts by event name, sorted by name.
-    #[must_use]
-    pub fn names(&self) -> Vec<NameCount> {
-        self.sites.names()
+    /// Counts by event name, sorted by name; of those in `queue` too.
+    pub(crate) fn names(&self, queue: &Queue) -> Vec<NameCount> {
+        self.sites.names(queue.at_rest().tags())
     }
 
-    /// Reads the ledger together with the number of queued events, and again a few times if events
-    /// under way make the numbers disagree.
-    #[must_use]
-    pub fn snapshot(&self, queued: impl Fn() -> usize) -> WorkerSnapshot {
-        self.settled_snapshot(queued, || false).0
-    }
-
-    /// A [`snapshot`](Self::snapshot), and whether it is settled: it balances, or it stood still
-    /// around a moment at which no event was under way, as `quiet` tells. A settled reading that
-    /// breaks a law shows a defect, another one may only show events under way.
-    pub(crate) fn settled_snapshot(
-        &self,
-        queued: impl Fn() -> usize,
-        quiet: impl Fn() -> bool,
-    ) -> (WorkerSnapshot, bool) {
-        let mut snapshot = self.read(&queued);
+    /// Reads the ledger together with its queue, and again a few times if events under way make the
+    /// numbers disagree. The second is whether the reading is settled: it balances, or it stood still
+    /// around a moment at which no event was under way. A settled reading that breaks a law shows a
+    /// defect, another one may only show events under way.
+    pub(crate) fn snapshot(&self, queue: &Queue) -> (WorkerSnapshot, bool) {
+        let mut snapshot = self.read(queue);
         for _ in 0..READ_ATTEMPTS {
             if snapshot.check().is_ok() {
                 break;
             }
             std::thread::yield_now();
-            let was_quiet = quiet();
-            let next = self.read(&queued);
+            let was_quiet = self.ledger.is_quiet();
+            let next = self.read(queue);
             if was_quiet && next == snapshot {
                 return (next, true);
             }
@@ -279,25 +284,28 @@ impl Gate {
         (snapshot, balanced)
     }
 
-    /// One reading, counter by counter.
-    fn read(&self, queued: impl Fn() -> usize) -> WorkerSnapshot {
+    /// One reading, counter by counter, while nothing leaves the queue.
+    fn read(&self, queue: &Queue) -> WorkerSnapshot {
+        let resting = queue.at_rest();
+        let handed_over = self.ledger.handed_over();
         let sent = self.ledger.sent();
-        let queued = queued() as u64;
-        let [accepted, sampled_out, filtered, dropped_in_sites] = self.sites.totals();
+        let [sampled_out, filtered, dropped_in_sites] = self.sites.totals();
         let (mut dropped, notes) = self.ledger.counts();
         dropped.add(Reason::SampledOut, sampled_out);
         dropped.add(Reason::Filtered, filtered);
+        let accepted = resting.pushed() + handed_over;
         WorkerSnapshot {
             emitted: accepted + sampled_out + filtered + dropped_in_sites,
             accepted: accepted.saturating_sub(self.ledger.dropped_late()),
             sent,
-            queued,
+            queued: resting.queued(),
             dropped,
             notes,
         }
     }
 
     /// Counts a verdict that ends an emit, or lets it go on with its threshold.
+    #[inline]
     fn count(
         &self,
         site: &Callsite,

@@ -40,6 +40,7 @@ mod policy;
 mod queue;
 mod recorder;
 mod sanitize;
+mod sync;
 mod time;
 mod value;
 mod wire;
@@ -69,7 +70,8 @@ pub use pattern::{
 };
 pub use policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
 pub use queue::{
-    Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, Full, Queue, QueueLimits,
+    Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, MAX_TAG, Pushed, Queue,
+    QueueLimits, Record, Refused, Resting, Sleep,
 };
 pub use recorder::{Draft, Fields, Overflow, Recorder, RecorderConfig};
 pub use sanitize::{

@@ -2,23 +2,60 @@
 //!
 //! It holds bytes and has never heard of events. It has two bounds, records and bytes, and pushing
 //! never waits: what does not fit is refused and the caller counts it. It must not be touched in a
-//! forked child, where a thread that held a slot no longer exists.
+//! forked child, where a thread that held a place no longer exists.
+//!
+//! # How it works
+//!
+//! The records lie one behind the other in a ring of 64-bit words, each after a header word. A
+//! producer *claims* its words by moving the tail with one compare-and-swap, which also checks both
+//! bounds, refuses after [`close`](Queue::close) and tells whether the consumer sleeps; then it copies
+//! the bytes and *publishes* them by writing the header. A header of zero is a record that is claimed
+//! and not yet published, so the consumer leaves only zeros behind itself. Consumers exclude each
+//! other with a lock that no push takes.
+//!
+//! Every word is an atomic, so there is nothing unsafe here: on the machines we know, relaxed loads
+//! and stores of words cost what plain ones do.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod cursor;
+mod drain;
 
-use crossbeam_queue::ArrayQueue;
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use std::fmt;
+use std::sync::PoisonError;
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, yield_now, zeroed};
+use cursor::{CLOSED, Cursor, IDLE, MAX_RECORDS, MAX_WORDS};
+use drain::Consumer;
+
+pub use drain::{Budget, Drained, Record, Resting};
 
 /// Records that a queue holds unless configured otherwise.
 pub const DEFAULT_QUEUE_EVENTS: usize = 1_024;
 /// Bytes that a queue holds unless configured otherwise.
 pub const DEFAULT_QUEUE_BYTES: usize = 1024 * 1024;
 
+/// Bytes of one word.
+const WORD: usize = size_of::<u64>();
+/// In a header: the record is published.
+const PUBLISHED: u64 = 1 << 63;
+/// In a header: where the tag begins; below it is the length in bytes.
+const TAG_SHIFT: u32 = 32;
+/// Largest tag of a record.
+pub const MAX_TAG: u32 = (1 << 31) - 1;
+
 /// The two bounds of a [`Queue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
     /// Most records at once; at least 1.
     pub events: usize,
-    /// Most bytes at once over all records.
+    /// Most bytes of memory at once over all records, each of which takes 8 bytes more than it has
+    /// and is filled up to a multiple of 8.
     pub bytes: usize,
 }
 
@@ -31,236 +68,278 @@ impl Default for QueueLimits {
     }
 }
 
-/// How much one [`Queue::drain_into`] may take.
-#[derive(Debug, Clone, Copy)]
-pub struct Budget {
-    /// Most records.
-    pub events: usize,
-    /// Stop after the record that reaches this many bytes.
-    pub bytes: usize,
-}
-
-/// What a drain took.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Drained {
-    /// Records.
-    pub events: usize,
-    /// Their bytes.
-    pub bytes: usize,
-}
-
-/// The queue had no room; nothing was stored.
+/// Why a record was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the queue is full")]
-pub struct Full;
+pub enum Refused {
+    /// There was no room.
+    #[error("the queue is full")]
+    Full,
+    /// It takes no more records.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+/// A record was stored.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// Whether the consumer sleeps and the caller, and nobody else, has to wake it.
+    pub wake: bool,
+}
+
+/// What became of a consumer's wish to sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sleep {
+    /// The next push is told to wake it.
+    Granted,
+    /// There are records to drain.
+    Records,
+    /// The oldest record is claimed and not yet published; its producer was interrupted. Look again
+    /// later, nobody will wake you for it.
+    Stalled,
+}
 
 /// A bounded multi-producer queue of byte records in order of arrival.
-#[derive(Debug)]
 pub struct Queue {
-    /// The records.
-    slots: ArrayQueue<Box<[u8]>>,
-    /// Bytes reserved by records that are in the queue or about to be.
-    bytes: AtomicUsize,
-    /// Bound of `bytes`.
-    max_bytes: usize,
+    /// Where the next record is claimed, and the two flags.
+    tail: CachePadded<AtomicU64>,
+    /// Where the oldest record begins, as the consumer last told; words before it are free.
+    head: CachePadded<AtomicU64>,
+    /// The ring; its length is a power of two.
+    words: Box<[AtomicU64]>,
+    /// Bound of records.
+    max_records: usize,
+    /// Bound of words.
+    max_words: usize,
+    /// The consumer's own state, locked while records are taken out.
+    consumer: Mutex<Consumer>,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("len", &self.len())
+            .field("max_records", &self.max_records)
+            .field("max_words", &self.max_words)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Queue {
     /// An empty queue. A bound of zero records counts as one.
     #[must_use]
     pub fn new(limits: QueueLimits) -> Self {
+        let max_words = (limits.bytes / WORD).min(MAX_WORDS);
         Self {
-            slots: ArrayQueue::new(limits.events.max(1)),
-            bytes: AtomicUsize::new(0),
-            max_bytes: limits.bytes,
+            tail: CachePadded::new(AtomicU64::new(0)),
+            head: CachePadded::new(AtomicU64::new(0)),
+            words: zeroed(max_words.max(1).next_power_of_two()),
+            max_records: limits.events.clamp(1, MAX_RECORDS),
+            max_words,
+            consumer: Mutex::new(Consumer::default()),
         }
     }
 
-    /// Stores a copy of `record`, or refuses at once.
+    /// Stores a copy of `record` with a number of the caller's, up to [`MAX_TAG`], or refuses at once.
     ///
     /// # Errors
     ///
-    /// [`Full`] if either bound would be passed.
-    pub fn try_push(&self, record: &[u8]) -> Result<(), Full> {
-        if self.slots.is_full() {
-            return Err(Full);
+    /// [`Refused`] if either bound would be passed, or after [`close`](Self::close).
+    #[inline]
+    pub fn try_push(&self, record: &[u8], tag: u32) -> Result<Pushed, Refused> {
+        let words = words_of(record.len());
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        loop {
+            if tail & CLOSED != 0 {
+                return Err(Refused::Closed);
+            }
+            let claimed = Cursor::unpack(tail);
+            // Acquire: the zeros that the consumer left in the words before the head.
+            let used = claimed.since(Cursor::unpack(self.head.load(Ordering::Acquire)));
+            if used.records >= self.max_records || used.words + words > self.max_words {
+                // With an old tail the head may be past it, which looks full as well.
+                let now = self.tail.load(Ordering::Relaxed);
+                if now == tail {
+                    return Err(Refused::Full);
+                }
+                tail = now;
+                continue;
+            }
+            // The flags: not closed, and whoever claims has the consumer's wake-up as well.
+            match self.tail.compare_exchange_weak(
+                tail,
+                claimed.after(words).pack(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    self.publish(claimed, record, tag);
+                    return Ok(Pushed {
+                        wake: tail & IDLE != 0,
+                    });
+                }
+                Err(now) => tail = now,
+            }
         }
-        // Reserve the bytes first, so that the bound holds however many threads push at once, and
-        // only if they fit, so that a record that does not makes no other one fail.
-        self.bytes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
-                bytes
-                    .checked_add(record.len())
-                    .filter(|sum| *sum <= self.max_bytes)
-            })
-            .map_err(|_bytes| Full)?;
-        self.slots.push(record.into()).map_err(|refused| {
-            self.bytes.fetch_sub(refused.len(), Ordering::Relaxed);
-            Full
-        })
     }
 
     /// Whether a record of this many bytes fits when the queue is empty.
     #[must_use]
     pub fn can_hold(&self, bytes: usize) -> bool {
-        bytes <= self.max_bytes
+        words_of(bytes) <= self.max_words
     }
 
-    /// Takes the oldest record out.
-    pub fn pop_oldest(&self) -> Option<Box<[u8]>> {
-        let record = self.slots.pop()?;
-        self.bytes.fetch_sub(record.len(), Ordering::Relaxed);
-        Some(record)
-    }
-
-    /// Hands records to `sink`, oldest first, until the queue is empty or the budget spent.
-    pub fn drain_into(&self, mut sink: impl FnMut(&[u8]), budget: Budget) -> Drained {
-        let mut drained = Drained::default();
-        while drained.events < budget.events && drained.bytes < budget.bytes {
-            let Some(record) = self.pop_oldest() else {
-                break;
-            };
-            drained.events += 1;
-            drained.bytes += record.len();
-            sink(&record);
+    /// Lets the consumer sleep until the next push, unless there is something to do.
+    pub fn try_sleep(&self) -> Sleep {
+        let consumer = self.consumer();
+        let head = consumer.head().pack();
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        while Cursor::unpack(tail).pack() == head {
+            let asleep =
+                self.tail
+                    .compare_exchange(tail, tail | IDLE, Ordering::AcqRel, Ordering::Relaxed);
+            match asleep {
+                Ok(_) => return Sleep::Granted,
+                Err(now) => tail = now,
+            }
         }
-        drained
+        match self.header(consumer.head()) {
+            Some(_) => Sleep::Records,
+            None => Sleep::Stalled,
+        }
     }
 
-    /// Records in the queue now.
+    /// Refuses records from now on. When it returns, every record that was let in is published.
+    pub fn close(&self) {
+        let end = Cursor::unpack(self.tail.fetch_or(CLOSED, Ordering::AcqRel));
+        let consumer = self.consumer();
+        let mut at = consumer.head();
+        while at != end {
+            match self.header(at) {
+                Some(header) => at = at.after(words_of(header.len)),
+                None => yield_now(),
+            }
+        }
+    }
+
+    /// Whether it was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.tail.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// Records in the queue now, those that are just being stored included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.used().records
     }
 
     /// Whether no record is in the queue now.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len() == 0
     }
 
-    /// Bytes in the queue now.
+    /// Bytes of memory that the records in the queue take now.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.used().words * WORD
+    }
+
+    /// Keeps anybody from taking records out for as long as the returned view lives, so that what the
+    /// consumer counts elsewhere agrees with it. Pushes go on.
+    pub fn at_rest(&self) -> Resting<'_> {
+        Resting::new(self, self.consumer())
+    }
+
+    /// Writes a claimed record; the header comes last.
+    #[inline]
+    fn publish(&self, claimed: Cursor, record: &[u8], tag: u32) {
+        let header = PUBLISHED
+            | u64::from(tag & MAX_TAG) << TAG_SHIFT
+            | u64::try_from(record.len()).unwrap_or_default();
+        let at = self.index(claimed);
+        let (before, rest) = self.words.split_at(at);
+        let Some((first, after)) = rest.split_first() else {
+            return; // Cannot be: the index is within the ring.
+        };
+        let (chunks, tail) = record.as_chunks::<WORD>();
+        for (word, chunk) in after.iter().zip(chunks) {
+            word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+        }
+        let wrapped = chunks.get(after.len()..).unwrap_or_default();
+        for (word, chunk) in before.iter().zip(wrapped) {
+            word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+        }
+        if !tail.is_empty() {
+            let mut last = [0; WORD];
+            last[..tail.len()].copy_from_slice(tail);
+            let word = after
+                .get(chunks.len())
+                .or_else(|| before.get(chunks.len() - after.len()));
+            if let Some(word) = word {
+                word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
+            }
+        }
+        // Release: whoever sees the header sees the bytes.
+        first.store(header, Ordering::Release);
+    }
+
+    /// What the header at `at` says, once it is published.
+    #[inline]
+    fn header(&self, at: Cursor) -> Option<Header> {
+        let header = self.words[self.index(at)].load(Ordering::Acquire);
+        (header != 0).then(|| Header::unpack(header))
+    }
+
+    /// The place of a cursor in the ring.
+    #[inline]
+    fn index(&self, at: Cursor) -> usize {
+        at.words as usize & (self.words.len() - 1)
+    }
+
+    /// What is in the queue, read without a lock.
+    fn used(&self) -> cursor::Distance {
+        loop {
+            let head = self.head.load(Ordering::Acquire);
+            let tail = self.tail.load(Ordering::Acquire);
+            // A head that stood still was not past the tail.
+            if head == self.head.load(Ordering::Acquire) {
+                return Cursor::unpack(tail).since(Cursor::unpack(head));
+            }
+        }
+    }
+
+    /// The right to take records out.
+    fn consumer(&self) -> MutexGuard<'_, Consumer> {
+        self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// An unpacked header.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    /// Bytes of the record.
+    len: usize,
+    /// The caller's number.
+    tag: u32,
+}
 
-    fn queue(events: usize, bytes: usize) -> Queue {
-        Queue::new(QueueLimits { events, bytes })
-    }
-
-    #[test]
-    fn full_queue_refuses_by_count_and_by_bytes() {
-        let by_count = queue(2, 1_000);
-        assert_eq!(by_count.try_push(b"a"), Ok(()));
-        assert_eq!(by_count.try_push(b"b"), Ok(()));
-        assert_eq!(by_count.try_push(b"c"), Err(Full));
-        assert_eq!((by_count.len(), by_count.bytes()), (2, 2));
-
-        let by_bytes = queue(100, 5);
-        assert_eq!(by_bytes.try_push(b"abc"), Ok(()));
-        assert_eq!(by_bytes.try_push(b"def"), Err(Full));
-        assert_eq!(by_bytes.try_push(b"gh"), Ok(()));
-        assert_eq!(by_bytes.bytes(), 5);
-    }
-
-    #[test]
-    fn drain_keeps_order_and_budget() {
-        let queue = queue(10, 1_000);
-        for record in [b"aa", b"bb", b"cc", b"dd"] {
-            queue.try_push(record).expect("room");
+impl Header {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low half is the length, the tag is masked"
+    )]
+    fn unpack(word: u64) -> Self {
+        Self {
+            len: word as u32 as usize,
+            tag: (word >> TAG_SHIFT) as u32 & MAX_TAG,
         }
-        let mut seen = Vec::new();
-        let drained = queue.drain_into(
-            |r| seen.extend_from_slice(r),
-            Budget {
-                events: 10,
-                bytes: 3,
-            },
-        );
-        assert_eq!(
-            drained,
-            Drained {
-                events: 2,
-                bytes: 4
-            }
-        );
-        assert_eq!(seen, b"aabb");
-        queue.drain_into(
-            |r| seen.extend_from_slice(r),
-            Budget {
-                events: 1,
-                bytes: 100,
-            },
-        );
-        assert_eq!(seen, b"aabbcc");
-        assert_eq!((queue.len(), queue.bytes()), (1, 2));
     }
+}
 
-    #[test]
-    fn a_record_that_does_not_fit_makes_no_other_one_fail() {
-        let queue = queue(4, 100);
-        let done = std::sync::atomic::AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Acquire) {
-                    assert_eq!(queue.try_push(&[0; 101]), Err(Full));
-                }
-            });
-            let refused = (0..100_000)
-                .filter(|_| queue.try_push(b"x").is_err() || queue.pop_oldest().is_none())
-                .count();
-            done.store(true, Ordering::Release);
-            assert_eq!(refused, 0);
-        });
-    }
-
-    #[test]
-    fn concurrent_pushes_are_stored_or_refused_never_both() {
-        let queue = queue(64, 4_096);
-        let (mut stored, mut drained) = (0_usize, 0_usize);
-        std::thread::scope(|scope| {
-            let pushers: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        (0..5_000)
-                            .filter(|_| queue.try_push(b"record").is_ok())
-                            .count()
-                    })
-                })
-                .collect();
-            while pushers.iter().any(|p| !p.is_finished()) {
-                drained += queue
-                    .drain_into(
-                        |_| (),
-                        Budget {
-                            events: 16,
-                            bytes: 4_096,
-                        },
-                    )
-                    .events;
-                std::thread::yield_now();
-            }
-            stored = pushers
-                .into_iter()
-                .map(|p| p.join().expect("no panic"))
-                .sum();
-        });
-        drained += queue
-            .drain_into(
-                |_| (),
-                Budget {
-                    events: 1_000,
-                    bytes: 1 << 20,
-                },
-            )
-            .events;
-        assert_eq!(stored, drained);
-        assert_eq!((queue.len(), queue.bytes()), (0, 0));
-    }
+/// Words that a record of so many bytes takes, its header included.
+#[inline]
+const fn words_of(bytes: usize) -> usize {
+    1 + bytes.div_ceil(WORD)
 }

@@ -7,7 +7,7 @@
 mod draft;
 
 use std::cmp::Reverse;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::control::{ControlError, PolicySpec};
 use crate::gate::{Drawn, Gate, Outcome, SpanDecision};
 use crate::ledger::{Reason, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
-use crate::queue::{Budget, Queue, QueueLimits};
+use crate::queue::{Budget, Pushed, Queue, QueueLimits, Record, Refused, Sleep};
 use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 use crate::value::ValueRef;
@@ -102,15 +102,9 @@ pub struct Recorder {
     redactor: Redactor,
     /// Timestamps.
     clock: Arc<dyn Clock>,
-    /// Set by `close`: events are dropped as `not_running`.
-    closed: AtomicBool,
-    /// Emits between their check of `closed` and their push; `close` is complete when it is 0.
-    pushing: AtomicUsize,
     /// Events at the front of the queue that were let in under a policy that is no longer in force
     /// and have to pass the present one before they are drained.
     to_recheck: AtomicUsize,
-    /// Whether the pump sleeps and wants to be woken by the next event.
-    pump_sleeps: AtomicBool,
     /// How to wake the pump.
     pump: AtomicWaker,
     /// Wakes `wait_drained` after each drain.
@@ -133,10 +127,7 @@ impl Recorder {
             limits: config.limits,
             redactor: config.redactor,
             clock,
-            closed: AtomicBool::new(false),
-            pushing: AtomicUsize::new(0),
             to_recheck: AtomicUsize::new(0),
-            pump_sleeps: AtomicBool::new(false),
             pump: AtomicWaker::new(),
             drained: Condvar::new(),
             drained_lock: Mutex::new(()),
@@ -232,6 +223,7 @@ impl Recorder {
         let mut filtered = 0;
         let drained = self.queue.drain_into(
             |event| {
+                self.gate.count_left(event.tag());
                 if to_recheck > 0 {
                     to_recheck -= 1;
                     if !self.passes(event) {
@@ -241,7 +233,7 @@ impl Recorder {
                 }
                 let sequence = self.gate.next_sequence();
                 out.extend_from_slice(&frame_header(event.len() + sequence_len(sequence)));
-                out.extend_from_slice(event);
+                event.append_to(out);
                 append_sequence(out, sequence);
             },
             budget,
@@ -260,9 +252,11 @@ impl Recorder {
         self.to_recheck.store(self.queue.len(), Ordering::Relaxed);
     }
 
-    /// Whether an encoded event passes the toggle and the filter of the present policy.
-    fn passes(&self, event: &[u8]) -> bool {
-        let name = decode_event(event, &DecodeLimits::default()).and_then(|it| it.parts.dotted());
+    /// Whether a queued event passes the toggle and the filter of the present policy.
+    fn passes(&self, event: Record<'_>) -> bool {
+        let mut bytes = Vec::with_capacity(event.len());
+        event.append_to(&mut bytes);
+        let name = decode_event(&bytes, &DecodeLimits::default()).and_then(|it| it.parts.dotted());
         // What we encoded we can decode; were it not so, the manager is the one to count it.
         name.map_or(true, |name| {
             self.gate
@@ -275,36 +269,33 @@ impl Recorder {
     /// false if there is an event already.
     pub fn sleep_until_event(&self, waker: &Waker) -> bool {
         self.pump.register(waker);
-        self.pump_sleeps.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `push`: either we see the event or the producer sees us asleep.
-        fence(Ordering::SeqCst);
-        if self.queue.is_empty() {
-            return true;
+        match self.queue.try_sleep() {
+            Sleep::Granted => true,
+            Sleep::Records => false,
+            Sleep::Stalled => {
+                // The thread that is about to finish the event may need this very core.
+                std::thread::yield_now();
+                false
+            }
         }
-        self.pump_sleeps.store(false, Ordering::Relaxed);
-        false
     }
 
     /// Wakes the pump whether or not there is an event, as when a stream is replaced.
     pub fn wake_pump(&self) {
-        self.pump_sleeps.store(false, Ordering::Relaxed);
         self.pump.wake();
     }
 
     /// Refuses events from now on; those queued stay to be drained. When it returns, every event
     /// that was let in is in the queue.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        while self.pushing.load(Ordering::SeqCst) > 0 {
-            std::thread::yield_now();
-        }
+        self.queue.close();
         self.wake_pump();
     }
 
     /// Whether it was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        self.queue.is_closed()
     }
 
     /// Events waiting to be drained.
@@ -339,11 +330,10 @@ impl Recorder {
 
     /// Drops everything queued under `reason` and returns how many events that were.
     pub fn discard_queued(&self, reason: Reason) -> u64 {
-        let mut count = 0;
-        while self.queue.pop_oldest().is_some() {
-            count += 1;
-        }
-        self.gate.count_dropped_late(reason, count);
+        let count = self.queue.drain_all(|event| {
+            self.gate.count_left(event.tag());
+            self.gate.count_dropped_late(reason, 1);
+        });
         if count > 0 {
             self.wake_waiters();
         }
@@ -353,15 +343,14 @@ impl Recorder {
     /// Reads the ledger.
     #[must_use]
     pub fn snapshot(&self) -> WorkerSnapshot {
-        self.gate.snapshot(|| self.queue.len())
+        self.gate.snapshot(&self.queue).0
     }
 
     /// The ledger and the state of control, for a manager that said hello.
     #[must_use]
     pub fn report(&self) -> WorkerReport {
         let control = self.gate.control_status();
-        let quiet = || self.pushing.load(Ordering::SeqCst) == 0;
-        let (snapshot, settled) = self.gate.settled_snapshot(|| self.queue.len(), quiet);
+        let (snapshot, settled) = self.gate.snapshot(&self.queue);
         let mut report = WorkerReport {
             policy_revision: control.spec.revision,
             rejected_policy_revision: control.rejected_revision,
@@ -371,7 +360,7 @@ impl Recorder {
         };
         snapshot_to_report(&snapshot, &mut report);
         let mut bytes = 0;
-        let mut names = self.gate.names();
+        let mut names = self.gate.names(&self.queue);
         names.sort_by_key(|count| Reverse(count.emitted));
         for count in names {
             bytes += count.name.len() + 32;
@@ -399,50 +388,52 @@ impl Recorder {
     }
 
     /// Queues an encoded event.
+    #[inline]
     fn push(&self, site: &Callsite, event: &[u8]) -> Outcome {
-        if self.is_closed() {
-            // Without a part in `pushing`, so that a flood cannot keep `close` waiting.
-            return self.gate.count_dropped(site, Reason::NotRunning);
+        match self.queue.try_push(event, site.tag()) {
+            Ok(pushed) => self.pushed(pushed),
+            Err(refused) => self.push_refused(site, event, refused),
         }
-        self.pushing.fetch_add(1, Ordering::SeqCst);
-        let outcome = if self.closed.load(Ordering::SeqCst) {
-            self.gate.count_dropped(site, Reason::NotRunning)
-        } else {
-            match self.try_push(event) {
-                true => self.gate.count_accepted(site),
-                false => self.gate.count_dropped(site, Reason::QueueFull),
-            }
-        };
-        self.pushing.fetch_sub(1, Ordering::SeqCst);
-        if outcome == Outcome::Accepted {
-            // Pairs with the fence in `sleep_until_event`.
-            fence(Ordering::SeqCst);
-            if self.pump_sleeps.load(Ordering::Relaxed)
-                && self.pump_sleeps.swap(false, Ordering::Relaxed)
-            {
-                self.pump.wake();
-            }
-        }
-        outcome
     }
 
-    /// Pushes, making room first where the configuration says so.
-    fn try_push(&self, event: &[u8]) -> bool {
+    /// Wakes the pump if that is on us.
+    #[inline]
+    fn pushed(&self, pushed: Pushed) -> Outcome {
+        if pushed.wake {
+            self.pump.wake();
+        }
+        Outcome::Accepted
+    }
+
+    /// Counts an event that was refused, or makes room for it where the configuration says so.
+    #[cold]
+    fn push_refused(&self, site: &Callsite, event: &[u8], mut refused: Refused) -> Outcome {
         let mut attempts = 0;
-        while attempts < EVICT_ATTEMPTS {
-            if self.queue.try_push(event).is_ok() {
-                return true;
-            }
-            if self.overflow == Overflow::DropNewest || !self.queue.can_hold(event.len()) {
-                return false;
-            }
-            if self.queue.pop_oldest().is_some() {
+        while refused == Refused::Full
+            && self.overflow == Overflow::DropOldest
+            && self.queue.can_hold(event.len())
+            && attempts < EVICT_ATTEMPTS
+        {
+            let evicted = self.queue.take_oldest(|oldest| {
+                self.gate.count_left(oldest.tag());
                 self.gate.count_dropped_late(Reason::EvictedOldest, 1);
-            } else {
-                // Somebody made room, or reserved it and is about to push.
+            });
+            if !evicted {
+                // Somebody made room, or is about to publish what he claimed.
                 attempts += 1;
+                std::thread::yield_now();
+            }
+            match self.queue.try_push(event, site.tag()) {
+                Ok(pushed) => return self.pushed(pushed),
+                Err(still) => refused = still,
             }
         }
-        false
+        self.gate.count_dropped(
+            site,
+            match refused {
+                Refused::Full => Reason::QueueFull,
+                Refused::Closed => Reason::NotRunning,
+            },
+        )
     }
 }

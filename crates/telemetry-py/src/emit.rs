@@ -161,8 +161,6 @@ pub(crate) fn send(
             match handed_over {
                 Ok(Outcome::Accepted) => {
                     recorder.gate().count_accepted(site);
-                    // A backend has no queue: what it took is sent.
-                    recorder.gate().next_sequence();
                     Ok(())
                 }
                 Ok(Outcome::Dropped(reason)) => {

@@ -8,9 +8,9 @@ use super::reason::{Counts, Note, Notes, Reason};
 
 /// Counters of one worker incarnation that are not kept per callsite.
 ///
-/// The common outcomes (accepted, sampled out, filtered) are counted in the callsite, where an emit
-/// touches memory anyway; this holds the rare ones. All orderings are relaxed: a counter publishes
-/// nothing but itself.
+/// The common outcomes are counted where an emit touches memory anyway: accepted in the queue,
+/// sampled out and filtered in the callsite. This holds the rare ones. All orderings are relaxed but
+/// those of `under_way`: a counter publishes nothing but itself.
 #[derive(Debug)]
 pub struct WorkerLedger {
     /// Drops by reason.
@@ -19,6 +19,10 @@ pub struct WorkerLedger {
     notes: [AtomicU64; Note::COUNT],
     /// Events that were accepted first and dropped from the queue later.
     dropped_late: AtomicU64,
+    /// Events that were accepted without a queue.
+    handed_over: AtomicU64,
+    /// Events whose end is just being counted, in more places than one.
+    under_way: AtomicU64,
     /// Events handed to a stream; also the sequence of the last one.
     sent: AtomicU64,
 }
@@ -29,6 +33,8 @@ impl Default for WorkerLedger {
             dropped: [const { AtomicU64::new(0) }; Reason::COUNT],
             notes: [const { AtomicU64::new(0) }; Note::COUNT],
             dropped_late: AtomicU64::new(0),
+            handed_over: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
     }
@@ -38,6 +44,30 @@ impl WorkerLedger {
     /// Counts one event that was never accepted.
     pub fn drop_event(&self, reason: Reason) {
         self.dropped[reason.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an event that was accepted without a queue.
+    pub fn hand_over(&self) {
+        self.handed_over.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Events that were accepted without a queue.
+    #[must_use]
+    pub fn handed_over(&self) -> u64 {
+        self.handed_over.load(Ordering::Relaxed)
+    }
+
+    /// Calls `count`, which counts one event in more places than one.
+    pub fn together(&self, count: impl FnOnce()) {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        count();
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether no event is being counted right now.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.under_way.load(Ordering::SeqCst) == 0
     }
 
     /// Counts events that had been accepted and were dropped from the queue.

@@ -251,6 +251,6 @@ fn names_beyond_the_table_are_recorded_and_still_obey_the_policy() {
     assert_eq!(emit(&recorder, "d"), Outcome::Dropped(Reason::Filtered));
     assert_eq!(emit(&recorder, "c"), Outcome::Accepted);
     assert_eq!(recorder.snapshot().check(), Ok(()));
-    assert_eq!(recorder.gate().names().len(), 2);
+    assert_eq!(recorder.report().names.len(), 2);
     assert_eq!(recorder.snapshot().emitted, 7);
 }

@@ -1,0 +1,1 @@
+//! The queue in the model checker: `cargo xtask loom`.
