@@ -16,9 +16,8 @@ fn events() -> Vec<Vec<u8>> {
     ];
     (0..64_usize)
         .map(|n| {
-            let mut bytes = Vec::new();
-            let parts = encode_event_parts(names[n % names.len()]);
-            let mut encoder = EventEncoder::start(&mut bytes, &parts);
+            let mut encoder = EventEncoder::new();
+            encoder.start(&encode_event_parts(names[n % names.len()]));
             encoder.measurement("duration", ValueRef::from(n * 7_919 + 1_000));
             encoder.measurement("count", 1_i64.into());
             encoder.metadata("tool", ["parse", "hash", "search"][n % 3]);
@@ -28,7 +27,7 @@ fn events() -> Vec<Vec<u8>> {
                 "0123456789abcdef0123456789abcdef",
                 1.0,
             );
-            bytes
+            encoder.bytes().to_vec()
         })
         .collect()
 }

@@ -5,6 +5,7 @@
 //! blocked `flush` waits on a condition variable of its own.
 
 mod draft;
+mod scratch;
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,6 @@
 //! One event while it is encoded field by field, into scratch that its thread keeps.
 
-use std::cell::Cell;
-
+use super::scratch::Scratch;
 use super::{Fields, Recorder};
 use crate::callsite::Callsite;
 use crate::gate::Outcome;
@@ -9,16 +8,7 @@ use crate::ledger::{Note, Reason};
 use crate::policy::Threshold;
 use crate::sanitize::{REDACTED, truncate};
 use crate::value::ValueRef;
-use crate::wire::{EventEncoder, MAX_SEQUENCE_BYTES};
-
-/// Encoding scratch above this is given back to the allocator after use.
-const MAX_KEPT_SCRATCH: usize = 16 * 1024;
-
-thread_local! {
-    /// Scratch that encodes this thread's events. Taken out while in use, so that an emit from
-    /// inside an emit (a user's `__str__`, say) simply gets a fresh one.
-    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
+use crate::wire::MAX_SEQUENCE_BYTES;
 
 /// An event being encoded. Dropped without [`commit`](Self::commit) it counts as `internal_error`.
 #[must_use = "an event that is not committed is counted as lost"]
@@ -29,7 +19,7 @@ pub struct Draft<'a> {
     /// Its name.
     site: &'a Callsite,
     /// Its bytes so far.
-    scratch: Vec<u8>,
+    scratch: Scratch,
     /// Its correlation id.
     correlation_id: &'a str,
     /// Probability with which it was kept.
@@ -48,16 +38,15 @@ pub struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// Starts an event with the thread's scratch.
+    #[inline]
     pub(super) fn start(
         recorder: &'a Recorder,
         site: &'a Callsite,
         threshold: Threshold,
         correlation_id: &'a str,
     ) -> Self {
-        // During thread exit the scratch is gone; then the event allocates its own.
-        let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
-        scratch.clear();
-        scratch.extend_from_slice(site.event_parts());
+        let mut scratch = Scratch::take();
+        scratch.start(site.event_parts());
         Self {
             recorder,
             site,
@@ -74,23 +63,26 @@ impl<'a> Draft<'a> {
 
     /// Adds a measurement. A number that is not finite fails the event as `invalid_value`; a text
     /// under a secret key is replaced.
+    #[inline]
     pub fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
         self.measurements += 1;
         if self.measurements > self.recorder.limits.measurements {
             return self.fail(Reason::TooManyFields);
         }
         let value = match value {
+            ValueRef::Int(_) => value,
             ValueRef::Float(float) if !float.is_finite() => {
                 return self.fail(Reason::InvalidValue);
             }
             ValueRef::Str(text) => ValueRef::Str(self.text(key, text)),
-            number => number,
+            ValueRef::Float(_) => value,
         };
         let key = self.cut(key, self.recorder.limits.key_bytes);
-        EventEncoder::resume(&mut self.scratch).measurement(key, value);
+        self.scratch.measurement(key, value);
     }
 
     /// Adds a metadata entry; a secret value is replaced.
+    #[inline]
     pub fn metadata(&mut self, key: &str, value: &str) {
         self.metadata += 1;
         if self.metadata > self.recorder.limits.metadata {
@@ -98,7 +90,7 @@ impl<'a> Draft<'a> {
         }
         let value = self.text(key, value);
         let key = self.cut(key, self.recorder.limits.key_bytes);
-        EventEncoder::resume(&mut self.scratch).metadata(key, value);
+        self.scratch.metadata(key, value);
     }
 
     /// Sets the wall clock, Unix nanoseconds, if it is not now.
@@ -112,6 +104,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Queues the event and counts what became of it.
+    #[inline]
     pub fn commit(mut self) -> Outcome {
         self.done = true;
         if let Some(reason) = self.failed {
@@ -122,22 +115,20 @@ impl<'a> Draft<'a> {
             .unwrap_or_else(|| self.recorder.clock.unix_nanos());
         let limits = &self.recorder.limits;
         let correlation_id = self.cut(self.correlation_id, limits.correlation_id_bytes);
-        EventEncoder::resume(&mut self.scratch).finish(
-            timestamp_ns,
-            correlation_id,
-            self.sampling_rate,
-        );
+        self.scratch
+            .finish(timestamp_ns, correlation_id, self.sampling_rate);
         // The sequence follows when the event is sent, and counts as well.
-        if self.scratch.len() + MAX_SEQUENCE_BYTES > limits.event_bytes {
+        if self.scratch.bytes().len() + MAX_SEQUENCE_BYTES > limits.event_bytes {
             return self
                 .recorder
                 .gate
                 .count_dropped(self.site, Reason::Oversize);
         }
-        self.recorder.push(self.site, &self.scratch)
+        self.recorder.push(self.site, self.scratch.bytes())
     }
 
     /// Adds everything and commits.
+    #[inline]
     pub(super) fn fill(mut self, fields: &Fields<'_>) -> Outcome {
         for (key, value) in fields.measurements {
             self.measurement(key, *value);
@@ -151,6 +142,7 @@ impl<'a> Draft<'a> {
 
     /// The text to send under `key`, which is judged whole: what makes it secret may be what is
     /// cut off.
+    #[inline]
     fn text<'t>(&self, key: &str, text: &'t str) -> &'t str {
         let max_bytes = self.recorder.limits.value_bytes;
         if self.recorder.redactor.is_secret(key) {
@@ -161,17 +153,25 @@ impl<'a> Draft<'a> {
     }
 
     /// Remembers the first thing that was wrong.
+    #[cold]
     fn fail(&mut self, reason: Reason) {
         self.failed.get_or_insert(reason);
     }
 
     /// Cuts a text to its limit and notes it.
+    #[cold]
+    fn cut_off<'t>(&self, text: &'t str, max_bytes: usize) -> &'t str {
+        self.recorder.gate.note(Note::Truncated);
+        truncate(text, max_bytes)
+    }
+
+    /// A text within its limit.
+    #[inline]
     fn cut<'t>(&self, text: &'t str, max_bytes: usize) -> &'t str {
         if text.len() <= max_bytes {
             return text;
         }
-        self.recorder.gate.note(Note::Truncated);
-        truncate(text, max_bytes)
+        self.cut_off(text, max_bytes)
     }
 }
 
@@ -181,10 +181,6 @@ impl Drop for Draft<'_> {
             self.recorder
                 .gate
                 .count_dropped(self.site, Reason::InternalError);
-        }
-        let scratch = std::mem::take(&mut self.scratch);
-        if scratch.capacity() <= MAX_KEPT_SCRATCH {
-            let _thread_exits = SCRATCH.try_with(|kept| kept.set(scratch));
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Writes `TelemetryEvent` bytes field by field into a buffer that the caller owns.
+//! Writes `TelemetryEvent` bytes field by field into memory that is used again for the next event.
 //!
 //! Every length is computed before it is written, so nothing is moved or patched afterwards and
-//! nothing is allocated beyond the buffer's own growth.
+//! nothing is allocated beyond the growth of that memory.
 
-use super::varint::{MAX_VARINT_BYTES, put_varint, varint_len};
+use super::varint::{MAX_VARINT_BYTES, VARINT_ROOM, put_varint, varint_len, write_varint};
 use crate::value::ValueRef;
 
 /// Field 1, a segment of the name.
@@ -16,6 +16,16 @@ const METADATA: u8 = 0x1a;
 const TIMESTAMP: u8 = 0x20;
 /// Field 5, the correlation id.
 const CORRELATION_ID: u8 = 0x2a;
+/// In a map entry, field 1, the key.
+const KEY: u8 = 0x0a;
+/// In a map entry, field 2, the value.
+const VALUE: u8 = 0x12;
+/// In a measurement's value, field 1, an integer.
+const INT: u8 = 0x08;
+/// In a measurement's value, field 2, eight bytes.
+const FLOAT: u8 = 0x11;
+/// In a measurement's value, field 3, a text.
+const TEXT: u8 = 0x1a;
 /// Field 1001 as a varint.
 const SEQUENCE: [u8; 2] = [0xc8, 0x3e];
 /// Field 1002 as eight bytes.
@@ -47,76 +57,253 @@ pub(crate) fn sequence_len(sequence: u64) -> usize {
     SEQUENCE.len() + varint_len(sequence)
 }
 
-/// Writes one event into a buffer.
-#[derive(Debug)]
-pub struct EventEncoder<'buf> {
-    /// Where the bytes go; the event starts at its end.
-    out: &'buf mut Vec<u8>,
+/// Writes one event after the other, each into the same memory.
+#[derive(Debug, Clone, Default)]
+pub struct EventEncoder {
+    /// The event's bytes and room behind them; initialised throughout, so that nothing is cleared.
+    buffer: Vec<u8>,
+    /// Where the event ends.
+    end: usize,
 }
 
-impl<'buf> EventEncoder<'buf> {
-    /// Starts an event with name bytes made by [`encode_event_parts`].
-    pub fn start(out: &'buf mut Vec<u8>, event_parts: &[u8]) -> Self {
-        out.extend_from_slice(event_parts);
-        Self { out }
+impl EventEncoder {
+    /// An encoder without memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            buffer: Vec::new(),
+            end: 0,
+        }
     }
 
-    /// Goes on with an event whose first bytes are in the buffer already.
-    pub fn resume(out: &'buf mut Vec<u8>) -> Self {
-        Self { out }
+    /// Forgets the last event and starts one with name bytes made by [`encode_event_parts`].
+    #[inline]
+    pub fn start(&mut self, event_parts: &[u8]) {
+        self.end = 0;
+        match self.window() {
+            Some(window) if event_parts.len() <= SHORT => {
+                put_short(window, 0, event_parts);
+                self.end = event_parts.len();
+            }
+            _ => self.put(event_parts),
+        }
+    }
+
+    /// The event so far.
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.end]
+    }
+
+    /// Bytes that it keeps in memory.
+    #[must_use]
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Adds a measurement. A key written twice counts with its last value, as in any protobuf map.
+    #[inline]
     pub fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
+        let len = key.len();
+        let (ValueRef::Int(_) | ValueRef::Float(_), true) = (value, len <= SHORT) else {
+            return self.long_measurement(key, value);
+        };
+        let Some(window) = self.window() else {
+            return self.long_measurement(key, value);
+        };
+        // Tag and length of the entry, tag and length of the key; the key; tag and length of the
+        // value, its own tag; the number.
+        put_short(window, 4, key.as_bytes());
+        let number = 4 + len + 3;
+        let (tag, bytes) = match value {
+            ValueRef::Float(float) => {
+                put_array(window, number, float.to_le_bytes());
+                (FLOAT, 8)
+            }
+            ValueRef::Int(int) => (INT, put_varint_at(window, number, int.cast_unsigned())),
+            ValueRef::Str(_) => return,
+        };
+        put_array(window, 4 + len, [VALUE, low_byte(1 + bytes), tag]);
+        put_array(
+            window,
+            0,
+            [MEASUREMENT, low_byte(5 + len + bytes), KEY, low_byte(len)],
+        );
+        self.end += number + bytes;
+    }
+
+    /// Adds a metadata entry.
+    #[inline]
+    pub fn metadata(&mut self, key: &str, value: &str) {
+        let (key_len, value_len) = (key.len(), value.len());
+        if key_len > SHORT || value_len > SHORT {
+            return self.long_metadata(key, value);
+        }
+        let Some(window) = self.window() else {
+            return self.long_metadata(key, value);
+        };
+        let entry = 4 + key_len + value_len;
+        put_array(
+            window,
+            0,
+            [METADATA, low_byte(entry), KEY, low_byte(key_len)],
+        );
+        put_short(window, 4, key.as_bytes());
+        put_array(window, 4 + key_len, [VALUE, low_byte(value_len)]);
+        put_short(window, 6 + key_len, value.as_bytes());
+        self.end += 2 + entry;
+    }
+
+    /// Adds what every event has. A rate of 1 is not written.
+    #[inline]
+    pub fn finish(&mut self, timestamp_ns: i64, correlation_id: &str, sampling_rate: f64) {
+        let len = correlation_id.len();
+        match self.window() {
+            Some(window) if len <= SHORT => {
+                let mut at = 0;
+                if timestamp_ns != 0 {
+                    put_array(window, 0, [TIMESTAMP]);
+                    at = 1 + put_varint_at(window, 1, timestamp_ns.cast_unsigned());
+                }
+                if len != 0 {
+                    put_array(window, at, [CORRELATION_ID, low_byte(len)]);
+                    put_short(window, at + 2, correlation_id.as_bytes());
+                    at += 2 + len;
+                }
+                self.end += at;
+            }
+            _ => {
+                if timestamp_ns != 0 {
+                    self.put(&[TIMESTAMP]);
+                    self.put_varint(timestamp_ns.cast_unsigned());
+                }
+                if !correlation_id.is_empty() {
+                    self.put_text(CORRELATION_ID, correlation_id);
+                }
+            }
+        }
+        if sampling_rate < 1.0 {
+            self.put(&SAMPLING_RATE);
+            self.put(&sampling_rate.to_le_bytes());
+        }
+    }
+
+    /// [`measurement`](Self::measurement) of any size.
+    #[cold]
+    fn long_measurement(&mut self, key: &str, value: ValueRef<'_>) {
         let value_len = match value {
             ValueRef::Int(int) => 1 + varint_len(int.cast_unsigned()),
             ValueRef::Float(_) => 9,
             ValueRef::Str(text) => text_field_len(text),
         };
         let entry = text_field_len(key) + 1 + varint_len(value_len as u64) + value_len;
-        self.out.push(MEASUREMENT);
-        put_varint(self.out, entry as u64);
-        put_text(self.out, 0x0a, key);
-        self.out.push(0x12);
-        put_varint(self.out, value_len as u64);
+        self.put(&[MEASUREMENT]);
+        self.put_varint(entry as u64);
+        self.put_text(KEY, key);
+        self.put(&[VALUE]);
+        self.put_varint(value_len as u64);
         match value {
             ValueRef::Int(int) => {
-                self.out.push(0x08);
-                put_varint(self.out, int.cast_unsigned());
+                self.put(&[INT]);
+                self.put_varint(int.cast_unsigned());
             }
             ValueRef::Float(float) => {
-                self.out.push(0x11);
-                self.out.extend_from_slice(&float.to_le_bytes());
+                self.put(&[FLOAT]);
+                self.put(&float.to_le_bytes());
             }
-            ValueRef::Str(text) => put_text(self.out, 0x1a, text),
+            ValueRef::Str(text) => self.put_text(TEXT, text),
         }
     }
 
-    /// Adds a metadata entry.
-    pub fn metadata(&mut self, key: &str, value: &str) {
-        self.out.push(METADATA);
-        put_varint(
-            self.out,
-            (text_field_len(key) + text_field_len(value)) as u64,
-        );
-        put_text(self.out, 0x0a, key);
-        put_text(self.out, 0x12, value);
+    /// [`metadata`](Self::metadata) of any size.
+    #[cold]
+    fn long_metadata(&mut self, key: &str, value: &str) {
+        self.put(&[METADATA]);
+        self.put_varint((text_field_len(key) + text_field_len(value)) as u64);
+        self.put_text(KEY, key);
+        self.put_text(VALUE, value);
     }
 
-    /// Adds what every event has. A rate of 1 is not written.
-    pub fn finish(self, timestamp_ns: i64, correlation_id: &str, sampling_rate: f64) {
-        if timestamp_ns != 0 {
-            self.out.push(TIMESTAMP);
-            put_varint(self.out, timestamp_ns.cast_unsigned());
-        }
-        if !correlation_id.is_empty() {
-            put_text(self.out, CORRELATION_ID, correlation_id);
-        }
-        if sampling_rate < 1.0 {
-            self.out.extend_from_slice(&SAMPLING_RATE);
-            self.out.extend_from_slice(&sampling_rate.to_le_bytes());
-        }
+    /// Room for short fields behind the event, if there is memory already.
+    #[inline]
+    fn window(&mut self) -> Option<&mut Window> {
+        self.buffer.get_mut(self.end..)?.first_chunk_mut()
     }
+
+    /// Writes a text field with a one-byte tag.
+    fn put_text(&mut self, tag: u8, text: &str) {
+        self.put(&[tag]);
+        self.put_varint(text.len() as u64);
+        self.put(text.as_bytes());
+    }
+
+    fn put_varint(&mut self, value: u64) {
+        let mut bytes = [0; VARINT_ROOM];
+        let len = write_varint(&mut bytes, value);
+        self.put(&bytes[..len]);
+    }
+
+    /// Writes any bytes, and sees to it that there is a window behind them.
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.end + bytes.len();
+        if self.buffer.len() < end + WINDOW {
+            self.buffer.resize((end + WINDOW).next_power_of_two(), 0);
+        }
+        self.buffer[self.end..end].copy_from_slice(bytes);
+        self.end = end;
+    }
+}
+
+/// Longest text of which two fit an entry whose length takes one byte, tags and lengths included.
+const SHORT: usize = 60;
+/// More than the short fields of one call can take.
+const WINDOW: usize = 160;
+/// Memory for short fields; of a constant size, so that the compiler knows that they fit.
+type Window = [u8; WINDOW];
+
+/// Writes `bytes` at `at`.
+#[inline]
+fn put_array<const N: usize>(window: &mut Window, at: usize, bytes: [u8; N]) {
+    window[at..at + N].copy_from_slice(&bytes);
+}
+
+/// Writes an integer at `at` and returns how many bytes it takes.
+#[inline]
+fn put_varint_at(window: &mut Window, at: usize, value: u64) -> usize {
+    window[at..]
+        .first_chunk_mut()
+        .map_or(0, |room| write_varint(room, value))
+}
+
+/// Writes at most [`SHORT`] bytes at `at`: two overlapping stores instead of a call.
+#[inline]
+fn put_short(window: &mut Window, at: usize, bytes: &[u8]) {
+    let out = &mut window[at..at + bytes.len()];
+    if !(put_ends::<32>(out, bytes)
+        || put_ends::<16>(out, bytes)
+        || put_ends::<8>(out, bytes)
+        || put_ends::<4>(out, bytes))
+        && let [first, .., last] | [first @ last] = bytes
+    {
+        let middle = bytes.len() / 2;
+        out[middle] = bytes[middle];
+        out[bytes.len() - 1] = *last;
+        out[0] = *first;
+    }
+}
+
+/// Copies the first and the last `N` bytes, if there are as many: all, of up to twice as many.
+#[inline]
+fn put_ends<const N: usize>(out: &mut [u8], bytes: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else {
+        return false;
+    };
+    let end = out.len();
+    out[..N].copy_from_slice(first);
+    out[end - N..].copy_from_slice(last);
+    true
 }
 
 /// Bytes of a text field with a one-byte tag.
@@ -124,9 +311,8 @@ fn text_field_len(text: &str) -> usize {
     1 + varint_len(text.len() as u64) + text.len()
 }
 
-/// Writes a text field with a one-byte tag.
-fn put_text(out: &mut Vec<u8>, tag: u8, text: &str) {
-    out.push(tag);
-    put_varint(out, text.len() as u64);
-    out.extend_from_slice(text.as_bytes());
+/// A length that is known to fit a byte.
+#[inline]
+const fn low_byte(length: usize) -> u8 {
+    length.to_le_bytes()[0]
 }

@@ -4,24 +4,59 @@
 pub(super) const MAX_VARINT_BYTES: usize = 10;
 
 /// Bytes that `value` takes.
+#[inline]
 pub(super) const fn varint_len(value: u64) -> usize {
     // One byte for each started group of seven significant bits, and one for zero.
     let bits = (64 - (value | 1).leading_zeros()) as usize;
     bits.div_ceil(7)
 }
 
-/// Appends `value`.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(low_seven_bits(value) | 0x80);
-        value >>= 7;
+/// Bytes that [`write_varint`] may touch: more than it says, so that most integers are one store.
+pub(super) const VARINT_ROOM: usize = 10;
+
+/// Writes `value` at the start of `out` and returns how many bytes that took. Bytes behind it, up to
+/// [`VARINT_ROOM`], may change as well.
+#[inline]
+pub(super) fn write_varint(out: &mut [u8; VARINT_ROOM], value: u64) -> usize {
+    if value < 0x80 {
+        out[0] = low_byte(value);
+        return 1;
     }
-    out.push(low_seven_bits(value));
+    if value < 1 << 56 {
+        let len = varint_len(value);
+        let goes_on = 0x8080_8080_8080_8080 & ((1 << (8 * (len - 1))) - 1);
+        out[..8].copy_from_slice(&(spread(value) | goes_on).to_le_bytes());
+        return len;
+    }
+    out[..8].copy_from_slice(&(spread(value) | 0x8080_8080_8080_8080).to_le_bytes());
+    let high = value >> 56;
+    out[8] = low_byte(high);
+    if high < 0x80 {
+        return 9;
+    }
+    out[9] = low_byte(high >> 7);
+    10
 }
 
-/// The last seven bits, which always fit.
-const fn low_seven_bits(value: u64) -> u8 {
-    value.to_le_bytes()[0] & 0x7f
+/// The lowest 56 bits in groups of seven, each in a byte of its own.
+#[inline]
+const fn spread(value: u64) -> u64 {
+    let value = (value & 0x0000_0000_0fff_ffff) | (value & 0x00ff_ffff_f000_0000) << 4;
+    let value = (value & 0x0000_3fff_0000_3fff) | (value & 0x0fff_c000_0fff_c000) << 2;
+    (value & 0x007f_007f_007f_007f) | (value & 0x3f80_3f80_3f80_3f80) << 1
+}
+
+/// The lowest byte.
+#[inline]
+const fn low_byte(value: u64) -> u8 {
+    value.to_le_bytes()[0]
+}
+
+/// Appends `value`.
+pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
+    let mut bytes = [0; VARINT_ROOM];
+    let len = write_varint(&mut bytes, value);
+    out.extend_from_slice(&bytes[..len]);
 }
 
 /// Reads one integer at the start of `bytes` and returns it with the rest, or `None` if the bytes
