@@ -43,7 +43,7 @@ impl Cursor {
     #[inline]
     pub(super) fn unpack(word: u64) -> Self {
         Self {
-            records: (word >> WORD_BITS & RECORDS) as u32,
+            records: ((word >> WORD_BITS) & RECORDS) as u32,
             words: word as u32,
         }
     }
@@ -62,21 +62,16 @@ impl Cursor {
     #[inline]
     pub(super) fn after(self, words: usize) -> Self {
         Self {
-            records: (u64::from(self.records) + 1 & RECORDS) as u32,
+            records: ((u64::from(self.records) + 1) & RECORDS) as u32,
             words: self.words.wrapping_add(words as u32),
         }
     }
 
     /// What was put between `start` and here. `start` must not be ahead.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the count is masked to 30 bits"
-    )]
     #[inline]
     pub(super) fn since(self, start: Self) -> Distance {
-        let records = u64::from(self.records.wrapping_sub(start.records)) & RECORDS;
         Distance {
-            records: records as u32 as usize,
+            records: (u64::from(self.records.wrapping_sub(start.records)) & RECORDS) as usize,
             words: self.words.wrapping_sub(start.words) as usize,
         }
     }
