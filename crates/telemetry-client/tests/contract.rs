@@ -16,7 +16,7 @@ use telemetry_core::{
 };
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Reports nothing as dropped for its value, whatever the backend makes of it.
 const NOTHING: &[(&str, ValueRef<'_>)] = &[];
 

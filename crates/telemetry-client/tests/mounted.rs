@@ -51,7 +51,7 @@ async fn a_tonic_client_reads_a_service_mounted_in_a_tonic_server() {
         assert_eq!(event.sequence, sequence);
     }
     let ending = telemetry.clone();
-    let ended = tokio::task::spawn_blocking(move || ending.shutdown(Duration::from_secs(5)));
+    let ended = tokio::task::spawn_blocking(move || ending.shutdown(Duration::from_secs(30)));
     assert_eq!(events.message().await.expect("grpc-status 0"), None);
     let ledger = ended.await.expect("no panic");
     assert_eq!((ledger.sent, ledger.dropped.total()), (100, 0));

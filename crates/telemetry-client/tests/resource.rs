@@ -21,7 +21,7 @@ fn memory_and_cpu_are_sampled_until_the_sampler_is_dropped() {
         .any(|event| event.name() == "python.cpu.sampled")
     {
         assert!(
-            begun.elapsed() < Duration::from_secs(10),
+            begun.elapsed() < Duration::from_secs(30),
             "no CPU sample: {events:?}"
         );
         std::thread::yield_now();
@@ -57,5 +57,5 @@ fn a_long_interval_does_not_delay_the_end() {
         ResourceSampler::start(Telemetry::off(), Duration::from_secs(3_600)).expect("a /proc");
     let begun = Instant::now();
     drop(sampler);
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(60));
 }

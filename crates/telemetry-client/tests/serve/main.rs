@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_client::serve::{ListenAddress, ServeConfig, Server};
+use telemetry_client::serve::{ListenAddress, ServeConfig, Server, StreamConfig};
 use telemetry_core::{Fields, Outcome, Recorder, RecorderConfig, SystemClock, ValueRef};
 use tempfile::TempDir;
 
 /// Longer than anything here takes; a test that waits this long fails.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A worker that serves a unix socket.
 struct Worker {
@@ -26,7 +26,14 @@ struct Worker {
 
 impl Worker {
     fn start() -> Self {
-        Self::with(ServeConfig::default())
+        Self::streaming(stream_config())
+    }
+
+    fn streaming(stream: StreamConfig) -> Self {
+        Self::with(ServeConfig {
+            stream,
+            ..ServeConfig::default()
+        })
     }
 
     fn with(config: ServeConfig) -> Self {
@@ -61,6 +68,14 @@ impl Worker {
         for count in counts {
             assert_eq!(self.emit("tool.result_size", count), Outcome::Accepted);
         }
+    }
+}
+
+/// The usual settings, but the first control may come as late as a busy machine lets it.
+fn stream_config() -> StreamConfig {
+    StreamConfig {
+        first_control_wait: PATIENCE,
+        ..StreamConfig::default()
     }
 }
 
