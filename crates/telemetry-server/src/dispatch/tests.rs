@@ -14,7 +14,7 @@ use super::{
 
 mod queued;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 const STATUS: &str = "snakepit.pool.status";
 const STOP: &str = "snakepit.python.call.stop";
 const FAILURE: &str = "telemetry.handler.failure";
