@@ -14,6 +14,9 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+PATIENCE = 60.0
+"""Seconds that anything may take; machines that run tests are busy."""
+
 METHOD = "/snakepit.bridge.BridgeService/StreamTelemetry"
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
@@ -108,20 +111,20 @@ class Manager:
     def toggle(self, enabled: bool) -> None:
         self._controls.put(CLASSES["Control"](toggle=CLASSES["Toggle"](enabled=enabled)))
 
-    def next(self, timeout: float = 10) -> Any:
+    def next(self, timeout: float = PATIENCE) -> Any:
         """The next event; fails after `timeout` seconds and at the end of the stream."""
         event = self.events.get(timeout=timeout)
         assert event is not None, f"the stream ended with {self.code}"
         return event
 
-    def until(self, name: str, timeout: float = 10) -> list[Any]:
+    def until(self, name: str, timeout: float = PATIENCE) -> list[Any]:
         """All events up to and with the first of that name."""
         events = []
         while not events or name_of(events[-1]) != name:
             events.append(self.next(timeout))
         return events
 
-    def rest(self, timeout: float = 10) -> Iterator[Any]:
+    def rest(self, timeout: float = PATIENCE) -> Iterator[Any]:
         """What comes until the stream ends."""
         while (event := self.events.get(timeout=timeout)) is not None:
             yield event
@@ -129,7 +132,7 @@ class Manager:
     def close(self) -> None:
         self._controls.put(None)
         self._stream.cancel()
-        self._reader.join(10)
+        self._reader.join(PATIENCE)
         self._channel.close()
 
     def __enter__(self) -> Manager:
