@@ -203,6 +203,8 @@ fn is_closed(peer: &mut UnixStream, patience: Duration) -> bool {
         match peer.read(&mut bytes) {
             Ok(0) => return true,
             Ok(_) => {}
+            // A process that was stopped for a moment.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return error.kind() == std::io::ErrorKind::ConnectionReset,
         }
     }
