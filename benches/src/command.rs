@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::measure::Effort;
+use crate::micro::work;
 use crate::report::{Report, Reports};
 use crate::{suites, table};
 
@@ -49,6 +50,14 @@ enum Command {
         /// The reports.
         files: Vec<PathBuf>,
     },
+    /// Do one thing many times and nothing else, for tools that watch a process.
+    Work {
+        /// What.
+        name: String,
+        /// How often it is done while it is watched; as often before that.
+        #[arg(long)]
+        runs: usize,
+    },
     /// Write the performance table of a README from the reports of a full run.
     Claims {
         /// The reports of the run.
@@ -67,6 +76,7 @@ pub(crate) fn run() -> Result<ExitCode, String> {
             skipped,
             files,
         } => put_together(&json, &skipped, &files),
+        Command::Work { name, runs } => work::run(&name, runs).map(|()| ExitCode::SUCCESS),
         Command::Claims { reports, readme } => {
             claims::write(&reports, &readme).map(|()| ExitCode::SUCCESS)
         }

@@ -12,12 +12,14 @@
 
 mod allocations;
 mod command;
+mod differential;
 mod environment;
 mod fanin;
 mod measure;
 mod micro;
 mod naive;
 mod overhead;
+mod peers;
 mod report;
 mod stream;
 mod suites;

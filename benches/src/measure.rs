@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::report::{CONTROL_TOLERANCE, Control, Row, Spread};
 
-pub(crate) use batches::{Batches, allocations_per_run, timed};
+pub(crate) use batches::{
+    BATCH, Batches, COUNTED_FUNCTION, allocations_per_run, run_and_watch, timed,
+};
 pub(crate) use pin::Pinned;
 
 /// How often a control that is off is measured again.
@@ -118,13 +120,15 @@ impl Comparison {
     }
 }
 
-/// Sections of a run whose medians are its spread: a round in which the machine did something else
+/// Sections of a full run whose medians are its spread: a round in which the machine did something else
 /// says nothing about the program.
 const SECTIONS: usize = 10;
+/// Rounds of a section, at least.
+const SECTION_ROUNDS: usize = 5;
 
-/// The median of all, lowest and highest median of a tenth of the run.
+/// The median of all, lowest and highest median of a section.
 fn sections(ratios: &mut [f64]) -> Spread {
-    let length = ratios.len().div_ceil(SECTIONS).max(1);
+    let length = ratios.len().div_ceil(SECTIONS).max(SECTION_ROUNDS);
     let mut medians: Vec<_> = ratios.chunks_mut(length).map(median).collect();
     Spread {
         median: median(ratios),

@@ -2,7 +2,7 @@
 
 use crate::measure::Effort;
 use crate::report::Report;
-use crate::{fanin, micro, overhead, stream};
+use crate::{differential, fanin, micro, overhead, stream};
 
 /// A suite by its name on the command line.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +14,7 @@ pub(crate) struct Suite {
 }
 
 /// All of them.
-pub(crate) const ALL: [Suite; 4] = [
+pub(crate) const ALL: [Suite; 5] = [
     Suite {
         name: "micro",
         run: micro::run,
@@ -30,6 +30,10 @@ pub(crate) const ALL: [Suite; 4] = [
     Suite {
         name: "overhead",
         run: overhead::run,
+    },
+    Suite {
+        name: "differential",
+        run: differential::run,
     },
 ];
 

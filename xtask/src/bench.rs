@@ -51,6 +51,8 @@ enum What {
     Fanin,
     /// What telemetry takes from a program that does its own work.
     Overhead,
+    /// Our wire codec against prost, a million cases.
+    Differential,
     /// Every suite, in one table.
     All,
     /// Write the performance table of the README from the last full run of `all`.
@@ -80,6 +82,7 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
         What::Stream => vec![Suite::Rust("stream")],
         What::Fanin => vec![Suite::Rust("fanin")],
         What::Overhead => vec![Suite::Rust("overhead")],
+        What::Differential => vec![Suite::Rust("differential")],
         What::All => Suite::ALL.to_vec(),
         What::Claims => {
             let reports = workspace::path(RESULTS).join("all.json");

@@ -1,68 +1,178 @@
-//! Reading an event: ours borrows, prost builds maps.
+//! Reading an event: ours through the pipeline of a session, and prost's decoder.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::ops::Range;
+use std::sync::Arc;
 
 use prost::Message;
-use telemetry_core::{DecodeLimits, EventEncoder, ValueRef, decode_event, encode_event_parts};
+use telemetry_core::{
+    Catalog, DecodeLimits, EventEncoder, EventRef, Source, SystemClock, ValueRef, append_sequence,
+    decode_event, encode_event_parts,
+};
 use telemetry_proto::TelemetryEvent;
+use telemetry_server::{Dispatcher, Frame, Pipeline, Quarantine};
+
+use crate::measure::{BATCH, Batches};
+use crate::peers::{ID, TOOLS};
 
 /// Different events, so that no branch predictor learns one by heart.
-fn events() -> Vec<Vec<u8>> {
-    let names = [
-        "tool.execution.stop",
-        "python.call.stop",
-        "tool.result_size",
-    ];
-    (0..64_usize)
-        .map(|n| {
+const DIFFERENT: usize = 64;
+/// The first sequence: large, so that all have the same length.
+const FIRST_SEQUENCE: u64 = 1 << 21;
+
+/// Encoded events as a worker sends them, each with the next sequence.
+struct Messages {
+    /// Without a sequence.
+    templates: Vec<Vec<u8>>,
+    /// With one; what a batch reads.
+    stamped: Vec<Vec<u8>>,
+    next: u64,
+}
+
+impl Messages {
+    fn new() -> Self {
+        let names = [
+            "tool.execution.stop",
+            "python.call.stop",
+            "tool.execution.exception",
+        ];
+        let template = |n: usize| {
             let mut encoder = EventEncoder::new();
             encoder.start(&encode_event_parts(names[n % names.len()]));
             encoder.measurement("duration", ValueRef::from(n * 7_919 + 1_000));
             encoder.measurement("count", 1_i64.into());
-            encoder.metadata("tool", ["parse", "hash", "search"][n % 3]);
+            encoder.metadata("tool", TOOLS[n % 4]);
             encoder.metadata("operation", "read");
-            encoder.finish(
-                1_700_000_000_000_000_000,
-                "0123456789abcdef0123456789abcdef",
-                1.0,
-            );
+            encoder.finish(1_700_000_000_000_000_000, ID, 1.0);
             encoder.bytes().to_vec()
-        })
-        .collect()
-}
+        };
+        let mut messages = Self {
+            templates: (0..DIFFERENT).map(template).collect(),
+            stamped: vec![Vec::new(); BATCH],
+            next: FIRST_SEQUENCE,
+        };
+        messages.renew();
+        messages
+    }
 
-/// Our decoder.
-pub(super) fn decode() -> impl FnMut(usize) -> Duration {
-    let events = events();
-    let limits = DecodeLimits::default();
-    move |runs| {
-        let start = Instant::now();
-        for bytes in events.iter().cycle().take(black_box(runs)) {
-            let event = decode_event(black_box(bytes), &limits).expect("valid");
-            black_box((
-                event.measurements.len(),
-                event.metadata.len(),
-                event.timestamp_ns,
-            ));
+    /// The next batch, as long as any may be.
+    fn renew(&mut self) {
+        let templates = self.templates.iter().cycle();
+        for (stamped, template) in self.stamped.iter_mut().zip(templates) {
+            stamped.clone_from(template);
+            append_sequence(stamped, self.next);
+            self.next += 1;
         }
-        start.elapsed()
+    }
+
+    /// The messages of a batch.
+    fn batch(&self, numbers: Range<usize>) -> impl Iterator<Item = &[u8]> {
+        let messages = self.stamped.iter().take(numbers.len());
+        messages.map(|message| black_box(message.as_slice()))
     }
 }
 
-/// prost's decoder.
-pub(super) fn prost_decode() -> impl FnMut(usize) -> Duration {
-    let events = events();
-    move |runs| {
-        let start = Instant::now();
-        for bytes in events.iter().cycle().take(black_box(runs)) {
-            let event = TelemetryEvent::decode(black_box(bytes.as_slice())).expect("valid");
-            black_box((
-                event.measurements.len(),
-                event.metadata.len(),
-                event.timestamp_ns,
-            ));
+/// Decode, validate, enrich, dispatch to a handler that reads every field.
+pub(crate) struct Process {
+    messages: Messages,
+    pipeline: Pipeline,
+}
+
+impl Process {
+    /// The pipeline of one session of a manager.
+    pub(crate) fn new() -> Self {
+        let source = Source {
+            node: "node-1".into(),
+            pool_name: Some("tools".into()),
+            worker_id: Some("tools-1".into()),
+            python_pid: Some(4_242),
+        };
+        let catalog = Arc::clone(Catalog::builtin());
+        let clock = Arc::new(SystemClock::new());
+        let dispatcher = Dispatcher::new(catalog, Source::of_node("node-1"), clock);
+        dispatcher
+            .attach("read", "*", read)
+            .expect("the first of that name");
+        let quarantine = Arc::new(Quarantine::default());
+        Self {
+            messages: Messages::new(),
+            pipeline: Pipeline::new(dispatcher, source, quarantine),
         }
-        start.elapsed()
+    }
+}
+
+/// Enrichment happens when metadata is read, so all of it is.
+fn read(event: &EventRef<'_>) {
+    for (key, value) in event.measurements() {
+        black_box((key, value));
+    }
+    for (key, value) in event.metadata_iter() {
+        black_box((key, value.as_str()));
+    }
+    black_box((event.name(), event.timestamp_ns(), event.correlation_id()));
+}
+
+impl Batches for Process {
+    fn run(&mut self, numbers: Range<usize>) {
+        for message in self.messages.batch(numbers) {
+            let frame = self.pipeline.process(message);
+            assert_eq!(frame, Frame::Dispatched, "nothing is refused");
+        }
+    }
+
+    fn drain(&mut self) {
+        self.messages.renew();
+    }
+}
+
+/// Our decoder alone.
+pub(crate) struct Decode {
+    messages: Messages,
+    limits: DecodeLimits,
+}
+
+impl Decode {
+    /// With the default limits.
+    pub(crate) fn new() -> Self {
+        Self {
+            messages: Messages::new(),
+            limits: DecodeLimits::default(),
+        }
+    }
+}
+
+impl Batches for Decode {
+    fn run(&mut self, numbers: Range<usize>) {
+        for message in self.messages.batch(numbers) {
+            let event = decode_event(message, &self.limits).expect("valid");
+            black_box(&event);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.messages.renew();
+    }
+}
+
+/// prost's decoder alone.
+pub(crate) struct ProstDecode(Messages);
+
+impl ProstDecode {
+    /// Of the same messages.
+    pub(crate) fn new() -> Self {
+        Self(Messages::new())
+    }
+}
+
+impl Batches for ProstDecode {
+    fn run(&mut self, numbers: Range<usize>) {
+        for message in self.0.batch(numbers) {
+            let event = TelemetryEvent::decode(message).expect("valid");
+            black_box(&event);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.0.renew();
     }
 }

@@ -21,12 +21,13 @@ pub(super) enum Suite {
 
 impl Suite {
     /// All of them, in the order in which they run.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Rust("micro"),
         Self::Python,
         Self::Rust("stream"),
         Self::Rust("fanin"),
         Self::Rust("overhead"),
+        Self::Rust("differential"),
     ];
 
     /// As on the command line.

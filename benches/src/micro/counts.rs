@@ -1,0 +1,156 @@
+//! What can be counted instead of timed: allocations, system calls, instructions. Exact on any
+//! machine.
+
+use std::env;
+use std::process::Command;
+
+use crate::measure::{BATCH, Batches, COUNTED_FUNCTION, allocations_per_run};
+use crate::peers::{Naive, OtelSpan};
+use crate::report::{Bound, Row, Spread};
+
+use super::ours::{Kept, Spans, Worker};
+use super::wire::{Process, ProstDecode};
+
+/// Runs whose instructions are counted; as many again go before them, to warm up.
+const INSTRUCTION_RUNS: usize = 16_384;
+/// Batches of a process whose system calls are counted: about 100,000 runs, as it runs each twice.
+const SYSTEM_CALL_BATCHES: usize = 96;
+
+/// All counts.
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = allocations();
+    rows.extend(system_calls());
+    rows.extend([
+        instructions("disabled emit", "disabled-emit", "disabled-tracing"),
+        instructions("kept emit", "kept-emit", "naive-emit"),
+        instructions("kept emit", "kept-emit", "otel-span"),
+        instructions("span", "span", "otel-span"),
+        instructions("decode, validate, enrich", "process", "prost-decode"),
+        instructions("decode", "decode", "prost-decode"),
+    ]);
+    rows
+}
+
+fn allocations() -> Vec<Row> {
+    let row = |bench: &str, ours: &mut dyn Batches, name: &str, peer: &mut dyn Batches| {
+        Row::new(format!("allocations per {bench}"))
+            .ours(allocations_per_run(ours), "allocations")
+            .peer(name, allocations_per_run(peer), "allocations")
+            .exact()
+    };
+    let mut kept = Kept::new(Worker::new());
+    vec![
+        row("kept emit", &mut kept, "prost and queue", &mut Naive::new())
+            .target("T2")
+            .moonshot(Bound::value_at_most(0.0)),
+        row(
+            "span",
+            &mut Spans::new(),
+            "opentelemetry span",
+            &mut OtelSpan::new(),
+        ),
+        row(
+            "decoded, validated, enriched event",
+            &mut Process::new(),
+            "prost decode",
+            &mut ProstDecode::new(),
+        )
+        .target("T8")
+        .floor(Bound::value_at_most(0.0)),
+    ]
+}
+
+/// System calls of one kept emit and of one drain.
+///
+/// A process that emits half as often between the same number of drains tells the two apart.
+fn system_calls() -> Vec<Row> {
+    let (emit, drain) = ("system calls per kept emit", "system calls per drain");
+    match count_system_calls() {
+        Ok((per_emit, per_drain)) => vec![
+            Row::new(emit)
+                .ours(per_emit, "syscalls")
+                .exact()
+                .target("T2")
+                .floor(Bound::value_at_most(0.0)),
+            Row::new(drain)
+                .ours(per_drain, "syscalls")
+                .exact()
+                .note("no stream is attached; writing to the socket is not counted"),
+        ],
+        Err(reason) => vec![Row::skipped(emit, reason).target("T2")],
+    }
+}
+
+/// Per emit and per drain.
+fn count_system_calls() -> Result<(f64, f64), String> {
+    let runs = SYSTEM_CALL_BATCHES * BATCH;
+    let whole = calls("kept-emit", runs)?;
+    let half_as_many = calls("kept-emit-in-half-batches", runs / 2)?;
+    let twice = calls("kept-emit", 2 * runs)?;
+    // Every process does its runs twice.
+    let per_emit = (whole - half_as_many) / runs as f64;
+    let per_drain = (twice - whole) / (2 * SYSTEM_CALL_BATCHES) as f64;
+    Ok((per_emit, per_drain))
+}
+
+/// Every system call of a process.
+fn calls(work: &str, runs: usize) -> Result<f64, String> {
+    let mut strace = Command::new("strace");
+    // A line for each call.
+    strace.args(["-f", "-qq", "-e", "signal=none", "-o", "/dev/stderr"]);
+    let trace = watch(strace, work, runs)?;
+    Ok(trace.lines().count() as f64)
+}
+
+/// Instructions of one run of ours beside one of a peer's.
+fn instructions(bench: &str, ours: &str, peer: &str) -> Row {
+    let bench = format!("instructions per {bench}");
+    let both = instructions_of(ours).and_then(|ours| Ok((ours, instructions_of(peer)?)));
+    match both {
+        Ok((ours, theirs)) => {
+            let gain = theirs / ours;
+            Row::new(bench)
+                .ours(ours, "instructions")
+                .peer(peer, theirs, "instructions")
+                .gain(Spread {
+                    median: gain,
+                    min: gain,
+                    max: gain,
+                })
+                .exact()
+                .note("of all threads where the peer has several")
+        }
+        Err(reason) => Row::skipped(bench, reason),
+    }
+}
+
+fn instructions_of(work: &str) -> Result<f64, String> {
+    let mut valgrind = Command::new("valgrind");
+    valgrind
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(format!("--toggle-collect=*{COUNTED_FUNCTION}*"));
+    let said = watch(valgrind, work, INSTRUCTION_RUNS)?;
+    let collected = said.lines().find_map(|line| line.split_once("Collected :"));
+    let count = collected.and_then(|(_, count)| count.trim().parse::<f64>().ok());
+    count
+        .map(|count| count / INSTRUCTION_RUNS as f64)
+        .ok_or_else(|| "callgrind printed no count".to_owned())
+}
+
+/// Runs this program under `tool`; what the tool wrote to its standard error.
+fn watch(mut tool: Command, work: &str, runs: usize) -> Result<String, String> {
+    let name = tool.get_program().to_string_lossy().into_owned();
+    let program = env::current_exe().map_err(|error| error.to_string())?;
+    let output = tool
+        .arg(program)
+        .args(["work", work, "--runs"])
+        .arg(runs.to_string())
+        .output()
+        .map_err(|_| format!("{name} is not installed"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        return Ok(said);
+    }
+    let last = said.lines().last().unwrap_or_default();
+    Err(format!("{name} failed: {last}"))
+}

@@ -1,0 +1,181 @@
+//! Emitting through the handle that a program has: kept, switched off, and as a span.
+
+use std::hint::black_box;
+use std::ops::Range;
+use std::sync::Arc;
+
+use telemetry_client::backend::{Backend, StreamBackend};
+use telemetry_client::serve::StreamConfig;
+use telemetry_client::{EventHandle, Telemetry};
+use telemetry_core::{
+    Budget, Control, Outcome, QueueLimits, Recorder, RecorderConfig, SamplingRule, SystemClock,
+};
+
+use crate::measure::Batches;
+use crate::peers::{ID, TOOLS};
+
+/// A worker's telemetry whose queue is emptied by hand, where a stream would empty it.
+pub(crate) struct Worker {
+    recorder: Arc<Recorder>,
+    telemetry: Telemetry,
+    stop: EventHandle,
+}
+
+impl Worker {
+    /// With the default limits.
+    pub(crate) fn new() -> Self {
+        Self::with_config(RecorderConfig::default())
+    }
+
+    /// With a queue of `events`.
+    pub(crate) fn with_queue(events: usize) -> Self {
+        let queue = QueueLimits {
+            events,
+            bytes: events * 1_024,
+        };
+        Self::with_config(RecorderConfig {
+            queue,
+            ..RecorderConfig::default()
+        })
+    }
+
+    fn with_config(config: RecorderConfig) -> Self {
+        let clock = Arc::new(SystemClock::new());
+        let recorder = Arc::new(Recorder::new(config, clock).expect("a valid policy"));
+        let (backend, _service) =
+            StreamBackend::mounted(Arc::clone(&recorder), StreamConfig::default());
+        let telemetry = Telemetry::builder().backend(Arc::new(backend)).build();
+        let stop = telemetry.event("tool.execution.stop");
+        Self {
+            recorder,
+            telemetry,
+            stop,
+        }
+    }
+
+    /// Under a policy of `globs` patterns that do not match.
+    pub(crate) fn with_globs(globs: usize) -> Self {
+        let worker = Self::new();
+        let patterns: Vec<_> = (0..globs).map(|n| format!("other{n}.*")).collect();
+        for patterns in patterns.chunks(64) {
+            let rule = SamplingRule {
+                rate: 0.5,
+                patterns: patterns.to_vec(),
+            };
+            worker.apply(&Control::Sampling(rule));
+        }
+        worker
+    }
+
+    /// Switched off.
+    pub(crate) fn disabled() -> Self {
+        let worker = Self::new();
+        worker.apply(&Control::Toggle { enabled: false });
+        worker
+    }
+
+    fn apply(&self, control: &Control) {
+        let backend: &Arc<dyn Backend> = self.telemetry.backend();
+        backend.apply(control).expect("a valid control");
+    }
+
+    /// One event: two measurements, two metadata entries, a correlation id.
+    pub(crate) fn emit(&self, run: usize) -> Outcome {
+        self.stop.emit(
+            &[("duration", run.into()), ("count", 1_i64.into())],
+            &[("tool", TOOLS[run % 4]), ("operation", "read")],
+            ID,
+        )
+    }
+
+    /// Takes everything out of the queue, into `frames`; how many events there were.
+    pub(crate) fn take(&self, frames: &mut Vec<u8>) -> usize {
+        frames.clear();
+        let all = Budget {
+            events: usize::MAX,
+            bytes: usize::MAX,
+        };
+        self.recorder.drain_frames(frames, all)
+    }
+}
+
+/// An event that is kept.
+pub(crate) struct Kept {
+    worker: Worker,
+    frames: Vec<u8>,
+}
+
+impl Kept {
+    /// Emits to `worker`.
+    pub(crate) fn new(worker: Worker) -> Self {
+        Self {
+            worker,
+            frames: Vec::new(),
+        }
+    }
+}
+
+impl Batches for Kept {
+    fn run(&mut self, numbers: Range<usize>) {
+        for run in numbers {
+            let outcome = self.worker.emit(black_box(run));
+            assert_eq!(outcome, Outcome::Accepted, "nothing is dropped");
+        }
+    }
+
+    fn drain(&mut self) {
+        self.worker.take(&mut self.frames);
+    }
+}
+
+/// An event while telemetry is switched off.
+pub(crate) struct Disabled(pub(crate) Worker);
+
+impl Batches for Disabled {
+    fn run(&mut self, numbers: Range<usize>) {
+        for run in numbers {
+            self.0.emit(black_box(run));
+        }
+    }
+
+    fn drain(&mut self) {}
+}
+
+/// A span with two metadata entries: two events.
+pub(crate) struct Spans {
+    worker: Worker,
+    frames: Vec<u8>,
+    /// Spans since the last drain.
+    made: usize,
+}
+
+impl Spans {
+    /// Emits to a worker with room for both events of every span.
+    pub(crate) fn new() -> Self {
+        Self {
+            worker: Worker::with_queue(2_048),
+            frames: Vec::new(),
+            made: 0,
+        }
+    }
+}
+
+impl Batches for Spans {
+    fn run(&mut self, numbers: Range<usize>) {
+        self.made += numbers.len();
+        for run in numbers {
+            let run = black_box(run);
+            let span = self.worker.telemetry.span("tool.execution");
+            span.metadata("tool", TOOLS[run % 4])
+                .metadata("operation", "read")
+                .start()
+                .finish();
+        }
+    }
+
+    fn drain(&mut self) {
+        let events = self.worker.take(&mut self.frames);
+        assert_eq!(events, 2 * self.made, "nothing is dropped");
+        self.made = 0;
+    }
+}
