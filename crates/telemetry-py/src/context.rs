@@ -77,11 +77,10 @@ pub(crate) fn correlation<'py>(
     if let Some(argument) = argument.filter(|argument| !argument.is_none()) {
         return Ok(Some(argument.clone()));
     }
-    let Some(correlation) = CORRELATION.get(py) else {
-        return Ok(None);
-    };
-    let found = swallow(py, correlation.get.bind(py).call0())?;
-    Ok(found.filter(|found| !found.is_none()))
+    Ok(match current(py) {
+        Current::Some(found) => Some(found),
+        Current::None | Current::Unknown => None,
+    })
 }
 
 /// The correlation id of the context.

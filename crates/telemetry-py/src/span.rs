@@ -52,7 +52,7 @@ struct Progress {
     /// Measurements of its end event.
     end_measurements: Option<Py<PyDict>>,
     /// Error that was recorded by hand: type and message.
-    error: Option<(String, String)>,
+    error: Option<Box<(String, String)>>,
     /// Monotonic start, nanoseconds.
     started: Option<u64>,
     /// Duration once it has ended, nanoseconds.
@@ -221,8 +221,9 @@ impl PySpan {
     /// Makes the span end with this exception although the code goes on.
     fn record_exception(&self, exc: &Bound<'_, PyAny>) -> PyResult<()> {
         guarded(exc.py(), || {
-            let error = (type_name(exc), any_text(exc)?.into_owned());
-            self.progress.with(exc.py(), |it| it.error = Some(error));
+            let error = Box::new((type_name(exc), any_text(exc)?.into_owned()));
+            let before = self.progress.with(exc.py(), |it| it.error.replace(error));
+            drop(before);
             Ok(())
         })
     }

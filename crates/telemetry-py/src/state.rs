@@ -191,6 +191,14 @@ fn is_on() -> bool {
     PHASE.load(Ordering::Relaxed) == ON
 }
 
+/// The state of this process for more than a look; made if there is none. `None`: telemetry is off.
+pub(crate) fn held(py: Python<'_>) -> Option<Arc<State>> {
+    if PHASE.load(Ordering::Relaxed) == UNRESOLVED {
+        resolve(py);
+    }
+    Look::new(py).map(|state| state.hold())
+}
+
 /// The state of this process; made if there is none. `None`: telemetry is off.
 pub(crate) fn current(py: Python<'_>) -> Option<Guard<Option<Arc<State>>>> {
     match PHASE.load(Ordering::Relaxed) {

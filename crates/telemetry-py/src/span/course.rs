@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyGeneratorExit;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 
-use super::{Progress, PySpan, Running};
+use super::{PySpan, Running};
 use crate::clock;
 use crate::context::{self, correlation, correlation_text};
 use crate::convert::{any_text, type_name};
@@ -25,6 +25,24 @@ enum End {
 /// In a longer one the clock may have been set.
 const TIMED_BY_START: u64 = 1_000_000_000;
 
+/// What a span leaves behind for its end.
+struct Ended {
+    /// Monotonic duration, nanoseconds.
+    duration: u64,
+    /// Metadata of its events.
+    metadata: Option<Py<PyAny>>,
+    /// Measurements of its last event.
+    measurements: Option<Py<PyDict>>,
+    /// Error that was recorded by hand.
+    error: Option<Box<(String, String)>>,
+    /// What it ran on.
+    running: Option<Running>,
+    /// Puts the context's correlation id back.
+    token: Option<Py<PyAny>>,
+    /// The correlation id of its events.
+    id: Option<Py<PyAny>>,
+}
+
 impl PySpan {
     /// Begins, unless it is running already.
     pub(super) fn start(&self, py: Python<'_>, in_context: bool) -> PyResult<()> {
@@ -40,8 +58,7 @@ impl PySpan {
             if is_running || state::is_off() {
                 return Ok(());
             }
-            let Some(state) = state::current(py).and_then(|state| state.as_ref().map(Arc::clone))
-            else {
+            let Some(state) = state::held(py) else {
                 return Ok(());
             };
             let given = self.given_id.as_ref().map(|id| id.bind(py));
@@ -113,29 +130,28 @@ impl PySpan {
                 }
                 let duration = now.saturating_sub(it.started.unwrap_or(now));
                 it.duration = Some(duration);
-                let ended = Progress {
+                Some(Ended {
+                    duration,
                     metadata: it.metadata.as_ref().map(|held| held.clone_ref(py)),
-                    end_measurements: it.end_measurements.take(),
+                    measurements: it.end_measurements.take(),
                     error: it.error.take(),
                     running: it.running.take(),
                     token: it.token.take(),
                     id: it.id.as_ref().map(|id| id.clone_ref(py)),
-                    ..Progress::default()
-                };
-                Some((ended, duration))
+                })
             });
-            let Some((ended, duration)) = ended else {
+            let Some(ended) = ended else {
                 return Ok(());
             };
             if let Some(token) = ended.token {
                 context::leave(py, token)?;
             }
-            let Some(running) = ended.running.filter(Running::is_ours) else {
+            let Some(running) = ended.running.filter(|running| running.is_ours()) else {
                 return Ok(());
             };
             let end = match exception(exc_type, exc)? {
                 Some((kind, message)) => End::Exception(kind, message),
-                None => match ended.error {
+                None => match ended.error.map(|error| *error) {
                     Some((kind, message)) if !is_generator_exit(exc_type) => {
                         End::Exception(kind, message)
                     }
@@ -150,11 +166,11 @@ impl PySpan {
                     Some((kind.as_str(), message.as_str())),
                 ),
             };
-            let measured = i64::try_from(duration).unwrap_or(i64::MAX);
-            let measurements = ended.end_measurements.as_ref();
+            let measured = i64::try_from(ended.duration).unwrap_or(i64::MAX);
+            let measurements = ended.measurements.as_ref();
             let contents = Contents {
                 own: Some(("duration", measured)),
-                timestamp_ns: (duration <= TIMED_BY_START)
+                timestamp_ns: (ended.duration <= TIMED_BY_START)
                     .then(|| running.system_time.saturating_add(measured)),
                 measurements: measurements.map(|held| held.bind(py).as_any()),
                 metadata: ended.metadata.as_ref().map(|held| held.bind(py)),

@@ -46,6 +46,17 @@ impl Look {
     }
 }
 
+impl Look {
+    /// Keeps what is looked at beyond the look.
+    pub(crate) fn hold(&self) -> Arc<State> {
+        // SAFETY: it points into an `Arc`, which is held elsewhere at least until the look ends.
+        unsafe {
+            Arc::increment_strong_count(self.state);
+            Arc::from_raw(self.state)
+        }
+    }
+}
+
 impl Deref for Look {
     type Target = State;
 
