@@ -9,8 +9,8 @@ const ROOM: usize = 4;
 /// Finds the index of a known run of bytes.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    /// Empty places are `None`; the number of places is a power of two.
-    places: Box<[Option<Place>]>,
+    /// The number of places is a power of two, and some are empty.
+    places: Box<[Place]>,
     /// How far a hash is shifted to get a place.
     shift: u32,
 }
@@ -19,9 +19,30 @@ pub(super) struct Lookup {
 #[derive(Clone, Debug)]
 struct Place {
     outline: Outline,
+    /// All bytes, if the outline does not hold them, or else none.
+    long: Box<[u8]>,
     index: u16,
-    /// All bytes, if the outline does not hold them.
-    long: Option<Box<[u8]>>,
+}
+
+impl Place {
+    /// No run of bytes has this length.
+    const EMPTY_LEN: usize = usize::MAX;
+
+    fn empty() -> Self {
+        Self {
+            outline: Outline {
+                len: Self::EMPTY_LEN,
+                head: 0,
+                tail: 0,
+            },
+            long: Box::default(),
+            index: 0,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.outline.len == Self::EMPTY_LEN
+    }
 }
 
 /// What tells runs of bytes apart: their length, beginning and end. Up to sixteen bytes, this is
@@ -93,21 +114,21 @@ impl Lookup {
             .max(2)
             .trailing_zeros();
         let mut lookup = Self {
-            places: vec![None; 1 << bits].into(),
+            places: vec![Place::empty(); 1 << bits].into(),
             shift: u32::BITS - bits,
         };
         for (bytes, index) in entries {
             let outline = Outline::of(bytes);
             let mut at = lookup.start(outline);
-            while lookup.places[at].is_some() {
+            while !lookup.places[at].is_empty() {
                 at = (at + 1) % lookup.places.len();
             }
-            let long = (!outline.is_all()).then(|| bytes.into());
-            lookup.places[at] = Some(Place {
+            let long = if outline.is_all() { &[] } else { bytes };
+            lookup.places[at] = Place {
                 outline,
+                long: long.into(),
                 index,
-                long,
-            });
+            };
         }
         lookup
     }
@@ -118,14 +139,12 @@ impl Lookup {
         let outline = Outline::of(bytes);
         let mut at = self.start(outline);
         loop {
-            let place = self.places.get(at)?.as_ref()?;
-            if place.outline == outline
-                && place
-                    .long
-                    .as_deref()
-                    .is_none_or(|long| same_middle(long, bytes))
-            {
+            let place = self.places.get(at)?;
+            if place.outline == outline && (outline.is_all() || same_middle(&place.long, bytes)) {
                 return Some(usize::from(place.index));
+            }
+            if place.is_empty() {
+                return None;
             }
             at = (at + 1) & (self.places.len() - 1);
         }

@@ -169,15 +169,23 @@ impl<'a> DecodedEvent<'a> {
             rest = match (*tag, after) {
                 (tag::PART, _) => self.name(rest, after)?,
                 (tag::MEASUREMENT, _) => {
-                    let (entry, next) = take_bytes(after)?;
-                    let (key, value) = entry::measurement(entry, keys)?;
-                    self.put_measurement(key, value, limits)?;
+                    let Some((entry, next)) = take_bytes(after) else {
+                        return Err(MALFORMED);
+                    };
+                    match entry::usual_measurement(entry, keys) {
+                        Some((key, value)) => self.put_measurement(key, Some(value), limits)?,
+                        None => self.any_measurement(entry, limits, keys)?,
+                    }
                     next
                 }
                 (tag::METADATA, _) => {
-                    let (entry, next) = take_bytes(after)?;
-                    let (key, value) = entry::metadata(entry, keys)?;
-                    self.put_metadata(key, value, limits)?;
+                    let Some((entry, next)) = take_bytes(after) else {
+                        return Err(MALFORMED);
+                    };
+                    match entry::usual_metadata(entry, keys) {
+                        Some((key, value)) => self.put_metadata(key, value, limits)?,
+                        None => self.any_metadata(entry, limits, keys)?,
+                    }
                     next
                 }
                 (tag::TIMESTAMP, _) => {
@@ -186,7 +194,7 @@ impl<'a> DecodedEvent<'a> {
                     next
                 }
                 (tag::CORRELATION_ID, _) => {
-                    let (text, next) = take_bytes(after)?;
+                    let (text, next) = take_bytes(after).ok_or(MALFORMED)?;
                     self.correlation_id = match str::from_utf8(text) {
                         Ok(text) => text,
                         Err(_) => return Err(DecodeError::Utf8("correlation_id")),
@@ -255,9 +263,9 @@ impl<'a> DecodedEvent<'a> {
     #[inline]
     fn name<'m: 'a>(&mut self, rest: &'m [u8], after: &'m [u8]) -> Result<&'m [u8], DecodeError> {
         let mut segments = 1;
-        let (_, mut next) = take_bytes(after)?;
+        let (_, mut next) = take_bytes(after).ok_or(MALFORMED)?;
         while let [tag::PART, after @ ..] = next {
-            (_, next) = take_bytes(after)?;
+            (_, next) = take_bytes(after).ok_or(MALFORMED)?;
             segments += 1;
         }
         self.parts.add(rest, next, segments)?;
@@ -282,12 +290,10 @@ impl<'a> DecodedEvent<'a> {
                 self.parts.add(before, rest, 1)?;
             }
             2 => {
-                let (key, value) = entry::measurement(field.bytes("measurements")?, keys)?;
-                self.put_measurement(key, value, limits)?;
+                self.any_measurement(field.bytes("measurements")?, limits, keys)?;
             }
             3 => {
-                let (key, value) = entry::metadata(field.bytes("metadata")?, keys)?;
-                self.put_metadata(key, value, limits)?;
+                self.any_metadata(field.bytes("metadata")?, limits, keys)?;
             }
             4 => self.timestamp_ns = field.varint("timestamp_ns")?.cast_signed(),
             5 => self.correlation_id = field.text("correlation_id")?,
@@ -298,6 +304,30 @@ impl<'a> DecodedEvent<'a> {
             _ => {}
         }
         Ok(rest)
+    }
+
+    /// Takes in a measurement that is not in the usual form.
+    #[inline(never)]
+    fn any_measurement<K: Keys>(
+        &mut self,
+        entry: &'a [u8],
+        limits: &DecodeLimits,
+        keys: &'a K,
+    ) -> Result<(), DecodeError> {
+        let (key, value) = entry::any_measurement(entry, keys)?;
+        self.put_measurement(key, value, limits)
+    }
+
+    /// Takes in a metadata entry that is not in the usual form.
+    #[inline(never)]
+    fn any_metadata<K: Keys>(
+        &mut self,
+        entry: &'a [u8],
+        limits: &DecodeLimits,
+        keys: &'a K,
+    ) -> Result<(), DecodeError> {
+        let (key, value) = entry::any_metadata(entry, keys)?;
+        self.put_metadata(key, value, limits)
     }
 
     /// Puts a measurement into its place; a key that is there already gets the new value.
@@ -379,20 +409,20 @@ impl OddMeasurements {
 
 const MALFORMED: DecodeError = DecodeError::Malformed("event");
 
-/// Whether two keys are equal; known ones mostly are the same text, which is seen at once.
+/// Whether two keys are equal. Different ones mostly differ in length, and equal ones that are known
+/// are one text; both is seen at once.
 #[inline]
 fn same(one: &str, other: &str) -> bool {
-    std::ptr::eq(one, other) || one == other
+    one.len() == other.len() && (std::ptr::eq(one, other) || one == other)
 }
 
 /// Takes a length and as many bytes.
-#[inline]
-fn take_bytes(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
-    let taken = match bytes {
+#[inline(always)]
+fn take_bytes(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
         [len @ 0..0x80, rest @ ..] => rest.split_at_checked(usize::from(*len)),
         _ => take_long(bytes),
-    };
-    taken.ok_or(MALFORMED)
+    }
 }
 
 /// As `take_bytes`, of 128 or more bytes, or with a length that is longer than it needs to be.

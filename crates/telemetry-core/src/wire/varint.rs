@@ -63,10 +63,21 @@ pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
 /// end too early or the integer does not fit 64 bits.
 #[inline]
 pub(super) fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (first, after) = bytes.split_first()?;
-    if *first < 0x80 {
-        return Some((u64::from(*first), after));
+    match bytes {
+        [first @ 0..0x80, after @ ..] => Some((u64::from(*first), after)),
+        [first, second @ 0..0x80, after @ ..] => {
+            Some((u64::from(*first & 0x7f) | u64::from(*second) << 7, after))
+        }
+        [first, second, third @ 0..0x80, after @ ..] => {
+            let low = u64::from(*first & 0x7f) | u64::from(*second & 0x7f) << 7;
+            Some((low | u64::from(*third) << 14, after))
+        }
+        _ => take_long(bytes),
     }
+}
+
+/// Reads an integer of four or more bytes.
+fn take_long(bytes: &[u8]) -> Option<(u64, &[u8])> {
     match bytes.split_first_chunk::<8>() {
         Some((word, after)) => take_word(u64::from_le_bytes(*word), bytes, after),
         None => take_bytewise(bytes),

@@ -1,9 +1,9 @@
 //! One entry of the measurements or of the metadata.
 //!
 //! An entry has one usual form: key, then value, lengths in one byte each, nothing else. It is
-//! recognised by a handful of comparisons; whatever deviates from it goes the general way, so that
-//! the usual form is a short cut and never a second opinion. Texts are checked here, except that a
-//! known key is replaced by the text of whoever knows it.
+//! recognised by a handful of comparisons. Whatever deviates from it goes the general way, errors
+//! and measured texts included, so that the usual form is a short cut and never a second opinion.
+//! Texts are checked here, except that a known key is replaced by the text of whoever knows it.
 
 use std::str;
 
@@ -19,7 +19,6 @@ const VALUE: u8 = 0x12;
 /// Tags within the value of a measurement.
 const INT: u8 = 0x08;
 const FLOAT: u8 = 0x11;
-const TEXT: u8 = 0x1a;
 
 /// A key, and whether somebody knows it.
 #[derive(Clone, Copy)]
@@ -29,68 +28,59 @@ pub(super) struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// An unknown key, or none.
     const fn unknown(text: &'a str) -> Self {
         Self { text, known: false }
     }
 
-    #[inline]
-    fn of(
-        bytes: &'a [u8],
-        known: Option<&'a str>,
-        field: &'static str,
-    ) -> Result<Self, DecodeError> {
+    /// A key that was checked already.
+    fn checked(text: &'a str, known: Option<&'a str>) -> Self {
         match known {
-            Some(text) => Ok(Self { text, known: true }),
-            None => match str::from_utf8(bytes) {
-                Ok(text) => Ok(Self::unknown(text)),
-                Err(_) => Err(DecodeError::Utf8(field)),
-            },
+            Some(text) => Self { text, known: true },
+            None => Self::unknown(text),
+        }
+    }
+
+    /// The key with these bytes, unless they are no text.
+    #[inline(always)]
+    fn valid(bytes: &'a [u8], known: Option<&'a str>) -> Option<Self> {
+        match known {
+            Some(text) => Some(Self { text, known: true }),
+            None => str::from_utf8(bytes).ok().map(Self::unknown),
         }
     }
 }
 
-/// Reads a map entry of measurements. The value is `None` if it is absent or empty.
-#[inline]
-pub(super) fn measurement<'a, K: Keys>(
+/// A measurement in the usual form, a number.
+#[inline(always)]
+pub(super) fn usual_measurement<'a, K: Keys>(
     entry: &'a [u8],
     keys: &'a K,
-) -> Result<(Key<'a>, Option<ValueRef<'a>>), DecodeError> {
-    if let Some((key, value)) = usual(entry)
-        && let Some(value) = usual_value(value)
-    {
-        let key = Key::of(key, keys.measurement(key), "measurement key")?;
-        let value = match value {
-            Value::Int(int) => ValueRef::Int(int),
-            Value::Float(float) => ValueRef::Float(float),
-            Value::Text(text) => match str::from_utf8(text) {
-                Ok(text) => ValueRef::Str(text),
-                Err(_) => return Err(DecodeError::Utf8("string_value")),
-            },
-        };
-        return Ok((key, Some(value)));
-    }
-    any_measurement(entry, keys)
+) -> Option<(Key<'a>, ValueRef<'a>)> {
+    let (key, value) = usual(entry)?;
+    let value = match value {
+        [INT, int @ ..] => match take_varint(int)? {
+            (int, []) => ValueRef::Int(int.cast_signed()),
+            _ => return None,
+        },
+        [FLOAT, float @ ..] => ValueRef::Float(f64::from_le_bytes(float.try_into().ok()?)),
+        _ => return None,
+    };
+    Some((Key::valid(key, keys.measurement(key))?, value))
 }
 
-/// Reads a map entry of metadata.
-#[inline]
-pub(super) fn metadata<'a, K: Keys>(
+/// A metadata entry in the usual form.
+#[inline(always)]
+pub(super) fn usual_metadata<'a, K: Keys>(
     entry: &'a [u8],
     keys: &'a K,
-) -> Result<(Key<'a>, &'a str), DecodeError> {
-    if let Some((key, value)) = usual(entry) {
-        let key = Key::of(key, keys.metadata(key), "metadata key")?;
-        return match str::from_utf8(value) {
-            Ok(value) => Ok((key, value)),
-            Err(_) => Err(DecodeError::Utf8("metadata value")),
-        };
-    }
-    any_metadata(entry, keys)
+) -> Option<(Key<'a>, &'a str)> {
+    let (key, value) = usual(entry)?;
+    let key = Key::valid(key, keys.metadata(key))?;
+    Some((key, str::from_utf8(value).ok()?))
 }
 
 /// Key and value of an entry in the usual form.
-#[inline]
+#[inline(always)]
 fn usual(entry: &[u8]) -> Option<(&[u8], &[u8])> {
     let [KEY, key_len @ 0..0x80, rest @ ..] = entry else {
         return None;
@@ -110,43 +100,17 @@ fn usual(entry: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// The value of a measurement whose text is not yet checked.
-enum Value<'a> {
-    Int(i64),
-    Float(f64),
-    Text(&'a [u8]),
-}
-
-/// The value of a measurement that holds one field and nothing else.
-#[inline]
-fn usual_value(value: &[u8]) -> Option<Value<'_>> {
-    match value {
-        [INT, int @ ..] => match take_varint(int)? {
-            (int, []) => Some(Value::Int(int.cast_signed())),
-            _ => None,
-        },
-        [FLOAT, float @ ..] => {
-            let bytes = float.try_into().ok()?;
-            Some(Value::Float(f64::from_le_bytes(bytes)))
-        }
-        [TEXT, len @ 0..0x80, text @ ..] if usize::from(*len) == text.len() => {
-            Some(Value::Text(text))
-        }
-        _ => None,
-    }
-}
-
-/// A measurement of any form.
-#[cold]
-fn any_measurement<'a, K: Keys>(
+/// A measurement of any form. The value is `None` if it is absent or empty.
+#[inline(never)]
+pub(super) fn any_measurement<'a, K: Keys>(
     mut entry: &'a [u8],
     keys: &'a K,
 ) -> Result<(Key<'a>, Option<ValueRef<'a>>), DecodeError> {
-    let (mut key, mut value) = (&b""[..], None);
+    let (mut key, mut value) = ("", None);
     while !entry.is_empty() {
         let field = Field::take(&mut entry, "measurements")?;
         match field.number {
-            1 => key = field.text("measurement key")?.as_bytes(),
+            1 => key = field.text("measurement key")?,
             2 => {
                 let mut inner = field.bytes("measurement value")?;
                 while !inner.is_empty() {
@@ -165,25 +129,25 @@ fn any_measurement<'a, K: Keys>(
             _ => {}
         }
     }
-    let key = Key::of(key, keys.measurement(key), "measurement key")?;
-    Ok((key, value))
+    let known = keys.measurement(key.as_bytes());
+    Ok((Key::checked(key, known), value))
 }
 
 /// A metadata entry of any form.
-#[cold]
-fn any_metadata<'a, K: Keys>(
+#[inline(never)]
+pub(super) fn any_metadata<'a, K: Keys>(
     mut entry: &'a [u8],
     keys: &'a K,
 ) -> Result<(Key<'a>, &'a str), DecodeError> {
-    let (mut key, mut value) = (&b""[..], "");
+    let (mut key, mut value) = ("", "");
     while !entry.is_empty() {
         let field = Field::take(&mut entry, "metadata")?;
         match field.number {
-            1 => key = field.text("metadata key")?.as_bytes(),
+            1 => key = field.text("metadata key")?,
             2 => value = field.text("metadata value")?,
             _ => {}
         }
     }
-    let key = Key::of(key, keys.metadata(key), "metadata key")?;
-    Ok((key, value))
+    let known = keys.metadata(key.as_bytes());
+    Ok((Key::checked(key, known), value))
 }
