@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import telemetry_py as telemetry
@@ -42,3 +43,13 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def roomy_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[telemetry.Server]:
+    """A server with a queue that no test fills."""
+    monkeypatch.setenv("TELEMETRY_MAX_BUFFER", "65536")
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    with telemetry.serve(f"unix:{directory}/worker.sock") as server:
+        yield server

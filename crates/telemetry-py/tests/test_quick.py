@@ -7,30 +7,8 @@ import inspect
 
 import pytest
 import telemetry_py as telemetry
-from manager import Manager, name_of
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    monkeypatch.setenv("TELEMETRY_MAX_BUFFER", "65536")
-    directory = tmp_path / "run"
-    directory.mkdir(mode=0o700)
-    with telemetry.serve(f"unix:{directory}/worker.sock") as server:
-        yield server
-
-
-def arrived(server):
-    """All that was recorded, as it arrives at a manager."""
-    telemetry.emit("end.event")
-    with Manager(server.address) as manager:
-        *events, _end = manager.until("end.event")
-    stats = telemetry.stats()
-    assert stats["emitted"] == stats["accepted"] + sum(stats["dropped"].values())
-    return events
-
-
-class Text(str):
-    pass
+from hostile import Saying, Text, arrived
+from manager import name_of
 
 
 class Number(int):
@@ -41,22 +19,12 @@ class Mapping(dict):
     pass
 
 
-class Saying:
-    """Does something when it is asked for its text."""
-
-    def __init__(self, act):
-        self.act = act
-
-    def __str__(self):
-        return str(self.act())
-
-
 def numbers(event):
     return {key: value.int_value or value.float_value or value.string_value for key, value in event.measurements.items()}
 
 
 @pytest.mark.parametrize("at", range(4))
-def test_an_entry_of_another_type_anywhere_changes_nothing_but_its_way(server, at):
+def test_an_entry_of_another_type_anywhere_changes_nothing_but_its_way(roomy_server, at):
     measurements = {f"m{i}": i + 1 for i in range(4)}
     measurements[f"m{at}"] = Number(at + 1)
     metadata = {f"d{i}": f"v{i}" for i in range(4)}
@@ -64,7 +32,7 @@ def test_an_entry_of_another_type_anywhere_changes_nothing_but_its_way(server, a
     telemetry.emit("a.b", measurements, {f"d{i}": f"v{i}" for i in range(4)}, "id")
     telemetry.emit("a.b", {f"m{i}": i + 1 for i in range(4)}, metadata, "id")
     telemetry.emit(Text("a.b"), Mapping(measurements), Mapping(metadata), Text("id"))
-    events = arrived(server)
+    events = arrived(roomy_server)
     assert len(events) == 3
     for event in events:
         assert name_of(event) == "a.b"
@@ -73,9 +41,9 @@ def test_an_entry_of_another_type_anywhere_changes_nothing_but_its_way(server, a
         assert dict(event.metadata) == {"d0": "v0", "d1": "v1", "d2": "v2", "d3": "v3"}
 
 
-def test_values_at_the_edges_arrive(server):
+def test_values_at_the_edges_arrive(roomy_server):
     telemetry.emit("a.b", {"a": -(2**63), "b": 2**63 - 1, "c": 10**400, "d": 5e-324, "e": True, "\ud800": 1}, {"t": False, "n": -1, "f": 0.5})
-    (event,) = arrived(server)
+    (event,) = arrived(roomy_server)
     assert event.measurements["a"].int_value == -(2**63)
     assert event.measurements["b"].int_value == 2**63 - 1
     assert event.measurements["c"].float_value > 1e308
@@ -85,15 +53,15 @@ def test_values_at_the_edges_arrive(server):
     assert dict(event.metadata) == {"t": "False", "n": "-1", "f": "0.5"}
 
 
-def test_a_number_that_is_none_is_counted(server):
+def test_a_number_that_is_none_is_counted(roomy_server):
     before = telemetry.stats()["dropped"].get("invalid_value", 0)
     for value in (float("nan"), float("inf")):
         telemetry.emit("a.b", {"key": value})
-    assert arrived(server) == []
+    assert arrived(roomy_server) == []
     assert telemetry.stats()["dropped"]["invalid_value"] == before + 2
 
 
-def test_the_backend_can_be_replaced_in_the_midst_of_an_event(server):
+def test_the_backend_can_be_replaced_in_the_midst_of_an_event(roomy_server):
     def replace():
         telemetry.set_backend(None)
         telemetry.set_backend(telemetry.MemoryBackend())
@@ -103,13 +71,13 @@ def test_the_backend_can_be_replaced_in_the_midst_of_an_event(server):
 
     for _ in range(10):
         telemetry.emit("a.b", {"m": 1}, {"first": "x", "key": Saying(replace), "last": "y"})
-    events = arrived(server)
+    events = arrived(roomy_server)
     assert [dict(event.metadata) for event in events] == [{"first": "x", "key": "replaced", "last": "y"}] * 10
 
 
-def test_serving_anew_in_the_midst_of_an_event_does_no_harm(server, tmp_path):
+def test_serving_anew_in_the_midst_of_an_event_does_no_harm(roomy_server, tmp_path):
     def renew():
-        server.close(0)
+        roomy_server.close(0)
         telemetry.serve()
         return "renewed"
 
@@ -120,19 +88,19 @@ def test_serving_anew_in_the_midst_of_an_event_does_no_harm(server, tmp_path):
     assert stats["emitted"] == stats["accepted"] + sum(stats["dropped"].values())
 
 
-def test_an_event_in_the_midst_of_an_event(server):
+def test_an_event_in_the_midst_of_an_event(roomy_server):
     def emit():
         for i in range(2_000):
             telemetry.emit(f"inner.e{i}", {"i": i}, {"key": "value"})
         return "outer"
 
     telemetry.emit("a.b", {"m": Saying(emit), "n": 1}, {"key": "kept"}, "id")
-    *inner, outer = arrived(server)
+    *inner, outer = arrived(roomy_server)
     assert [name_of(event) for event in inner] == [f"inner.e{i}" for i in range(2_000)]
     assert (name_of(outer), numbers(outer), dict(outer.metadata)) == ("a.b", {"m": "outer", "n": 1}, {"key": "kept"})
 
 
-def test_a_dict_that_changes_while_it_is_read_does_no_harm(server):
+def test_a_dict_that_changes_while_it_is_read_does_no_harm(roomy_server):
     metadata = {}
 
     def change():
@@ -143,41 +111,41 @@ def test_a_dict_that_changes_while_it_is_read_does_no_harm(server):
 
     metadata.update(a="1", b=Saying(change), c="3")
     telemetry.emit("a.b", None, metadata)
-    (event,) = arrived(server)
+    (event,) = arrived(roomy_server)
     assert dict(event.metadata) == {"a": "1", "b": "changed", "c": "3"}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_what_is_no_exception_goes_through_and_the_event_is_counted(server, error):
+def test_what_is_no_exception_goes_through_and_the_event_is_counted(roomy_server, error):
     def interrupt():
         raise error
 
     before = telemetry.stats()["dropped"].get("internal_error", 0)
     with pytest.raises(error):
         telemetry.emit("a.b", {"m": 1}, {"key": Saying(interrupt)})
-    assert arrived(server) == []
+    assert arrived(roomy_server) == []
     assert telemetry.stats()["dropped"]["internal_error"] == before + 1
 
 
-def test_names_are_told_by_their_text_whatever_object_they_are(server):
+def test_names_are_told_by_their_text_whatever_object_they_are(roomy_server):
     names = [f"a.n{i % 7}" for i in range(3_000)]
     for i, name in enumerate(names):
         # A new object each time, some at the address of one that is gone.
         telemetry.emit("".join(name), {"i": i})
         telemetry.emit(name[:2] + name[2:], {"i": i})
-    events = arrived(server)
+    events = arrived(roomy_server)
     assert [name_of(event) for event in events] == [name for name in names for _ in range(2)]
 
 
-def test_more_names_than_are_kept_arrive_all_the_same(server):
+def test_more_names_than_are_kept_arrive_all_the_same(roomy_server):
     names = [f"many.n{i}" for i in range(6_000)]
     for name in names:
         telemetry.emit(name)
         telemetry.emit(name)
-    assert [name_of(event) for event in arrived(server)] == [name for name in names for _ in range(2)]
+    assert [name_of(event) for event in arrived(roomy_server)] == [name for name in names for _ in range(2)]
 
 
-def test_an_id_of_the_context_is_found(server):
+def test_an_id_of_the_context_is_found(roomy_server):
     telemetry.emit("a.b")
     token = telemetry.set_correlation_id("of-context")
     telemetry.emit("a.b")
@@ -186,7 +154,7 @@ def test_an_id_of_the_context_is_found(server):
     telemetry.emit("a.b")
     telemetry.reset_correlation_id(token)
     telemetry.emit("a.b")
-    assert [event.correlation_id for event in arrived(server)] == ["", "of-context", "given", "sur\ufffdrogate", ""]
+    assert [event.correlation_id for event in arrived(roomy_server)] == ["", "of-context", "given", "sur\ufffdrogate", ""]
 
 
 @pytest.mark.parametrize("on", [True, False])
@@ -209,10 +177,10 @@ def test_a_call_that_does_not_fit_is_refused_on_and_off(memory, on, args, kwargs
     assert memory.events == []
 
 
-def test_keywords_in_any_order(server):
+def test_keywords_in_any_order(roomy_server):
     telemetry.emit(correlation_id="id", metadata={"b": "c"}, event="a.b", measurements={"a": 1})
     telemetry.emit("a.b", metadata={"b": "c"})
-    first, second = arrived(server)
+    first, second = arrived(roomy_server)
     assert (numbers(first), dict(first.metadata), first.correlation_id) == ({"a": 1}, {"b": "c"}, "id")
     assert (numbers(second), dict(second.metadata), second.correlation_id) == ({}, {"b": "c"}, "")
 
