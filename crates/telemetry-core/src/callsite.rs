@@ -56,15 +56,43 @@ impl SiteCounts {
     }
 }
 
+/// The keep threshold of one event name, which control changes while the program runs.
+#[derive(Debug)]
+pub struct Switch(AtomicU64);
+
+impl Switch {
+    /// A switch that no policy moves.
+    #[must_use]
+    pub const fn fixed(threshold: Threshold) -> Self {
+        Self(AtomicU64::new(threshold.to_raw()))
+    }
+
+    /// Whether events of this name are toggled off right now, at the cost of one load. That of a name
+    /// beyond the bound of its table does not know and says no.
+    #[must_use]
+    #[inline]
+    pub fn is_off(&self) -> bool {
+        self.threshold() == Threshold::OFF
+    }
+
+    #[inline]
+    fn threshold(&self) -> Threshold {
+        Threshold::from_raw(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, threshold: Threshold) {
+        self.0.store(threshold.into(), Ordering::Relaxed);
+    }
+}
+
 /// What an emit needs to know of one event name.
 pub struct Callsite {
     /// The wire name.
     name: EventName,
     /// The name as `event_parts` fields.
     event_parts: Box<[u8]>,
-    /// The raw [`Threshold`] of the policy in force. Stale and not off in a callsite that is not
-    /// `kept`.
-    threshold: AtomicU64,
+    /// The threshold under the policy in force. Stale and not off in a callsite that is not `kept`.
+    switch: Arc<Switch>,
     /// Where it is in the table; [`MAX_TAG`] if it is not kept.
     tag: AtomicU32,
     /// Whether the table knows it and keeps its threshold current.
@@ -77,7 +105,7 @@ impl fmt::Debug for Callsite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Callsite")
             .field("name", &self.name)
-            .field("threshold", &self.threshold)
+            .field("threshold", &self.switch.threshold())
             .field("kept", &self.kept)
             .finish_non_exhaustive()
     }
@@ -96,12 +124,11 @@ impl Callsite {
         &self.event_parts
     }
 
-    /// Whether events of this name are toggled off right now, at the cost of one load. Of a name
-    /// beyond the bound of the table it does not know and says no.
+    /// What tells at once whether events of this name are toggled off; may be kept and asked without
+    /// the callsite.
     #[must_use]
-    #[inline]
-    pub fn is_off(&self) -> bool {
-        self.threshold.load(Ordering::Relaxed) == Threshold::OFF.to_raw()
+    pub fn switch(&self) -> &Arc<Switch> {
+        &self.switch
     }
 
     /// The number under which the table finds its counters.
@@ -197,7 +224,7 @@ impl CallsiteTable {
         let policy = self.policy.load_full();
         let site = Arc::new(Callsite {
             event_parts: encode_event_parts(name.as_str()).into(),
-            threshold: AtomicU64::new(policy.threshold(name.as_str()).into()),
+            switch: Arc::new(Switch::fixed(policy.threshold(name.as_str()))),
             tag: AtomicU32::new(MAX_TAG),
             kept: true,
             counts: Arc::default(),
@@ -230,7 +257,7 @@ impl CallsiteTable {
                 return;
             }
             let threshold = current.threshold(site.name.as_str());
-            site.threshold.store(threshold.into(), Ordering::Relaxed);
+            site.switch.set(threshold);
             seen = current;
         }
     }
@@ -239,7 +266,7 @@ impl CallsiteTable {
     #[inline]
     pub(crate) fn threshold(&self, site: &Callsite) -> Threshold {
         if site.kept {
-            Threshold::from(site.threshold.load(Ordering::Relaxed))
+            site.switch.threshold()
         } else {
             self.policy.load().threshold(site.name.as_str())
         }
@@ -254,7 +281,7 @@ impl CallsiteTable {
         fence(Ordering::SeqCst);
         for site in self.sites() {
             let threshold = policy.threshold(site.name.as_str());
-            site.threshold.store(threshold.into(), Ordering::Relaxed);
+            site.switch.set(threshold);
         }
     }
 
@@ -317,7 +344,7 @@ impl CallsiteTable {
     fn unkept(&self, name: EventName) -> Arc<Callsite> {
         Arc::new(Callsite {
             event_parts: encode_event_parts(name.as_str()).into(),
-            threshold: AtomicU64::new(Threshold::KEEP.into()),
+            switch: Arc::new(Switch::fixed(Threshold::KEEP)),
             tag: AtomicU32::new(MAX_TAG),
             kept: false,
             counts: Arc::clone(&self.overflow),

@@ -45,7 +45,7 @@ mod time;
 mod value;
 mod wire;
 
-pub use callsite::{Callsite, DEFAULT_MAX_CALLSITES, MAX_CALLSITES};
+pub use callsite::{Callsite, DEFAULT_MAX_CALLSITES, MAX_CALLSITES, Switch};
 pub use catalog::{
     Catalog, CatalogBuilder, CatalogError, EventId, EventSpec, KeyId, KeyRole, KeySpec, Label,
     MAX_USER_EVENTS, MAX_USER_KEYS, MetricKind, Origin, Rate, Unit, UnknownUnit,

@@ -263,23 +263,13 @@ impl Queue {
         let Some((first, after)) = rest.split_first() else {
             return; // Cannot be: the index is within the ring.
         };
-        let (chunks, tail) = record.as_chunks::<WORD>();
-        for (word, chunk) in after.iter().zip(chunks) {
-            word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
-        }
-        let wrapped = chunks.get(after.len()..).unwrap_or_default();
-        for (word, chunk) in before.iter().zip(wrapped) {
-            word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
-        }
-        if !tail.is_empty() {
-            let mut last = [0; WORD];
-            last[..tail.len()].copy_from_slice(tail);
-            let word = after
-                .get(chunks.len())
-                .or_else(|| before.get(chunks.len() - after.len()));
-            if let Some(word) = word {
-                word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
-            }
+        let (whole, part) = record.as_chunks::<WORD>();
+        if after.len() > whole.len() {
+            write(after, whole, part);
+        } else {
+            let (whole, wrapped) = whole.split_at(after.len());
+            write(after, whole, &[]);
+            write(before, wrapped, part);
         }
         // Release: whoever sees the header sees the bytes.
         first.store(header, Ordering::Release);
@@ -314,6 +304,34 @@ impl Queue {
     fn consumer(&self) -> MutexGuard<'_, Consumer> {
         self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes words, and what is left of a record after the last whole one.
+#[inline]
+fn write(to: &[AtomicU64], whole: &[[u8; WORD]], part: &[u8]) {
+    for (word, bytes) in to.iter().zip(whole) {
+        word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+    }
+    if let Some(word) = to.get(whole.len())
+        && !part.is_empty()
+    {
+        word.store(partial_word(part), Ordering::Relaxed);
+    }
+}
+
+/// Less than eight bytes as a word that is filled up with zeros.
+#[inline]
+fn partial_word(part: &[u8]) -> u64 {
+    let (half, rest) = match part.split_first_chunk::<4>() {
+        Some((half, rest)) => (u64::from(u32::from_le_bytes(*half)), rest),
+        None => (0, part),
+    };
+    let shift = 8 * (part.len() - rest.len());
+    let rest = rest
+        .iter()
+        .rev()
+        .fold(0, |word, byte| word << 8 | u64::from(*byte));
+    half | rest << shift
 }
 
 /// An unpacked header.

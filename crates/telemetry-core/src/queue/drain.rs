@@ -62,7 +62,7 @@ impl Record<'_> {
         out.resize(start + (self.front.len() + self.back.len()) * WORD, 0);
         let (chunks, _none) = out[start..].as_chunks_mut::<WORD>();
         for (chunk, word) in chunks.iter_mut().zip(self.front.iter().chain(self.back)) {
-            *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+            *chunk = word.load(Ordering::Relaxed).to_le_bytes();
         }
         out.truncate(start + self.header.len);
     }

@@ -38,7 +38,7 @@ pub struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// Starts an event with the thread's scratch.
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(
         recorder: &'a Recorder,
         site: &'a Callsite,
@@ -106,6 +106,13 @@ impl<'a> Draft<'a> {
     /// Queues the event and counts what became of it.
     #[inline]
     pub fn commit(mut self) -> Outcome {
+        self.end()
+    }
+
+    /// [`commit`](Self::commit) without moving the draft, which was just written and would have to
+    /// be read back first.
+    #[inline]
+    fn end(&mut self) -> Outcome {
         self.done = true;
         if let Some(reason) = self.failed {
             return self.recorder.gate.count_dropped(self.site, reason);
@@ -127,9 +134,9 @@ impl<'a> Draft<'a> {
         self.recorder.push(self.site, self.scratch.bytes())
     }
 
-    /// Adds everything and commits.
+    /// Adds everything and ends the event as [`commit`](Self::commit) does.
     #[inline]
-    pub(super) fn fill(mut self, fields: &Fields<'_>) -> Outcome {
+    pub(super) fn fill(&mut self, fields: &Fields<'_>) -> Outcome {
         for (key, value) in fields.measurements {
             self.measurement(key, *value);
         }
@@ -137,7 +144,7 @@ impl<'a> Draft<'a> {
             self.metadata(key, value);
         }
         self.timestamp_ns = fields.timestamp_ns;
-        self.commit()
+        self.end()
     }
 
     /// The text to send under `key`, which is judged whole: what makes it secret may be what is
