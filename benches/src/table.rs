@@ -15,7 +15,7 @@ pub(crate) fn render(all: &Reports) -> String {
     let rows = all.reports.iter().flat_map(|report| &report.rows);
     let mut rows: Vec<_> = rows.collect();
     rows.sort_by_key(|row| target_number(row));
-    for row in rows {
+    for row in &rows {
         let mut bench = row.targets.join(" ");
         if !bench.is_empty() {
             bench.push(' ');
@@ -32,6 +32,12 @@ pub(crate) fn render(all: &Reports) -> String {
         columns.push(cells);
     }
     let mut out = columns.to_string();
+    for row in rows {
+        if let Some(note) = &row.note {
+            let _infallible = writeln!(out, "note: {}: {note}", row.bench);
+        }
+    }
+    out.push('\n');
     for line in all.reports.iter().filter_map(control) {
         let _infallible = writeln!(out, "{line}");
     }
@@ -98,6 +104,7 @@ pub(crate) fn target(row: &Row) -> String {
 pub(crate) fn verdict(row: &Row) -> String {
     match &row.verdict {
         Verdict::FloorMissed => "FLOOR MISSED".to_owned(),
+        Verdict::FloorHolds if row.floor.is_empty() => "moonshot not reached".to_owned(),
         Verdict::FloorHolds if row.moonshot.is_empty() => "holds".to_owned(),
         Verdict::FloorHolds => "floor holds".to_owned(),
         Verdict::MoonshotReached => "moonshot reached".to_owned(),

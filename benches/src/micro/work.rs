@@ -18,7 +18,7 @@ pub(crate) struct Work {
 }
 
 /// All of them.
-const WORKS: [Work; 10] = [
+const WORKS: [Work; 11] = [
     Work {
         name: "kept-emit",
         run: |runs| counted(Kept::new(Worker::new()), runs),
@@ -26,6 +26,10 @@ const WORKS: [Work; 10] = [
     Work {
         name: "kept-emit-in-half-batches",
         run: |runs| run_and_watch(&mut Kept::new(Worker::new()), runs, BATCH / 2),
+    },
+    Work {
+        name: "kept-emit-under-globs",
+        run: |runs| counted(Kept::new(Worker::with_globs(1_000)), runs),
     },
     Work {
         name: "disabled-emit",

@@ -13,11 +13,10 @@ impl Report {
         }
     }
 
-    /// Whether a floor is missed.
-    pub(crate) fn misses_a_floor(&self) -> bool {
-        self.rows
-            .iter()
-            .any(|row| row.verdict == Verdict::FloorMissed)
+    /// How many rows miss their floor.
+    pub(crate) fn missed_floors(&self) -> usize {
+        let missed = |row: &&Row| row.verdict == Verdict::FloorMissed;
+        self.rows.iter().filter(missed).count()
     }
 }
 
