@@ -35,7 +35,7 @@ def main() -> int:
     pinned = pin()
     gc.freeze()
     progress("python: control, emit against itself")
-    checked = control(lambda: kept_emit(worker, emit_prebuilt()), effort)
+    checked = control(lambda: kept_emit(worker, effort, emit_prebuilt()), effort)
     suite = Suite(worker, effort)
     suite.emit()
     suite.span()

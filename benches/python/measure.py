@@ -30,10 +30,12 @@ class Effort:
     """A B B A rounds of one comparison."""
     block_ns: int
     """Aim for the length of one block."""
+    most_events: int
+    """Events that one block may record: reading them back takes far longer than recording them."""
 
 
-FULL = Effort(pairs=300, block_ns=150_000)
-QUICK = Effort(pairs=40, block_ns=100_000)
+FULL = Effort(pairs=200, block_ns=150_000, most_events=240)
+QUICK = Effort(pairs=40, block_ns=100_000, most_events=160)
 
 
 @dataclass

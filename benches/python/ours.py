@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import telemetry_py as telemetry
-from measure import Subject
+from measure import Effort, Subject
 from peers import TOOLS
 from worker import Worker
 
@@ -12,8 +12,6 @@ INPUTS = {f"m{i}": {"duration_ns": 123_456 + i, "count": i} for i in range(len(T
 }
 """Prebuilt dicts; their `count`s sum up to `TOTAL` over one round."""
 TOTAL = sum(range(len(TOOLS)))
-ATTACHED_CALLS = 400
-"""Calls in one block while the manager reads along."""
 
 
 def emit_prebuilt(call: str = "emit", *, identified: bool = True) -> list[str]:
@@ -37,28 +35,25 @@ def spans(call: str = "span", *, identified: bool) -> list[str]:
     return [f"with {call}('tool.{tool}', d{i}{ending.format(i=i)}: pass" for i, tool in enumerate(TOOLS)]
 
 
-def kept_emit(worker: Worker, statements: list[str]) -> Subject:
+def kept_emit(worker: Worker, effort: Effort, statements: list[str]) -> Subject:
     """Events that end up in the queue."""
 
     def before(calls: int) -> None:
         worker.before(calls, events=calls, total=calls // len(TOOLS) * TOTAL)
 
-    return Subject("emit", statements, {"emit": telemetry.emit, **INPUTS}, before, most=_most(worker))
+    return Subject("emit", statements, {"emit": telemetry.emit, **INPUTS}, before, most=effort.most_events)
 
 
-def kept_span(worker: Worker, statements: list[str]) -> Subject:
+def kept_span(worker: Worker, effort: Effort, statements: list[str]) -> Subject:
     """Spans of which start and stop end up in the queue."""
 
     def before(calls: int) -> None:
         worker.before(calls, events=2 * calls, total=0)
 
-    return Subject("span", statements, {"span": telemetry.span, **INPUTS}, before, most=_most(worker) // 2)
+    return Subject("span", statements, {"span": telemetry.span, **INPUTS}, before, most=effort.most_events // 2)
 
 
 def disabled(name: str, call: object) -> Subject:
     """The shape of an `emit`, while telemetry is off."""
     return Subject(name, emit_prebuilt("call"), {"call": call, **INPUTS})
 
-
-def _most(worker: Worker) -> int:
-    return ATTACHED_CALLS if worker.attached else 2_000

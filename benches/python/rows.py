@@ -37,7 +37,7 @@ class Suite:
         self._standin(f"emit, prebuilt dicts / {CHEAPEST}", emit_prebuilt(), False, [], [], [], None)
         self._peer(
             "emit, prebuilt dicts / opentelemetry span",
-            lambda: kept_emit(self._worker, emit_prebuilt()),
+            lambda: kept_emit(self._worker, self._effort, emit_prebuilt()),
             peers.otel_span,
             targets=targets,
             floor=[ratio_at_least(40)],
@@ -62,7 +62,7 @@ class Suite:
         self._standin(f"span / {CHEAPEST}", spans(identified=True), False, [], [], [], None)
         self._peer(
             "span / opentelemetry span",
-            lambda: kept_span(self._worker, spans(identified=False)),
+            lambda: kept_span(self._worker, self._effort, spans(identified=False)),
             peers.otel_span,
             targets=targets,
             floor=[ratio_at_least(15)],
@@ -72,7 +72,7 @@ class Suite:
     def informative(self) -> None:
         """Other libraries."""
         for name, peer in peers.INFORMATIVE.items():
-            self._peer(f"emit / {name}", lambda: kept_emit(self._worker, emit_prebuilt()), peer)
+            self._peer(f"emit / {name}", lambda: kept_emit(self._worker, self._effort, emit_prebuilt()), peer)
 
     def work(self, rounds: int, calls: int) -> None:
         """T11: what spans add to a millisecond of work."""
@@ -139,7 +139,7 @@ class Suite:
             return Subject("stand-in", statements, {"emit": standin.emit, "span": standin.span, **INPUTS}, before)
 
         kept = kept_span if statements[0].startswith("with") else kept_emit
-        ours = lambda: kept(self._worker, statements)  # noqa: E731
+        ours = lambda: kept(self._worker, self._effort, statements)  # noqa: E731
         self._peer(bench, ours, peer, targets=targets, floor=floor, moonshot=moonshot, note=note)
 
     def _peer(self, bench: str, ours: object, peer: object, **more: object) -> None:
