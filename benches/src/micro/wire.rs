@@ -114,8 +114,9 @@ fn read(event: &EventRef<'_>) {
 
 impl Batches for Process {
     fn run(&mut self, numbers: Range<usize>) {
+        let mut batch = self.pipeline.batch();
         for message in self.messages.batch(numbers) {
-            let frame = self.pipeline.process(message);
+            let frame = batch.process(message);
             assert_eq!(frame, Frame::Dispatched, "nothing is refused");
         }
     }

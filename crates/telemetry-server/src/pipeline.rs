@@ -11,7 +11,7 @@ mod ledger;
 mod quarantine;
 mod validate;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use telemetry_core::{
     Catalog, Content, DecodeError, DecodeLimits, DecodedEvent, EventParts, EventRef, EventSpec,
@@ -26,6 +26,9 @@ pub(crate) use ledger::StreamLedger;
 
 pub use quarantine::{MAX_QUARANTINED_NAMES, Quarantine, QuarantinedName};
 use validate::{Measurements, Metadata};
+
+/// What keys of stock workers hide their values; one for all, since it is a table of some kilobytes.
+static REDACTOR: LazyLock<Redactor> = LazyLock::new(Redactor::default);
 
 /// What one message was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +69,7 @@ struct Checks {
     ledger: Arc<StreamLedger>,
     limits: Limits,
     decode_limits: DecodeLimits,
-    redactor: Redactor,
+    redactor: &'static Redactor,
     /// No text in a message of this length can be beyond its limit, the correlation id excepted.
     plain_bytes: usize,
 }
@@ -101,7 +104,7 @@ impl Pipeline {
                 plain_bytes: limits.value_bytes,
                 limits,
                 decode_limits: DecodeLimits::default(),
-                redactor: Redactor::default(),
+                redactor: &REDACTOR,
             },
             lane: Lane::new(dispatcher),
         }
@@ -226,7 +229,7 @@ impl Checks {
         let mut measurements = Measurements::new();
         validate::measurements(&self.limits, event, &mut measurements, note)?;
         let mut metadata = Metadata::new();
-        validate::metadata(&self.limits, &self.redactor, event, &mut metadata, note);
+        validate::metadata(&self.limits, self.redactor, event, &mut metadata, note);
         self.dispatch(event, spec, &measurements, &metadata, lane);
         Ok(())
     }
