@@ -180,6 +180,7 @@ fn quantity(value: f64, unit: &str) -> String {
         size if size >= 1e6 => format!("{:.2} M {unit}", value / 1e6),
         size if size >= 1e4 => format!("{:.1} k {unit}", value / 1e3),
         size if size >= 10.0 || value == 0.0 => format!("{value:.1} {unit}"),
+        size if size < 0.01 => format!("{value:.0e} {unit}"),
         _ => format!("{value:.2} {unit}"),
     }
 }
@@ -255,5 +256,6 @@ mod tests {
         assert_eq!(quantity(187.24, "ns"), "187.2 ns");
         assert_eq!(quantity(1.034, "ns"), "1.03 ns");
         assert_eq!(quantity(0.0, "allocations"), "0.0 allocations");
+        assert_eq!(quantity(0.000_021, "syscalls"), "2e-5 syscalls");
     }
 }

@@ -1,6 +1,7 @@
 //! What can be counted instead of timed: allocations, system calls, instructions. Exact on any
 //! machine.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::process::Command;
 
@@ -11,8 +12,8 @@ use crate::report::{Bound, Row, Spread};
 use super::ours::{Kept, Spans, Worker};
 use super::wire::{Process, ProstDecode};
 
-/// Runs whose instructions are counted; as many again go before them, to warm up.
-const INSTRUCTION_RUNS: usize = 16_384;
+/// Batches whose instructions are counted; as many again go before them, to warm up.
+const INSTRUCTION_BATCHES: usize = 16;
 /// Batches of a process whose system calls are counted: about 100,000 runs, as it runs each twice.
 const SYSTEM_CALL_BATCHES: usize = 96;
 
@@ -23,6 +24,7 @@ const ATTEMPTS: usize = 2;
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = allocations();
     rows.extend(system_calls());
+    let mut counted = BTreeMap::new();
     let gains = [
         ("disabled emit", "disabled-emit", "disabled-tracing"),
         ("kept emit", "kept-emit", "naive-emit"),
@@ -32,11 +34,12 @@ pub(super) fn rows() -> Vec<Row> {
         ("decode", "decode", "prost-decode"),
     ];
     rows.extend(gains.map(|(bench, ours, peer)| {
-        instructions(bench, ours, peer, |row, ours, theirs| {
+        instructions(&mut counted, bench, ours, peer, |row, ours, theirs| {
             row.gain(alone(theirs / ours))
         })
     }));
     let globs = instructions(
+        &mut counted,
         "kept emit, 1,000 globs",
         "kept-emit-under-globs",
         "kept-emit",
@@ -139,13 +142,21 @@ fn calls(work: &str, runs: usize) -> Result<f64, String> {
 
 /// Instructions of one run of ours beside one of a peer's, related as `relate` says.
 fn instructions(
+    counted: &mut BTreeMap<&'static str, Result<f64, String>>,
     bench: &str,
-    ours: &str,
-    peer: &str,
+    ours: &'static str,
+    peer: &'static str,
     relate: impl FnOnce(Row, f64, f64) -> Row,
 ) -> Row {
     let bench = format!("instructions per {bench}");
-    let both = instructions_of(ours).and_then(|ours| Ok((ours, instructions_of(peer)?)));
+    // Some are in several rows, and each takes seconds.
+    let mut of = |work| {
+        counted
+            .entry(work)
+            .or_insert_with(|| instructions_of(work))
+            .clone()
+    };
+    let both = of(ours).and_then(|ours| Ok((ours, of(peer)?)));
     match both {
         Ok((ours, theirs)) => {
             let row = Row::new(bench)
@@ -163,11 +174,12 @@ fn instructions_of(work: &str) -> Result<f64, String> {
     valgrind
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(format!("--toggle-collect=*{COUNTED_FUNCTION}*"));
-    let said = watch(valgrind, work, INSTRUCTION_RUNS)?;
+    let runs = INSTRUCTION_BATCHES * BATCH;
+    let said = watch(valgrind, work, runs)?;
     let collected = said.lines().find_map(|line| line.split_once("Collected :"));
     let count = collected.and_then(|(_, count)| count.trim().parse::<f64>().ok());
     count
-        .map(|count| count / INSTRUCTION_RUNS as f64)
+        .map(|count| count / runs as f64)
         .ok_or_else(|| "callgrind printed no count".to_owned())
 }
 
