@@ -45,6 +45,11 @@ fn claims(mut all: Reports) -> Result<String, String> {
                 control.ratio
             ));
         }
+        if let [only] = report.rows.as_slice()
+            && let Verdict::Skipped { reason } = &only.verdict
+        {
+            return Err(format!("`{suite}` did not run: {reason}"));
+        }
         for row in &report.rows {
             if !row.targets.is_empty() && !report.environment.optimised {
                 return Err(format!("`{suite}` was built without optimisation"));
@@ -59,7 +64,7 @@ fn claims(mut all: Reports) -> Result<String, String> {
 
 fn markdown(all: &Reports) -> String {
     let mut out = String::from(
-        "| target | what | ours | peer | ratio | floor | verdict |\n|---|---|--:|--:|--:|---|---|\n",
+        "| target | what | ours | peer | ratio | floor (moonshot) | verdict |\n|---|---|--:|--:|--:|---|---|\n",
     );
     let rows = all.reports.iter().flat_map(|report| &report.rows);
     let mut rows: Vec<_> = rows.filter(|row| !row.targets.is_empty()).collect();
@@ -167,6 +172,13 @@ mod tests {
         let mut reports = full();
         reports.reports[0].control = None;
         check_refused(reports, "has no verdict: no control");
+    }
+
+    #[test]
+    fn a_run_without_one_of_the_suites_claims_nothing() {
+        let mut reports = full();
+        reports.reports.push(Report::skipped("python", "no venv"));
+        check_refused(reports, "`python` did not run: no venv");
     }
 
     #[test]
