@@ -107,6 +107,7 @@ impl WorkerBuilder {
             identity,
             report_interval: REPORT_INTERVAL,
             first_control_wait: PATIENCE,
+            ..StreamConfig::default()
         };
         // A manager that a story holds still, or a machine that has no time, is no dead peer.
         let limits = ServeLimits {

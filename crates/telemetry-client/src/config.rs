@@ -18,7 +18,9 @@ use crate::backend::{
     Backend, CompositeBackend, MemoryBackend, NoopBackend, StderrBackend, StreamBackend,
 };
 use crate::resource::{ResourceError, ResourceSampler};
-use crate::serve::{Identity, ListenAddress, ServeConfig, ServeError, StreamConfig};
+use crate::serve::{
+    DEFAULT_BATCH_DELAY, Identity, ListenAddress, ServeConfig, ServeError, StreamConfig,
+};
 use crate::telemetry::Telemetry;
 
 /// Time that the end of a program waits for events to leave.
@@ -56,6 +58,9 @@ pub struct Config {
     pub max_buffer: usize,
     /// What a full queue does.
     pub overflow: Overflow,
+    /// Longest time that an event waits for others to travel with; see
+    /// [`StreamConfig::batch_delay`].
+    pub batch_delay: Duration,
     /// The policy until a manager sends one.
     pub policy: PolicySpec,
     /// Time between samples of memory and CPU; `None` samples nothing.
@@ -74,6 +79,7 @@ impl Default for Config {
             pool_name: String::new(),
             max_buffer: DEFAULT_QUEUE_EVENTS,
             overflow: Overflow::default(),
+            batch_delay: DEFAULT_BATCH_DELAY,
             policy: PolicySpec::default(),
             resource_interval: None,
             exit_timeout: DEFAULT_EXIT_TIMEOUT,
@@ -181,6 +187,7 @@ impl Config {
                 let serve = ServeConfig {
                     stream: StreamConfig {
                         identity: self.identity(),
+                        batch_delay: self.batch_delay,
                         ..StreamConfig::default()
                     },
                     ready_file: self.ready_file.clone(),

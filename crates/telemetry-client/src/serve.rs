@@ -27,5 +27,6 @@ pub use server::{
 };
 pub use service::TelemetryService;
 pub use session::{
-    DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_REPORT_INTERVAL, Identity, PROTOCOL_REVISION, StreamConfig,
+    DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_REPORT_INTERVAL, Identity,
+    PROTOCOL_REVISION, StreamConfig,
 };

@@ -40,6 +40,13 @@ pub const DEFAULT_QUEUE_EVENTS: usize = 1_024;
 /// Bytes that a queue holds unless configured otherwise.
 pub const DEFAULT_QUEUE_BYTES: usize = 1024 * 1024;
 
+/// Most records that make a batch, and fewest, however small the queue is.
+const MAX_BATCH_RECORDS: usize = 512;
+const MIN_BATCH_RECORDS: usize = 8;
+/// Most words that make a batch, 60 KiB, and fewest.
+const MAX_BATCH_WORDS: usize = 60 * 1024 / WORD;
+const MIN_BATCH_WORDS: usize = 512;
+
 /// Bytes of one word.
 const WORD: usize = size_of::<u64>();
 /// In a header: the record is published.
@@ -83,7 +90,8 @@ pub enum Refused {
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pushed {
-    /// Whether the consumer sleeps and the caller, and nobody else, has to wake it.
+    /// Whether the caller, and nobody else, has to wake the consumer: it sleeps, or lets records
+    /// gather and has a batch of them now.
     pub wake: bool,
 }
 
@@ -111,6 +119,10 @@ pub struct Queue {
     max_records: usize,
     /// Bound of words.
     max_words: usize,
+    /// Records that make a batch.
+    batch_records: usize,
+    /// Words that make a batch.
+    batch_words: usize,
     /// The consumer's own state, locked while records are taken out.
     consumer: Mutex<Consumer>,
 }
@@ -136,6 +148,8 @@ impl Queue {
             words: zeroed(max_words.max(1).next_power_of_two()),
             max_records: limits.events.clamp(1, MAX_RECORDS),
             max_words,
+            batch_records: (limits.events / 2).clamp(MIN_BATCH_RECORDS, MAX_BATCH_RECORDS),
+            batch_words: (max_words / 2).clamp(MIN_BATCH_WORDS, MAX_BATCH_WORDS),
             consumer: Mutex::new(Consumer::default()),
         }
     }
@@ -175,7 +189,7 @@ impl Queue {
                 Ok(_) => {
                     self.publish(claimed, record, tag);
                     return Ok(Pushed {
-                        wake: tail & IDLE != 0,
+                        wake: (tail & IDLE != 0) | self.completes_batch(used, words),
                     });
                 }
                 Err(now) => tail = now,
@@ -187,6 +201,21 @@ impl Queue {
     #[must_use]
     pub fn can_hold(&self, bytes: usize) -> bool {
         words_of(bytes) <= self.max_words
+    }
+
+    /// Whether a consumer that lets records gather has enough of them: half of what fits, or a good
+    /// deal for one write to a socket. The push that makes it so says so, too.
+    #[must_use]
+    pub fn has_batch(&self) -> bool {
+        let used = self.used();
+        used.records >= self.batch_records || used.words >= self.batch_words
+    }
+
+    /// Whether one more record of so many words makes a batch of what was none.
+    #[inline]
+    fn completes_batch(&self, used: cursor::Distance, words: usize) -> bool {
+        let by_words = (used.words < self.batch_words) & (used.words + words >= self.batch_words);
+        by_words | (used.records + 1 == self.batch_records)
     }
 
     /// Lets the consumer sleep until the next push, unless there is something to do.

@@ -108,6 +108,8 @@ pub struct Recorder {
     to_recheck: AtomicUsize,
     /// How to wake the pump.
     pump: AtomicWaker,
+    /// Those in `wait_drained`: while there are any, no event waits for others.
+    awaited: AtomicUsize,
     /// Wakes `wait_drained` after each drain.
     drained: Condvar,
     /// Guards nothing but the wait itself.
@@ -130,6 +132,7 @@ impl Recorder {
             clock,
             to_recheck: AtomicUsize::new(0),
             pump: AtomicWaker::new(),
+            awaited: AtomicUsize::new(0),
             drained: Condvar::new(),
             drained_lock: Mutex::new(()),
         })
@@ -294,6 +297,14 @@ impl Recorder {
         }
     }
 
+    /// Lets events gather: returns true once `waker` is set to be woken by the event that makes a
+    /// batch, by `close` and by whoever waits for the queue to be empty; false if there is no time for
+    /// that. Nobody is woken for a single event.
+    pub fn sleep_until_batch(&self, waker: &Waker) -> bool {
+        self.pump.register(waker);
+        !self.queue.has_batch() && !self.is_closed() && self.awaited.load(Ordering::SeqCst) == 0
+    }
+
     /// Wakes the pump whether or not there is an event, as when a stream is replaced.
     pub fn wake_pump(&self) {
         self.pump.wake();
@@ -320,6 +331,14 @@ impl Recorder {
 
     /// Waits until the queue was empty for a moment, and says whether it was in time.
     pub fn wait_drained(&self, timeout: Duration) -> bool {
+        self.awaited.fetch_add(1, Ordering::SeqCst);
+        self.wake_pump();
+        let drained = self.wait_until_empty(timeout);
+        self.awaited.fetch_sub(1, Ordering::SeqCst);
+        drained
+    }
+
+    fn wait_until_empty(&self, timeout: Duration) -> bool {
         // No deadline if it lies beyond what the clock can tell.
         let deadline = Instant::now().checked_add(timeout);
         let mut guard = self

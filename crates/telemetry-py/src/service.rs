@@ -29,6 +29,7 @@ impl Service {
         let config = ServeConfig {
             stream: StreamConfig {
                 identity: incarnation.settings.config.identity(),
+                batch_delay: incarnation.settings.config.batch_delay,
                 ..StreamConfig::default()
             },
             ready_file,

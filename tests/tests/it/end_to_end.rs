@@ -36,6 +36,7 @@ impl OurWorker {
             report_interval: Duration::from_millis(20),
             // Of a manager that is late on a busy machine, too.
             first_control_wait: PATIENCE,
+            ..StreamConfig::default()
         };
         let config = ServeConfig {
             stream,

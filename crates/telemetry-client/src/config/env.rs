@@ -23,6 +23,7 @@ impl Config {
     /// | `TELEMETRY_WORKER_ID`, `TELEMETRY_POOL` | text | |
     /// | `TELEMETRY_MAX_BUFFER` | events, 1 to 1,048,576 | 1,024 |
     /// | `TELEMETRY_OVERFLOW` | `drop_newest`, `drop_oldest` | `drop_newest` |
+    /// | `TELEMETRY_BATCH_DELAY_MS` | milliseconds, 0 is at once | 4 |
     /// | `TELEMETRY_SAMPLING_RATE` | 0 to 1 | 1 |
     /// | `TELEMETRY_SAMPLING_PATTERNS` | `python.*=0.1,tool.*=1` | |
     /// | `TELEMETRY_ALLOW`, `TELEMETRY_DENY` | comma list of globs | |
@@ -80,6 +81,9 @@ impl Config {
             vars.parse("TELEMETRY_OVERFLOW", overflow, "drop_newest or drop_oldest")?
         {
             config.overflow = overflow;
+        }
+        if let Some(delay) = vars.millis("TELEMETRY_BATCH_DELAY_MS")? {
+            config.batch_delay = delay;
         }
         if let Some(rate) =
             vars.parse("TELEMETRY_SAMPLING_RATE", rate, "a probability from 0 to 1")?
@@ -262,6 +266,7 @@ mod tests {
             ("TELEMETRY_POOL", "p"),
             ("TELEMETRY_MAX_BUFFER", "7"),
             ("TELEMETRY_OVERFLOW", "drop_oldest"),
+            ("TELEMETRY_BATCH_DELAY_MS", "9"),
             ("TELEMETRY_SAMPLING_RATE", "0.5"),
             ("TELEMETRY_SAMPLING_PATTERNS", "python.*=0.1, {a,b}.*=1"),
             ("TELEMETRY_ALLOW", "*"),
@@ -284,6 +289,7 @@ mod tests {
             (config.max_buffer, config.overflow),
             (7, Overflow::DropOldest)
         );
+        assert_eq!(config.batch_delay, Duration::from_millis(9));
         let rules: Vec<_> = config
             .policy
             .sampling
@@ -314,6 +320,7 @@ mod tests {
                 "explode",
                 "drop_newest or drop_oldest",
             ),
+            ("TELEMETRY_BATCH_DELAY_MS", "5s", "milliseconds"),
             ("TELEMETRY_SAMPLING_RATE", "NaN", "0 to 1"),
             ("TELEMETRY_SAMPLING_PATTERNS", "python.*=2", "glob=rate"),
             ("TELEMETRY_RESOURCE_INTERVAL_MS", "-1", "milliseconds"),

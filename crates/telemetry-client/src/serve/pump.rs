@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -20,8 +21,9 @@ use tonic::{Code, Status};
 use super::control::ReaderGuard;
 use super::session::{Session, Sessions};
 
-/// Bytes of events in one DATA frame, give or take the last event.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of events in one DATA frame, give or take the last event. Below the largest frame that our
+/// manager takes by more than a usual event, so that no frame is followed by a tiny one.
+const CHUNK_BYTES: usize = 60 * 1024;
 /// Events in one DATA frame.
 const CHUNK_EVENTS: usize = 1_024;
 
@@ -36,6 +38,10 @@ pub(super) struct Pump {
     state: State,
     /// The wait for the first control, then the time to the next report.
     timer: Pin<Box<Sleep>>,
+    /// The time that events gather before the next ones are sent.
+    gathering: Pin<Box<Sleep>>,
+    /// Whether they do: something was sent a moment ago, and little was left.
+    gathers: bool,
     /// Whether our hello went out, so that reports may follow.
     greeted: bool,
     /// The last report sent.
@@ -62,6 +68,8 @@ impl Pump {
     pub(super) fn new(sessions: Arc<Sessions>, session: Arc<Session>, reader: ReaderGuard) -> Self {
         Self {
             timer: Box::pin(sleep(sessions.config().first_control_wait)),
+            gathering: Box::pin(sleep(Duration::ZERO)),
+            gathers: false,
             sessions,
             session,
             state: State::Waiting,
@@ -127,6 +135,9 @@ impl Pump {
             // Waits out the emits that were let in before it was closed.
             self.sessions.recorder().close();
         }
+        if !ending && self.poll_gathering(cx).is_pending() {
+            return Poll::Pending;
+        }
         if !abandoned {
             let mut chunk = Vec::new();
             let budget = Budget {
@@ -135,7 +146,11 @@ impl Pump {
             };
             match self.sessions.drain(&self.session, &mut chunk, budget) {
                 Some(0) => {}
-                Some(_) => return Poll::Ready(Some(chunk.into())),
+                Some(events) => {
+                    let is_all = events < CHUNK_EVENTS && chunk.len() < CHUNK_BYTES;
+                    self.gather_after(is_all);
+                    return Poll::Ready(Some(chunk.into()));
+                }
                 // Replaced a moment ago.
                 None => {
                     self.state = State::Closing(Status::aborted("replaced by a newer stream"));
@@ -154,6 +169,25 @@ impl Pump {
         // An event is on its way in; its producer may need this very core.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Has events gather if what was just sent was all there was. A stream that is behind goes on.
+    fn gather_after(&mut self, is_all: bool) {
+        let delay = self.sessions.config().batch_delay;
+        self.gathers = is_all && !delay.is_zero();
+        if self.gathers {
+            self.gathering.as_mut().reset(Instant::now() + delay);
+        }
+    }
+
+    /// Ready when it is time to send: the delay is over, there is a batch, or somebody waits for the
+    /// queue to be empty.
+    fn poll_gathering(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.gathers && self.sessions.gather(&self.session, cx.waker()) {
+            ready!(self.gathering.as_mut().poll(cx));
+        }
+        self.gathers = false;
+        Poll::Ready(())
     }
 
     /// A report, if one is due and says something new.

@@ -16,6 +16,9 @@ use telemetry_proto::WorkerHello;
 pub const PROTOCOL_REVISION: u32 = 1;
 /// How long a new stream waits for the manager's first control before it releases events.
 pub const DEFAULT_FIRST_CONTROL_WAIT: Duration = Duration::from_millis(100);
+/// How long an event may wait for others to travel with. With the millisecond that timers are exact
+/// to, an event leaves within 5 ms.
+pub const DEFAULT_BATCH_DELAY: Duration = Duration::from_millis(4);
 /// How often a manager that said hello gets a report, while something changed.
 pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -68,6 +71,10 @@ pub struct StreamConfig {
     pub identity: Identity,
     /// How long a new stream waits for the first control.
     pub first_control_wait: Duration,
+    /// Longest time that an event waits for others to travel with. The first one after a pause
+    /// leaves at once; then events gather for this long, or until they make a batch. Nothing waits
+    /// for it at a flush or at the end; zero sends every event as soon as possible.
+    pub batch_delay: Duration,
     /// Time between reports.
     pub report_interval: Duration,
 }
@@ -77,6 +84,7 @@ impl Default for StreamConfig {
         Self {
             identity: Identity::default(),
             first_control_wait: DEFAULT_FIRST_CONTROL_WAIT,
+            batch_delay: DEFAULT_BATCH_DELAY,
             report_interval: DEFAULT_REPORT_INTERVAL,
         }
     }
@@ -177,6 +185,13 @@ impl Sessions {
         let current = self.lock();
         let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
         is_current && self.recorder.sleep_until_event(waker)
+    }
+
+    /// Lets events gather on behalf of the current stream; false if there is no time for that.
+    pub(crate) fn gather(&self, session: &Arc<Session>, waker: &Waker) -> bool {
+        let current = self.lock();
+        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
+        is_current && self.recorder.sleep_until_batch(waker)
     }
 
     /// Has what was queued before the manager said what it wants pass its policy too.

@@ -188,3 +188,30 @@ fn only_a_sleeping_pump_is_woken_and_only_once() {
     emit(&recorder, "a");
     assert_eq!(bell.0.load(Ordering::Relaxed), 1);
 }
+
+#[test]
+fn a_pump_that_lets_events_gather_is_woken_by_a_batch_and_by_whoever_waits() {
+    let recorder = small_queue(64, Overflow::DropNewest);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    assert!(recorder.sleep_until_batch(&waker));
+    for _ in 0..31 {
+        emit(&recorder, "a");
+    }
+    assert_eq!(bell.0.load(Ordering::Relaxed), 0);
+    assert!(recorder.sleep_until_batch(&waker));
+    emit(&recorder, "a");
+    assert_eq!(
+        bell.0.load(Ordering::Relaxed),
+        1,
+        "half of the queue is a batch"
+    );
+    assert!(!recorder.sleep_until_batch(&waker));
+    drain(&recorder);
+    assert!(recorder.sleep_until_batch(&waker));
+    emit(&recorder, "a");
+    assert!(!recorder.wait_drained(Duration::ZERO));
+    assert_eq!(bell.0.load(Ordering::Relaxed), 2);
+    recorder.close();
+    assert!(!recorder.sleep_until_batch(&waker));
+}
