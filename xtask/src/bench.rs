@@ -7,7 +7,7 @@
 mod suite;
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -85,6 +85,7 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
         What::Differential => vec![Suite::Rust("differential")],
         What::All => Suite::ALL.to_vec(),
         What::Claims => {
+            build()?;
             let reports = workspace::path(RESULTS).join("all.json");
             return process::run(
                 benches()
@@ -93,7 +94,7 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
             );
         }
     };
-    process::run(process::cargo().args(["build", "--release", "-p", "telemetry-benches"]))?;
+    build()?;
 
     let mut command = benches();
     command.arg("report");
@@ -148,16 +149,13 @@ fn run_suites(
     Ok(failed)
 }
 
-/// The Rust program of the benchmarks, to be given its arguments.
+fn build() -> Result<(), Failure> {
+    process::run(process::cargo().args(["build", "--release", "-p", "telemetry-benches"]))
+}
+
+/// The Rust program of the benchmarks, to be given its arguments. Not `cargo run`, which would build
+/// it anew for the next suite if a file is edited meanwhile.
 fn benches() -> Command {
-    let mut command = process::cargo();
-    command.args([
-        "run",
-        "--quiet",
-        "--release",
-        "-p",
-        "telemetry-benches",
-        "--",
-    ]);
-    command
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    process::command(workspace::path(target).join("release/telemetry-benches"))
 }
