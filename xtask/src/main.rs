@@ -18,6 +18,7 @@ mod failure;
 mod features;
 mod gen_events;
 mod gen_proto;
+mod loom;
 mod process;
 mod python;
 mod test;
@@ -51,6 +52,8 @@ enum Command {
     Test(test::Selection),
     /// Compare the speed of single steps with what one would write without us.
     Bench(bench::Selection),
+    /// Try the emit path's queue in every order of its threads that the memory model allows.
+    Loom,
     /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.
     Ci,
 }
@@ -79,6 +82,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::GenEvents(generate) => gen_events::run(generate.check),
         Command::Test(selection) => test::run(&selection),
         Command::Bench(selection) => bench::run(&selection),
+        Command::Loom => loom::run(),
         Command::Ci => ci::run(),
         Command::Demo(show) => demo::run(&show),
     }
