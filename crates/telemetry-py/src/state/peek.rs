@@ -3,7 +3,8 @@
 //! The state is replaced by attached threads only, so a thread that looks at it from attached code
 //! sees it whole. What it must not do is end while somebody still looks: an object's method, or a
 //! finalizer that the collector runs, can replace it in the midst of an event. So looks are counted,
-//! and a state that is replaced while there are any is put aside until there are none.
+//! and a state that is replaced while there are any is put aside, to be let go with the next one that
+//! is replaced while there are none.
 
 use std::mem;
 use std::ops::Deref;
