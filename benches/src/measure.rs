@@ -68,7 +68,8 @@ pub(crate) fn compare(effort: Effort, ours: Subject<'_>, peer: Subject<'_>) -> C
         let second = per_run(peer, peer_runs);
         let third = per_run(peer, peer_runs);
         let fourth = per_run(ours, ours_runs);
-        ratios.push((second + third) / (first + fourth));
+        // Of two blocks one that was interrupted says nothing; the same rule for both.
+        ratios.push(second.min(third) / first.min(fourth));
         ours_all.extend([first, fourth]);
         peer_all.extend([second, third]);
     }
