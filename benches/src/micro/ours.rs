@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use telemetry_client::backend::{Backend, StreamBackend};
 use telemetry_client::serve::StreamConfig;
-use telemetry_client::{EventHandle, Telemetry};
+use telemetry_client::{EventHandle, Operation, Telemetry};
 use telemetry_core::{
     Budget, Control, Outcome, QueueLimits, Recorder, RecorderConfig, SamplingRule, SystemClock,
 };
@@ -144,6 +144,7 @@ impl Batches for Disabled {
 /// A span with two metadata entries: two events.
 pub(crate) struct Spans {
     worker: Worker,
+    operation: Operation,
     frames: Vec<u8>,
     /// Spans since the last drain.
     made: usize,
@@ -152,8 +153,10 @@ pub(crate) struct Spans {
 impl Spans {
     /// Emits to a worker with room for both events of every span.
     pub(crate) fn new() -> Self {
+        let worker = Worker::with_queue(2_048);
         Self {
-            worker: Worker::with_queue(2_048),
+            operation: worker.telemetry.operation("tool.execution"),
+            worker,
             frames: Vec::new(),
             made: 0,
         }
@@ -165,7 +168,7 @@ impl Batches for Spans {
         self.made += numbers.len();
         for run in numbers {
             let run = black_box(run);
-            let span = self.worker.telemetry.span("tool.execution");
+            let span = self.operation.span();
             span.metadata("tool", TOOLS[run % 4])
                 .metadata("operation", "read")
                 .start()

@@ -9,7 +9,8 @@
 //! * [`Config`] reads the `TELEMETRY_*` environment that a pool gives its workers and starts a
 //!   [`Worker`].
 //! * [`Telemetry`] is the handle a program emits through; [`EventHandle`] is a name resolved once,
-//!   [`Span`] an operation that begins and ends once.
+//!   [`Span`] an operation that begins and ends once, [`Operation`] the names of a span resolved
+//!   once, for those that are begun often.
 //! * [`ResourceSampler`] emits what the process uses.
 //! * [`backend`] holds the places events can go to: the stream, stderr, memory for tests, several at
 //!   once, nowhere.
@@ -44,7 +45,9 @@ pub use config::{
 pub use resource::{
     DEFAULT_RESOURCE_INTERVAL, MIN_RESOURCE_INTERVAL, ResourceError, ResourceSampler,
 };
-pub use span::{ERROR_TYPE_CANCELLED, ERROR_TYPE_PANIC, Instrumented, Span, SpanBuilder};
+pub use span::{
+    ERROR_TYPE_CANCELLED, ERROR_TYPE_PANIC, Instrumented, Operation, Span, SpanBuilder,
+};
 pub use telemetry::{EventHandle, Telemetry, TelemetryBuilder};
 
 /// The README's examples are tests.

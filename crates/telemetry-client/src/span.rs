@@ -3,7 +3,11 @@
 //! Sampling is decided at the start for the whole span, so a stop is never seen without its start.
 //! Durations come from the monotonic clock, `system_time` from the wall clock.
 
+mod entries;
+mod operation;
+
 use std::any::type_name;
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -12,8 +16,12 @@ use std::task::{Context, Poll};
 
 use telemetry_core::{Fields, Value, ValueRef};
 
-use crate::backend::{Draw, Phase, SpanFate, SpanSites};
+use self::entries::{Entries, with_slice};
+use self::operation::{Origin, Resolved};
+use crate::backend::{Draw, Phase, SpanFate};
 use crate::telemetry::Telemetry;
+
+pub use self::operation::Operation;
 
 /// `error_type` of a span that ended because its thread panics.
 pub const ERROR_TYPE_PANIC: &str = "panic";
@@ -24,38 +32,50 @@ pub const ERROR_TYPE_CANCELLED: &str = "cancelled";
 #[derive(Debug, Clone)]
 #[must_use = "a span begins with `start`, `instrument` or `try_instrument`"]
 pub struct SpanBuilder<'a> {
-    /// Where it is emitted.
-    telemetry: Telemetry,
-    /// What is done.
-    operation: &'a str,
+    /// What is done, and where it is emitted.
+    origin: Origin<'a>,
     /// On every event of the span.
-    metadata: Vec<(String, String)>,
+    metadata: Entries,
     /// On the start event.
-    measurements: Vec<(String, Value)>,
+    measurements: Vec<(Cow<'static, str>, Value)>,
     /// On every event of the span; may be empty.
     correlation_id: String,
 }
 
 impl<'a> SpanBuilder<'a> {
-    /// A span of `operation`.
-    pub(crate) fn new(telemetry: Telemetry, operation: &'a str) -> Self {
+    /// A span of the operation called `name`.
+    pub(crate) fn of_name(telemetry: Telemetry, name: &'a str) -> Self {
+        Self::new(Origin::Name(telemetry, Cow::Borrowed(name)))
+    }
+
+    /// A span with nothing set.
+    #[inline]
+    fn new(origin: Origin<'a>) -> Self {
         Self {
-            telemetry,
-            operation,
-            metadata: Vec::new(),
+            origin,
+            metadata: Entries::new(),
             measurements: Vec::new(),
             correlation_id: String::new(),
         }
     }
 
-    /// Adds metadata to every event of the span.
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+    /// Adds metadata to every event of the span. Texts that are literals are not copied.
+    #[inline]
+    pub fn metadata(
+        mut self,
+        key: impl Into<Cow<'static, str>>,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Self {
         self.metadata.push((key.into(), value.into()));
         self
     }
 
     /// Adds a measurement to the start event.
-    pub fn measurement(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+    pub fn measurement(
+        mut self,
+        key: impl Into<Cow<'static, str>>,
+        value: impl Into<Value>,
+    ) -> Self {
         self.measurements.push((key.into(), value.into()));
         self
     }
@@ -68,46 +88,70 @@ impl<'a> SpanBuilder<'a> {
 
     /// Emits `{operation}.start`. Dropping the guard ends the span: as `panic` if the thread unwinds
     /// from a panic that began inside the span, else well.
+    #[inline]
     pub fn start(self) -> Span {
-        let Self {
-            telemetry,
-            operation,
-            metadata,
-            measurements,
-            correlation_id,
-        } = self;
-        let clock = telemetry.clock().clone();
-        // A bad name has been counted; a span that is off emits nothing.
-        let sites = telemetry.span_sites(operation).ok();
-        let fate = sites
-            .as_ref()
-            .and_then(|sites| telemetry.backend().decide(sites, &correlation_id));
-        let live = sites.zip(fate).map(|(sites, fate)| Live {
-            telemetry,
-            sites,
-            fate,
-            metadata,
-            measurements: Vec::new(),
-            correlation_id,
-            started: clock.monotonic_nanos(),
-            panicking: std::thread::panicking(),
-        });
-        if let Some(live) = &live {
-            let now = ValueRef::Int(clock.unix_nanos());
-            live.emit(Phase::Start, ("system_time", now), &measurements, &[]);
+        // Here and not earlier, so that a control which came since the builder was made is obeyed.
+        if self.origin.is_off() {
+            return Span { live: None };
         }
-        Span { live }
+        self.start_enabled()
+    }
+
+    /// The rest of [`start`](Self::start), apart so that the test before it is inlined alone.
+    fn start_enabled(self) -> Span {
+        // A bad name has been counted; a span that is off emits nothing.
+        let Some(operation) = self.origin.resolve() else {
+            return Span { live: None };
+        };
+        let telemetry = operation.telemetry();
+        let fate = telemetry
+            .backend()
+            .decide(operation.sites(), &self.correlation_id);
+        let Some(fate) = fate else {
+            return Span { live: None };
+        };
+        let clock = telemetry.clock();
+        let (started, now) = (clock.monotonic_nanos(), clock.unix_nanos());
+        let mut span = Span {
+            live: Some(Live {
+                operation,
+                fate,
+                metadata: self.metadata,
+                measurements: Vec::new(),
+                correlation_id: self.correlation_id,
+                started,
+                panicking: std::thread::panicking(),
+                // Until it began: a backend that panics at the start is not told of an end.
+                ended: true,
+            }),
+        };
+        if let Some(live) = &mut span.live {
+            let time = ("system_time", ValueRef::Int(now));
+            live.emit(Phase::Start, time, &self.measurements, &[], Some(now));
+            live.ended = false;
+        }
+        span
+    }
+
+    /// The same, borrowing nothing.
+    fn into_owned(self) -> SpanBuilder<'static> {
+        SpanBuilder {
+            origin: self.origin.into_owned(),
+            metadata: self.metadata,
+            measurements: self.measurements,
+            correlation_id: self.correlation_id,
+        }
     }
 
     /// Runs a future inside the span. If it is dropped before it is done, the span ends as
     /// `cancelled`; if it panics, as `panic`. The span starts with the first poll.
-    pub fn instrument<F: Future>(self, future: F) -> Instrumented<'a, F> {
+    pub fn instrument<F: Future>(self, future: F) -> Instrumented<F> {
         Instrumented::new(self, future, |span, _| span.finish())
     }
 
     /// [`instrument`](Self::instrument) for a future that may fail: an error ends the span with
     /// [`Span::fail`].
-    pub fn try_instrument<F, T, E>(self, future: F) -> Instrumented<'a, F>
+    pub fn try_instrument<F, T, E>(self, future: F) -> Instrumented<F>
     where
         F: Future<Output = Result<T, E>>,
         E: Error,
@@ -123,41 +167,41 @@ impl<'a> SpanBuilder<'a> {
 #[derive(Debug)]
 #[must_use = "a span that is dropped ends at once"]
 pub struct Span {
-    /// What is needed to end it; gone once it ended, or if it emits nothing.
+    /// What is needed to end it; absent if it emits nothing.
     live: Option<Live>,
 }
 
-/// A span that has still to end.
+/// A span that emits.
 #[derive(Debug)]
 struct Live {
-    /// Where it is emitted.
-    telemetry: Telemetry,
-    /// Its three names.
-    sites: SpanSites,
+    /// Its three names, and where it is emitted.
+    operation: Resolved,
     /// What sampling decided.
     fate: SpanFate,
     /// On every event.
-    metadata: Vec<(String, String)>,
+    metadata: Entries,
     /// On the last event.
-    measurements: Vec<(String, Value)>,
+    measurements: Vec<(Cow<'static, str>, Value)>,
     /// On every event.
     correlation_id: String,
     /// Monotonic clock at the start, nanoseconds.
     started: u64,
     /// Whether the thread was unwinding when it began.
     panicking: bool,
+    /// Whether no event is to come: the last one was emitted, or a backend panicked.
+    ended: bool,
 }
 
 impl Span {
     /// Adds metadata to the event that ends the span.
-    pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
+    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, str>>) {
         if let Some(live) = &mut self.live {
             live.metadata.push((key.into(), value.into()));
         }
     }
 
     /// Adds a measurement to the event that ends the span.
-    pub fn measure(&mut self, key: impl Into<String>, value: impl Into<Value>) {
+    pub fn measure(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         if let Some(live) = &mut self.live {
             live.measurements.push((key.into(), value.into()));
         }
@@ -165,7 +209,7 @@ impl Span {
 
     /// Ends the span well: `{operation}.stop` with its `duration` in nanoseconds.
     pub fn finish(mut self) {
-        if let Some(live) = self.live.take() {
+        if let Some(live) = &mut self.live {
             live.end(Phase::Stop, &[]);
         }
     }
@@ -181,15 +225,19 @@ impl Span {
 
     /// Ends the span with an error that is no Rust type.
     pub fn fail_as(mut self, error_type: &str, error_message: &str) {
-        if let Some(live) = self.live.take() {
+        if let Some(live) = &mut self.live {
             live.end_with(error_type, error_message);
         }
     }
 }
 
 impl Drop for Span {
+    #[inline]
     fn drop(&mut self) {
-        let Some(live) = self.live.take() else { return };
+        let Some(live) = &mut self.live else { return };
+        if live.ended {
+            return;
+        }
         if std::thread::panicking() && !live.panicking {
             live.end_with(ERROR_TYPE_PANIC, "the thread panicked");
         } else {
@@ -200,87 +248,86 @@ impl Drop for Span {
 
 impl Live {
     /// Ends with `.exception`.
-    fn end_with(self, error_type: &str, error_message: &str) {
+    fn end_with(&mut self, error_type: &str, error_message: &str) {
         let error = [("error_type", error_type), ("error_message", error_message)];
         self.end(Phase::Exception, &error);
     }
 
     /// Emits the last event.
-    fn end(self, phase: Phase, error: &[(&str, &str)]) {
-        let nanos = self
-            .telemetry
-            .clock()
-            .monotonic_nanos()
-            .saturating_sub(self.started);
+    fn end(&mut self, phase: Phase, error: &[(&str, &str)]) {
+        // First, so that a backend which panics is not asked again while the stack unwinds.
+        self.ended = true;
+        let clock = self.operation.telemetry().clock();
+        let nanos = clock.monotonic_nanos().saturating_sub(self.started);
         let duration = ValueRef::Int(i64::try_from(nanos).unwrap_or(i64::MAX));
-        self.emit(phase, ("duration", duration), &self.measurements, error);
+        let time = ("duration", duration);
+        self.emit(phase, time, &self.measurements, error, None);
     }
 
-    /// Emits one event of the span.
+    /// Emits one event of the span, at `timestamp_ns` or now.
     fn emit(
         &self,
         phase: Phase,
         time: (&str, ValueRef<'_>),
-        more: &[(String, Value)],
+        more: &[(Cow<'static, str>, Value)],
         error: &[(&str, &str)],
+        timestamp_ns: Option<i64>,
     ) {
-        let measurements: Vec<_> = std::iter::once(time)
-            .chain(
-                more.iter()
-                    .map(|(key, value)| (key.as_str(), value.as_ref())),
-            )
-            .collect();
-        let metadata: Vec<_> = self
-            .metadata
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
-            .chain(error.iter().copied())
-            .collect();
-        let fields = Fields {
-            measurements: &measurements,
-            metadata: &metadata,
-            correlation_id: &self.correlation_id,
-            timestamp_ns: None,
-        };
-        self.telemetry
-            .record(self.sites.of(phase), Draw::Span(&self.fate, phase), &fields);
+        let measurements = std::iter::once(time).chain(
+            more.iter()
+                .map(|(key, value)| (key.as_ref(), value.as_ref())),
+        );
+        let metadata = self.metadata.iter().chain(error.iter().copied());
+        with_slice(measurements, 1 + more.len(), |measurements| {
+            with_slice(metadata, self.metadata.len() + error.len(), |metadata| {
+                let fields = Fields {
+                    measurements,
+                    metadata,
+                    correlation_id: &self.correlation_id,
+                    timestamp_ns,
+                };
+                let site = self.operation.sites().of(phase);
+                let draw = Draw::Span(&self.fate, phase);
+                self.operation.telemetry().record(site, draw, &fields);
+            });
+        });
     }
 }
 
 /// A future inside a span.
 #[must_use = "futures do nothing unless polled"]
-pub struct Instrumented<'a, F: Future> {
+pub struct Instrumented<F: Future> {
     /// The future.
     future: Pin<Box<F>>,
     /// Where the span stands.
-    state: InstrumentedState<'a>,
+    state: InstrumentedState,
     /// Ends the span when the future is done.
     end: fn(Span, &F::Output),
 }
 
 /// Where the span of a future stands.
 #[derive(Debug)]
-enum InstrumentedState<'a> {
+enum InstrumentedState {
     /// Not polled yet.
-    Fresh(SpanBuilder<'a>),
+    Fresh(SpanBuilder<'static>),
     /// Under way.
     Running(Span),
     /// Ended.
     Done,
 }
 
-impl<'a, F: Future> Instrumented<'a, F> {
+impl<F: Future> Instrumented<F> {
     /// A future that was not polled yet.
-    fn new(builder: SpanBuilder<'a>, future: F, end: fn(Span, &F::Output)) -> Self {
+    fn new(builder: SpanBuilder<'_>, future: F, end: fn(Span, &F::Output)) -> Self {
         Self {
             future: Box::pin(future),
-            state: InstrumentedState::Fresh(builder),
+            state: InstrumentedState::Fresh(builder.into_owned()),
             end,
         }
     }
 }
 
-impl<F: Future> fmt::Debug for Instrumented<'_, F> {
+impl<F: Future> fmt::Debug for Instrumented<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instrumented")
             .field("state", &self.state)
@@ -288,7 +335,7 @@ impl<F: Future> fmt::Debug for Instrumented<'_, F> {
     }
 }
 
-impl<F: Future> Future for Instrumented<'_, F> {
+impl<F: Future> Future for Instrumented<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -311,7 +358,7 @@ impl<F: Future> Future for Instrumented<'_, F> {
     }
 }
 
-impl<F: Future> Drop for Instrumented<'_, F> {
+impl<F: Future> Drop for Instrumented<F> {
     fn drop(&mut self) {
         if let InstrumentedState::Running(span) =
             std::mem::replace(&mut self.state, InstrumentedState::Done)

@@ -11,7 +11,7 @@ use telemetry_core::{
 };
 
 use crate::backend::{Backend, Draw, NoopBackend, Site, SpanSites};
-use crate::span::SpanBuilder;
+use crate::span::{Operation, SpanBuilder};
 
 /// A program's telemetry. Clones are the same telemetry.
 ///
@@ -63,7 +63,8 @@ impl TelemetryBuilder {
         self
     }
 
-    /// What measures spans. Timestamps of events come from the backend's own clock.
+    /// What measures spans and stamps their starts. Other timestamps come from the backend's own
+    /// clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
@@ -126,7 +127,13 @@ impl Telemetry {
 
     /// Begins a span: `{operation}.start` now, `{operation}.stop` or `.exception` at its end.
     pub fn span<'a>(&self, operation: &'a str) -> SpanBuilder<'a> {
-        SpanBuilder::new(self.clone(), operation)
+        SpanBuilder::of_name(self.clone(), operation)
+    }
+
+    /// Resolves the names of an operation once, for spans that are begun often.
+    #[must_use]
+    pub fn operation(&self, operation: &str) -> Operation {
+        Operation::new(self, operation)
     }
 
     /// Waits until every event emitted so far has left the worker; false if that took longer.
