@@ -3,6 +3,7 @@
 mod counts;
 mod ours;
 mod producers;
+mod queues;
 mod wire;
 pub(crate) mod work;
 
@@ -22,6 +23,7 @@ pub(crate) fn run(effort: Effort) -> Report {
     let environment = environment::here(&peers::CRATES);
     peers::subscribe();
     let producers = producers::table(effort);
+    let queues = queues::table(effort);
     let counts = counts::rows();
 
     // What has threads of its own is made before this thread is pinned: they keep the other cores.
@@ -39,7 +41,7 @@ pub(crate) fn run(effort: Effort) -> Report {
         environment,
         control: Some(control),
         rows,
-        tables: vec![growth, producers],
+        tables: vec![growth, producers, queues],
     }
 }
 
