@@ -142,10 +142,12 @@ impl Others {
 fn reading(effort: Effort) -> Vec<Row> {
     vec![
         beside(effort, Process::new(), ProstDecode::new())
-            .row("decode, validate, enrich, read all", "prost decode")
+            .row("decode, validate, enrich, dispatch", "prost decode")
             .target("T8")
             .floor(Bound::ratio_at_least(4.0))
             .moonshot(Bound::ratio_at_least(8.0)),
+        beside(effort, Process::reading_all(), ProstDecode::new())
+            .row("the same, and all metadata as text", "prost decode"),
         beside(effort, Decode::new(), ProstDecode::new()).row("decode", "prost decode"),
     ]
 }

@@ -72,15 +72,25 @@ impl Messages {
     }
 }
 
-/// Decode, validate, enrich, dispatch to a handler that reads every field.
+/// Decode, validate, enrich, dispatch to a handler.
 pub(crate) struct Process {
     messages: Messages,
     pipeline: Pipeline,
 }
 
 impl Process {
-    /// The pipeline of one session of a manager.
+    /// With a handler that looks at what an exporter of metrics does.
     pub(crate) fn new() -> Self {
+        Self::with(look)
+    }
+
+    /// With a handler that reads every entry, as a log does.
+    pub(crate) fn reading_all() -> Self {
+        Self::with(read)
+    }
+
+    /// The pipeline of one session of a manager.
+    fn with(handler: fn(&EventRef<'_>)) -> Self {
         let source = Source {
             node: "node-1".into(),
             pool_name: Some("tools".into()),
@@ -91,7 +101,7 @@ impl Process {
         let clock = Arc::new(SystemClock::new());
         let dispatcher = Dispatcher::new(catalog, Source::of_node("node-1"), clock);
         dispatcher
-            .attach("read", "*", read)
+            .attach("handler", "*", handler)
             .expect("the first of that name");
         let quarantine = Arc::new(Quarantine::default());
         Self {
@@ -101,7 +111,19 @@ impl Process {
     }
 }
 
-/// Enrichment happens when metadata is read, so all of it is.
+/// What happened, when, and where: its measurements, and the node, pool, worker and process that the
+/// manager knows.
+fn look(event: &EventRef<'_>) {
+    for (key, value) in event.measurements() {
+        black_box((key, value));
+    }
+    let source = event.source();
+    black_box((&source.node, &source.pool_name, &source.worker_id));
+    black_box((source.python_pid, event.id(), event.timestamp_ns()));
+    black_box(event.correlation_id());
+}
+
+/// All of it, the numbers among the metadata as text.
 fn read(event: &EventRef<'_>) {
     for (key, value) in event.measurements() {
         black_box((key, value));
