@@ -62,6 +62,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// Reads the ledger.
     fn ledger(&self) -> WorkerSnapshot;
+
+    /// The recorder behind this backend, if recording is nothing else than handing events to it: who
+    /// resolves a name once can then emit without asking the backend.
+    fn recorder(&self) -> Option<Arc<Recorder>> {
+        None
+    }
 }
 
 /// A name as one backend resolved it; of no use to another.

@@ -49,6 +49,7 @@ pub use span::{
     ERROR_TYPE_CANCELLED, ERROR_TYPE_PANIC, Instrumented, Operation, Span, SpanBuilder,
 };
 pub use telemetry::{EventHandle, Telemetry, TelemetryBuilder};
+pub use telemetry_core::Outcome;
 
 /// The README's examples are tests.
 #[cfg(doctest)]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Clock, Fields, NameError, Outcome, Switch, SystemClock, Threshold, ValueRef, WorkerSnapshot,
+    Callsite, Clock, Fields, NameError, Outcome, Recorder, Switch, SystemClock, Threshold,
+    ValueRef, WorkerSnapshot,
 };
 
 use crate::backend::{Backend, Draw, NoopBackend, Site, SpanSites};
@@ -117,8 +118,16 @@ impl Telemetry {
     #[must_use]
     pub fn event(&self, name: &str) -> EventHandle {
         let site = self.inner.backend.resolve(name);
+        let direct = match &site {
+            Ok(Site::One(site)) => {
+                let recorder = self.inner.backend.recorder();
+                recorder.map(|recorder| (recorder, Arc::clone(site)))
+            }
+            _ => None,
+        };
         EventHandle {
             switch: switch_of(&site),
+            direct,
             site,
             name: name.into(),
             telemetry: self.clone(),
@@ -185,11 +194,37 @@ impl Telemetry {
     }
 }
 
+/// Emits through an [`EventHandle`] and looks at nothing else while telemetry is off: the arguments
+/// of [`EventHandle::emit`] are not even evaluated.
+///
+/// ```
+/// use telemetry_client::{Telemetry, emit};
+/// use telemetry_core::Outcome;
+///
+/// let handle = Telemetry::off().event("tool.result_size");
+/// let size = || -> i64 { unreachable!("nobody asks") };
+/// let outcome = emit!(handle, &[("bytes", size().into())], &[("tool", "grep")], "");
+/// assert_eq!(outcome, Outcome::Off);
+/// ```
+#[macro_export]
+macro_rules! emit {
+    ($handle:expr, $measurements:expr, $metadata:expr, $correlation_id:expr $(,)?) => {{
+        let handle = &$handle;
+        if handle.is_off() {
+            $crate::Outcome::Off
+        } else {
+            handle.emit($measurements, $metadata, $correlation_id)
+        }
+    }};
+}
+
 /// One event name, resolved once.
 #[derive(Debug, Clone)]
 pub struct EventHandle {
     /// Whether the name is toggled off.
     switch: Arc<Switch>,
+    /// The recorder behind the backend and the name there, if there is nothing between them.
+    direct: Option<(Arc<Recorder>, Arc<Callsite>)>,
     /// The name as the backend knows it, or why it is none.
     site: Result<Site, NameError>,
     /// The name, to count every use of one that is refused.
@@ -213,7 +248,18 @@ impl EventHandle {
         self.emit_enabled(measurements, metadata, correlation_id)
     }
 
-    /// The rest of [`emit`](Self::emit), apart so that the test before it is inlined alone.
+    /// Whether events of this name are toggled off right now, at the cost of one load. A handle that
+    /// cannot tell at once, as that of a composite backend, says no.
+    #[must_use]
+    #[inline]
+    pub fn is_off(&self) -> bool {
+        self.switch.is_off()
+    }
+
+    /// The rest of [`emit`](Self::emit), apart so that the test before it is inlined alone. Called cold,
+    /// which it need not be, so that the compiler keeps all of it out of the way of that test.
+    #[cold]
+    #[inline(never)]
     fn emit_enabled(
         &self,
         measurements: &[(&str, ValueRef<'_>)],
@@ -226,6 +272,9 @@ impl EventHandle {
             correlation_id,
             timestamp_ns: None,
         };
+        if let Some((recorder, site)) = &self.direct {
+            return recorder.record(site, &fields);
+        }
         match &self.site {
             Ok(site) => self.telemetry.record(site, Draw::Own, &fields),
             // Resolving it again counts it again.

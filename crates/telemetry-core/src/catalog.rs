@@ -221,6 +221,7 @@ impl Catalog {
 
     /// The metadata key `key`.
     #[must_use]
+    #[inline]
     pub fn metadata_key(&self, key: &str) -> Option<&KeySpec> {
         self.metadata.get(key.as_bytes())
     }

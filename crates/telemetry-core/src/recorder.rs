@@ -112,8 +112,8 @@ pub struct Recorder {
     awaited: AtomicUsize,
     /// Wakes `wait_drained` after each drain.
     drained: Condvar,
-    /// Guards nothing but the wait itself.
-    drained_lock: Mutex<()>,
+    /// How many wait for a drain; a drain that nobody waits for makes no system call.
+    waiters: Mutex<usize>,
 }
 
 impl Recorder {
@@ -134,7 +134,7 @@ impl Recorder {
             pump: AtomicWaker::new(),
             awaited: AtomicUsize::new(0),
             drained: Condvar::new(),
-            drained_lock: Mutex::new(()),
+            waiters: Mutex::new(0),
         })
     }
 
@@ -341,10 +341,7 @@ impl Recorder {
     fn wait_until_empty(&self, timeout: Duration) -> bool {
         // No deadline if it lies beyond what the clock can tell.
         let deadline = Instant::now().checked_add(timeout);
-        let mut guard = self
-            .drained_lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.queue.is_empty() {
             let left = deadline.map_or(timeout, |deadline| {
                 deadline.saturating_duration_since(Instant::now())
@@ -352,11 +349,13 @@ impl Recorder {
             if left.is_zero() {
                 return false;
             }
-            guard = self
+            *waiters += 1;
+            waiters = self
                 .drained
-                .wait_timeout(guard, left)
+                .wait_timeout(waiters, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+            *waiters -= 1;
         }
         true
     }
@@ -412,12 +411,9 @@ impl Recorder {
     /// Lets those in `wait_drained` look at the queue again.
     fn wake_waiters(&self) {
         // Whoever saw a full queue holds the lock until it waits, so the wake comes after.
-        drop(
-            self.drained_lock
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        self.drained.notify_all();
+        if *self.waiters.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
+            self.drained.notify_all();
+        }
     }
 
     /// Queues an encoded event.

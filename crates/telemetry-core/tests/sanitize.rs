@@ -84,6 +84,16 @@ proptest! {
     }
 
     #[test]
+    fn a_word_is_judged_like_a_key_that_ends_behind_it(word in "[a-z]{1,18}", secret in "[a-z]{1,18}") {
+        let redactor = Redactor::with_keys([secret.as_str(), "token", "api_key"]);
+        for word in [word.as_str(), &secret, "token", "api", "apikey"] {
+            let slowly = redactor.is_secret(&[word, "-"].concat());
+            prop_assert_eq!(redactor.is_secret(word), slowly, "{}", word);
+        }
+        prop_assert!(redactor.is_secret(&secret));
+    }
+
+    #[test]
     fn any_key_can_be_judged(key in texts()) {
         let redactor = Redactor::default();
         let with_secret = [key.as_str(), "-password.", &key].concat();

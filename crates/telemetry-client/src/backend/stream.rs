@@ -80,6 +80,10 @@ impl StreamBackend {
 impl Backend for StreamBackend {
     through_recorder!();
 
+    fn recorder(&self) -> Option<Arc<Recorder>> {
+        Some(Arc::clone(&self.recorder))
+    }
+
     fn record(&self, site: &Site, draw: Draw<'_>, fields: &Fields<'_>) -> Outcome {
         Backend::record(&*self.recorder, site, draw, fields)
     }

@@ -69,6 +69,11 @@ impl<'a> Draft<'a> {
         if self.measurements > self.recorder.limits.measurements {
             return self.fail(Reason::TooManyFields);
         }
+        self.put_measurement(key, value);
+    }
+
+    #[inline]
+    fn put_measurement(&mut self, key: &str, value: ValueRef<'_>) {
         let value = match value {
             ValueRef::Int(_) => value,
             ValueRef::Float(float) if !float.is_finite() => {
@@ -88,6 +93,11 @@ impl<'a> Draft<'a> {
         if self.metadata > self.recorder.limits.metadata {
             return self.fail(Reason::TooManyFields);
         }
+        self.put_metadata(key, value);
+    }
+
+    #[inline]
+    fn put_metadata(&mut self, key: &str, value: &str) {
         let value = self.text(key, value);
         let key = self.cut(key, self.recorder.limits.key_bytes);
         self.scratch.metadata(key, value);
@@ -137,11 +147,18 @@ impl<'a> Draft<'a> {
     /// Adds everything and ends the event as [`commit`](Self::commit) does.
     #[inline]
     pub(super) fn fill(&mut self, fields: &Fields<'_>) -> Outcome {
+        let limits = &self.recorder.limits;
+        if fields.measurements.len() > limits.measurements
+            || fields.metadata.len() > limits.metadata
+        {
+            self.fail(Reason::TooManyFields);
+            return self.end();
+        }
         for (key, value) in fields.measurements {
-            self.measurement(key, *value);
+            self.put_measurement(key, *value);
         }
         for (key, value) in fields.metadata {
-            self.metadata(key, value);
+            self.put_metadata(key, value);
         }
         self.timestamp_ns = fields.timestamp_ns;
         self.end()

@@ -47,6 +47,9 @@ pub struct Redactor {
     entries: Vec<Box<[Box<str>]>>,
     /// Bit per initial letter of an entry, so that most words need no comparison.
     initials: u32,
+    /// Per letter, a bit for each length of an entry that is one word and begins with it. A key that
+    /// is one word itself can be equal to those only.
+    lone_words: [u32; 26],
     /// Which of the built-in metadata keys are not secret, judged beforehand: most keys of most events
     /// are among them.
     harmless: Box<[bool]>,
@@ -61,6 +64,7 @@ impl Redactor {
         Self {
             entries: Vec::new(),
             initials: 0,
+            lone_words: [0; 26],
             harmless: Box::default(),
         }
         .and_keys(keys)
@@ -75,6 +79,10 @@ impl Redactor {
                 .collect();
             let Some(first) = entry.first() else { continue };
             self.initials |= initial(first);
+            if let ([word], Some(letter)) = (&*entry, letter(first)) {
+                // Lengths beyond the last bit share it.
+                self.lone_words[letter] |= 1 << word.len().min(31);
+            }
             if !self.entries.contains(&entry) {
                 self.entries.push(entry);
             }
@@ -91,10 +99,44 @@ impl Redactor {
     #[must_use]
     #[inline]
     pub fn is_secret(&self, key: &str) -> bool {
+        if self.is_harmless_word(key) {
+            return false;
+        }
         let judged = Catalog::builtin()
             .metadata_key(key)
             .and_then(|key| self.harmless.get(key.id.index()));
         judged != Some(&true) && self.has_secret_words(key)
+    }
+
+    /// Whether the key is one short word of small letters that no entry can be. Says no where it takes
+    /// a closer look.
+    #[inline]
+    fn is_harmless_word(&self, key: &str) -> bool {
+        let Some(letter) = letter(key) else {
+            return false;
+        };
+        let (head, tail) = match (
+            key.as_bytes().first_chunk::<8>(),
+            key.as_bytes().last_chunk::<8>(),
+        ) {
+            (Some(head), Some(tail)) if key.len() <= 16 => {
+                (u64::from_le_bytes(*head), u64::from_le_bytes(*tail))
+            }
+            _ => match (
+                key.as_bytes().first_chunk::<4>(),
+                key.as_bytes().last_chunk::<4>(),
+            ) {
+                (Some(head), Some(tail)) if key.len() <= 8 => {
+                    let word = u64::from(u32::from_le_bytes(*head)) << 32
+                        | u64::from(u32::from_le_bytes(*tail));
+                    (word, word)
+                }
+                _ => return false,
+            },
+        };
+        are_small_letters(head)
+            && are_small_letters(tail)
+            && self.lone_words[letter] >> key.len() & 1 == 0
     }
 
     fn has_secret_words(&self, key: &str) -> bool {
@@ -137,6 +179,28 @@ fn starts_with(word: &str, mut follow: Words<'_>, entry: &[Box<str>]) -> bool {
                 .next()
                 .is_some_and(|next| next.eq_ignore_ascii_case(other))
         })
+}
+
+/// Which letter of the alphabet a text begins with, if it is a small one.
+#[inline]
+fn letter(text: &str) -> Option<usize> {
+    let first = text.bytes().next()?;
+    first
+        .is_ascii_lowercase()
+        .then(|| usize::from(first - b'a'))
+}
+
+/// Whether all eight bytes are small ASCII letters.
+#[inline]
+const fn are_small_letters(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    // Added to a byte below 0x80, each sets its highest bit from the named byte on.
+    const FROM_A: u64 = (0x80 - b'a' as u64) * ONES;
+    const AFTER_Z: u64 = (0x80 - b'z' as u64 - 1) * ONES;
+    word & HIGH == 0
+        && word.wrapping_add(FROM_A) & HIGH == HIGH
+        && word.wrapping_add(AFTER_Z) & HIGH == 0
 }
 
 /// The bit of a word's first letter; digits share one.
