@@ -24,6 +24,7 @@ def main() -> int:
     """Run the suite; 0 when it ran, whatever the figures say."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run; its figures are rough")
+    parser.add_argument("--optimised", action="store_true", help="the native module is a release build")
     parser.add_argument("--json", type=Path, required=True, help="where the report goes")
     options = parser.parse_args()
     effort = QUICK if options.quick else FULL
@@ -49,7 +50,7 @@ def main() -> int:
     report = {
         "suite": "python",
         "quick": options.quick,
-        "environment": environment(pinned),
+        "environment": environment(pinned, optimised=options.optimised),
         "control": checked,
         "rows": suite.rows,
         "tables": [{"title": "Python: the ledger at the end", "columns": ["shown"], "rows": [[balance]]}],

@@ -69,7 +69,7 @@ def skipped(bench: str, reason: str, targets: list[str] | None = None) -> Row:
     return {"targets": targets or [], "bench": bench, "verdict": {"is": "skipped", "reason": reason}}
 
 
-def environment(pinned: str) -> dict[str, Any]:
+def environment(pinned: str, *, optimised: bool) -> dict[str, Any]:
     """What the figures depend on, as far as Python knows it."""
     tools = {"python": f"{platform.python_version()} ({pinned})"}
     for package in TOOLS:
@@ -77,7 +77,7 @@ def environment(pinned: str) -> dict[str, Any]:
             tools[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return {"tools": tools}
+    return {"tools": tools, "optimised": optimised}
 
 
 def progress(text: str) -> None:

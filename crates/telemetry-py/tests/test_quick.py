@@ -150,11 +150,11 @@ def test_an_id_of_the_context_is_found(roomy_server):
     token = telemetry.set_correlation_id("of-context")
     telemetry.emit("a.b")
     telemetry.emit("a.b", None, None, "given")
-    telemetry.set_correlation_id("sur\ud800rogate")
+    telemetry.set_correlation_id("half\ud800pair")
     telemetry.emit("a.b")
     telemetry.reset_correlation_id(token)
     telemetry.emit("a.b")
-    assert [event.correlation_id for event in arrived(roomy_server)] == ["", "of-context", "given", "sur\ufffdrogate", ""]
+    assert [event.correlation_id for event in arrived(roomy_server)] == ["", "of-context", "given", "half\ufffdpair", ""]
 
 
 @pytest.mark.parametrize("on", [True, False])

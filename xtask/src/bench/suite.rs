@@ -53,7 +53,8 @@ impl Suite {
                 }
                 let environment = python::ready_for_benchmarks(PYTHON_REQUIREMENTS)?;
                 let mut command = environment.command();
-                command.arg(program);
+                // Only who built the module knows how.
+                command.arg(program).arg("--optimised");
                 command
             }
         };
