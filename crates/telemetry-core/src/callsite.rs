@@ -268,8 +268,13 @@ impl CallsiteTable {
         if site.kept {
             site.switch.threshold()
         } else {
-            self.policy.load().threshold(site.name.as_str())
+            self.unkept_threshold(site)
         }
+    }
+
+    #[cold]
+    fn unkept_threshold(&self, site: &Callsite) -> Threshold {
+        self.policy.load().threshold(site.name.as_str())
     }
 
     /// Puts a policy in force for every name.

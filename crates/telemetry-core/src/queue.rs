@@ -18,6 +18,7 @@
 
 mod cursor;
 mod drain;
+mod write;
 
 #[cfg(all(test, loom))]
 mod model;
@@ -32,6 +33,7 @@ use crossbeam_utils::CachePadded;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, yield_now, zeroed};
 use cursor::{CLOSED, Cursor, IDLE, MAX_RECORDS, MAX_WORDS};
 use drain::Consumer;
+use write::{write, write_in_two};
 
 pub use drain::{Budget, Drained, Record, Resting};
 
@@ -159,7 +161,7 @@ impl Queue {
     /// # Errors
     ///
     /// [`Refused`] if either bound would be passed, or after [`close`](Self::close).
-    #[inline]
+    #[inline(always)]
     pub fn try_push(&self, record: &[u8], tag: u32) -> Result<Pushed, Refused> {
         let words = words_of(record.len());
         let mut tail = self.tail.load(Ordering::Relaxed);
@@ -292,13 +294,9 @@ impl Queue {
         let Some((first, after)) = rest.split_first() else {
             return; // Cannot be: the index is within the ring.
         };
-        let (whole, part) = record.as_chunks::<WORD>();
-        if after.len() > whole.len() {
-            write(after, whole, part);
-        } else {
-            let (whole, wrapped) = whole.split_at(after.len());
-            write(after, whole, &[]);
-            write(before, wrapped, part);
+        match after.get(..record.len().div_ceil(WORD)) {
+            Some(words) => write(words, record),
+            None => write_in_two(after, before, record),
         }
         // Release: whoever sees the header sees the bytes.
         first.store(header, Ordering::Release);
@@ -333,34 +331,6 @@ impl Queue {
     fn consumer(&self) -> MutexGuard<'_, Consumer> {
         self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Writes words, and what is left of a record after the last whole one.
-#[inline]
-fn write(to: &[AtomicU64], whole: &[[u8; WORD]], part: &[u8]) {
-    for (word, bytes) in to.iter().zip(whole) {
-        word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
-    }
-    if let Some(word) = to.get(whole.len())
-        && !part.is_empty()
-    {
-        word.store(partial_word(part), Ordering::Relaxed);
-    }
-}
-
-/// Less than eight bytes as a word that is filled up with zeros.
-#[inline]
-fn partial_word(part: &[u8]) -> u64 {
-    let (half, rest) = match part.split_first_chunk::<4>() {
-        Some((half, rest)) => (u64::from(u32::from_le_bytes(*half)), rest),
-        None => (0, part),
-    };
-    let shift = 8 * (part.len() - rest.len());
-    let rest = rest
-        .iter()
-        .rev()
-        .fold(0, |word, byte| word << 8 | u64::from(*byte));
-    half | rest << shift
 }
 
 /// An unpacked header.

@@ -5,13 +5,13 @@
 //! blocked `flush` waits on a condition variable of its own.
 
 mod draft;
+mod drain;
+mod fields;
 mod scratch;
 
 use std::cmp::Reverse;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Condvar, Mutex};
 
 use atomic_waker::AtomicWaker;
 use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
@@ -21,13 +21,12 @@ use crate::control::{ControlError, PolicySpec};
 use crate::gate::{Drawn, Gate, Outcome, SpanDecision};
 use crate::ledger::{Reason, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
-use crate::queue::{Budget, Pushed, Queue, QueueLimits, Record, Refused, Sleep};
+use crate::queue::{Pushed, Queue, QueueLimits, Refused};
 use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
-use crate::value::ValueRef;
-use crate::wire::{DecodeLimits, append_sequence, decode_event, frame_header, sequence_len};
 
 pub use draft::Draft;
+pub use fields::Fields;
 
 /// Most bytes of counts by name in one report; the names with fewest events are left out.
 const MAX_REPORT_NAME_BYTES: usize = 256 * 1024;
@@ -73,19 +72,6 @@ impl Default for RecorderConfig {
             max_callsites: DEFAULT_MAX_CALLSITES,
         }
     }
-}
-
-/// What one event carries beside its name.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Fields<'a> {
-    /// Measurements by key.
-    pub measurements: &'a [(&'a str, ValueRef<'a>)],
-    /// Metadata by key.
-    pub metadata: &'a [(&'a str, &'a str)],
-    /// Ties events together; may be empty.
-    pub correlation_id: &'a str,
-    /// Wall clock in Unix nanoseconds; `None` is now.
-    pub timestamp_ns: Option<i64>,
 }
 
 /// Records events of one worker incarnation and gives them out as frames.
@@ -172,9 +158,7 @@ impl Recorder {
     /// event costs.
     fn record_enabled(&self, site: &Callsite, fields: &Fields<'_>) -> Outcome {
         match self.gate.admit(site, fields.correlation_id) {
-            Ok(threshold) => {
-                Draft::start(self, site, threshold, fields.correlation_id).fill(fields)
-            }
+            Ok(threshold) => self.record_kept(site, threshold, fields),
             Err(outcome) => outcome,
         }
     }
@@ -182,9 +166,7 @@ impl Recorder {
     /// Records one event of a span whose sampling was decided at its start.
     pub fn record_decided(&self, site: &Callsite, drawn: Drawn, fields: &Fields<'_>) -> Outcome {
         match self.gate.admit_decided(site, drawn) {
-            Ok(threshold) => {
-                Draft::start(self, site, threshold, fields.correlation_id).fill(fields)
-            }
+            Ok(threshold) => self.record_kept(site, threshold, fields),
             Err(outcome) => outcome,
         }
     }
@@ -202,8 +184,8 @@ impl Recorder {
             .decide_span(start, stop, exception, correlation_id)
     }
 
-    /// Starts an event that is filled field by field. Neither a lock nor a queue slot is held until
-    /// [`Draft::commit`].
+    /// Starts an event that is filled field by field. Its wall clock, Unix nanoseconds, is now unless
+    /// given. Neither a lock nor a queue slot is held until [`Draft::commit`].
     ///
     /// # Errors
     ///
@@ -213,9 +195,16 @@ impl Recorder {
         &'a self,
         site: &'a Callsite,
         correlation_id: &'a str,
+        timestamp_ns: Option<i64>,
     ) -> Result<Draft<'a>, Outcome> {
         let threshold = self.gate.admit(site, correlation_id)?;
-        Ok(Draft::start(self, site, threshold, correlation_id))
+        Ok(Draft::start(
+            self,
+            site,
+            threshold,
+            correlation_id,
+            timestamp_ns,
+        ))
     }
 
     /// [`draft`](Self::draft) for an event of a span whose sampling was decided at its start.
@@ -228,86 +217,16 @@ impl Recorder {
         site: &'a Callsite,
         drawn: Drawn,
         correlation_id: &'a str,
+        timestamp_ns: Option<i64>,
     ) -> Result<Draft<'a>, Outcome> {
         let threshold = self.gate.admit_decided(site, drawn)?;
-        Ok(Draft::start(self, site, threshold, correlation_id))
-    }
-
-    /// Moves queued events into `out` as gRPC frames, each stamped with its sequence, and returns how
-    /// many.
-    pub fn drain_frames(&self, out: &mut Vec<u8>, budget: Budget) -> usize {
-        let mut to_recheck = self.to_recheck.swap(0, Ordering::Relaxed);
-        let mut filtered = 0;
-        let drained = self.queue.drain_into(
-            |event| {
-                self.gate.count_left(event.tag());
-                if to_recheck > 0 {
-                    to_recheck -= 1;
-                    if !self.passes(event) {
-                        filtered += 1;
-                        return self.gate.count_dropped_late(Reason::Filtered, 1);
-                    }
-                }
-                let sequence = self.gate.next_sequence();
-                out.extend_from_slice(&frame_header(event.len() + sequence_len(sequence)));
-                event.append_to(out);
-                append_sequence(out, sequence);
-            },
-            budget,
-        );
-        self.to_recheck.fetch_add(to_recheck, Ordering::Relaxed);
-        if drained.events > 0 {
-            self.wake_waiters();
-        }
-        drained.events - filtered
-    }
-
-    /// Has what is queued now pass the toggle and the filter of the present policy before it is
-    /// drained; what does not is dropped as `filtered`. A pump asks for it when the first control of
-    /// a stream has arrived, so that a worker which started before it leaks nothing.
-    pub fn recheck_queued(&self) {
-        self.to_recheck.store(self.queue.len(), Ordering::Relaxed);
-    }
-
-    /// Whether a queued event passes the toggle and the filter of the present policy.
-    fn passes(&self, event: Record<'_>) -> bool {
-        let mut bytes = Vec::with_capacity(event.len());
-        event.append_to(&mut bytes);
-        let name = decode_event(&bytes, &DecodeLimits::default()).and_then(|it| it.parts.dotted());
-        // What we encoded we can decode; were it not so, the manager is the one to count it.
-        name.map_or(true, |name| {
-            self.gate
-                .callsite(&name)
-                .map_or(true, |site| self.gate.is_enabled(&site))
-        })
-    }
-
-    /// Puts the pump to sleep: returns true once `waker` is set to be woken by the next event, and
-    /// false if there is an event already.
-    pub fn sleep_until_event(&self, waker: &Waker) -> bool {
-        self.pump.register(waker);
-        match self.queue.try_sleep() {
-            Sleep::Granted => true,
-            Sleep::Records => false,
-            Sleep::Stalled => {
-                // The thread that is about to finish the event may need this very core.
-                std::thread::yield_now();
-                false
-            }
-        }
-    }
-
-    /// Lets events gather: returns true once `waker` is set to be woken by the event that makes a
-    /// batch, by `close` and by whoever waits for the queue to be empty; false if there is no time for
-    /// that. Nobody is woken for a single event.
-    pub fn sleep_until_batch(&self, waker: &Waker) -> bool {
-        self.pump.register(waker);
-        !self.queue.has_batch() && !self.is_closed() && self.awaited.load(Ordering::SeqCst) == 0
-    }
-
-    /// Wakes the pump whether or not there is an event, as when a stream is replaced.
-    pub fn wake_pump(&self) {
-        self.pump.wake();
+        Ok(Draft::start(
+            self,
+            site,
+            threshold,
+            correlation_id,
+            timestamp_ns,
+        ))
     }
 
     /// Refuses events from now on; those queued stay to be drained. When it returns, every event
@@ -327,49 +246,6 @@ impl Recorder {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
-    }
-
-    /// Waits until the queue was empty for a moment, and says whether it was in time.
-    pub fn wait_drained(&self, timeout: Duration) -> bool {
-        self.awaited.fetch_add(1, Ordering::SeqCst);
-        self.wake_pump();
-        let drained = self.wait_until_empty(timeout);
-        self.awaited.fetch_sub(1, Ordering::SeqCst);
-        drained
-    }
-
-    fn wait_until_empty(&self, timeout: Duration) -> bool {
-        // No deadline if it lies beyond what the clock can tell.
-        let deadline = Instant::now().checked_add(timeout);
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        while !self.queue.is_empty() {
-            let left = deadline.map_or(timeout, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
-            if left.is_zero() {
-                return false;
-            }
-            *waiters += 1;
-            waiters = self
-                .drained
-                .wait_timeout(waiters, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-            *waiters -= 1;
-        }
-        true
-    }
-
-    /// Drops everything queued under `reason` and returns how many events that were.
-    pub fn discard_queued(&self, reason: Reason) -> u64 {
-        let count = self.queue.drain_all(|event| {
-            self.gate.count_left(event.tag());
-            self.gate.count_dropped_late(reason, 1);
-        });
-        if count > 0 {
-            self.wake_waiters();
-        }
-        count
     }
 
     /// Reads the ledger.
@@ -406,14 +282,6 @@ impl Recorder {
             });
         }
         report
-    }
-
-    /// Lets those in `wait_drained` look at the queue again.
-    fn wake_waiters(&self) {
-        // Whoever saw a full queue holds the lock until it waits, so the wake comes after.
-        if *self.waiters.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
-            self.drained.notify_all();
-        }
     }
 
     /// Queues an encoded event.

@@ -23,10 +23,14 @@ pub trait Clock: Send + Sync + Debug {
     fn monotonic_nanos(&self) -> u64;
 }
 
+/// A reading of the counter that is out of reach for centuries, and so too far away to go on from.
+const NEVER: u64 = 1 << 63;
+/// Binary digits behind the point of a number of nanoseconds per tick.
+const SCALE_BITS: u32 = 32;
+
 thread_local! {
-    /// Where this thread last read the wall clock: the counter then, and Unix nanoseconds; the
-    /// earliest time stands for never.
-    static ANCHOR: Cell<(u64, i64)> = const { Cell::new((0, i64::MIN)) };
+    /// Where this thread last read the wall clock: the counter then, and Unix nanoseconds.
+    static ANCHOR: Cell<(u64, i64)> = const { Cell::new((NEVER, 0)) };
 }
 
 /// The clocks of the machine.
@@ -41,6 +45,10 @@ pub struct SystemClock {
     counter: quanta::Clock,
     /// Origin of the monotonic readings.
     start: u64,
+    /// Nanoseconds per tick, with [`SCALE_BITS`] behind the point.
+    scale: u64,
+    /// Ticks for which an anchor holds.
+    holds: u64,
 }
 
 impl SystemClock {
@@ -49,8 +57,11 @@ impl SystemClock {
     #[must_use]
     pub fn new() -> Self {
         let counter = quanta::Clock::new();
+        let scale = counter.delta_as_nanos(0, 1 << SCALE_BITS).max(1);
         Self {
             start: counter.raw(),
+            scale,
+            holds: (ANCHOR_HOLDS_NS << SCALE_BITS) / scale,
             counter,
         }
     }
@@ -68,7 +79,7 @@ impl SystemClock {
         };
         let after = self.counter.raw();
         let exact = self.counter.delta_as_nanos(before, after) < ANCHOR_TAKES_NS;
-        ANCHOR.set((after, if exact { unix } else { i64::MIN }));
+        ANCHOR.set((if exact { after } else { NEVER }, unix));
         unix
     }
 }
@@ -83,13 +94,13 @@ impl Clock for SystemClock {
     #[inline]
     fn unix_nanos(&self) -> i64 {
         let (then, unix) = ANCHOR.get();
-        let now = self.counter.raw();
-        let since = self.counter.delta_as_nanos(then, now);
         // A counter before the anchor is that of another core, or of another machine to which this
-        // one moved.
-        if unix == i64::MIN || now < then || since > ANCHOR_HOLDS_NS {
+        // one moved; that, too, is a great distance.
+        let ticks = self.counter.raw().wrapping_sub(then);
+        if ticks > self.holds {
             return self.anchor();
         }
+        let since = (ticks * self.scale) >> SCALE_BITS;
         unix.saturating_add_unsigned(since)
     }
 

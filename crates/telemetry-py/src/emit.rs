@@ -125,14 +125,12 @@ pub(crate) fn send(
     match &state.sink {
         Sink::Nothing => Ok(()),
         Sink::Queue => {
+            let at = contents.timestamp_ns;
             let draft = match draw {
-                Draw::Own => recorder.draft(site, &id),
-                Draw::Span(drawn) => recorder.draft_decided(site, drawn, &id),
+                Draw::Own => recorder.draft(site, &id, at),
+                Draw::Span(drawn) => recorder.draft_decided(site, drawn, &id, at),
             };
             let Ok(mut draft) = draft else { return Ok(()) };
-            if let Some(timestamp_ns) = contents.timestamp_ns {
-                draft.timestamp_ns(timestamp_ns);
-            }
             let filled = contents.read(&mut draft);
             if state.incarnation.is_inherited() {
                 // Python code forked while it was read; this is the child and not its recorder.

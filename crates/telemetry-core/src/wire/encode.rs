@@ -106,32 +106,40 @@ impl EventEncoder {
     /// Adds a measurement. A key written twice counts with its last value, as in any protobuf map.
     #[inline]
     pub fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
-        let len = key.len();
-        let (ValueRef::Int(_) | ValueRef::Float(_), true) = (value, len <= SHORT) else {
-            return self.long_measurement(key, value);
-        };
-        let Some(window) = self.window() else {
-            return self.long_measurement(key, value);
-        };
-        // Tag and length of the entry, tag and length of the key; the key; tag and length of the
-        // value, its own tag; the number.
-        put_short(window, 4, key.as_bytes());
-        let number = 4 + len + 3;
-        let (tag, bytes) = match value {
-            ValueRef::Float(float) => {
-                put_array(window, number, float.to_le_bytes());
-                (FLOAT, 8)
+        match value {
+            ValueRef::Int(number) => self.int(key, number),
+            ValueRef::Float(number) => self.float(key, number),
+            ValueRef::Str(text) => self.text(key, text),
+        }
+    }
+
+    /// Adds a measurement that is an integer.
+    #[inline]
+    pub(crate) fn int(&mut self, key: &str, number: i64) {
+        match self.window() {
+            Some(window) if key.len() <= SHORT => {
+                let len = put_varint_at(window, VALUE_HEAD + key.len(), number.cast_unsigned());
+                self.end += put_measurement(window, key, INT, len);
             }
-            ValueRef::Int(int) => (INT, put_varint_at(window, number, int.cast_unsigned())),
-            ValueRef::Str(_) => return,
-        };
-        put_array(window, 4 + len, [VALUE, low_byte(1 + bytes), tag]);
-        put_array(
-            window,
-            0,
-            [MEASUREMENT, low_byte(5 + len + bytes), KEY, low_byte(len)],
-        );
-        self.end += number + bytes;
+            _ => self.long_measurement(key, ValueRef::Int(number)),
+        }
+    }
+
+    /// Adds a measurement that is a float.
+    #[inline]
+    pub(crate) fn float(&mut self, key: &str, number: f64) {
+        match self.window() {
+            Some(window) if key.len() <= SHORT => {
+                put_array(window, VALUE_HEAD + key.len(), number.to_le_bytes());
+                self.end += put_measurement(window, key, FLOAT, 8);
+            }
+            _ => self.long_measurement(key, ValueRef::Float(number)),
+        }
+    }
+
+    /// Adds a measurement that is a text.
+    pub(crate) fn text(&mut self, key: &str, text: &str) {
+        self.long_measurement(key, ValueRef::Str(text));
     }
 
     /// Adds a metadata entry.
@@ -262,6 +270,24 @@ const SHORT: usize = 60;
 const WINDOW: usize = 160;
 /// Memory for short fields; of a constant size, so that the compiler knows that they fit.
 type Window = [u8; WINDOW];
+
+/// Bytes of a measurement beside its key before its number begins: tag and length of the entry and of
+/// the key, tag and length of the value and the number's own tag.
+const VALUE_HEAD: usize = 7;
+
+/// Writes a measurement around its number, which takes `bytes`, and returns how many it takes itself.
+#[inline]
+fn put_measurement(window: &mut Window, key: &str, tag: u8, bytes: usize) -> usize {
+    let len = key.len();
+    put_short(window, 4, key.as_bytes());
+    put_array(window, 4 + len, [VALUE, low_byte(1 + bytes), tag]);
+    put_array(
+        window,
+        0,
+        [MEASUREMENT, low_byte(5 + len + bytes), KEY, low_byte(len)],
+    );
+    VALUE_HEAD + len + bytes
+}
 
 /// Writes `bytes` at `at`.
 #[inline]

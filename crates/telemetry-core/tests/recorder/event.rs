@@ -69,7 +69,7 @@ fn what_breaks_a_limit_is_dropped_under_its_reason() {
         },
     );
     assert_eq!(outcome, Outcome::Dropped(Reason::TooManyFields));
-    drop(recorder.draft(&site, ""));
+    drop(recorder.draft(&site, "", None));
 
     let snapshot = recorder.snapshot();
     assert_eq!(snapshot.check(), Ok(()));
@@ -150,7 +150,7 @@ fn the_largest_event_that_is_accepted_can_be_read_with_its_sequence() {
     let full = "x".repeat(1_024);
     let keys: Vec<_> = (0..64).map(|n| format!("{n:064}")).collect();
     for last in 600..=800 {
-        let mut draft = recorder.draft(&site, "").expect("kept");
+        let mut draft = recorder.draft(&site, "", None).expect("kept");
         for key in &keys[..32] {
             draft.measurement(key, full.as_str().into());
         }

@@ -119,7 +119,7 @@ unsafe fn record(&[event, measurements, metadata, id]: &[*mut ffi::PyObject; 4])
                 Err(progress) => return progress,
             },
         };
-        let Ok(mut draft) = incarnation.recorder.draft(site, id) else {
+        let Ok(mut draft) = incarnation.recorder.draft(site, id, None) else {
             return Progress::Over;
         };
         if let Err(taken) = read_exact_measurements(measurements, &mut draft) {

@@ -1,0 +1,148 @@
+//! One event whose fields are all at hand, and what of any field may be sent.
+
+use super::Recorder;
+use super::scratch::Scratch;
+use crate::callsite::Callsite;
+use crate::gate::Outcome;
+use crate::ledger::{Note, Reason};
+use crate::policy::Threshold;
+use crate::sanitize::{REDACTED, truncate};
+use crate::value::ValueRef;
+use crate::wire::{EventEncoder, MAX_SEQUENCE_BYTES};
+
+/// What one event carries beside its name.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields<'a> {
+    /// Measurements by key.
+    pub measurements: &'a [(&'a str, ValueRef<'a>)],
+    /// Metadata by key.
+    pub metadata: &'a [(&'a str, &'a str)],
+    /// Ties events together; may be empty.
+    pub correlation_id: &'a str,
+    /// Wall clock in Unix nanoseconds; `None` is now.
+    pub timestamp_ns: Option<i64>,
+}
+
+impl Recorder {
+    /// Encodes and queues an event that passed the gate, or counts what was wrong with it.
+    #[inline(always)]
+    pub(super) fn record_kept(
+        &self,
+        site: &Callsite,
+        threshold: Threshold,
+        fields: &Fields<'_>,
+    ) -> Outcome {
+        let timestamp_ns = self.timestamp(fields.timestamp_ns);
+        if fields.measurements.len() > self.limits.measurements
+            || fields.metadata.len() > self.limits.metadata
+        {
+            return self.gate.count_dropped(site, Reason::TooManyFields);
+        }
+        let mut event = Scratch::take();
+        event.start(site.event_parts());
+        for (key, value) in fields.measurements {
+            if let Err(reason) = self.put_measurement(&mut event, key, value) {
+                return self.gate.count_dropped(site, reason);
+            }
+        }
+        for (key, value) in fields.metadata {
+            self.put_metadata(&mut event, key, value);
+        }
+        let id = fields.correlation_id;
+        self.end_event(site, &mut event, threshold, timestamp_ns, id)
+    }
+
+    /// The wall clock of an event.
+    ///
+    /// To be read before anything is written: while the counter is read the processor ends what the
+    /// last event left to be stored.
+    #[inline(always)]
+    pub(super) fn timestamp(&self, given: Option<i64>) -> i64 {
+        given.unwrap_or_else(|| self.clock.unix_nanos())
+    }
+
+    /// Writes what every event has and queues it, unless it is too long.
+    #[inline(always)]
+    pub(super) fn end_event(
+        &self,
+        site: &Callsite,
+        event: &mut EventEncoder,
+        threshold: Threshold,
+        timestamp_ns: i64,
+        correlation_id: &str,
+    ) -> Outcome {
+        let correlation_id = self.cut(correlation_id, self.limits.correlation_id_bytes);
+        event.finish(timestamp_ns, correlation_id, threshold.rate());
+        // The sequence follows when the event is sent, and counts as well.
+        if event.bytes().len() + MAX_SEQUENCE_BYTES > self.limits.event_bytes {
+            return self.gate.count_dropped(site, Reason::Oversize);
+        }
+        self.push(site, event.bytes())
+    }
+
+    /// Writes a measurement within the limits; a text under a key that is named like a secret is
+    /// replaced. The value is looked at where it lies: it was often just put there in pieces, for
+    /// which a copy of the whole would wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::InvalidValue`] for a number that is not finite.
+    #[inline(always)]
+    pub(super) fn put_measurement(
+        &self,
+        event: &mut EventEncoder,
+        key: &str,
+        value: &ValueRef<'_>,
+    ) -> Result<(), Reason> {
+        match value {
+            ValueRef::Int(number) => event.int(self.fit_key(key), *number),
+            ValueRef::Float(number) if number.is_finite() => {
+                event.float(self.fit_key(key), *number);
+            }
+            ValueRef::Float(_) => return Err(Reason::InvalidValue),
+            ValueRef::Str(text) => event.text(self.fit_key(key), self.fit_text(key, text)),
+        }
+        Ok(())
+    }
+
+    /// Writes a metadata entry within the limits, its value replaced if the key is named like a
+    /// secret.
+    #[inline(always)]
+    pub(super) fn put_metadata(&self, event: &mut EventEncoder, key: &str, value: &str) {
+        event.metadata(self.fit_key(key), self.fit_text(key, value));
+    }
+
+    /// A key within the limits.
+    #[inline(always)]
+    fn fit_key<'t>(&self, key: &'t str) -> &'t str {
+        self.cut(key, self.limits.key_bytes)
+    }
+
+    /// The text to send under `key`, which is judged whole: what makes it secret may be what is
+    /// cut off.
+    #[inline(always)]
+    fn fit_text<'t>(&self, key: &str, text: &'t str) -> &'t str {
+        let max_bytes = self.limits.value_bytes;
+        if self.redactor.is_secret(key) {
+            self.gate.note(Note::Redacted);
+            return truncate(REDACTED, max_bytes);
+        }
+        self.cut(text, max_bytes)
+    }
+
+    /// A text within its limit.
+    #[inline(always)]
+    fn cut<'t>(&self, text: &'t str, max_bytes: usize) -> &'t str {
+        if text.len() <= max_bytes {
+            return text;
+        }
+        self.cut_off(text, max_bytes)
+    }
+
+    /// Cuts a text to its limit and notes it.
+    #[cold]
+    fn cut_off<'t>(&self, text: &'t str, max_bytes: usize) -> &'t str {
+        self.gate.note(Note::Truncated);
+        truncate(text, max_bytes)
+    }
+}
