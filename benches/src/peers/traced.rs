@@ -26,9 +26,8 @@ pub(crate) struct DisabledTracing;
 impl Batches for DisabledTracing {
     fn run(&mut self, numbers: Range<usize>) {
         for run in numbers {
-            let run = black_box(run);
             tracing::debug!(
-                duration = run,
+                duration = black_box(run),
                 count = 1,
                 tool = TOOLS[run % 4],
                 operation = "read",

@@ -285,7 +285,7 @@ impl Recorder {
     }
 
     /// Queues an encoded event.
-    #[inline]
+    #[inline(always)]
     fn push(&self, site: &Callsite, event: &[u8]) -> Outcome {
         match self.queue.try_push(event, site.tag()) {
             Ok(pushed) => self.pushed(pushed),

@@ -77,7 +77,7 @@ impl EventEncoder {
     }
 
     /// Forgets the last event and starts one with name bytes made by [`encode_event_parts`].
-    #[inline]
+    #[inline(always)]
     pub fn start(&mut self, event_parts: &[u8]) {
         self.end = 0;
         match self.window() {
@@ -114,7 +114,7 @@ impl EventEncoder {
     }
 
     /// Adds a measurement that is an integer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn int(&mut self, key: &str, number: i64) {
         match self.window() {
             Some(window) if key.len() <= SHORT => {
@@ -126,7 +126,7 @@ impl EventEncoder {
     }
 
     /// Adds a measurement that is a float.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn float(&mut self, key: &str, number: f64) {
         match self.window() {
             Some(window) if key.len() <= SHORT => {
@@ -143,7 +143,7 @@ impl EventEncoder {
     }
 
     /// Adds a metadata entry.
-    #[inline]
+    #[inline(always)]
     pub fn metadata(&mut self, key: &str, value: &str) {
         let (key_len, value_len) = (key.len(), value.len());
         if key_len > SHORT || value_len > SHORT {
@@ -165,7 +165,7 @@ impl EventEncoder {
     }
 
     /// Adds what every event has. A rate of 1 is not written.
-    #[inline]
+    #[inline(always)]
     pub fn finish(&mut self, timestamp_ns: i64, correlation_id: &str, sampling_rate: f64) {
         let len = correlation_id.len();
         match self.window() {
@@ -276,7 +276,7 @@ type Window = [u8; WINDOW];
 const VALUE_HEAD: usize = 7;
 
 /// Writes a measurement around its number, which takes `bytes`, and returns how many it takes itself.
-#[inline]
+#[inline(always)]
 fn put_measurement(window: &mut Window, key: &str, tag: u8, bytes: usize) -> usize {
     let len = key.len();
     put_short(window, 4, key.as_bytes());
@@ -296,7 +296,7 @@ fn put_array<const N: usize>(window: &mut Window, at: usize, bytes: [u8; N]) {
 }
 
 /// Writes an integer at `at` and returns how many bytes it takes.
-#[inline]
+#[inline(always)]
 fn put_varint_at(window: &mut Window, at: usize, value: u64) -> usize {
     window[at..]
         .first_chunk_mut()
@@ -304,7 +304,7 @@ fn put_varint_at(window: &mut Window, at: usize, value: u64) -> usize {
 }
 
 /// Writes at most [`SHORT`] bytes at `at`: two overlapping stores instead of a call.
-#[inline]
+#[inline(always)]
 fn put_short(window: &mut Window, at: usize, bytes: &[u8]) {
     let out = &mut window[at..at + bytes.len()];
     if !(put_ends::<32>(out, bytes)

@@ -16,7 +16,7 @@ pub(super) const VARINT_ROOM: usize = 10;
 
 /// Writes `value` at the start of `out` and returns how many bytes that took. Bytes behind it, up to
 /// [`VARINT_ROOM`], may change as well.
-#[inline]
+#[inline(always)]
 pub(super) fn write_varint(out: &mut [u8; VARINT_ROOM], value: u64) -> usize {
     if value < 0x80 {
         out[0] = low_byte(value);
