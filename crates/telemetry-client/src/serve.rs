@@ -16,6 +16,7 @@ mod pump;
 mod server;
 mod service;
 mod session;
+mod unix_stream;
 
 pub use address::{ListenAddress, ListenAddressError, MAX_SOCKET_PATH_BYTES};
 pub use bind::BindError;

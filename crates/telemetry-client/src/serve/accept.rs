@@ -25,6 +25,7 @@ use super::handshake::{HandshakeFlag, Handshaking};
 use super::open_fds::Listed;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
+use super::unix_stream::QuietUnixStream;
 
 /// Most bytes that HTTP/2 buffers for one stream; what a cut stream loses is bounded by it.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
@@ -86,7 +87,7 @@ impl Listener {
                 }
                 Ok(Some(Accepted {
                     listed: Listed::new(&stream),
-                    io: Box::new(stream),
+                    io: Box::new(QuietUnixStream::new(stream)?),
                 }))
             }
             Self::Tcp(listener) => {
