@@ -41,7 +41,7 @@ struct Worker {
 /// Runs it.
 pub(crate) fn run(effort: Effort) -> Report {
     // Long blocks: each ends with a flush, which a program that goes on does not pay for.
-    let (rounds, calls) = if effort.quick { (3, 200) } else { (10, 500) };
+    let (rounds, calls) = if effort.quick { (3, 200) } else { (30, 300) };
     let mut worker = Worker::start();
     let (mut with, mut without, mut prices, mut controls) = (vec![], vec![], vec![], vec![]);
     for _ in 0..rounds {
