@@ -1,6 +1,6 @@
 """The Python benchmark: `emit` and `span` beside what one would use instead, in one process.
 
-    python benches/python/main.py [--quick] --json PATH
+    python benches/python/main.py [--quick] --manager PROGRAM --json PATH
 
 Writes one JSON report and says on standard error what it does. Needs `telemetry_py`, built with
 optimisation, and the packages of `requirements.txt`.
@@ -25,6 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smoke run; its figures are rough")
     parser.add_argument("--optimised", action="store_true", help="the native module is a release build")
+    parser.add_argument("--manager", type=Path, required=True, help="telemetry-benches, to play our manager")
     parser.add_argument("--json", type=Path, required=True, help="where the report goes")
     options = parser.parse_args()
     effort = QUICK if options.quick else FULL
@@ -42,7 +43,7 @@ def main() -> int:
     suite.span()
     suite.attached()
     suite.informative()
-    suite.work(*((4, 100) if options.quick else (20, 200)))
+    suite.work(options.manager, *((4, 100) if options.quick else (20, 200)))
     balance = worker.close()
     progress(f"python: {balance}")
     suite.off()

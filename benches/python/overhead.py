@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import telemetry_py as telemetry
 from worker import Worker
@@ -37,10 +38,14 @@ class Overhead:
         return self.calls + self.sending
 
 
-def measure(worker: Worker, rounds: int, calls: int) -> Overhead:
-    """Run `calls` calls without, with, with, without spans, `rounds` times, a manager attached."""
+def measure(worker: Worker, manager: Path, rounds: int, calls: int) -> Overhead:
+    """Run `calls` calls without, with, with, without spans, `rounds` times, our `manager` attached."""
+    with worker.streaming_to(manager):
+        return _measure(worker, rounds, calls)
+
+
+def _measure(worker: Worker, rounds: int, calls: int) -> Overhead:
     steps = _calibrate()
-    worker.attach()
     in_calls = in_others = in_work = 0
     ratios = []
     for _ in range(rounds):
@@ -60,7 +65,6 @@ def measure(worker: Worker, rounds: int, calls: int) -> Overhead:
             else:
                 plain += process
         ratios.append(with_spans / plain)
-    worker.detach()
     return Overhead(
         calls=100 * in_calls / in_work,
         sending=100 * in_others / in_work,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import overhead
 import peers
 import telemetry_py as telemetry
@@ -74,11 +76,11 @@ class Suite:
         for name, peer in peers.INFORMATIVE.items():
             self._peer(f"emit / {name}", lambda: kept_emit(self._worker, self._effort, emit_prebuilt()), peer)
 
-    def work(self, rounds: int, calls: int) -> None:
+    def work(self, manager: Path, rounds: int, calls: int) -> None:
         """T11: what spans add to a millisecond of work."""
-        bench = "spans around 1 ms of work, CPU added, manager attached"
+        bench = "spans around 1 ms of work, CPU added, our manager attached"
         progress(f"python: {bench}")
-        found = overhead.measure(self._worker, rounds, calls)
+        found = overhead.measure(self._worker, manager, rounds, calls)
         self.rows.append(
             figure(
                 bench,

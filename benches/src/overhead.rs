@@ -67,7 +67,7 @@ pub(crate) fn run(effort: Effort) -> Report {
         .floor(Bound::value_at_most(1.0))
         .moonshot(Bound::value_at_most(0.1))
         .note(format!(
-            "{:.1} us per call: two events, sent within 10 ms",
+            "{:.1} us per call: two events, sent within 20 ms",
             extra * plain * 1e6
         ));
     Report {

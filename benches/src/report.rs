@@ -95,6 +95,25 @@ pub(crate) struct Environment {
     pub(crate) tools: BTreeMap<String, String>,
 }
 
+impl Environment {
+    /// Takes over what it does not know of its machine.
+    pub(crate) fn complete_with(&mut self, machine: &Self) {
+        let texts = [
+            (&mut self.cpu, &machine.cpu),
+            (&mut self.kernel, &machine.kernel),
+            (&mut self.rustc, &machine.rustc),
+        ];
+        for (text, known) in texts {
+            if text.is_empty() {
+                text.clone_from(known);
+            }
+        }
+        if self.cores == 0 {
+            self.cores = machine.cores;
+        }
+    }
+}
+
 /// Ours against itself.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Control {

@@ -55,6 +55,7 @@ impl Suite {
                 let mut command = environment.command();
                 // Only who built the module knows how.
                 command.arg(program).arg("--optimised");
+                command.arg("--manager").arg(benches().get_program());
                 command
             }
         };

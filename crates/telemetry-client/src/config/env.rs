@@ -23,7 +23,7 @@ impl Config {
     /// | `TELEMETRY_WORKER_ID`, `TELEMETRY_POOL` | text | |
     /// | `TELEMETRY_MAX_BUFFER` | events, 1 to 1,048,576 | 1,024 |
     /// | `TELEMETRY_OVERFLOW` | `drop_newest`, `drop_oldest` | `drop_newest` |
-    /// | `TELEMETRY_BATCH_DELAY_MS` | milliseconds, 0 is at once | 9 |
+    /// | `TELEMETRY_BATCH_DELAY_MS` | milliseconds, 0 is at once | 19 |
     /// | `TELEMETRY_SAMPLING_RATE` | 0 to 1 | 1 |
     /// | `TELEMETRY_SAMPLING_PATTERNS` | `python.*=0.1,tool.*=1` | |
     /// | `TELEMETRY_ALLOW`, `TELEMETRY_DENY` | comma list of globs | |

@@ -17,8 +17,8 @@ pub const PROTOCOL_REVISION: u32 = 1;
 /// How long a new stream waits for the manager's first control before it releases events.
 pub const DEFAULT_FIRST_CONTROL_WAIT: Duration = Duration::from_millis(100);
 /// How long an event may wait for others to travel with. With the millisecond that timers are exact
-/// to, an event of a busy stream leaves within 10 ms; that of an idle one leaves at once.
-pub const DEFAULT_BATCH_DELAY: Duration = Duration::from_millis(9);
+/// to, an event of a busy stream leaves within 20 ms; that of an idle one leaves at once.
+pub const DEFAULT_BATCH_DELAY: Duration = Duration::from_millis(19);
 /// How often a manager that said hello gets a report, while something changed.
 pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
