@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use telemetry_core::{FrameSplitter, frame_header};
-use telemetry_proto::{TelemetryControl, TelemetryEvent, WorkerHello};
+use telemetry_proto::{TelemetryControl, TelemetryEvent, WorkerHello, WorkerReport};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -126,9 +126,14 @@ impl RawStream {
 
     /// Says that it is no stock worker.
     pub fn hello(&self) {
+        self.hello_of("raw");
+    }
+
+    /// Says that it is this incarnation of no stock worker.
+    pub fn hello_of(&self, incarnation: &str) {
         let hello = WorkerHello {
             protocol_revision: 1,
-            incarnation_id: "raw".to_owned(),
+            incarnation_id: incarnation.to_owned(),
             ..WorkerHello::default()
         };
         let hello = TelemetryEvent {
@@ -136,6 +141,22 @@ impl RawStream {
             ..TelemetryEvent::default()
         };
         self.message(&hello.encode_to_vec());
+    }
+
+    /// Reports that it emitted and sent so many events, and nothing else.
+    pub fn report(&self, sent: u64) {
+        let report = WorkerReport {
+            emitted: sent,
+            accepted: sent,
+            sent,
+            settled: true,
+            ..WorkerReport::default()
+        };
+        let report = TelemetryEvent {
+            report: Some(report),
+            ..TelemetryEvent::default()
+        };
+        self.message(&report.encode_to_vec());
     }
 
     /// Ends the stream with trailers of this status.

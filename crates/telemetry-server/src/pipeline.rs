@@ -147,6 +147,11 @@ impl Pipeline {
         &self.checks.source
     }
 
+    /// Counts into another ledger from now on, to which no other may write.
+    pub(crate) fn set_ledger(&mut self, ledger: Arc<StreamLedger>) {
+        self.checks.ledger = ledger;
+    }
+
     /// Changes who the events are from.
     pub(crate) fn set_source(&mut self, source: Source) {
         self.checks.source = source;

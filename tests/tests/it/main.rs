@@ -9,6 +9,7 @@ mod exposition;
 mod fleet;
 mod handlers;
 mod handover;
+mod late_hello;
 mod nothing_vanishes;
 mod pool;
 mod rig;

@@ -4,6 +4,8 @@
 //! reader tell a torn reading from a whole one (a sequence lock whose data are atomics), so that the
 //! laws of the ledger hold in every reading and not only at rest.
 
+mod absorb;
+
 use std::hint;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
@@ -12,6 +14,9 @@ use telemetry_core::{Counts, Note, Notes, Reason, StreamSnapshot};
 
 /// Longest believable jump of a sequence; what claims more is treated as if it had none.
 const MAX_SEQUENCE_STEP: u64 = 1 << 32;
+
+/// Largest believable sequence to begin with: an origin beyond all others would make them repeats.
+const MAX_ORIGIN: u64 = 1 << 53;
 
 /// How often a torn reading is repeated at once, before the reader makes way for the writer.
 const SPIN_ATTEMPTS: usize = 64;
@@ -56,6 +61,8 @@ pub(crate) struct StreamLedger {
     joined_at: AtomicU64,
     /// Whether `joined_at` is settled.
     joined: AtomicU64,
+    /// The sequence that settled `joined_at`; 0 if none did.
+    first: AtomicU64,
     /// Undecodable messages since the last sequence: the jump they cause is no second loss.
     undecoded: AtomicU64,
 }
@@ -73,6 +80,7 @@ impl Default for StreamLedger {
             notes: [const { AtomicU64::new(0) }; NOTE_CELLS],
             joined_at: AtomicU64::new(0),
             joined: AtomicU64::new(0),
+            first: AtomicU64::new(0),
             undecoded: AtomicU64::new(0),
         }
     }
@@ -86,8 +94,12 @@ impl StreamLedger {
             return Arrival::Unsequenced;
         }
         if load(&self.joined) == 0 {
+            if sequence > MAX_ORIGIN {
+                return Arrival::Unsequenced;
+            }
             let missed = load(&self.undecoded).min(sequence - 1);
             self.join_at(sequence - 1 - missed);
+            self.first.store(sequence, Ordering::Relaxed);
         }
         let sequence = sequence.saturating_sub(load(&self.joined_at));
         let highest = load(&self.highest);
@@ -197,6 +209,7 @@ impl StreamLedger {
                 &self.sequenced,
                 &self.joined_at,
                 &self.joined,
+                &self.first,
                 &self.undecoded,
             ];
             for cell in counters
@@ -338,6 +351,7 @@ mod tests {
     #[test]
     fn absurd_sequences_are_not_believed() {
         let ledger = StreamLedger::default();
+        assert_eq!(ledger.arrival(u64::MAX), Arrival::Unsequenced);
         receive(&ledger, 1);
         assert_eq!(receive(&ledger, u64::MAX), Arrival::Unsequenced);
         assert!(!ledger.announce(u64::MAX));

@@ -65,7 +65,8 @@ pub struct StreamInfo {
     pub capabilities: Vec<String>,
     /// What was counted for this worker over all its incarnations; never falls.
     pub ledger: StreamSnapshot,
-    /// What was counted for the present incarnation.
+    /// What was counted for the present incarnation. Events before the hello of a stream are in it
+    /// from that hello on, if it names this incarnation, or if none has a name.
     pub incarnation_ledger: StreamSnapshot,
     /// The worker's own ledger: the last report of the present incarnation.
     pub report: Option<WorkerSnapshot>,

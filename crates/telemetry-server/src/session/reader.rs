@@ -87,6 +87,7 @@ impl Reader {
                         *greeted = true;
                         learned.hello = true;
                         let pipeline = batch.pipeline();
+                        pipeline.set_ledger(record.counting());
                         let mut source = pipeline.source().clone();
                         source.python_pid = source.python_pid.or(record.observed_pid());
                         pipeline.set_source(source);
@@ -97,6 +98,7 @@ impl Reader {
                     let taken = read::<WorkerReport>(report).and_then(|report| {
                         record.report(&report).map_err(|error| error.to_string())
                     });
+                    batch.pipeline().set_ledger(record.counting());
                     if let Err(error) = taken {
                         complain(batch.pipeline(), "report", error);
                     }

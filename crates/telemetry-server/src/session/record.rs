@@ -3,6 +3,8 @@
 //! The session's task is the only writer. Counters are read without a lock; the rest is behind a
 //! short one that is taken on hello, report and change of state, never per event.
 
+mod attribution;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ const MAX_COUNT: u64 = 1 << 53;
 pub(crate) struct Record {
     /// Counters of the present incarnation.
     ledger: Arc<StreamLedger>,
+    /// Counters of what the present stream brought before it was clear whose it is; else empty.
+    unnamed: Arc<StreamLedger>,
     memory: Mutex<Memory>,
     changes: Changes,
 }
@@ -66,6 +70,10 @@ struct Memory {
     connected_since_ns: Option<i64>,
     /// Whether a stream was asked for before: what the worker sent since was meant for us.
     asked_before: bool,
+    /// Whether there was a hello on the present stream.
+    greeted: bool,
+    /// Whether it is clear whose the events of the present stream are.
+    attributed: bool,
 }
 
 /// What a worker says of itself.
@@ -113,17 +121,15 @@ impl Record {
             stream_error: None,
             connected_since_ns: None,
             asked_before: false,
+            greeted: false,
+            attributed: true,
         };
         Self {
             ledger: Arc::default(),
+            unnamed: Arc::default(),
             memory: Mutex::new(memory),
             changes,
         }
-    }
-
-    /// The counters of the present incarnation.
-    pub(super) fn ledger(&self) -> &Arc<StreamLedger> {
-        &self.ledger
     }
 
     /// Who to notify.
@@ -219,6 +225,7 @@ impl Record {
         asked: bool,
     ) {
         let mut memory = self.lock();
+        self.end_stream(&mut memory);
         memory.state = state;
         memory.retry_after = Some(retry_after);
         memory.failures = failures;
@@ -238,6 +245,7 @@ impl Record {
     /// The session ended.
     pub(super) fn closed(&self) {
         let mut memory = self.lock();
+        self.end_stream(&mut memory);
         memory.state = StreamState::Closed;
         memory.retry_after = None;
         memory.connected_since_ns = None;
@@ -251,13 +259,11 @@ impl Record {
     pub(super) fn hello(&self, hello: &WorkerHello) {
         let incarnation = word(&hello.incarnation_id);
         let mut memory = self.lock();
-        let known = !memory.hello.incarnation.is_empty();
-        if known && memory.hello.incarnation != incarnation {
-            memory.fold(&self.ledger);
-        }
-        if known || memory.asked_before {
-            self.ledger.join_at(0);
-        }
+        // A hello that is still open has not named the incarnation before it.
+        let is_open = memory.greeted && !memory.attributed;
+        let known = &memory.hello.incarnation;
+        let named = (!known.is_empty() && !is_open).then(|| *known == incarnation);
+        memory.greeted = true;
         memory.hello = Hello {
             incarnation,
             package_version: word(&hello.package_version),
@@ -268,6 +274,9 @@ impl Record {
                 .map(word)
                 .collect(),
         };
+        if let Some(same) = named.or_else(|| self.goes_on(None)) {
+            self.attribute(&mut memory, same);
+        }
         memory.claimed_pid = (hello.pid != 0).then_some(hello.pid);
         memory.legacy = false;
         memory.unsupported_rules.clear();
@@ -289,6 +298,7 @@ impl Record {
         if counts.into_iter().any(|count| count > MAX_COUNT) {
             return Err(RefusedReport::Absurd);
         }
+        self.attribute_by(snapshot.sent);
         if !self.ledger.has_joined() {
             self.ledger.join_at(snapshot.sent);
         }
@@ -321,9 +331,19 @@ impl Record {
     /// A copy for operators. `policy_revision` is what the worker should have.
     pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
         let memory = self.lock();
-        let incarnation_ledger = self.ledger.snapshot();
+        let mut incarnation_ledger = self.ledger.snapshot();
+        let unnamed = self.unnamed.snapshot();
         let mut ledger = memory.folded.clone();
         ledger.merge(&incarnation_ledger);
+        ledger.merge(&unnamed);
+        if memory.hello.incarnation.is_empty() || memory.greeted {
+            incarnation_ledger.merge(&unnamed);
+        }
+        let origin = if self.ledger.has_joined() {
+            &self.ledger
+        } else {
+            &self.unnamed
+        };
         let mut reported = memory.folded_reports.clone();
         if let Some(report) = &memory.report {
             reported.merge(report);
@@ -351,7 +371,7 @@ impl Record {
             report: memory.report.clone(),
             reported,
             report_final: memory.report_final,
-            joined_at: self.ledger.joined_at(),
+            joined_at: origin.joined_at(),
             lost_at_crash: memory.lost_at_crash,
             report_difference: memory.report_difference,
             policy_revision,
@@ -367,7 +387,9 @@ impl Record {
 
     /// Ends the present incarnation for good, when the worker is taken away.
     pub(crate) fn fold(&self) {
-        self.lock().fold(&self.ledger);
+        let mut memory = self.lock();
+        self.end_stream(&mut memory);
+        memory.fold(&self.ledger);
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {

@@ -366,7 +366,7 @@ impl Session {
             shared.dispatcher.clone(),
             source,
             Arc::clone(&shared.quarantine),
-            Arc::clone(self.record.ledger()),
+            self.record.begin(),
         );
         Reader::new(pipeline, Arc::clone(&self.record))
     }
