@@ -52,10 +52,10 @@ enum Listener {
 trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
 
-/// A new connection and its place in the table of open sockets, which goes first.
+/// A new connection and the places of its handles in the table of open sockets, which go first.
 struct Accepted {
-    /// Its place.
-    listed: Listed,
+    /// Their places.
+    listed: [Option<Listed>; 2],
     /// The connection.
     io: Box<dyn Connection>,
 }
@@ -85,9 +85,13 @@ impl Listener {
                     );
                     return Ok(None);
                 }
+                let stream = QuietUnixStream::new(stream)?;
                 Ok(Some(Accepted {
-                    listed: Listed::new(&stream),
-                    io: Box::new(QuietUnixStream::new(stream)?),
+                    listed: [
+                        Some(Listed::new(&stream)),
+                        stream.second_handle().map(Listed::new),
+                    ],
+                    io: Box::new(stream),
                 }))
             }
             Self::Tcp(listener) => {
@@ -95,7 +99,7 @@ impl Listener {
                 // Events must not wait for an acknowledgement of those before them.
                 stream.set_nodelay(true)?;
                 Ok(Some(Accepted {
-                    listed: Listed::new(&stream),
+                    listed: [Some(Listed::new(&stream)), None],
                     io: Box::new(stream),
                 }))
             }

@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,23 +15,25 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
-use super::open_fds::Listed;
-
 /// A connected unix socket.
 #[derive(Debug)]
 pub(super) struct QuietUnixStream {
-    /// While the last write found no room: the wait for it.
-    full: Option<Full>,
     /// The socket, registered for what arrives.
     socket: AsyncFd<StdStream>,
+    /// A second handle of it.
+    writer: Writer,
 }
 
-/// A second handle of a full socket, registered for room. Its place in the table of open sockets goes
-/// first.
+/// The handle that waits for room. It is there from the start: a full socket must not need a new
+/// descriptor from a host that may have none left.
 #[derive(Debug)]
-struct Full {
-    _listed: Listed,
-    socket: AsyncFd<StdStream>,
+enum Writer {
+    /// There was room.
+    Free(StdStream),
+    /// The last write found none; registered for it.
+    Full(AsyncFd<StdStream>),
+    /// It could not be registered, and the connection is over.
+    Lost,
 }
 
 impl QuietUnixStream {
@@ -38,12 +41,21 @@ impl QuietUnixStream {
     ///
     /// # Errors
     ///
-    /// What the system says of registering it anew.
+    /// What the system says of a second handle or of registering it anew.
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
-        Ok(Self {
-            full: None,
-            socket: registered(stream.into_std()?, Interest::READABLE)?,
-        })
+        let socket = stream.into_std()?;
+        let writer = Writer::Free(socket.try_clone()?);
+        let socket = registered(socket, Interest::READABLE)?;
+        Ok(Self { socket, writer })
+    }
+
+    /// The second handle, which a forked child has as well.
+    pub(super) fn second_handle(&self) -> Option<&StdStream> {
+        match &self.writer {
+            Writer::Free(socket) => Some(socket),
+            Writer::Full(socket) => Some(socket.get_ref()),
+            Writer::Lost => None,
+        }
     }
 
     /// Writes at once, or waits for room and then writes.
@@ -53,24 +65,25 @@ impl QuietUnixStream {
         mut write: impl FnMut(&StdStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            let written = match &self.full {
-                None => write(self.socket.get_ref()),
-                Some(full) => {
-                    let mut room = ready!(full.socket.poll_write_ready(cx))?;
+            let written = match &self.writer {
+                Writer::Free(socket) => write(socket),
+                Writer::Full(socket) => {
+                    let mut room = ready!(socket.poll_write_ready(cx))?;
                     match room.try_io(|socket| write(socket.get_ref())) {
                         Ok(written) => written,
                         // There was none after all, and the room is waited for anew.
                         Err(_no_room) => continue,
                     }
                 }
+                Writer::Lost => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             };
             match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.full = Some(Full::new(self.socket.get_ref())?);
+                    self.writer.wait_for_room()?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => {
-                    self.full = None;
+                    self.writer.stop_waiting();
                     return Poll::Ready(done);
                 }
             }
@@ -78,13 +91,22 @@ impl QuietUnixStream {
     }
 }
 
-impl Full {
-    fn new(socket: &StdStream) -> io::Result<Self> {
-        let socket = socket.try_clone()?;
-        Ok(Self {
-            _listed: Listed::new(&socket),
-            socket: registered(socket, Interest::WRITABLE)?,
-        })
+impl Writer {
+    /// Has the kernel tell of room.
+    fn wait_for_room(&mut self) -> io::Result<()> {
+        if let Self::Free(socket) = std::mem::replace(self, Self::Lost) {
+            *self = Self::Full(registered(socket, Interest::WRITABLE)?);
+        }
+        Ok(())
+    }
+
+    /// Has it be silent again.
+    fn stop_waiting(&mut self) {
+        if let Self::Full(_) = self
+            && let Self::Full(socket) = std::mem::replace(self, Self::Lost)
+        {
+            *self = Self::Free(socket.into_inner());
+        }
     }
 }
 
@@ -95,6 +117,12 @@ impl Full {
 )]
 fn registered(socket: StdStream, interest: Interest) -> io::Result<AsyncFd<StdStream>> {
     AsyncFd::with_interest(socket, interest)
+}
+
+impl AsRawFd for QuietUnixStream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
 }
 
 impl AsyncRead for QuietUnixStream {
@@ -109,7 +137,12 @@ impl AsyncRead for QuietUnixStream {
             match arrived.try_io(|socket| (&mut socket.get_ref()).read(room)) {
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(read) => {
-                    buf.advance(read?);
+                    let read = read?;
+                    if (1..room.len()).contains(&read) {
+                        // That was all, so the next read need not find it out.
+                        arrived.clear_ready();
+                    }
+                    buf.advance(read);
                     return Poll::Ready(Ok(()));
                 }
                 Err(_nothing_there) => {}
@@ -177,7 +210,10 @@ mod tests {
         written.expect("all of it fits in the end");
         assert_eq!(read.expect("all of it arrives"), b'!');
         assert_eq!(received, sent);
-        assert!(ours.full.is_none(), "it waits for room no more");
+        assert!(
+            matches!(ours.writer, Writer::Free(_)),
+            "it waits for room no more"
+        );
     }
 
     #[tokio::test]
@@ -192,6 +228,52 @@ mod tests {
         drop(peer);
         let error = full.await.expect("no panic").expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    /// What the kernel was asked to tell of a socket, as bits of `poll`; of all its handles.
+    #[cfg(target_os = "linux")]
+    fn asked_for(handles: &[i32]) -> u32 {
+        let descriptors = std::fs::read_dir("/proc/self/fdinfo").expect("procfs");
+        let infos = descriptors.filter_map(|fd| std::fs::read_to_string(fd.ok()?.path()).ok());
+        infos.fold(0, |asked, info| {
+            let registrations = info.lines().filter_map(|line| {
+                let mut words = line.strip_prefix("tfd:")?.split_whitespace();
+                let fd = words.next()?.parse::<i32>().ok()?;
+                let events = u32::from_str_radix(words.nth(1)?, 16).ok()?;
+                handles.contains(&fd).then_some(events)
+            });
+            registrations.fold(asked, |asked, events| asked | events)
+        })
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn nobody_asks_for_room_while_there_is_some() {
+        const IN: u32 = 1;
+        const OUT: u32 = 4;
+        let (mut ours, mut peer) = pair();
+        let second = ours.second_handle().expect("there").as_raw_fd();
+        let handles = [ours.socket.as_raw_fd(), second];
+        assert_eq!(asked_for(&handles) & (IN | OUT), IN);
+        assert_eq!(asked_for(&[peer.as_raw_fd()]) & (IN | OUT), IN | OUT);
+        let sent = vec![0; 4_000_000];
+        let mut received = vec![0; sent.len()];
+        let mut full = begun(ours.write_all(&sent)).await;
+        assert_eq!(asked_for(&handles) & (IN | OUT), IN | OUT);
+        let (written, read) = tokio::join!(full.as_mut(), peer.read_exact(&mut received));
+        written.expect("all of it fits in the end");
+        read.expect("all of it arrives");
+        drop(full);
+        assert_eq!(asked_for(&handles) & (IN | OUT), IN);
+    }
+
+    /// Polls once what cannot be ready yet.
+    #[cfg(target_os = "linux")]
+    async fn begun<F: Future>(future: F) -> Pin<Box<F>> {
+        let mut future = Box::pin(future);
+        let ended = std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready()));
+        assert!(!ended.await, "it is too much for the socket");
+        future
     }
 
     #[tokio::test]
