@@ -1,8 +1,8 @@
-//! The whole emit path in one place: callsite → gate → encode → queue → ledger, and its other end,
-//! where a pump drains the queue into gRPC frames.
+//! The whole emit path in one place: callsite → gate → encode → queue → ledger. Its other end, where a
+//! pump drains the queue into gRPC frames, is in `drain`.
 //!
-//! Shared by Rust and Python workers. It knows no runtime: the pump hands in a [`Waker`], and a
-//! blocked `flush` waits on a condition variable of its own.
+//! Shared by Rust and Python workers. It knows no runtime: the pump hands in a waker, and a blocked
+//! `flush` waits on a condition variable of its own.
 
 mod draft;
 mod drain;

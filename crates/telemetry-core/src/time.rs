@@ -183,6 +183,19 @@ mod tests {
     }
 
     #[test]
+    fn an_anchor_that_is_ahead_of_the_counter_or_far_behind_is_taken_anew() {
+        let clock = SystemClock::new();
+        let now = clock.counter.raw();
+        let wrong = [now + 1_000_000_000, 0, NEVER, now.wrapping_sub(NEVER - 1)];
+        for then in wrong {
+            ANCHOR.set((then, 5));
+            let unix = clock.unix_nanos();
+            assert!(unix > 1_577_836_800_000_000_000, "{then} gave {unix}");
+            assert_ne!(ANCHOR.get(), (then, 5));
+        }
+    }
+
+    #[test]
     fn system_clock_is_after_2020_and_monotonic() {
         let clock = SystemClock::new();
         assert!(clock.unix_nanos() > 1_577_836_800_000_000_000);

@@ -68,6 +68,27 @@ fn records_come_out_as_they_went_in_wherever_the_ring_wraps() {
 }
 
 #[test]
+fn every_length_comes_out_as_it_went_in_at_every_place() {
+    for start in 0..64 {
+        let queue = queue(1_000, 64 * WORD);
+        for length in 0..300 {
+            // Moves the place where the next one begins, so that it wraps after each of its bytes.
+            assert_eq!(push(&queue, &vec![0xff; start * WORD % 256]), Ok(()));
+            let record: Vec<_> = (1..=length).map(|n: u32| n.to_le_bytes()[0]).collect();
+            let records = |queue| drain(queue, ALL).into_iter().map(|(_, bytes)| bytes);
+            assert_eq!(records(&queue).count(), 1);
+            assert_eq!(push(&queue, &record), Ok(()));
+            assert_eq!(records(&queue).collect::<Vec<_>>(), [record]);
+            let left = queue
+                .words
+                .iter()
+                .filter(|word| word.load(Ordering::Relaxed) != 0);
+            assert_eq!(left.count(), 0, "a drained ring is all zeros");
+        }
+    }
+}
+
+#[test]
 fn drain_keeps_order_and_budget() {
     let queue = queue(10, 1_000);
     for record in [b"aa", b"bb", b"cc", b"dd"] {

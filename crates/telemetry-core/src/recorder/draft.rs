@@ -28,7 +28,7 @@ pub struct Draft<'a> {
     metadata: usize,
     /// Wall clock.
     timestamp_ns: i64,
-    /// The first thing that was wrong with it.
+    /// What was wrong with it; nothing is looked at after that.
     failed: Option<Reason>,
     /// Whether it was counted.
     done: bool,
@@ -65,6 +65,9 @@ impl<'a> Draft<'a> {
     /// under a secret key is replaced.
     #[inline]
     pub fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
+        if self.failed.is_some() {
+            return;
+        }
         self.measurements += 1;
         if self.measurements > self.recorder.limits.measurements {
             return self.fail(Reason::TooManyFields);
@@ -80,6 +83,9 @@ impl<'a> Draft<'a> {
     /// Adds a metadata entry; a secret value is replaced.
     #[inline]
     pub fn metadata(&mut self, key: &str, value: &str) {
+        if self.failed.is_some() {
+            return;
+        }
         self.metadata += 1;
         if self.metadata > self.recorder.limits.metadata {
             return self.fail(Reason::TooManyFields);
@@ -108,10 +114,10 @@ impl<'a> Draft<'a> {
         )
     }
 
-    /// Remembers the first thing that was wrong.
+    /// Remembers what was wrong.
     #[cold]
     fn fail(&mut self, reason: Reason) {
-        self.failed.get_or_insert(reason);
+        self.failed = Some(reason);
     }
 }
 

@@ -1,6 +1,9 @@
 //! One event: its values, its limits, and what is hidden or cut.
 
-use telemetry_core::{Fields, Outcome, Reason, RecorderConfig, ValueRef};
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_core::{Fields, ManualClock, Outcome, Reason, Recorder, RecorderConfig, ValueRef};
 use telemetry_proto::telemetry_value::Value as ProtoValue;
 
 use crate::{ALL, drain, recorder};
@@ -141,6 +144,49 @@ fn a_secret_is_hidden_however_long_its_key_and_whatever_carries_it() {
     assert!(!bytes.windows(6).any(|window| window == b"canary"));
     let notes = recorder.snapshot().notes;
     assert_eq!(notes.get(telemetry_core::Note::Redacted), 2);
+}
+
+#[test]
+fn a_dropped_event_notes_the_same_whole_or_field_by_field() {
+    let measurements = [("password", "x".into()), ("count", f64::NAN.into())];
+    let whole = recorder(RecorderConfig::default());
+    let site = whole.callsite("a.b").expect("valid");
+    let fields = Fields {
+        measurements: &measurements,
+        metadata: &[("password", "hunter2")],
+        ..Fields::default()
+    };
+    let outcome = whole.record(&site, &fields);
+    assert_eq!(outcome, Outcome::Dropped(Reason::InvalidValue));
+
+    let piecewise = recorder(RecorderConfig::default());
+    let site = piecewise.callsite("a.b").expect("valid");
+    let mut draft = piecewise.draft(&site, "", None).expect("kept");
+    for (key, value) in measurements {
+        draft.measurement(key, value);
+    }
+    draft.metadata("password", "hunter2");
+    assert_eq!(draft.commit(), outcome);
+
+    assert_eq!(piecewise.snapshot(), whole.snapshot());
+    assert_eq!(
+        whole.snapshot().notes.get(telemetry_core::Note::Redacted),
+        1
+    );
+}
+
+#[test]
+fn an_event_is_stamped_when_it_begins_unless_its_time_is_given() {
+    let clock = Arc::new(ManualClock::new(1_000));
+    let recorder = Recorder::new(RecorderConfig::default(), clock.clone()).expect("a policy");
+    let site = recorder.callsite("a.b").expect("valid");
+    let now = recorder.draft(&site, "", None).expect("kept");
+    clock.advance(Duration::from_nanos(5));
+    assert_eq!(now.commit(), Outcome::Accepted);
+    let given = recorder.draft(&site, "", Some(-7)).expect("kept");
+    assert_eq!(given.commit(), Outcome::Accepted);
+    let times = drain(&recorder).into_iter().map(|event| event.timestamp_ns);
+    assert_eq!(times.collect::<Vec<_>>(), [1_000, -7]);
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! What the table of names promises to threads that use it at once.
+
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::control::PolicySpec;
+
+fn denying(pattern: &str) -> Policy {
+    let deny = vec![pattern.to_owned()];
+    Policy::compile(&PolicySpec {
+        deny,
+        ..PolicySpec::default()
+    })
+    .unwrap()
+}
+
+#[test]
+fn names_that_arrive_while_the_policy_changes_are_kept_and_obey_it() {
+    let table = CallsiteTable::new(8_192, Policy::default());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                table.set_policy(denying("a.*"));
+                table.set_policy(denying("b.*"));
+            }
+        });
+        let resolvers: Vec<_> = ["a", "b"]
+            .into_iter()
+            .map(|prefix| {
+                let table = &table;
+                scope.spawn(move || {
+                    for n in 0..2_000 {
+                        let site = table.resolve(&format!("{prefix}.n{n}")).unwrap();
+                        assert!(site.kept, "{n}");
+                    }
+                })
+            })
+            .collect();
+        let failed = resolvers.into_iter().any(|thread| thread.join().is_err());
+        done.store(true, Ordering::Release);
+        assert!(!failed);
+    });
+    let policy = table.policy();
+    assert_eq!(table.sites().count(), 4_000);
+    for site in table.sites() {
+        let expected = policy.threshold(site.name.as_str());
+        assert_eq!(table.threshold(site), expected, "{:?}", site.name);
+    }
+}
+
+#[test]
+fn threads_that_race_for_the_same_names_share_their_sites() {
+    let table = CallsiteTable::new(1_000, Policy::default());
+    let resolve_all = || {
+        (0..1_500)
+            .map(|n| table.resolve(&format!("n{n}")).unwrap())
+            .filter(|site| site.kept)
+            .count()
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(resolve_all)).collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+    assert_eq!(resolve_all(), 1_000);
+    assert_eq!(table.len.load(Ordering::Relaxed), 1_000);
+    let names: std::collections::HashSet<_> = table.sites().map(|site| &site.name).collect();
+    assert_eq!(names.len(), 1_000);
+}
+
+#[test]
+fn a_table_without_room_still_finds_callsites() {
+    let table = CallsiteTable::new(0, denying("a"));
+    let site = table.resolve("a").unwrap();
+    assert!(!site.kept);
+    assert_eq!(table.threshold(&site), Threshold::FILTERED);
+    assert_eq!(
+        CallsiteTable::new(usize::MAX, Policy::default()).max,
+        MAX_CALLSITES
+    );
+}
