@@ -14,9 +14,6 @@ pub(crate) use batches::{
 };
 pub(crate) use pin::Pinned;
 
-/// How often a control that is off is measured again.
-const CONTROL_ATTEMPTS: u32 = 3;
-
 /// How long a comparison takes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
@@ -85,21 +82,9 @@ pub(crate) fn control<S: FnMut(usize) -> Duration>(
     effort: Effort,
     mut make: impl FnMut() -> S,
 ) -> Control {
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        let gain = compare(effort, &mut make(), &mut make()).gain;
-        let ok = (gain.median - 1.0).abs() <= CONTROL_TOLERANCE;
-        if ok || attempts == CONTROL_ATTEMPTS {
-            return Control {
-                ratio: gain.median,
-                min: gain.min,
-                max: gain.max,
-                ok,
-                attempts,
-            };
-        }
-    }
+    Control::of(CONTROL_TOLERANCE, || {
+        compare(effort, &mut make(), &mut make()).gain
+    })
 }
 
 impl Comparison {

@@ -13,7 +13,7 @@ use crate::peers::{
     self, DisabledTracing, FastTrace, MetricsHistogram, Naive, OtelHistogram, OtelLog, OtelSpan,
     PrometheusHistogram, TracingEvent, TracingSpan,
 };
-use crate::report::{Bound, CONTROL_TOLERANCE, Report, Row, Table};
+use crate::report::{Bound, Report, Row, Table};
 
 use ours::{Disabled, Kept, Spans, Worker};
 use wire::{Decode, Process, ProstDecode};
@@ -58,8 +58,7 @@ fn disabled(effort: Effort) -> Row {
     beside(effort, Disabled(Worker::disabled()), DisabledTracing)
         .row("disabled emit", "tracing below its level")
         .target("T1")
-        // As cheap as the peer, as far as the control can tell; the count of instructions is exact.
-        .floor(Bound::ratio_at_least(1.0 - CONTROL_TOLERANCE))
+        .floor(Bound::ratio_at_least(1.0))
         .moonshot(Bound::ratio_at_least(2.0))
 }
 

@@ -34,14 +34,14 @@
 //! report, except `skipped`, which only the suite can know.
 
 mod build;
+mod control;
 mod judge;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How far an A/A control may be from 1 before what it controls gets no verdict.
-pub(crate) const CONTROL_TOLERANCE: f64 = 0.03;
+pub(crate) use control::{CONTROL_TOLERANCE, Control};
 
 /// Everything one suite found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -112,22 +112,6 @@ impl Environment {
             self.cores = machine.cores;
         }
     }
-}
-
-/// Ours against itself.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Control {
-    /// Median of the ratios of the pairs; 1 on a perfect machine.
-    pub(crate) ratio: f64,
-    /// Lowest ratio of a pair.
-    pub(crate) min: f64,
-    /// Highest ratio of a pair.
-    pub(crate) max: f64,
-    /// Whether `ratio` is within [`CONTROL_TOLERANCE`] of 1.
-    pub(crate) ok: bool,
-    /// How often it was measured; it is repeated while it is off, at most three times.
-    #[serde(default = "once")]
-    pub(crate) attempts: u32,
 }
 
 /// One thing that was measured.
@@ -211,7 +195,7 @@ pub(crate) enum Better {
 }
 
 /// A limit, `{"subject": "ratio", "at_least": 5.0}`.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq)]
 pub(crate) struct Bound {
     /// What it is about.
     pub(crate) subject: Subject,
@@ -231,7 +215,7 @@ pub(crate) enum Subject {
 }
 
 /// A limit to one side.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Limit {
     /// This or more.
@@ -275,10 +259,6 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<String>,
     /// Cells, as many per row as there are columns.
     pub(crate) rows: Vec<Vec<String>>,
-}
-
-fn once() -> u32 {
-    1
 }
 
 #[cfg(test)]

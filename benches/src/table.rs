@@ -209,6 +209,7 @@ mod tests {
                 max: 1.04,
                 ok: true,
                 attempts: 2,
+                tolerance: 0.03,
             }),
             rows: vec![
                 Row::skipped("emit / statsd", "not installed"),

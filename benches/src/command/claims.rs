@@ -120,6 +120,7 @@ mod tests {
             max: 1.1,
             ok: true,
             attempts: 1,
+            tolerance: 0.03,
         };
         Reports {
             reports: vec![Report {

@@ -33,7 +33,12 @@ pub(super) fn rows() -> Vec<Row> {
         |row, ours, theirs| row.gain(alone(theirs / ours)),
     );
     // A batch of 512 begins with a few instructions of its own.
-    rows.push(disabled.target("T1").floor(Bound::ratio_at_least(0.99)));
+    rows.push(
+        disabled
+            .target("T1")
+            .floor(Bound::ratio_at_least(0.99))
+            .moonshot(Bound::ratio_at_least(2.0)),
+    );
     let gains = [
         ("kept emit", "kept-emit", "naive-emit"),
         ("kept emit", "kept-emit", "otel-span"),

@@ -1,12 +1,12 @@
 //! From figures, bounds and control to a verdict; the only place that does.
 
-use super::{Bound, CONTROL_TOLERANCE, Control, Limit, Report, Row, Subject, Verdict};
+use super::{Bound, Control, Limit, Report, Row, Subject, Verdict};
 
 impl Report {
     /// Gives every row its verdict.
     pub(crate) fn judge(&mut self) {
         if let Some(control) = &mut self.control {
-            control.ok = (control.ratio - 1.0).abs() <= CONTROL_TOLERANCE;
+            control.judge();
         }
         for row in &mut self.rows {
             row.judge(self.control.as_ref());
@@ -46,10 +46,22 @@ impl Row {
             return no_verdict("no figure");
         };
         match (floor, moonshot && !self.moonshot.is_empty()) {
+            (false, _) if self.is_level(control) => {
+                no_verdict("the same, as far as the control tells")
+            }
             (false, _) => Verdict::FloorMissed,
             (true, false) => Verdict::FloorHolds,
             (true, true) => Verdict::MoonshotReached,
         }
+    }
+
+    /// Whether the floor is to be no slower than the peer, and no difference can be told.
+    fn is_level(&self, control: Option<&Control>) -> bool {
+        let level = |bound: &Bound| *bound == Bound::ratio_at_least(1.0);
+        let (Some(ratio), Some(control)) = (self.ratio, control) else {
+            return false;
+        };
+        !self.exact && self.floor.iter().all(level) && ratio.median >= 1.0 - control.tolerance
     }
 
     /// Whether all of `bounds` hold; `None` where one is about a figure that is not there.

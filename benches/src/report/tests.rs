@@ -8,6 +8,7 @@ const GOOD: Control = Control {
     max: 1.1,
     ok: true,
     attempts: 1,
+    tolerance: 0.03,
 };
 
 fn gain(median: f64) -> Row {
@@ -112,6 +113,37 @@ fn the_control_is_judged_by_the_reader() {
     report.judge();
     assert!(matches!(report.rows[0].verdict, Verdict::Undecided { .. }));
     assert_eq!(report.missed_floors(), 0);
+}
+
+#[test]
+fn a_timing_that_cannot_be_told_from_its_peer_gets_no_verdict() {
+    let level = |median| {
+        let row = gain(median);
+        Row {
+            floor: vec![Bound::ratio_at_least(1.0)],
+            ..row
+        }
+    };
+    let same = "no_verdict: the same, as far as the control tells";
+    check(level(0.98), Some(GOOD), same);
+    check(level(0.96), Some(GOOD), "floor_missed");
+    check(level(0.98).exact(), Some(GOOD), "floor_missed");
+    check(gain(4.9), Some(GOOD), "floor_missed");
+}
+
+#[test]
+fn a_control_is_measured_again_while_it_is_off() {
+    let mut measured = [1.2, 0.996, 1.0].into_iter();
+    let control = Control::of(0.005, || {
+        let median = measured.next().unwrap();
+        Spread {
+            median,
+            min: median,
+            max: median,
+        }
+    });
+    assert!(control.ok);
+    assert_eq!((control.ratio, control.attempts), (0.996, 2));
 }
 
 #[test]

@@ -9,9 +9,6 @@ use super::usage;
 use crate::measure::{median, spread};
 use crate::report::{CONTROL_TOLERANCE, Control, Spread};
 
-/// How often a control that is off is measured again.
-const CONTROL_ATTEMPTS: u32 = 3;
-
 /// How long a comparison takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rounds {
@@ -69,27 +66,15 @@ impl Rounds {
 
     /// A subject against itself. Repeated while it is off.
     pub(super) fn control(self, subject: Subject<'_>) -> Control {
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
+        Control::of(CONTROL_TOLERANCE, || {
             let mut blocks = || Reading::of(subject, self.events).rate.recip();
             blocks();
             let mut ratios: Vec<_> = (0..self.rounds)
                 .map(|_| [blocks(), blocks(), blocks(), blocks()])
                 .map(|[first, second, third, fourth]| (second + third) / (first + fourth))
                 .collect();
-            let gain = spread(&mut ratios);
-            let ok = (gain.median - 1.0).abs() <= CONTROL_TOLERANCE;
-            if ok || attempts == CONTROL_ATTEMPTS {
-                return Control {
-                    ratio: gain.median,
-                    min: gain.min,
-                    max: gain.max,
-                    ok,
-                    attempts,
-                };
-            }
-        }
+            spread(&mut ratios)
+        })
     }
 
     /// One subject by itself.
