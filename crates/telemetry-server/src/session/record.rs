@@ -34,8 +34,6 @@ const MAX_COUNT: u64 = 1 << 53;
 pub(crate) struct Record {
     /// Counters of the present incarnation.
     ledger: Arc<StreamLedger>,
-    /// Counters of what the present stream brought before it was clear whose it is; else empty.
-    unnamed: Arc<StreamLedger>,
     memory: Mutex<Memory>,
     changes: Changes,
 }
@@ -72,8 +70,8 @@ struct Memory {
     asked_before: bool,
     /// Whether there was a hello on the present stream.
     greeted: bool,
-    /// Whether it is clear whose the events of the present stream are.
-    attributed: bool,
+    /// Counters of what the present stream brought, until it is clear whose it is.
+    unnamed: Option<Arc<StreamLedger>>,
 }
 
 /// What a worker says of itself.
@@ -122,11 +120,10 @@ impl Record {
             connected_since_ns: None,
             asked_before: false,
             greeted: false,
-            attributed: true,
+            unnamed: None,
         };
         Self {
             ledger: Arc::default(),
-            unnamed: Arc::default(),
             memory: Mutex::new(memory),
             changes,
         }
@@ -260,7 +257,7 @@ impl Record {
         let incarnation = word(&hello.incarnation_id);
         let mut memory = self.lock();
         // A hello that is still open has not named the incarnation before it.
-        let is_open = memory.greeted && !memory.attributed;
+        let is_open = memory.greeted && memory.unnamed.is_some();
         let known = &memory.hello.incarnation;
         let named = (!known.is_empty() && !is_open).then(|| *known == incarnation);
         memory.greeted = true;
@@ -274,7 +271,7 @@ impl Record {
                 .map(word)
                 .collect(),
         };
-        if let Some(same) = named.or_else(|| self.goes_on(None)) {
+        if let Some(same) = named.or_else(|| self.goes_on(&memory, None)) {
             self.attribute(&mut memory, same);
         }
         memory.claimed_pid = (hello.pid != 0).then_some(hello.pid);
@@ -332,18 +329,19 @@ impl Record {
     pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
         let memory = self.lock();
         let mut incarnation_ledger = self.ledger.snapshot();
-        let unnamed = self.unnamed.snapshot();
         let mut ledger = memory.folded.clone();
         ledger.merge(&incarnation_ledger);
-        ledger.merge(&unnamed);
-        if memory.hello.incarnation.is_empty() || memory.greeted {
-            incarnation_ledger.merge(&unnamed);
+        let mut origin = &self.ledger;
+        if let Some(unnamed) = &memory.unnamed {
+            let counted = unnamed.snapshot();
+            ledger.merge(&counted);
+            if memory.hello.incarnation.is_empty() || memory.greeted {
+                incarnation_ledger.merge(&counted);
+            }
+            if !self.ledger.has_joined() {
+                origin = unnamed;
+            }
         }
-        let origin = if self.ledger.has_joined() {
-            &self.ledger
-        } else {
-            &self.unnamed
-        };
         let mut reported = memory.folded_reports.clone();
         if let Some(report) = &memory.report {
             reported.merge(report);
@@ -394,39 +392,6 @@ impl Record {
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Memory {
-    /// Adds the present incarnation to the past ones.
-    fn fold(&mut self, ledger: &StreamLedger) {
-        let joined_at = ledger.joined_at();
-        let counted = ledger.take();
-        if let Some(mut report) = self.report.take() {
-            let arrived = counted
-                .sequenced
-                .saturating_add(counted.gaps)
-                .saturating_add(joined_at);
-            self.lost_at_crash = self
-                .lost_at_crash
-                .saturating_add(report.accepted.saturating_sub(arrived));
-            // What arrived after its last report it had accepted, and emitted, as well.
-            report.accepted = report.accepted.max(arrived);
-            report.emitted = report
-                .emitted
-                .max(report.accepted.saturating_add(report.dropped.total()));
-            report.sent = arrived;
-            report.queued = 0;
-            self.folded_reports.merge(&report);
-        }
-        self.folded.merge(&counted);
-        self.report_final = false;
-        self.report_difference = 0;
-        self.applied_revision = 0;
-        self.control_error.clear();
-        self.hello = Hello::default();
-        // The worker that comes next is ours from its first event on.
-        self.asked_before = true;
     }
 }
 

@@ -23,18 +23,12 @@ impl Record {
         let mut memory = self.lock();
         self.end_stream(&mut memory);
         memory.greeted = false;
-        memory.attributed = false;
-        Arc::clone(&self.unnamed)
+        Arc::clone(memory.unnamed.insert(Arc::default()))
     }
 
     /// The counters for the next event of the present stream.
     pub(in crate::session) fn counting(&self) -> Arc<StreamLedger> {
-        let ledger = if self.lock().attributed {
-            &self.ledger
-        } else {
-            &self.unnamed
-        };
-        Arc::clone(ledger)
+        Arc::clone(self.lock().unnamed.as_ref().unwrap_or(&self.ledger))
     }
 
     /// Takes a report's word for what the worker had sent when it is still open whose events these
@@ -42,8 +36,8 @@ impl Record {
     /// one.
     pub(super) fn attribute_by(&self, sent: u64) {
         let mut memory = self.lock();
-        if !memory.attributed
-            && let Some(same) = self.goes_on(Some(sent))
+        if memory.unnamed.is_some()
+            && let Some(same) = self.goes_on(&memory, Some(sent))
         {
             self.attribute(&mut memory, same);
         }
@@ -51,10 +45,10 @@ impl Record {
 
     /// The present stream, if there is one, is over; nobody will say any more whose it was.
     pub(super) fn end_stream(&self, memory: &mut Memory) {
-        if memory.attributed {
+        if memory.unnamed.is_none() {
             return;
         }
-        let same = self.goes_on(None).unwrap_or_else(|| {
+        let same = self.goes_on(memory, None).unwrap_or_else(|| {
             // It showed no sequence. A hello that is still open must not name what was there before.
             if memory.greeted {
                 memory.hello = Hello::default();
@@ -66,13 +60,14 @@ impl Record {
 
     /// Whether the present stream goes on with the present incarnation, by its first sequence or by
     /// the number of events `sent` before it; `None` if there is neither.
-    pub(super) fn goes_on(&self, sent: Option<u64>) -> Option<bool> {
+    pub(super) fn goes_on(&self, memory: &Memory, sent: Option<u64>) -> Option<bool> {
         let highest = self.ledger.position();
         if highest == 0 {
             return Some(true);
         }
         let next = sent.map(|sent| sent.saturating_add(1));
-        let first = self.unnamed.first().or(next)?;
+        let unnamed = memory.unnamed.as_ref();
+        let first = unnamed.and_then(|it| it.first()).or(next)?;
         Some(first > highest)
     }
 
@@ -89,7 +84,41 @@ impl Record {
         if memory.asked_before && (memory.greeted || !same) {
             self.ledger.join_at(0);
         }
-        self.ledger.absorb(&self.unnamed);
-        memory.attributed = true;
+        if let Some(unnamed) = memory.unnamed.take() {
+            self.ledger.absorb(&unnamed);
+        }
+    }
+}
+
+impl Memory {
+    /// Adds the present incarnation to the past ones.
+    pub(super) fn fold(&mut self, ledger: &StreamLedger) {
+        let joined_at = ledger.joined_at();
+        let counted = ledger.take();
+        if let Some(mut report) = self.report.take() {
+            let arrived = counted
+                .sequenced
+                .saturating_add(counted.gaps)
+                .saturating_add(joined_at);
+            self.lost_at_crash = self
+                .lost_at_crash
+                .saturating_add(report.accepted.saturating_sub(arrived));
+            // What arrived after its last report it had accepted, and emitted, as well.
+            report.accepted = report.accepted.max(arrived);
+            report.emitted = report
+                .emitted
+                .max(report.accepted.saturating_add(report.dropped.total()));
+            report.sent = arrived;
+            report.queued = 0;
+            self.folded_reports.merge(&report);
+        }
+        self.folded.merge(&counted);
+        self.report_final = false;
+        self.report_difference = 0;
+        self.applied_revision = 0;
+        self.control_error.clear();
+        self.hello = Hello::default();
+        // The worker that comes next is ours from its first event on.
+        self.asked_before = true;
     }
 }
