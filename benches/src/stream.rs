@@ -76,12 +76,14 @@ fn stream_rows(rounds: Rounds, socket: &str, ours: &mut Ours, naive: &mut Naive)
         .peer(peer, found.peer.cpu_ns, "ns")
         .gain(found.cpu);
     let mut rows = vec![rate, cpu];
-    if let (Some(ours), Some(peer_writes)) = (found.ours.writes, found.peer.writes) {
-        let writes = Row::new(format!("stream, {socket}, write calls per 1,000 events"))
-            .ours(ours * 1e3, "syscalls")
-            .peer(peer, peer_writes * 1e3, "syscalls")
-            .note("wake-ups of threads included");
-        rows.push(writes);
+    if let (Some(ours), Some(theirs)) = (found.ours.writes, found.peer.writes) {
+        let calls = Row::new(format!("stream, {socket}, write calls per 1,000 events"))
+            .ours(ours.per_event * 1e3, "syscalls")
+            .peer(peer, theirs.per_event * 1e3, "syscalls");
+        let bytes = Row::new(format!("stream, {socket}, bytes per write call"))
+            .ours(ours.bytes, "bytes")
+            .peer(peer, theirs.bytes, "bytes");
+        rows.extend([calls, bytes].map(|row| row.note("wake-ups of threads included")));
     }
     rows
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::usage;
+use super::usage::{self, Written};
 use crate::measure::{median, spread};
 use crate::report::{CONTROL_TOLERANCE, Control, Spread};
 
@@ -28,8 +28,17 @@ pub(super) struct Reading {
     pub(super) rate: f64,
     /// CPU time of the process per event, nanoseconds.
     pub(super) cpu_ns: f64,
-    /// Write calls of the process per event, where the kernel counts them.
-    pub(super) writes: Option<f64>,
+    /// How the process wrote, where the kernel counts it.
+    pub(super) writes: Option<Writes>,
+}
+
+/// How a process writes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writes {
+    /// Calls per event.
+    pub(super) per_event: f64,
+    /// Bytes per call.
+    pub(super) bytes: f64,
 }
 
 /// Two pipelines side by side: their medians, and how many times better ours is.
@@ -93,14 +102,20 @@ impl Rounds {
 impl Reading {
     /// Runs a block.
     fn of(subject: Subject<'_>, events: usize) -> Self {
-        let (cpu, writes) = (usage::cpu(), usage::writes());
+        let (cpu, written) = (usage::cpu(), usage::written());
         let took = subject(events);
         let count = events as f64;
-        let per_event = |(before, after): (u64, u64)| after.saturating_sub(before) as f64 / count;
+        let writes = |(before, after): (Written, Written)| {
+            let calls = (after.calls - before.calls) as f64;
+            Writes {
+                per_event: calls / count,
+                bytes: (after.bytes - before.bytes) as f64 / calls,
+            }
+        };
         Self {
             rate: count / took.as_secs_f64(),
             cpu_ns: (usage::cpu() - cpu).as_secs_f64() * 1e9 / count,
-            writes: writes.zip(usage::writes()).map(per_event),
+            writes: written.zip(usage::written()).map(writes),
         }
     }
 }
@@ -136,10 +151,18 @@ pub(super) fn compare(rounds: Rounds, ours: Subject<'_>, peer: Subject<'_>) -> P
 fn middle(readings: &[Reading]) -> Reading {
     let of =
         |figure: fn(&Reading) -> f64| median(&mut readings.iter().map(figure).collect::<Vec<_>>());
-    let writes: Option<Vec<f64>> = readings.iter().map(|reading| reading.writes).collect();
+    let writes: Option<Vec<Writes>> = readings.iter().map(|reading| reading.writes).collect();
     Reading {
         rate: of(|reading| reading.rate),
         cpu_ns: of(|reading| reading.cpu_ns),
-        writes: writes.map(|mut writes| median(&mut writes)),
+        writes: writes.map(|writes| {
+            let of = |figure: fn(&Writes) -> f64| {
+                median(&mut writes.iter().map(figure).collect::<Vec<_>>())
+            };
+            Writes {
+                per_event: of(|writes| writes.per_event),
+                bytes: of(|writes| writes.bytes),
+            }
+        }),
     }
 }

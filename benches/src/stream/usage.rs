@@ -19,10 +19,24 @@ pub(crate) fn resident() -> u64 {
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
-/// Calls of `write` and its kin so far, those of wake-ups included; `None` where the kernel does not
-/// count them.
-pub(crate) fn writes() -> Option<u64> {
+/// What went through `write` and its kin so far, wake-ups included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    /// Calls.
+    pub(crate) calls: u64,
+    /// Bytes.
+    pub(crate) bytes: u64,
+}
+
+/// `None` where the kernel does not count it.
+pub(crate) fn written() -> Option<Written> {
     let io = fs::read_to_string("/proc/self/io").ok()?;
-    let calls = io.lines().find_map(|line| line.strip_prefix("syscw: "))?;
-    calls.parse().ok()
+    let count = |name| {
+        let count = io.lines().find_map(|line| line.strip_prefix(name))?;
+        count.trim().parse().ok()
+    };
+    Some(Written {
+        calls: count("syscw:")?,
+        bytes: count("wchar:")?,
+    })
 }
