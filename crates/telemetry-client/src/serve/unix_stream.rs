@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
 
@@ -32,8 +32,8 @@ enum Writer {
     Free(StdStream),
     /// The last write found none; registered for it.
     Full(AsyncFd<StdStream>),
-    /// It could not be registered, and the connection is over.
-    Lost,
+    /// On its way from one to the other; nobody sees it so.
+    Moving,
 }
 
 impl QuietUnixStream {
@@ -45,7 +45,7 @@ impl QuietUnixStream {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         let socket = stream.into_std()?;
         let writer = Writer::Free(socket.try_clone()?);
-        let socket = registered(socket, Interest::READABLE)?;
+        let socket = registered(socket, Interest::READABLE).map_err(|(_closed, error)| error)?;
         Ok(Self { socket, writer })
     }
 
@@ -54,7 +54,7 @@ impl QuietUnixStream {
         match &self.writer {
             Writer::Free(socket) => Some(socket),
             Writer::Full(socket) => Some(socket.get_ref()),
-            Writer::Lost => None,
+            Writer::Moving => None,
         }
     }
 
@@ -75,7 +75,7 @@ impl QuietUnixStream {
                         Err(_no_room) => continue,
                     }
                 }
-                Writer::Lost => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                Writer::Moving => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             };
             match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -92,10 +92,20 @@ impl QuietUnixStream {
 }
 
 impl Writer {
-    /// Has the kernel tell of room.
+    /// Has the kernel tell of room. If it refuses, the handle stays open: it is listed for forked
+    /// children, which would close whatever had its number next.
     fn wait_for_room(&mut self) -> io::Result<()> {
-        if let Self::Free(socket) = std::mem::replace(self, Self::Lost) {
-            *self = Self::Full(registered(socket, Interest::WRITABLE)?);
+        if let Self::Full(_) = self {
+            return Ok(());
+        }
+        if let Self::Free(socket) = std::mem::replace(self, Self::Moving) {
+            match registered(socket, Interest::WRITABLE) {
+                Ok(socket) => *self = Self::Full(socket),
+                Err((socket, error)) => {
+                    *self = Self::Free(socket);
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
@@ -103,7 +113,7 @@ impl Writer {
     /// Has it be silent again.
     fn stop_waiting(&mut self) {
         if let Self::Full(_) = self
-            && let Self::Full(socket) = std::mem::replace(self, Self::Lost)
+            && let Self::Full(socket) = std::mem::replace(self, Self::Moving)
         {
             *self = Self::Free(socket.into_inner());
         }
@@ -115,8 +125,11 @@ impl Writer {
     reason = "it is unsound for types that change their descriptor, which a socket does not; its \
               successor asks for the same promise as `unsafe`, which this crate does without"
 )]
-fn registered(socket: StdStream, interest: Interest) -> io::Result<AsyncFd<StdStream>> {
-    AsyncFd::with_interest(socket, interest)
+fn registered(
+    socket: StdStream,
+    interest: Interest,
+) -> Result<AsyncFd<StdStream>, (StdStream, io::Error)> {
+    AsyncFd::try_with_interest(socket, interest).map_err(AsyncFdRegisterError::into_parts)
 }
 
 impl AsRawFd for QuietUnixStream {
@@ -183,6 +196,8 @@ impl AsyncWrite for QuietUnixStream {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -274,6 +289,16 @@ mod tests {
         let ended = std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready()));
         assert!(!ended.await, "it is too much for the socket");
         future
+    }
+
+    #[tokio::test]
+    async fn a_handle_that_cannot_be_registered_stays_open() {
+        let file = std::fs::File::open("/dev/null").expect("a file that nobody can wait for");
+        let handle = file.as_raw_fd();
+        let mut writer = Writer::Free(StdStream::from(OwnedFd::from(file)));
+        assert!(writer.wait_for_room().is_err());
+        // It is listed for forked children, so its number must not become another file's.
+        assert!(matches!(&writer, Writer::Free(socket) if socket.as_raw_fd() == handle));
     }
 
     #[tokio::test]
