@@ -234,7 +234,7 @@ impl State {
                 self.deny = compile(&filter.deny);
             }
             // Fields that it does not know: the message is empty to it.
-            Some(Control::Hello(_) | Control::Policy(_)) | None => {}
+            Some(Control::Hello(_) | Control::Policy(_) | Control::Drain(_)) | None => {}
         }
         self.controls.push(control);
     }

@@ -21,7 +21,7 @@ use telemetry_core::{
 };
 
 pub use composite::CompositeBackend;
-pub use line::{LINE_PREFIX, MAX_LINE_BYTES};
+pub use line::MAX_LINE_BYTES;
 pub use memory::MemoryBackend;
 pub use noop::NoopBackend;
 pub use stderr::StderrBackend;

@@ -18,7 +18,7 @@ mod service;
 mod session;
 mod unix_stream;
 
-pub use address::{ListenAddress, ListenAddressError, MAX_SOCKET_PATH_BYTES};
+pub use address::{ListenAddress, ListenAddressError};
 pub use bind::BindError;
 pub use open_fds::open_fds;
 pub use server::{
@@ -29,5 +29,5 @@ pub use server::{
 pub use service::TelemetryService;
 pub use session::{
     DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_REPORT_INTERVAL, Identity,
-    PROTOCOL_REVISION, StreamConfig,
+    StreamConfig,
 };

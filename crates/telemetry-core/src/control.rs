@@ -41,6 +41,8 @@ pub enum Control {
         /// Revision of the extensions it speaks.
         protocol_revision: u32,
     },
+    /// The process is about to be ended: nothing may stay behind in it from now on.
+    Drain,
 }
 
 /// The share of some events to keep.
@@ -150,6 +152,7 @@ impl Control {
                 manager_id: hello.manager_id.clone(),
                 protocol_revision: hello.protocol_revision,
             },
+            Wire::Drain(_) => Self::Drain,
         }))
     }
 
@@ -173,6 +176,7 @@ impl Control {
                 manager_id: manager_id.clone(),
                 protocol_revision: *protocol_revision,
             }),
+            Self::Drain => Wire::Drain(proto::TelemetryDrain {}),
         };
         proto::TelemetryControl {
             control: Some(control),
@@ -289,7 +293,7 @@ impl PolicySpec {
                 next.deny.clone_from(deny);
             }
             Control::Policy(spec) => next = spec.clone(),
-            Control::Hello { .. } => {}
+            Control::Hello { .. } | Control::Drain => {}
         }
         next
     }

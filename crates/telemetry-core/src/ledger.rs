@@ -10,6 +10,6 @@ mod stream;
 mod worker;
 
 pub use reason::{Counts, Note, Notes, Reason, Stage};
-pub use report::{ReportError, snapshot_from_report, snapshot_to_report};
+pub use report::{fold_for_closed_reasons, snapshot_from_report, snapshot_to_report};
 pub use stream::StreamSnapshot;
 pub use worker::{Imbalance, NameCount, WorkerLedger, WorkerSnapshot};

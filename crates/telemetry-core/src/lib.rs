@@ -37,6 +37,7 @@ mod ledger;
 mod name;
 mod pattern;
 mod policy;
+mod protocol;
 mod queue;
 mod recorder;
 mod sanitize;
@@ -61,14 +62,18 @@ pub use correlation::{
 pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source, is_same_text};
 pub use gate::{ControlStatus, Drawn, Gate, Outcome, SpanDecision};
 pub use ledger::{
-    Counts, Imbalance, NameCount, Note, Notes, Reason, ReportError, Stage, StreamSnapshot,
-    WorkerLedger, WorkerSnapshot, snapshot_from_report, snapshot_to_report,
+    Counts, Imbalance, NameCount, Note, Notes, Reason, Stage, StreamSnapshot, WorkerLedger,
+    WorkerSnapshot, fold_for_closed_reasons, snapshot_from_report, snapshot_to_report,
 };
 pub use name::{EventName, MAX_NAME_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, NameError};
 pub use pattern::{
     MAX_PATTERN_BYTES, MAX_PATTERNS, Pattern, PatternError, PatternLimits, PatternSet,
 };
 pub use policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
+pub use protocol::{
+    LINE_PREFIX, MAX_SOCKET_PATH_BYTES, PROTOCOL_REVISION, REVISION_HEADER,
+    REVISION_WITH_CLOSED_REASONS, WRITABLE_BY_OTHERS, capability,
+};
 pub use queue::{
     Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, MAX_TAG, Pushed, Queue,
     QueueLimits, Record, Refused, Resting, Sleep,

@@ -59,7 +59,7 @@ pub use generated::bridge_service_client;
 pub use generated::bridge_service_server;
 pub use generated::{
     ManagerHello, NameCount, PingRequest, PingResponse, ReasonCount, TelemetryControl,
-    TelemetryEvent, TelemetryEventFilter, TelemetryPolicy, TelemetrySamplingUpdate,
+    TelemetryDrain, TelemetryEvent, TelemetryEventFilter, TelemetryPolicy, TelemetrySamplingUpdate,
     TelemetryToggle, TelemetryValue, WorkerHello, WorkerReport, telemetry_control, telemetry_value,
 };
 

@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
+use telemetry_core::MAX_SOCKET_PATH_BYTES;
 use thiserror::Error;
-
-/// Longest path of a unix socket, in bytes: what `sockaddr_un` holds without its final zero.
-pub const MAX_SOCKET_PATH_BYTES: usize = 107;
 
 /// Where a worker listens.
 ///

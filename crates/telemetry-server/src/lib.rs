@@ -40,7 +40,7 @@ pub use dispatch::{
     Discard, Dispatcher, EmitError, Handler, HandlerError, HandlerInfo, HandlerLedger,
     MAX_DISPATCH_DEPTH, MAX_HANDLER_QUEUE, MemoryHandler, QueuedConfig, fallible,
 };
-pub use endpoint::{Endpoint, EndpointError, MAX_SOCKET_PATH_BYTES};
+pub use endpoint::{Endpoint, EndpointError};
 pub use export::LogHandler;
 #[cfg(feature = "prometheus")]
 pub use export::{

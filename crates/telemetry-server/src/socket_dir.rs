@@ -8,12 +8,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::endpoint::MAX_SOCKET_PATH_BYTES;
+use telemetry_core::{MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS};
 
 /// Mode of a directory that we create.
 const PRIVATE_MODE: u32 = 0o700;
-/// Permission bits that let others change what is in a directory.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Why a directory is not used for sockets.
 #[derive(Debug, thiserror::Error)]

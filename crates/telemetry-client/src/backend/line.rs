@@ -7,11 +7,9 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde_json::{Map, Value as Json, json};
-use telemetry_core::{escape, truncate};
+use telemetry_core::{LINE_PREFIX, escape, truncate};
 use telemetry_proto::{TelemetryEvent, telemetry_value};
 
-/// What every line begins with.
-pub const LINE_PREFIX: &str = "TELEMETRY:";
 /// Longest line, newline included: what a pipe takes in one piece.
 pub const MAX_LINE_BYTES: usize = 4_096;
 

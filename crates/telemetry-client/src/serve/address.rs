@@ -7,9 +7,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Longest path of a unix socket: the kernel has 108 bytes and wants one for the end.
-pub const MAX_SOCKET_PATH_BYTES: usize = 107;
-
 /// Where a worker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {

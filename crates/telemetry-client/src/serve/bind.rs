@@ -14,16 +14,15 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use telemetry_core::{MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS};
 
-use super::address::{ListenAddress, MAX_SOCKET_PATH_BYTES};
+use super::address::ListenAddress;
 use super::own_file::OwnFile;
 
 /// How often and how far apart the lock of a directory is tried.
 const LOCK_ATTEMPTS: u32 = 100;
 /// Pause between two attempts.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
-/// Mode bits that let others write.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Why a worker cannot listen at an address.
 #[derive(Debug, thiserror::Error)]

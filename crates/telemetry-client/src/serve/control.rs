@@ -105,7 +105,7 @@ impl Reader {
         } = &control
         {
             tracing::debug!(manager_id, protocol_revision, "the manager said hello");
-            return self.session.greet();
+            return self.session.greet(*protocol_revision);
         }
         let control = if self.session.is_greeted() {
             Some(control)

@@ -3,17 +3,15 @@
 //! The newest stream is the current one; only it takes events, and it stops the moment a newer one
 //! begins. This room knows no HTTP: the pump and the control reader bring that.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
-use telemetry_core::{Budget, CorrelationId, Reason, Recorder};
+use telemetry_core::{Budget, CorrelationId, PROTOCOL_REVISION, Reason, Recorder, capability};
 use telemetry_proto::WorkerHello;
 
-/// Revision of the extensions of the wire that this worker speaks.
-pub const PROTOCOL_REVISION: u32 = 1;
 /// How long a new stream waits for the manager's first control before it releases events.
 pub const DEFAULT_FIRST_CONTROL_WAIT: Duration = Duration::from_millis(100);
 /// How long an event may wait for others to travel with. With the millisecond that timers are exact
@@ -21,9 +19,6 @@ pub const DEFAULT_FIRST_CONTROL_WAIT: Duration = Duration::from_millis(100);
 pub const DEFAULT_BATCH_DELAY: Duration = Duration::from_millis(19);
 /// How often a manager that said hello gets a report, while something changed.
 pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What this worker can do beyond a stock one.
-const CAPABILITIES: [&str; 5] = ["policy", "sequence", "sampling_rate", "report", "goodbye"];
 
 /// Who a worker says it is, to a manager that said hello.
 #[derive(Debug, Clone)]
@@ -58,7 +53,7 @@ impl Identity {
             incarnation_id: self.incarnation_id.clone(),
             pid: std::process::id(),
             package_version: self.package_version.clone(),
-            capabilities: CAPABILITIES.map(str::to_owned).into(),
+            capabilities: capability::ALL.map(str::to_owned).into(),
             pool_name: self.pool_name.clone(),
         }
     }
@@ -116,6 +111,8 @@ pub(crate) struct Session {
     replaced: AtomicBool,
     /// The manager said hello.
     greeted: AtomicBool,
+    /// The revision of the wire that it speaks.
+    revision: AtomicU32,
     /// The manager said what it wants; events may go.
     instructed: AtomicBool,
     /// The manager that said hello also said goodbye, by ending its side.
@@ -259,9 +256,15 @@ impl Session {
     }
 
     /// The manager said hello.
-    pub(crate) fn greet(&self) {
+    pub(crate) fn greet(&self, revision: u32) {
+        self.revision.store(revision, Ordering::Relaxed);
         self.greeted.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// The revision of the wire that the manager speaks; 0 before its hello.
+    pub(crate) fn revision(&self) -> u32 {
+        self.revision.load(Ordering::Relaxed)
     }
 
     /// Whether the manager said hello.

@@ -116,6 +116,12 @@ closed_list! {
     ShutdownDeadline = 12, "shutdown_deadline";
     /// A defect in telemetry itself.
     InternalError = 13, "internal_error";
+    /// It was emitted before there was anywhere to send it.
+    NotStarted = 15, "not_started";
+    /// The backend it was handed to raised.
+    BackendError = 16, "backend_error";
+    /// A reason of the worker that this version does not know.
+    Other = 19, "other";
     /// It was sent on a stream that was cut; known from a jump in the sequence.
     Gap = 20, "gap";
     /// It was in a worker that died.
@@ -177,6 +183,10 @@ closed_list! {
     Redacted = 5, "redacted";
     /// A value had to change its type.
     Coerced = 6, "coerced";
+    /// A note of the worker that this version does not know.
+    OtherNote = 8, "other";
+    /// A report of the worker that cannot be true; it was left out.
+    ImplausibleReport = 9, "implausible_report";
 }
 
 impl Note {

@@ -1,20 +1,12 @@
 //! The ledger on the wire: [`WorkerSnapshot`] to and from a `WorkerReport`.
 //!
-//! What a worker claims is taken as numbers only; unknown reasons are refused, because a sum with a
-//! hole in it would look like a loss.
+//! What a worker claims is taken as numbers only, and nothing in it makes the rest void: a number that
+//! is not in the lists is counted as `other`, because a sum with a hole in it would look like a loss.
 
 use telemetry_proto::{ReasonCount, WorkerReport};
 
-use super::reason::{Counts, Note, Notes, Reason};
+use super::reason::{Counts, Note, Notes, Reason, Stage};
 use super::worker::WorkerSnapshot;
-
-/// A report that cannot be taken over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReportError {
-    /// A reason that this version does not know.
-    #[error("the report counts drops under reason {0}, which is not in the closed list")]
-    UnknownReason(u32),
-}
 
 /// Fills the counters of a report; names, policy and control fields stay as they are in `report`.
 pub fn snapshot_to_report(snapshot: &WorkerSnapshot, report: &mut WorkerReport) {
@@ -42,36 +34,66 @@ pub fn snapshot_to_report(snapshot: &WorkerSnapshot, report: &mut WorkerReport) 
 
 /// Reads the counters of a report.
 ///
-/// # Errors
-///
-/// [`ReportError::UnknownReason`] if a drop is counted under a number that is not in the closed
-/// list. Unknown notes are left out: they are no losses.
-pub fn snapshot_from_report(report: &WorkerReport) -> Result<WorkerSnapshot, ReportError> {
+/// What this version does not know is counted as [`Reason::Other`] and [`Note::OtherNote`], so that
+/// the sums stay whole. Drops under a reason that is not a worker's to count are left out one by one;
+/// the second is how many entries that were.
+#[must_use]
+pub fn snapshot_from_report(report: &WorkerReport) -> (WorkerSnapshot, usize) {
     let mut dropped = Counts::default();
+    let mut refused = 0;
     for entry in &report.dropped {
-        let reason =
-            Reason::from_number(entry.reason).ok_or(ReportError::UnknownReason(entry.reason))?;
-        dropped.add(reason, entry.count);
+        match Reason::from_number(entry.reason).unwrap_or(Reason::Other) {
+            reason if reason.stage() == Stage::Worker => dropped.add(reason, entry.count),
+            _ => refused += 1,
+        }
     }
     let mut notes = Notes::default();
     for entry in &report.notes {
-        if let Some(note) = Note::from_number(entry.reason) {
-            notes.add(note, entry.count);
-        }
+        let note = Note::from_number(entry.reason).unwrap_or(Note::OtherNote);
+        notes.add(note, entry.count);
     }
-    Ok(WorkerSnapshot {
+    let snapshot = WorkerSnapshot {
         emitted: report.emitted,
         accepted: report.accepted,
         sent: report.sent,
         queued: report.queued,
         dropped,
         notes,
-    })
+    };
+    (snapshot, refused)
+}
+
+/// Says a report in the words of revision 1, whose managers refuse a report as a whole for a reason
+/// above 13: those drops are counted as `not_running`.
+pub fn fold_for_closed_reasons(report: &mut WorkerReport) {
+    let known = |entry: &ReasonCount| entry.reason <= Reason::InternalError.number();
+    let folded = report.dropped.iter().filter(|entry| !known(entry));
+    let folded: u64 = folded.map(|entry| entry.count).sum();
+    report.dropped.retain(known);
+    if folded == 0 {
+        return;
+    }
+    let not_running = Reason::NotRunning.number();
+    match report
+        .dropped
+        .iter_mut()
+        .find(|entry| entry.reason == not_running)
+    {
+        Some(entry) => entry.count += folded,
+        None => report.dropped.push(ReasonCount {
+            reason: not_running,
+            count: folded,
+        }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn count(reason: u32, count: u64) -> ReasonCount {
+        ReasonCount { reason, count }
+    }
 
     #[test]
     fn a_snapshot_survives_the_wire() {
@@ -82,25 +104,52 @@ mod tests {
             queued: 2,
             ..Default::default()
         };
-        snapshot.dropped.add(Reason::QueueFull, 3);
+        snapshot.dropped.add(Reason::QueueFull, 2);
+        snapshot.dropped.add(Reason::BackendError, 1);
         snapshot.notes.add(Note::Redacted, 1);
         let mut report = WorkerReport::default();
         snapshot_to_report(&snapshot, &mut report);
-        assert_eq!(snapshot_from_report(&report), Ok(snapshot));
+        assert_eq!(snapshot_from_report(&report), (snapshot, 0));
     }
 
     #[test]
-    fn a_reason_outside_the_list_is_refused() {
+    fn what_is_not_in_the_lists_is_counted_as_other() {
         let report = WorkerReport {
-            dropped: vec![ReasonCount {
-                reason: 99,
-                count: 1,
-            }],
+            dropped: vec![count(99, 1), count(17, 2), count(7, 3)],
+            notes: vec![count(77, 4)],
             ..Default::default()
         };
-        assert_eq!(
-            snapshot_from_report(&report),
-            Err(ReportError::UnknownReason(99))
-        );
+        let (snapshot, refused) = snapshot_from_report(&report);
+        assert_eq!(snapshot.dropped.get(Reason::Other), 3);
+        assert_eq!(snapshot.dropped.get(Reason::QueueFull), 3);
+        assert_eq!(snapshot.notes.get(Note::OtherNote), 4);
+        assert_eq!(refused, 0);
+    }
+
+    #[test]
+    fn reasons_of_another_stage_are_left_out_and_no_others() {
+        let report = WorkerReport {
+            dropped: vec![count(20, 3), count(31, 5), count(40, 1), count(7, 2)],
+            ..Default::default()
+        };
+        let (snapshot, refused) = snapshot_from_report(&report);
+        assert_eq!((snapshot.dropped.total(), refused), (2, 3));
+    }
+
+    #[test]
+    fn an_old_manager_is_told_of_no_reason_it_does_not_know() {
+        let dropped = vec![count(10, 1), count(15, 2), count(16, 4), count(7, 8)];
+        let mut report = WorkerReport {
+            dropped,
+            ..Default::default()
+        };
+        fold_for_closed_reasons(&mut report);
+        assert_eq!(report.dropped, [count(10, 7), count(7, 8)]);
+        let mut report = WorkerReport {
+            dropped: vec![count(19, 1)],
+            ..Default::default()
+        };
+        fold_for_closed_reasons(&mut report);
+        assert_eq!(report.dropped, [count(10, 1)]);
     }
 }

@@ -80,7 +80,7 @@ pub mod telemetry_value {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TelemetryControl {
     /// Exactly one of them is set.
-    #[prost(oneof = "telemetry_control::Control", tags = "1, 2, 3, 1001, 1002")]
+    #[prost(oneof = "telemetry_control::Control", tags = "1, 2, 3, 1001, 1002, 1007")]
     pub control: ::core::option::Option<telemetry_control::Control>,
 }
 /// Nested message and enum types in `TelemetryControl`.
@@ -103,8 +103,15 @@ pub mod telemetry_control {
         /// The whole desired policy; replaces what was applied before.
         #[prost(message, tag = "1002")]
         Policy(super::TelemetryPolicy),
+        /// The process is about to be ended; only to a worker that can "drain".
+        #[prost(message, tag = "1007")]
+        Drain(super::TelemetryDrain),
     }
 }
+/// The manager is about to end the worker's process: send what is queued, and from now on let an
+/// `emit` return only once its outcome is on its way. Answered by reports with `written_through`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TelemetryDrain {}
 /// Turns all events on or off.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TelemetryToggle {
@@ -138,7 +145,7 @@ pub struct ManagerHello {
     /// Identity of the manager, for the worker's log.
     #[prost(string, tag = "1")]
     pub manager_id: ::prost::alloc::string::String,
-    /// Revision of these extensions; 1 now.
+    /// Revision of these extensions; 2 now.
     #[prost(uint32, tag = "2")]
     pub protocol_revision: u32,
 }
@@ -161,7 +168,7 @@ pub struct TelemetryPolicy {
 /// Who a worker is: the first frame of a stream whose manager said hello.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkerHello {
-    /// Revision of these extensions; 1 now.
+    /// Revision of these extensions; 2 now.
     #[prost(uint32, tag = "1")]
     pub protocol_revision: u32,
     /// The id the worker was given; the manager's own record wins.
@@ -223,6 +230,14 @@ pub struct WorkerReport {
     /// last event.
     #[prost(bool, tag = "12")]
     pub settled: bool,
+    /// Sequence of the last event sent on this stream before this report, 0 before the first one. What
+    /// has not arrived of the events up to it never will. Absent from workers of revision 1.
+    #[prost(uint64, optional, tag = "13")]
+    pub position: ::core::option::Option<u64>,
+    /// After a drain: every `emit` that returned is in this report or an earlier one, and those that
+    /// return later will be in a later one, whatever ends the process.
+    #[prost(bool, tag = "26")]
+    pub written_through: bool,
 }
 /// A counter of the closed list of reasons or notes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

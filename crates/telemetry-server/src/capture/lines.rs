@@ -4,8 +4,10 @@
 
 use std::mem;
 
+use telemetry_core::LINE_PREFIX;
+
 /// What a telemetry line begins with.
-pub(super) const PREFIX: &[u8] = b"TELEMETRY:";
+pub(super) const PREFIX: &[u8] = LINE_PREFIX.as_bytes();
 
 /// Longest telemetry line, prefix included and newline not. A longer one passes like any other
 /// text.

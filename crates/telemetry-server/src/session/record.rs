@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use telemetry_core::{
-    ReportError, SamplingRule, StreamSnapshot, WorkerSnapshot, escape, snapshot_from_report,
-    truncate,
+    SamplingRule, StreamSnapshot, WorkerSnapshot, escape, snapshot_from_report, truncate,
 };
 use telemetry_proto::{WorkerHello, WorkerReport};
 
@@ -85,9 +84,6 @@ struct Hello {
 /// A report that was not taken over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RefusedReport {
-    /// A reason that is not in the closed list.
-    #[error(transparent)]
-    Reason(#[from] ReportError),
     /// A count beyond belief.
     #[error("the report has counts that cannot be")]
     Absurd,
@@ -283,7 +279,7 @@ impl Record {
 
     /// Takes in the worker's ledger.
     pub(super) fn report(&self, report: &WorkerReport) -> Result<(), RefusedReport> {
-        let mut snapshot = snapshot_from_report(report)?;
+        let (mut snapshot, _refused) = snapshot_from_report(report);
         let counts = [
             snapshot.emitted,
             snapshot.accepted,

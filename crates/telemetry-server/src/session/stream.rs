@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
-use telemetry_core::{Control, PolicySpec, random_u64};
+use telemetry_core::{Control, PROTOCOL_REVISION, PolicySpec, capability, random_u64};
 use tokio::time::{Instant, sleep_until};
 
 use super::control::control_frames;
@@ -22,12 +22,8 @@ use crate::pipeline::{Pipeline, source_of};
 
 /// Time for the worker's hello; a worker that is silent until then is a stock one.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
-/// Revision of the extensions of the wire that we speak.
-const PROTOCOL_REVISION: u32 = 1;
 /// A stream that is quiet for this long while draining is empty.
 const DRAIN_SILENCE: Duration = Duration::from_millis(50);
-/// What a worker calls its ability to end the stream in order when we end our side.
-const GOODBYE: &str = "goodbye";
 /// Bytes that are read before other tasks get their turn: about a thousand events.
 const TURN_BYTES: usize = 128 << 10;
 /// What a chunk takes of a turn beside its bytes, so that small and empty ones end it as well.
@@ -159,7 +155,7 @@ impl Session {
                     if progress.opened_at.is_none() {
                         return Ending::Stopped;
                     }
-                    progress.goodbye_due = self.record.is_capable_of(GOODBYE);
+                    progress.goodbye_due = self.record.is_capable_of(capability::GOODBYE);
                     let silence =
                         (!progress.goodbye_due).then(|| Instant::now() + DRAIN_SILENCE);
                     progress.draining = Some(Draining { silence, last });
