@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use telemetry_core::{Catalog, Clock, EventId, EventRef, Source};
@@ -33,6 +33,7 @@ pub use queued::{
     QueuedConfig,
 };
 
+use crate::deadline::std_deadline;
 use isolate::Failure;
 pub(crate) use lane::Lane;
 use table::{Entry, Kind, Table};
@@ -123,7 +124,7 @@ impl Dispatcher {
     /// in it. Blocks the calling thread, except on the handler's own thread.
     #[must_use = "the final ledger says what was lost; use `detach` if nobody wants to know"]
     pub fn detach_and_wait(&self, id: &str, timeout: Duration) -> Option<HandlerInfo> {
-        let deadline = Instant::now() + timeout;
+        let deadline = std_deadline(timeout);
         let entry = self.shared.take(id)?;
         if let Kind::Queued(queue) = &entry.kind {
             queue.wait(deadline);
@@ -136,7 +137,7 @@ impl Dispatcher {
     ///
     /// Blocks the calling thread. The dispatcher can be used again afterwards.
     pub fn shutdown(&self, timeout: Duration) -> Vec<HandlerInfo> {
-        let deadline = Instant::now() + timeout;
+        let deadline = std_deadline(timeout);
         let entries = self.shared.take_all();
         let final_state = |entry: &Arc<Entry>| {
             if let Kind::Queued(queue) = &entry.kind {

@@ -1,9 +1,11 @@
 //! The manager role: collect, check, enrich and dispatch the telemetry of worker processes.
 
+mod accounts;
 #[cfg(feature = "pool")]
 mod capture;
 #[cfg(feature = "config")]
 mod config;
+mod deadline;
 mod desired;
 mod dispatch;
 mod endpoint;
@@ -27,6 +29,7 @@ pub use self::http::{
     ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,
     MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES, MAX_TAPS, TAP_QUEUE,
 };
+pub use accounts::IncarnationInfo;
 #[cfg(feature = "pool")]
 pub use capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
 #[cfg(feature = "config")]

@@ -20,16 +20,17 @@ use std::time::Duration;
 use telemetry_core::{Catalog, PolicySpec};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
+use crate::accounts::{Book, IncarnationInfo, LedgerWriter};
 use crate::desired::Desired;
 use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
-use crate::pipeline::{Pipeline, Quarantine, StreamLedger, source_of};
-use crate::session::{Changes, DialLimiter, Run, Session, Shared, StreamInfo, StreamState};
+use crate::pipeline::{Pipeline, Quarantine, source_of};
+use crate::session::{Changes, DialLimiter, Record, Run, Session, Shared, StreamInfo, StreamState};
 use departure::Departures;
-use registry::{Entry, Predecessor, Registry};
+use registry::{Entry, Registry};
 
 pub use config::{ManagerConfig, RegisterError};
 pub use departure::UNREGISTER_DRAIN;
@@ -51,6 +52,8 @@ struct Inner {
     allow_remote: bool,
     runtime: Handle,
     registry: Mutex<Registry>,
+    /// All incarnations, whoever shows them.
+    book: Arc<Book>,
     departures: Departures,
 }
 
@@ -82,6 +85,7 @@ impl Manager {
             allow_remote: config.allow_remote,
             runtime: Handle::current(),
             registry: Mutex::default(),
+            book: Arc::default(),
             departures: Departures::default(),
         };
         Ok(Self {
@@ -111,28 +115,37 @@ impl Manager {
             return Err(RegisterError::ShutDown);
         }
         let policy = inner.desired.enter(&id, context.pool_name.as_deref());
-        let (record, before) = registry.replace(&context, &endpoint, &inner.changes);
+        let (kept, retired) = registry.replace(&context);
+        let record = kept.unwrap_or_else(|| Arc::new(inner.record(&context, &endpoint)));
+        let before = registry.predecessors(&context.worker_id, &endpoint);
         let (run, watch) = watch::channel(Run::On);
+        let (drain, drained) = watch::channel(false);
+        let (reading, ended) = watch::channel(());
         let shared = Arc::clone(&inner.shared);
         let session = Arc::clone(&record);
-        // A session must not keep the manager alive.
-        let manager = Arc::downgrade(inner);
         let task = inner.runtime.spawn(async move {
-            if let Some(Predecessor { task, retired }) = before {
-                // One stream per worker, always. A task that was cancelled has ended too.
-                let _ = task.await;
-                if let (Some(retired), Some(manager)) = (retired, manager.upgrade()) {
-                    manager.depart(&retired);
-                }
+            // One stream per worker, always.
+            for mut predecessor in before {
+                // An error means that its task is over, however it ended.
+                let _over = predecessor.changed().await;
             }
             session.relocate(context.clone(), endpoint.clone());
-            Session::new(shared, session, context, endpoint, policy, watch)
+            Session::new(shared, session, context, endpoint, policy, watch, drained)
                 .run()
                 .await;
+            drop(reading);
         });
-        registry
-            .workers
-            .insert(id.clone(), Entry { record, run, task });
+        let entry = Entry {
+            record,
+            run,
+            drain,
+            ended,
+            task,
+        };
+        registry.workers.insert(id.clone(), entry);
+        if let Some(retired) = retired {
+            inner.see_off(retired, None);
+        }
         drop(registry);
         inner.changes.notify();
         Ok(id)
@@ -178,22 +191,31 @@ impl Manager {
     /// Sums over all workers there ever were.
     #[must_use]
     pub fn totals(&self) -> Totals {
+        let strays = self.inner.book.strays();
         self.inner
             .lock()
-            .totals(|id, entry| self.inner.info(id, entry), |_| true)
+            .totals(|id, entry| self.inner.info(id, entry), |_| true, &strays)
     }
 
     /// Sums by pool, also of pools that have no worker any more; sorted by name.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolInfo> {
+        let strays = self.inner.book.strays();
         let registry = self.inner.lock();
         let names = registry.pool_names();
         let of_pool = |pool_name: Option<String>| {
             let info = |id: &_, entry: &_| self.inner.info(id, entry);
-            let totals = registry.totals(info, |pool| *pool == pool_name);
+            let totals = registry.totals(info, |pool| *pool == pool_name, &strays);
             PoolInfo { pool_name, totals }
         };
         names.into_iter().map(of_pool).collect()
+    }
+
+    /// The account of every incarnation that this manager knows, oldest first: all that are there, and
+    /// the newest 4,096 of those that are not.
+    #[must_use]
+    pub fn incarnations(&self) -> Vec<IncarnationInfo> {
+        self.inner.book.list()
     }
 
     /// Counts changes of state and reports: wait for a change, then look at
@@ -216,7 +238,7 @@ impl Manager {
         mut wanted: impl FnMut(&StreamInfo) -> bool,
         timeout: Duration,
     ) -> Result<StreamInfo, Option<Box<StreamInfo>>> {
-        let deadline = Instant::now() + timeout;
+        let deadline = crate::deadline::deadline(timeout);
         let mut changes = self.inner.changes.progress();
         loop {
             changes.mark_unchanged();
@@ -238,10 +260,10 @@ impl Manager {
     #[must_use]
     pub fn capture_pipeline(&self, context: &WorkerContext) -> Pipeline {
         let shared = &self.inner.shared;
-        let ledger = Arc::new(StreamLedger::default());
+        let ledger = LedgerWriter::default();
         self.inner
             .lock()
-            .add_capture(context.pool_name.clone(), Arc::clone(&ledger));
+            .add_capture(context.pool_name.clone(), ledger.reader());
         let source = source_of(&shared.node, context, None);
         let quarantine = Arc::clone(&shared.quarantine);
         Pipeline::with_ledger(shared.dispatcher.clone(), source, quarantine, ledger)
@@ -299,6 +321,19 @@ impl Manager {
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A record of a worker that was not there before.
+    fn record(&self, context: &WorkerContext, endpoint: &Endpoint) -> Record {
+        let clock = self.shared.dispatcher.clock();
+        let changes = self.changes.clone();
+        Record::new(
+            context.clone(),
+            endpoint.clone(),
+            changes,
+            &self.book,
+            clock,
+        )
     }
 
     fn info(&self, id: &WorkerId, entry: &Entry) -> StreamInfo {

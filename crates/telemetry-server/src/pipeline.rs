@@ -7,7 +7,6 @@
 //! Whatever writes it for a human or a parser (log, HTTP, tap, exposition) escapes it there.
 
 mod enrich;
-mod ledger;
 mod quarantine;
 mod validate;
 
@@ -18,11 +17,10 @@ use telemetry_core::{
     Limits, Note, Reason, Redactor, Source, StreamSnapshot, ValueRef, truncate,
 };
 
+use crate::accounts::{Arrival, LedgerWriter};
 use crate::dispatch::{Dispatcher, Lane};
 
 pub(crate) use enrich::source_of;
-use ledger::Arrival;
-pub(crate) use ledger::StreamLedger;
 
 pub use quarantine::{MAX_QUARANTINED_NAMES, Quarantine, QuarantinedName};
 use validate::{Measurements, Metadata};
@@ -53,6 +51,8 @@ pub enum Frame<'a> {
 #[derive(Debug)]
 pub struct Pipeline {
     checks: Checks,
+    /// The counters of the stream, or whatever the events come from.
+    ledger: LedgerWriter,
     /// The way to the handlers.
     lane: Lane,
 }
@@ -65,8 +65,6 @@ struct Checks {
     source: Source,
     /// Names that the catalog does not know; shared by all pipelines of a manager.
     quarantine: Arc<Quarantine>,
-    /// The counters; written by this pipeline only.
-    ledger: Arc<StreamLedger>,
     limits: Limits,
     decode_limits: DecodeLimits,
     redactor: &'static Redactor,
@@ -84,15 +82,15 @@ impl Pipeline {
     /// A pipeline for events from `source`, with a ledger of its own and the default limits.
     #[must_use]
     pub fn new(dispatcher: Dispatcher, source: Source, quarantine: Arc<Quarantine>) -> Self {
-        Self::with_ledger(dispatcher, source, quarantine, Arc::default())
+        Self::with_ledger(dispatcher, source, quarantine, LedgerWriter::default())
     }
 
-    /// A pipeline that counts into `ledger`, to which no other may write.
+    /// A pipeline that counts with `ledger`.
     pub(crate) fn with_ledger(
         dispatcher: Dispatcher,
         source: Source,
         quarantine: Arc<Quarantine>,
-        ledger: Arc<StreamLedger>,
+        ledger: LedgerWriter,
     ) -> Self {
         let limits = Limits::default();
         Self {
@@ -100,12 +98,12 @@ impl Pipeline {
                 catalog: Arc::clone(dispatcher.catalog()),
                 source,
                 quarantine,
-                ledger,
                 plain_bytes: limits.value_bytes,
                 limits,
                 decode_limits: DecodeLimits::default(),
                 redactor: &REDACTOR,
             },
+            ledger,
             lane: Lane::new(dispatcher),
         }
     }
@@ -132,13 +130,13 @@ impl Pipeline {
     /// Counts one event that arrived in a form from which no message could be made, such as a
     /// garbled line.
     pub fn reject(&mut self, reason: Reason) {
-        self.checks.ledger.count(Arrival::Unsequenced, Some(reason));
+        self.ledger.count(Arrival::Unsequenced, Some(reason));
     }
 
     /// What was counted so far.
     #[must_use]
     pub fn snapshot(&self) -> StreamSnapshot {
-        self.checks.ledger.snapshot()
+        self.ledger.snapshot()
     }
 
     /// Who the events are from.
@@ -147,9 +145,14 @@ impl Pipeline {
         &self.checks.source
     }
 
-    /// Counts into another ledger from now on, to which no other may write.
-    pub(crate) fn set_ledger(&mut self, ledger: Arc<StreamLedger>) {
-        self.checks.ledger = ledger;
+    /// The counters, for who settles whose they are.
+    pub(crate) fn ledger_mut(&mut self) -> &mut LedgerWriter {
+        &mut self.ledger
+    }
+
+    /// The counters, when there is nothing more to count.
+    pub(crate) fn into_ledger(self) -> LedgerWriter {
+        self.ledger
     }
 
     /// Changes who the events are from.
@@ -162,8 +165,12 @@ impl Batch<'_> {
     /// As [`Pipeline::process`].
     #[inline]
     pub fn process<'m>(&mut self, message: &'m [u8]) -> Frame<'m> {
-        let Pipeline { checks, lane } = &mut *self.pipeline;
-        checks.process(message, lane)
+        let Pipeline {
+            checks,
+            ledger,
+            lane,
+        } = &mut *self.pipeline;
+        checks.process(message, ledger, lane)
     }
 
     /// The pipeline itself.
@@ -180,21 +187,26 @@ impl Drop for Batch<'_> {
 
 impl Checks {
     /// See [`Pipeline::process`].
-    fn process<'m>(&self, message: &'m [u8], lane: &mut Lane) -> Frame<'m> {
+    fn process<'m>(
+        &self,
+        message: &'m [u8],
+        ledger: &mut LedgerWriter,
+        lane: &mut Lane,
+    ) -> Frame<'m> {
         let mut event = DecodedEvent::empty();
         match event.read(message, &self.decode_limits, &*self.catalog) {
             Ok(Content::Event) => {}
             Ok(Content::Hello(hello)) => return Frame::Hello(hello),
             Ok(Content::Report(report)) => return Frame::Report(report),
-            Err(error) => return self.refuse_undecoded(&error),
+            Err(error) => return self.refuse_undecoded(&error, ledger),
         }
-        let arrival = self.ledger.arrival(event.sequence);
+        let arrival = ledger.arrival(event.sequence);
         if arrival == Arrival::Duplicate {
-            self.ledger.note(Note::Duplicate);
+            ledger.note(Note::Duplicate);
             return Frame::Duplicate;
         }
-        let outcome = self.judge(&event, message.len(), lane);
-        self.ledger.count(arrival, outcome.err());
+        let outcome = self.judge(&event, message.len(), ledger, lane);
+        ledger.count(arrival, outcome.err());
         match outcome {
             Ok(()) => Frame::Dispatched,
             Err(reason) => Frame::Rejected(reason),
@@ -206,21 +218,34 @@ impl Checks {
     }
 
     #[cold]
-    fn refuse_undecoded(&self, error: &DecodeError) -> Frame<'static> {
+    fn refuse_undecoded(&self, error: &DecodeError, ledger: &mut LedgerWriter) -> Frame<'static> {
         tracing::debug!(worker = self.worker(), %error, "undecodable message");
-        self.ledger.reject_undecoded();
+        ledger.reject_undecoded();
         Frame::Rejected(Reason::DecodeError)
     }
 
     /// Dispatches the event of a message of `len` bytes, or says why not.
     #[inline]
-    fn judge(&self, event: &DecodedEvent<'_>, len: usize, lane: &mut Lane) -> Result<(), Reason> {
+    fn judge(
+        &self,
+        event: &DecodedEvent<'_>,
+        len: usize,
+        ledger: &mut LedgerWriter,
+        lane: &mut Lane,
+    ) -> Result<(), Reason> {
         let spec = self.look_up(event, lane)?;
         if event.is_plain() && len <= self.plain_bytes {
-            self.dispatch(event, spec, &event.measurements, &event.metadata, lane);
+            self.dispatch(
+                event,
+                spec,
+                &event.measurements,
+                &event.metadata,
+                ledger,
+                lane,
+            );
             return Ok(());
         }
-        self.judge_odd(event, spec, lane)
+        self.judge_odd(event, spec, ledger, lane)
     }
 
     /// As `judge`, of an event of which something may have to be left out, cut or hidden.
@@ -228,14 +253,15 @@ impl Checks {
         &self,
         event: &DecodedEvent<'_>,
         spec: &EventSpec,
+        ledger: &mut LedgerWriter,
         lane: &mut Lane,
     ) -> Result<(), Reason> {
-        let note = |note| self.ledger.note(note);
+        let mut note = |note| ledger.note(note);
         let mut measurements = Measurements::new();
-        validate::measurements(&self.limits, event, &mut measurements, note)?;
+        validate::measurements(&self.limits, event, &mut measurements, &mut note)?;
         let mut metadata = Metadata::new();
-        validate::metadata(&self.limits, self.redactor, event, &mut metadata, note);
-        self.dispatch(event, spec, &measurements, &metadata, lane);
+        validate::metadata(&self.limits, self.redactor, event, &mut metadata, &mut note);
+        self.dispatch(event, spec, &measurements, &metadata, ledger, lane);
         Ok(())
     }
 
@@ -247,11 +273,12 @@ impl Checks {
         spec: &EventSpec,
         measurements: &[(&str, ValueRef<'_>)],
         metadata: &[(&str, &str)],
+        ledger: &mut LedgerWriter,
         lane: &mut Lane,
     ) {
         let correlation_id = truncate(event.correlation_id, self.limits.correlation_id_bytes);
         if correlation_id.len() < event.correlation_id.len() {
-            self.ledger.note(Note::Truncated);
+            ledger.note(Note::Truncated);
         }
         lane.execute(&EventRef::new(EventParts {
             spec,

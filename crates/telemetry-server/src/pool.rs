@@ -231,7 +231,7 @@ impl Pool {
     /// the pool. May be called again, also at the same time: it then waits for the same end, with
     /// the first call's deadline.
     pub async fn shutdown(&self, timeout: Duration) {
-        let deadline = tokio::time::Instant::now() + timeout;
+        let deadline = crate::deadline::deadline(timeout);
         self.stop.send_if_modified(|stop| {
             let first = stop.is_none();
             if first {

@@ -13,6 +13,7 @@ mod legacy;
 mod reader;
 mod record;
 mod response;
+mod state;
 mod stream;
 
 use std::os::unix::fs::MetadataExt;
@@ -82,6 +83,8 @@ pub(crate) struct Session {
     /// The policy the worker should have.
     policy: watch::Receiver<Arc<PolicySpec>>,
     run: watch::Receiver<Run>,
+    /// Whether the worker's process is about to be ended.
+    drain: watch::Receiver<bool>,
     backoff: Backoff,
     /// When the stream was lost, if there was one.
     lost_at: Option<Instant>,
@@ -95,6 +98,7 @@ impl Session {
         endpoint: Endpoint,
         policy: watch::Receiver<Arc<PolicySpec>>,
         run: watch::Receiver<Run>,
+        drain: watch::Receiver<bool>,
     ) -> Self {
         Self {
             shared,
@@ -103,6 +107,7 @@ impl Session {
             endpoint,
             policy,
             run,
+            drain,
             backoff: Backoff::default(),
             lost_at: None,
         }

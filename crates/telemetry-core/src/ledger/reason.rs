@@ -232,13 +232,6 @@ macro_rules! counters {
                 }
             }
 
-            /// Raises every count to that of `other` where that is larger.
-            pub fn raise(&mut self, other: &Self) {
-                for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-                    *mine = (*mine).max(*theirs);
-                }
-            }
-
             /// Sum over all members; saturates.
             #[must_use]
             pub fn total(&self) -> u64 {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::reason::{Counts, Notes};
-use super::worker::{Imbalance, law};
+use super::worker::Imbalance;
 
 /// A reading of what the manager counted for one worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -31,12 +31,12 @@ impl StreamSnapshot {
     ///
     /// The first law that does not hold, with both sides.
     pub fn check(&self) -> Result<(), Imbalance> {
-        law(
+        Imbalance::check(
             "T1",
             ("highest_sequence", self.highest_sequence),
             ("sequenced + gaps", self.sequenced.saturating_add(self.gaps)),
         )?;
-        law(
+        Imbalance::check(
             "M1",
             ("received", self.received),
             (

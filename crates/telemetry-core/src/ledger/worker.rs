@@ -163,16 +163,21 @@ pub struct Imbalance {
     pub right: u64,
 }
 
-/// Checks one equation.
-pub(super) fn law(
-    law: &'static str,
-    (left_name, left): (&'static str, u64),
-    (right_name, right): (&'static str, u64),
-) -> Result<(), Imbalance> {
-    if left == right {
-        Ok(())
-    } else {
-        Err(Imbalance {
+impl Imbalance {
+    /// Checks one equation of a law.
+    ///
+    /// # Errors
+    ///
+    /// The law and both sides with their names, if they are not equal.
+    pub fn check(
+        law: &'static str,
+        (left_name, left): (&'static str, u64),
+        (right_name, right): (&'static str, u64),
+    ) -> Result<(), Self> {
+        if left == right {
+            return Ok(());
+        }
+        Err(Self {
             law,
             left_name,
             left,
@@ -189,7 +194,7 @@ impl WorkerSnapshot {
     ///
     /// The first law that does not hold, with both sides.
     pub fn check(&self) -> Result<(), Imbalance> {
-        law(
+        Imbalance::check(
             "W1",
             ("emitted", self.emitted),
             (
@@ -197,7 +202,7 @@ impl WorkerSnapshot {
                 self.accepted.saturating_add(self.dropped.total()),
             ),
         )?;
-        law(
+        Imbalance::check(
             "W2",
             ("accepted", self.accepted),
             ("sent + queued", self.sent.saturating_add(self.queued)),
@@ -224,21 +229,6 @@ impl WorkerSnapshot {
         self.queued = self.queued.saturating_add(other.queued);
         self.dropped.merge(&other.dropped);
         self.notes.merge(&other.notes);
-    }
-
-    /// Raises every count that can only rise to that of an earlier reading where that is larger. Of
-    /// two readings of an honest worker nothing is raised. `queued` stays. `accepted` may fall, as it
-    /// does when events are dropped from the queue, but not below what W1 makes of the other counts.
-    pub fn raise(&mut self, earlier: &Self) {
-        let falls = self.emitted < earlier.emitted;
-        self.emitted = self.emitted.max(earlier.emitted);
-        self.sent = self.sent.max(earlier.sent);
-        self.dropped.raise(&earlier.dropped);
-        if falls {
-            let kept = self.emitted.saturating_sub(self.dropped.total());
-            self.accepted = self.accepted.max(kept);
-        }
-        self.notes.raise(&earlier.notes);
     }
 }
 

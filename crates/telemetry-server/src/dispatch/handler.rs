@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::deadline::std_deadline;
 use telemetry_core::{Event, EventRef};
 
 /// Why a handler gave up. Any error will do; its text goes into `telemetry.handler.failure`.
@@ -134,7 +135,7 @@ impl MemoryHandler {
     /// Whether they have.
     #[must_use]
     pub fn wait_for(&self, count: u64, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = std_deadline(timeout);
         let mut kept = self.lock();
         while kept.seen < count {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -18,6 +18,7 @@ use telemetry_core::{
 use super::handler::Handler;
 use super::info::HandlerLedger;
 use super::isolate::{self, Failure};
+use crate::deadline::std_deadline;
 
 /// Most events in a handler's queue, by default.
 pub const DEFAULT_HANDLER_QUEUE: usize = 1_024;
@@ -246,7 +247,7 @@ impl Queue {
     /// Lets the thread empty the queue until the configured drain time is over, then end. Returns
     /// at once.
     pub(super) fn close(&self) {
-        let deadline = Instant::now() + self.config.drain;
+        let deadline = std_deadline(self.config.drain);
         if self.closing.set(deadline).is_ok()
             && let Some(thread) = self.thread.get()
         {

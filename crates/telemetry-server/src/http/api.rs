@@ -6,7 +6,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -115,8 +115,8 @@ fn everything() -> String {
     "*".to_owned()
 }
 
-/// Streams events as they are dispatched, one JSON object a line, until the viewer goes. After a
-/// gap a line `{"dropped":n}` says how many were left out.
+/// Streams events as they are dispatched, one JSON object a line, until the viewer goes. Where events
+/// were left out, a line `{"dropped":n}` says how many, between those before and those after them.
 pub(super) async fn tap(State(state): State<HttpState>, Query(query): Query<TapQuery>) -> Response {
     let Some(slot) = Slot::take(&state.taps) else {
         let what = format!("{MAX_TAPS} viewers are the most at once; close another first");
@@ -128,7 +128,10 @@ pub(super) async fn tap(State(state): State<HttpState>, Query(query): Query<TapQ
     let id = format!("http-tap-{}", slot.number);
     // Room first, copy then: a viewer that does not read costs two atomic operations an event.
     let handler = move |event: &EventRef<'_>| match sender.try_reserve() {
-        Ok(room) => room.send(event.to_owned()),
+        Ok(room) => room.send(Seen {
+            missed: lost.swap(0, Ordering::Relaxed),
+            event: event.to_owned(),
+        }),
         Err(_) => {
             lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -206,10 +209,17 @@ impl Drop for Viewer {
     }
 }
 
+/// What waits for a viewer.
+struct Seen {
+    /// Events left out just before this one.
+    missed: u64,
+    event: Event,
+}
+
 /// The lines of one viewer.
 struct TapBody {
-    events: mpsc::Receiver<Event>,
-    /// Left out since the last line that said so.
+    events: mpsc::Receiver<Seen>,
+    /// Left out since the last event that got in.
     dropped: Arc<AtomicU64>,
     _viewer: Viewer,
 }
@@ -222,15 +232,24 @@ impl http_body::Body for TapBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, serde_json::Error>>> {
-        let Some(event) = ready!(self.events.poll_recv(context)) else {
+        let seen = match self.events.poll_recv(context) {
+            Poll::Ready(seen) => seen,
+            // Its turn is over, with events still there.
+            Poll::Pending if !self.events.is_empty() => return Poll::Pending,
+            // All that got in was shown: what was left out since stands at the end.
+            Poll::Pending => match self.dropped.swap(0, Ordering::Relaxed) {
+                0 => return Poll::Pending,
+                missed => return Poll::Ready(Some(Ok(Frame::data(gap(missed).into())))),
+            },
+        };
+        let Some(Seen { missed, event }) = seen else {
             return Poll::Ready(None);
         };
-        let mut lines = String::new();
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            lines.push_str(&json!({ "dropped": dropped }).to_string());
-            lines.push('\n');
-        }
+        let mut lines = if missed > 0 {
+            gap(missed)
+        } else {
+            String::new()
+        };
         let line = serde_json::to_value(event).map(|event| escaped(event).to_string());
         Poll::Ready(Some(line.map(|line| {
             lines.push_str(&line);
@@ -238,4 +257,9 @@ impl http_body::Body for TapBody {
             Frame::data(Bytes::from(lines))
         })))
     }
+}
+
+/// The line that stands for events that were left out.
+fn gap(missed: u64) -> String {
+    format!("{}\n", json!({ "dropped": missed }))
 }

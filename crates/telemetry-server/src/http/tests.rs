@@ -268,13 +268,36 @@ async fn a_viewer_that_never_reads_hurts_nobody_and_learns_what_it_missed() {
     let many = 3 * TAP_QUEUE as u64;
     (0..many).for_each(|_| rig.crash("flood"));
     assert_eq!(memory.seen(), many);
+    for _ in 0..TAP_QUEUE {
+        assert_eq!(next_json(&mut silent).await["name"], CRASH);
+    }
+    // It stands where the events are missing: behind those that got in, before those that come now.
     assert_eq!(
         next_json(&mut silent).await,
         json!({ "dropped": many - TAP_QUEUE as u64 })
     );
-    for _ in 0..TAP_QUEUE {
-        assert_eq!(next_json(&mut silent).await["name"], CRASH);
+    rig.crash("after the flood");
+    assert_eq!(next_json(&mut silent).await["name"], CRASH);
+}
+
+#[tokio::test]
+async fn what_was_left_out_is_told_before_the_next_event_that_gets_in() {
+    let rig = rig().await;
+    let mut slow = rig.tap("").await;
+    let first = TAP_QUEUE as u64 + 5;
+    (0..first).for_each(|_| rig.crash("before"));
+    assert_eq!(
+        next_json(&mut slow).await["metadata"]["reason"],
+        "before",
+        "older events come first"
+    );
+    // There is room again, and nothing was told of the gap yet.
+    rig.crash("after");
+    for _ in 1..TAP_QUEUE {
+        assert_eq!(next_json(&mut slow).await["metadata"]["reason"], "before");
     }
+    assert_eq!(next_json(&mut slow).await, json!({ "dropped": 5 }));
+    assert_eq!(next_json(&mut slow).await["metadata"]["reason"], "after");
 }
 
 #[tokio::test]

@@ -3,10 +3,15 @@
 //! A control is checked whole, kept as desired state, and sent by the sessions; a worker that is not
 //! connected gets it when it is. Several controls in quick succession reach a worker as one policy.
 
-use telemetry_core::{Control, SamplingRule};
+use std::time::Duration;
+
+use telemetry_core::{Control, SamplingRule, capability};
 
 use super::Manager;
+use crate::accounts::End;
 use crate::desired::{ControlReceipt, ControlRefused, Target};
+use crate::identity::WorkerId;
+use crate::session::{StreamInfo, StreamState};
 
 impl Manager {
     /// Turns the events of workers on or off; rules and filters stay.
@@ -60,6 +65,48 @@ impl Manager {
                 deny: deny.to_vec(),
             },
         )
+    }
+
+    /// Has a worker whose process is about to be ended send what it holds, and hold nothing back from
+    /// then on: an `emit` returns only once its event, or the count of its drop, is on its way. Then the
+    /// process may be ended in whatever way, and nothing of it is lost or unknown; say so with
+    /// [`process_ended`](Self::process_ended).
+    ///
+    /// False at once for a worker that is not streaming or cannot do that, and after `timeout`.
+    pub async fn drain_worker(&self, id: &WorkerId, timeout: Duration) -> bool {
+        let can = |info: &StreamInfo| {
+            let greeted = !info.incarnation.is_empty();
+            info.state == StreamState::Streaming
+                && (!greeted || info.capabilities.iter().any(|it| it == capability::DRAIN))
+        };
+        {
+            let registry = self.inner.lock();
+            let Some(entry) = registry.workers.get(id) else {
+                return false;
+            };
+            if !can(&self.inner.info(id, entry)) {
+                return false;
+            }
+            entry.drain.send_replace(true);
+        }
+        let over = |info: &StreamInfo| info.written_through || !can(info);
+        let info = self.wait_for(id, over, timeout).await;
+        info.is_ok_and(|info| info.written_through && can(&info))
+    }
+
+    /// Says that the process of a worker has ended, which a pool does for its own. What the worker had
+    /// reported and did not send is lost from then on. `drained`: it was drained by
+    /// [`drain_worker`](Self::drain_worker) and did not have to be killed, so that its account is
+    /// complete although it said no last word. False if there is no such worker.
+    pub fn process_ended(&self, id: &WorkerId, drained: bool) -> bool {
+        let registry = self.inner.lock();
+        let Some(entry) = registry.workers.get(id) else {
+            return false;
+        };
+        entry
+            .record
+            .process_ended(if drained { End::Drained } else { End::Unasked });
+        true
     }
 
     /// Applies any control. A hello changes nothing but the revision.

@@ -7,9 +7,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::registry::Retired;
 use super::{Inner, Manager};
+use crate::deadline::deadline;
 use crate::identity::WorkerId;
 use crate::session::Record;
 
@@ -42,23 +45,14 @@ impl Manager {
     /// [`UNREGISTER_DRAIN`], closes its stream, forgets it, and folds its counters into its pool.
     /// False if there is no such worker. Goes on when the caller stops waiting.
     pub async fn unregister_worker(&self, id: &WorkerId) -> bool {
-        let retired = {
+        let departure = {
             let mut registry = self.inner.lock();
-            let retired = registry.retire(id, Instant::now() + UNREGISTER_DRAIN);
-            if retired.is_some() {
-                self.inner.desired.leave(id);
-            }
-            retired
+            let Some(retired) = registry.retire(id, deadline(UNREGISTER_DRAIN)) else {
+                return false;
+            };
+            self.inner.desired.leave(id);
+            self.inner.see_off(retired, None)
         };
-        let Some((record, task)) = retired else {
-            return false;
-        };
-        let inner = Arc::clone(&self.inner);
-        let departure = self.inner.runtime.spawn(async move {
-            // A task that was cancelled has ended too.
-            let _ = task.await;
-            inner.depart(&record);
-        });
         // It can only have been cancelled together with the runtime.
         let _ = departure.await;
         true
@@ -66,41 +60,72 @@ impl Manager {
 
     /// Ends all sessions: each reads what its worker has sent until it is quiet, all together at
     /// most for `timeout`. No worker can be registered afterwards; totals stay readable. Whether all
-    /// sessions have ended, be it quiet or at the deadline; one whose handler blocks has not.
+    /// sessions have ended, be it quiet or at the deadline; one whose handler blocks has not. Goes on
+    /// when the caller stops waiting, so that every departure is told.
     pub async fn shutdown(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let retired = {
+        let deadline = deadline(timeout);
+        let departures: Vec<_> = {
             let mut registry = self.inner.lock();
             registry.closed = true;
             let ids: Vec<_> = registry.workers.keys().cloned().collect();
             ids.iter()
                 .filter_map(|id| registry.retire(id, deadline))
-                .collect::<Vec<_>>()
+                .map(|retired| self.inner.see_off(retired, Some(deadline + SHUTDOWN_SLACK)))
+                .collect()
         };
-        let mut in_time = true;
-        for (record, mut task) in retired {
-            let ended = timeout_at(deadline + SHUTDOWN_SLACK, &mut task).await;
-            if ended.is_ok() {
-                self.inner.depart(&record);
-            } else {
-                // It may still count what it holds: its record stays among those that are read.
-                task.abort();
-                in_time = false;
+        let inner = Arc::clone(&self.inner);
+        let closing = self.inner.runtime.spawn(async move {
+            let mut in_time = true;
+            for departure in departures {
+                in_time &= departure.await.unwrap_or(false);
             }
-        }
-        self.inner.departures.lock().clear();
-        self.inner.changes.notify();
-        in_time
+            inner.departures.lock().clear();
+            inner.changes.notify();
+            in_time
+        });
+        closing.await.unwrap_or(false)
     }
 }
 
 impl Inner {
+    /// Waits for the session of a worker that was taken away and folds its record, whoever waits for
+    /// that. A session that has not ended at the deadline is cancelled, and its worker departs when the
+    /// handler that held it lets go. Whether it ended in time.
+    pub(super) fn see_off(
+        self: &Arc<Self>,
+        retired: Retired,
+        deadline: Option<Instant>,
+    ) -> JoinHandle<bool> {
+        let inner = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let Retired { record, mut task } = retired;
+            if let Some(deadline) = deadline
+                && timeout_at(deadline, &mut task).await.is_err()
+            {
+                task.abort();
+                // It may still count what it holds: until then its record is among those that are read.
+                let listeners = inner.departures.lock().clone();
+                inner.runtime.clone().spawn(async move {
+                    let _ = task.await;
+                    inner.depart(&record, listeners);
+                });
+                return false;
+            }
+            if deadline.is_none() {
+                // A task that was cancelled has ended too.
+                let _ = task.await;
+            }
+            let listeners = inner.departures.lock().clone();
+            inner.depart(&record, listeners);
+            true
+        })
+    }
+
     /// Folds the record of a worker whose session has ended, and tells of it. Nothing is locked
     /// while listeners run.
-    pub(super) fn depart(&self, record: &Arc<Record>) {
+    fn depart(&self, record: &Arc<Record>, listeners: Vec<Listener>) {
         self.lock().fold_retired(record);
         self.changes.notify();
-        let listeners = self.departures.lock().clone();
         let id = record.context().worker_id;
         for listener in listeners {
             listener(&id);

@@ -46,10 +46,10 @@ impl MetricSource for Manager {
 /// A family of counters: name, help, value.
 type Counter = (&'static str, &'static str, fn(&Totals) -> u64);
 
-const COUNTERS: [Counter; 4] = [
+const COUNTERS: [Counter; 5] = [
     (
         "telemetry_emitted",
-        "Events emitted, as the workers report.",
+        "Events emitted, as the workers report and arrivals show.",
         |totals| totals.reported.emitted,
     ),
     (
@@ -63,6 +63,12 @@ const COUNTERS: [Counter; 4] = [
         |totals| totals.ledger.dispatched,
     ),
     (
+        "telemetry_unaccounted_incarnations",
+        "Worker processes that ended without a last word: what they emitted after their last report and \
+         did not send is unknown.",
+        |totals| totals.unaccounted_incarnations,
+    ),
+    (
         "telemetry_reconnects",
         "Streams opened after a worker's first one.",
         |totals| totals.reconnects,
@@ -72,7 +78,7 @@ const COUNTERS: [Counter; 4] = [
 /// A family of gauges: name, help, value.
 type Gauge = (&'static str, &'static str, fn(&StreamInfo) -> f64);
 
-const GAUGES: [Gauge; 3] = [
+const GAUGES: [Gauge; 4] = [
     (
         "telemetry_stream_up",
         "1 while the worker's stream is open.",
@@ -82,6 +88,11 @@ const GAUGES: [Gauge; 3] = [
         "telemetry_worker_queued",
         "Events waiting in the worker, as it reports.",
         |info| level(info.report.as_ref().map_or(0, |report| report.queued)),
+    ),
+    (
+        "telemetry_worker_away",
+        "Events that the worker says it sent and that have not arrived so far.",
+        |info| level(info.away),
     ),
     (
         "telemetry_ledger_difference",

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 
 use super::Totals;
 use super::departure::UNREGISTER_DRAIN;
+use crate::accounts::{LedgerReader, Strays};
+use crate::deadline::deadline;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
-use crate::pipeline::StreamLedger;
-use crate::session::{Changes, Record, Run, StreamInfo};
+use crate::session::{Record, Run, StreamInfo};
 
 /// One registered worker.
 #[derive(Debug)]
@@ -23,84 +24,90 @@ pub(super) struct Entry {
     pub(super) record: Arc<Record>,
     /// Tells the session to stop; dropping it does too.
     pub(super) run: watch::Sender<Run>,
+    /// Tells the session to have its worker drained.
+    pub(super) drain: watch::Sender<bool>,
+    /// Closed when the session is over.
+    pub(super) ended: watch::Receiver<()>,
     /// The session's task.
     pub(super) task: JoinHandle<()>,
 }
 
-/// The session that a new one has to wait for.
+/// A worker that was taken away; its session was told to end.
 #[derive(Debug)]
-pub(super) struct Predecessor {
+pub(super) struct Retired {
+    pub(super) record: Arc<Record>,
     pub(super) task: JoinHandle<()>,
-    /// Its record, if the new session does not go on with it.
-    pub(super) retired: Option<Arc<Record>>,
 }
 
 /// All workers, past and present.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) workers: BTreeMap<WorkerId, Entry>,
-    /// Workers that were taken away and are still being read.
-    retiring: Vec<Arc<Record>>,
+    /// Workers that were taken away and are still being read, and the signs that they are not any more.
+    retiring: Vec<(Arc<Record>, watch::Receiver<()>)>,
+    /// Sessions that were told to end although their record goes on.
+    ending: Vec<(WorkerId, watch::Receiver<()>)>,
     /// Sums of workers that are gone, by pool.
     folded: BTreeMap<Option<String>, Totals>,
     /// Ledgers of captures, by pool.
-    captures: Vec<(Option<String>, Arc<StreamLedger>)>,
+    captures: Vec<(Option<String>, LedgerReader)>,
     /// No more workers.
     pub(super) closed: bool,
 }
 
 impl Registry {
-    /// The record for a worker that registers, and its old session, which was told to end. A worker
-    /// that stays in its pool keeps its record; one that changes it starts anew, so that the old
-    /// pool keeps what was counted there.
+    /// Takes out what is registered under the id of a worker that registers, and has its session end.
+    /// A worker that stays in its pool keeps its record, which is returned; of one that changes it, the
+    /// old record is retired, so that the old pool keeps what was counted there.
     pub(super) fn replace(
         &mut self,
         context: &WorkerContext,
-        endpoint: &Endpoint,
-        changes: &Changes,
-    ) -> (Arc<Record>, Option<Predecessor>) {
-        let fresh = || {
-            Arc::new(Record::new(
-                context.clone(),
-                endpoint.clone(),
-                changes.clone(),
-            ))
-        };
-        let Some(Entry { record, run, task }) = self.workers.remove(&context.worker_id) else {
-            return (fresh(), None);
-        };
-        run.send_replace(Run::DrainUntil(Instant::now() + UNREGISTER_DRAIN));
-        if record.context().pool_name == context.pool_name {
-            // Whoever waits for the new stream must not take the old one for it.
-            record.connecting();
-            return (
-                record,
-                Some(Predecessor {
-                    task,
-                    retired: None,
-                }),
-            );
+    ) -> (Option<Arc<Record>>, Option<Retired>) {
+        let deadline = deadline(UNREGISTER_DRAIN);
+        let stays = self
+            .workers
+            .get(&context.worker_id)
+            .is_some_and(|entry| entry.record.context().pool_name == context.pool_name);
+        if !stays {
+            return (None, self.retire(&context.worker_id, deadline));
         }
-        self.retiring.push(Arc::clone(&record));
-        (
-            fresh(),
-            Some(Predecessor {
-                task,
-                retired: Some(record),
-            }),
-        )
+        let Some(entry) = self.workers.remove(&context.worker_id) else {
+            return (None, None);
+        };
+        entry.run.send_replace(Run::DrainUntil(deadline));
+        self.ending.retain(|(_, ended)| ended.has_changed().is_ok());
+        self.ending.push((context.worker_id.clone(), entry.ended));
+        // Whoever waits for the new stream must not take the old one for it.
+        entry.record.connecting();
+        (Some(entry.record), None)
+    }
+
+    /// The sessions that a new one of this worker, or at this place, has to wait for.
+    pub(super) fn predecessors(
+        &self,
+        id: &WorkerId,
+        endpoint: &Endpoint,
+    ) -> Vec<watch::Receiver<()>> {
+        let retiring = self.retiring.iter().filter(|(record, _)| {
+            record.context().worker_id == *id || record.endpoint() == *endpoint
+        });
+        let ending = self.ending.iter().filter(|(ending, _)| ending == id);
+        retiring
+            .map(|(_, ended)| ended.clone())
+            .chain(ending.map(|(_, ended)| ended.clone()))
+            .collect()
     }
 
     /// Takes a worker out and tells its session to end.
-    pub(super) fn retire(
-        &mut self,
-        id: &WorkerId,
-        deadline: Instant,
-    ) -> Option<(Arc<Record>, JoinHandle<()>)> {
-        let Entry { record, run, task } = self.workers.remove(id)?;
-        run.send_replace(Run::DrainUntil(deadline));
-        self.retiring.push(Arc::clone(&record));
-        Some((record, task))
+    pub(super) fn retire(&mut self, id: &WorkerId, deadline: Instant) -> Option<Retired> {
+        let entry = self.workers.remove(id)?;
+        entry.run.send_replace(Run::DrainUntil(deadline));
+        let record = entry.record;
+        self.retiring.push((Arc::clone(&record), entry.ended));
+        Some(Retired {
+            record,
+            task: entry.task,
+        })
     }
 
     /// Adds the counters of a worker whose session has ended to its pool.
@@ -108,12 +115,12 @@ impl Registry {
         let Some(place) = self
             .retiring
             .iter()
-            .position(|other| Arc::ptr_eq(other, record))
+            .position(|(other, _)| Arc::ptr_eq(other, record))
         else {
             return;
         };
         self.retiring.swap_remove(place);
-        record.fold();
+        record.depart();
         let info = record.info(0);
         self.folded
             .entry(info.pool_name.clone())
@@ -130,7 +137,7 @@ impl Registry {
         let retiring = self
             .retiring
             .iter()
-            .map(|record| record.context().pool_name);
+            .map(|(record, _)| record.context().pool_name);
         let captures = self.captures.iter().map(|(pool, _)| pool.clone());
         registered
             .chain(retiring)
@@ -144,6 +151,7 @@ impl Registry {
         &self,
         info: impl Fn(&WorkerId, &Entry) -> StreamInfo,
         wanted: impl Fn(&Option<String>) -> bool,
+        strays: &BTreeMap<Option<String>, Strays>,
     ) -> Totals {
         let mut totals = Totals::default();
         for (id, entry) in &self.workers {
@@ -152,7 +160,7 @@ impl Registry {
                 totals.add(&info);
             }
         }
-        for info in self.retiring.iter().map(|record| record.info(0)) {
+        for info in self.retiring.iter().map(|(record, _)| record.info(0)) {
             if wanted(&info.pool_name) {
                 totals.fold(&info);
             }
@@ -163,14 +171,17 @@ impl Registry {
         for (_, folded) in self.folded.iter().filter(|(pool, _)| wanted(pool)) {
             totals.merge(folded);
         }
+        for (_, strays) in strays.iter().filter(|(pool, _)| wanted(pool)) {
+            totals.add_strays(strays);
+        }
         totals
     }
 
     /// Adds a ledger that a capture writes to. Those of captures that ended are folded.
-    pub(super) fn add_capture(&mut self, pool: Option<String>, ledger: Arc<StreamLedger>) {
+    pub(super) fn add_capture(&mut self, pool: Option<String>, ledger: LedgerReader) {
         for (pool, ended) in self
             .captures
-            .extract_if(.., |(_, ledger)| Arc::strong_count(ledger) == 1)
+            .extract_if(.., |(_, ledger)| ledger.is_abandoned())
         {
             self.folded
                 .entry(pool)

@@ -1,8 +1,9 @@
 //! Sums over workers: those that are registered and those that ended, so that no total ever falls.
 
 use serde::Serialize;
-use telemetry_core::{StreamSnapshot, WorkerSnapshot};
+use telemetry_core::{Imbalance, StreamSnapshot, WorkerSnapshot};
 
+use crate::accounts::Strays;
 use crate::session::{StreamInfo, StreamState};
 
 /// What was counted over several workers, past and present.
@@ -17,8 +18,15 @@ pub struct Totals {
     pub ledger: StreamSnapshot,
     /// What the workers reported.
     pub reported: WorkerSnapshot,
-    /// Events accepted by workers that died, which never arrived.
+    /// Events that workers which ended had accepted, as they reported, and that never arrived.
     pub lost_at_crash: u64,
+    /// Events that workers which may still live say they sent, and that did not arrive so far.
+    pub away: u64,
+    /// Events in `reported` that another manager got in the end.
+    pub elsewhere: u64,
+    /// Incarnations that ended without a last word: what they emitted after their last report and did
+    /// not send is unknown, and in no other number.
+    pub unaccounted_incarnations: u64,
     /// Streams opened after the first one of a worker.
     pub reconnects: u64,
     /// By how many events the ledgers of the registered workers do not balance; must read 0.
@@ -31,6 +39,9 @@ impl Totals {
         self.ledger.merge(&info.ledger);
         self.reported.merge(&info.reported);
         self.lost_at_crash = self.lost_at_crash.saturating_add(info.lost_at_crash);
+        self.away = self.away.saturating_add(info.away);
+        self.elsewhere = self.elsewhere.saturating_add(info.elsewhere);
+        self.unaccounted_incarnations += info.unaccounted_incarnations;
         self.reconnects = self.reconnects.saturating_add(info.reconnects);
     }
 
@@ -49,12 +60,65 @@ impl Totals {
         self.ledger.merge(&folded.ledger);
         self.reported.merge(&folded.reported);
         self.lost_at_crash = self.lost_at_crash.saturating_add(folded.lost_at_crash);
+        self.away = self.away.saturating_add(folded.away);
+        self.elsewhere = self.elsewhere.saturating_add(folded.elsewhere);
+        self.unaccounted_incarnations += folded.unaccounted_incarnations;
         self.reconnects = self.reconnects.saturating_add(folded.reconnects);
+    }
+
+    /// Adds what incarnations left that no worker shows any more.
+    pub(super) fn add_strays(&mut self, strays: &Strays) {
+        self.lost_at_crash = self.lost_at_crash.saturating_add(strays.lost);
+        self.reported.sent = self.reported.sent.saturating_add(strays.sent);
+        self.reported.queued = self.reported.queued.saturating_add(strays.queued);
+        self.away = self.away.saturating_add(strays.away);
+        self.elsewhere = self.elsewhere.saturating_add(strays.elsewhere);
+        self.unaccounted_incarnations += strays.unaccounted;
+    }
+
+    /// Checks M3 (`Σ sent = Σ sequenced + gaps + lost + away`, in which an event that went to another
+    /// manager counts as delivered) and that nothing arrived or was dropped that was not emitted.
+    ///
+    /// # Errors
+    ///
+    /// The first law that does not hold, with both sides.
+    pub fn check(&self) -> Result<(), Imbalance> {
+        let sum = |parts: &[u64]| parts.iter().copied().fold(0, u64::saturating_add);
+        let (ledger, reported) = (&self.ledger, &self.reported);
+        let sequenced = sum(&[ledger.sequenced, ledger.gaps]);
+        let settled = sum(&[self.lost_at_crash, self.away, self.elsewhere]);
+        Imbalance::check(
+            "M3",
+            ("sent", reported.sent),
+            (
+                "sequenced + gaps + lost + away + elsewhere",
+                sum(&[sequenced, settled]),
+            ),
+        )?;
+        let accounted = [
+            ledger.received,
+            ledger.gaps,
+            reported.dropped.total(),
+            self.lost_at_crash,
+            self.away,
+            self.elsewhere,
+            reported.queued,
+        ];
+        Imbalance::check(
+            "M4",
+            ("emitted", reported.emitted),
+            (
+                "received + gaps + dropped + lost + away + elsewhere + queued",
+                sum(&accounted),
+            ),
+        )
     }
 
     /// Adds the events of a capture.
     pub(super) fn add_captured(&mut self, captured: &StreamSnapshot) {
         self.ledger.merge(captured);
+        // What arrived was emitted; a line says no more.
+        self.reported.emitted = self.reported.emitted.saturating_add(captured.received);
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn measurements<'a>(
     limits: &Limits,
     event: &DecodedEvent<'a>,
     passed: &mut Measurements<'a>,
-    note: impl Fn(Note),
+    mut note: impl FnMut(Note),
 ) -> Result<(), Reason> {
     for (place, (key, value)) in event.values().enumerate() {
         let value = match value {
@@ -31,7 +31,7 @@ pub(super) fn measurements<'a>(
         };
         let value = match value {
             ValueRef::Float(number) if !number.is_finite() => return Err(Reason::ValueRejected),
-            ValueRef::Str(text) => ValueRef::Str(cut(text, limits.value_bytes, &note)),
+            ValueRef::Str(text) => ValueRef::Str(cut(text, limits.value_bytes, &mut note)),
             number => number,
         };
         passed.push((key, value));
@@ -48,16 +48,16 @@ pub(super) fn metadata<'a>(
     redactor: &Redactor,
     event: &DecodedEvent<'a>,
     passed: &mut Metadata<'a>,
-    note: impl Fn(Note),
+    mut note: impl FnMut(Note),
 ) {
     // Keys are unique on arrival; once one was cut, two may be equal.
     let mut was_cut = false;
     for (place, (key, text)) in event.metadata.iter().enumerate() {
         if event.is_known_metadata(place) {
-            passed.push((key, cut(text, limits.value_bytes, &note)));
+            passed.push((key, cut(text, limits.value_bytes, &mut note)));
             continue;
         }
-        let short = cut(key, limits.key_bytes, &note);
+        let short = cut(key, limits.key_bytes, &mut note);
         was_cut |= short.len() < key.len();
         if was_cut && passed.iter().any(|(known, _)| *known == short) {
             continue;
@@ -68,7 +68,7 @@ pub(super) fn metadata<'a>(
             }
             REDACTED
         } else {
-            cut(text, limits.value_bytes, &note)
+            cut(text, limits.value_bytes, &mut note)
         };
         passed.push((short, text));
     }
@@ -81,7 +81,7 @@ pub(super) fn sampling_rate(claimed: Option<f64>) -> f64 {
         .unwrap_or(1.0)
 }
 
-fn cut<'a>(text: &'a str, max_bytes: usize, note: &impl Fn(Note)) -> &'a str {
+fn cut<'a>(text: &'a str, max_bytes: usize, note: &mut impl FnMut(Note)) -> &'a str {
     let short = truncate(text, max_bytes);
     if short.len() < text.len() {
         note(Note::Truncated);

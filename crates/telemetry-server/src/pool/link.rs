@@ -1,6 +1,7 @@
 //! All that a pool asks of the manager, in one place.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
@@ -47,6 +48,18 @@ impl Link {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Has the worker send all it has and hold nothing back from now on; whether it did so in time.
+    pub(super) async fn drain(&self, worker: &str, timeout: Duration) -> bool {
+        self.manager
+            .drain_worker(&WorkerId::from(worker), timeout)
+            .await
+    }
+
+    /// Says that the worker's process has ended; `drained`: in order.
+    pub(super) fn ended(&self, worker: &str, drained: bool) {
+        self.manager.process_ended(&WorkerId::from(worker), drained);
     }
 
     /// Lets the stream end and forgets the worker.

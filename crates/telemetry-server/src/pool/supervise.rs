@@ -5,6 +5,7 @@
 //! its processes.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -22,7 +23,12 @@ use super::error::PoolError;
 use super::events::{Succession, Termination};
 use super::spawn::Process;
 use super::status::{WorkerState, describe_exit};
+use crate::deadline::{deadline, share_of};
 
+/// How long a worker may take to send what it holds before it is told to end.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+/// The signal that cannot be handled.
+const SIGKILL: i32 = 9;
 /// Early part of `max_lifetime` in which a worker may be replaced, so that workers of one age do
 /// not all go at once.
 const LIFETIME_SPREAD: f64 = 0.1;
@@ -193,7 +199,7 @@ impl Supervisor {
         let config = &self.pool.config;
         let lifetime = config
             .max_lifetime
-            .map(|age| age.mul_f64(early(random_u64())));
+            .map(|age| share_of(age, early(random_u64())));
         let healthy = config.restart.healthy_after;
         let (streams, pool, worker) = (self.streams(), &self.pool, &self.worker);
         let streaming = async {
@@ -244,7 +250,7 @@ impl Supervisor {
     async fn retire(&self, mut live: Live, reason: &str) -> Gone {
         self.pool
             .update(self.index, |slot| slot.state = WorkerState::Draining);
-        let grace = tokio::time::Instant::now() + self.pool.config.grace;
+        let grace = deadline(self.pool.config.grace);
         let mut stop = self.stop.clone();
         let patience = async {
             tokio::select! {
@@ -252,8 +258,26 @@ impl Supervisor {
                 () = stopped(&mut stop) => {}
             }
         };
+        let drained = self.drain(&mut live).await;
         let exit = drain::stop(&mut live.process, live.stderr, patience).await;
-        self.ended(&live.process, exit, reason, true)
+        // Who had to be killed may have had something in its hands.
+        let killed = |exit: &ExitStatus| exit.signal() == Some(SIGKILL);
+        let in_order = drained && exit.as_ref().is_ok_and(|exit| !killed(exit));
+        self.ended(&live.process, exit, reason, Some(in_order))
+    }
+
+    /// Has the worker send what it holds before it is told to end, so that nothing of it dies with a
+    /// process that handles no signal. Only the process that the pool started is drained; what that
+    /// started goes on until its own end.
+    async fn drain(&self, live: &mut Live) -> bool {
+        if !self.streams() {
+            return false;
+        }
+        let patience = DRAIN_PATIENCE.min(self.pool.config.grace);
+        tokio::select! {
+            drained = self.pool.link.drain(&self.worker, patience) => drained,
+            _ended_by_itself = live.process.wait() => false,
+        }
     }
 
     /// Takes leave of a process that ended unasked.
@@ -272,16 +296,20 @@ impl Supervisor {
             .as_ref()
             .map_or_else(ToString::to_string, |exit| describe_exit(*exit));
         self.pool.events.crashed(&self.worker, &reason);
-        self.ended(&live.process, exit, &reason, false)
+        self.ended(&live.process, exit, &reason, None)
     }
 
+    /// The process is gone. `drained`: of one that was asked to end, whether it had sent all before.
     fn ended(
         &self,
         process: &Process,
         exit: io::Result<ExitStatus>,
         reason: &str,
-        planned: bool,
+        drained: Option<bool>,
     ) -> Gone {
+        if self.streams() {
+            self.pool.link.ended(&self.worker, drained == Some(true));
+        }
         let lifetime = process.started.elapsed();
         let described = exit
             .as_ref()
@@ -299,7 +327,7 @@ impl Supervisor {
                 commands,
                 pid: process.pid,
                 reason,
-                planned,
+                planned: drained.is_some(),
                 exit_code: exit.ok().and_then(|exit| exit.code()),
             },
         );

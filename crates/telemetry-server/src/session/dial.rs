@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use telemetry_core::{PROTOCOL_REVISION, REVISION_HEADER};
 use telemetry_proto::{PING_PATH, PingRequest, STREAM_TELEMETRY_PATH};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -252,6 +253,10 @@ fn request(path: &'static str, body: ControlBody) -> Request<ControlBody> {
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     let agent = concat!("telemetry-server/", env!("CARGO_PKG_VERSION"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+    headers.insert(
+        header::HeaderName::from_static(REVISION_HEADER),
+        HeaderValue::from(PROTOCOL_REVISION),
+    );
     request
 }
 

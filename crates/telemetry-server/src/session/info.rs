@@ -70,16 +70,29 @@ pub struct StreamInfo {
     pub incarnation_ledger: StreamSnapshot,
     /// The worker's own ledger: the last report of the present incarnation.
     pub report: Option<WorkerSnapshot>,
-    /// The sum of the last reports of all incarnations. One that ended counts with everything that
-    /// arrived from it, also after its last report.
+    /// What all incarnations reported, each from where this manager knows it, and what is evident from
+    /// arrivals after their last reports; never falls, but for `accepted` and `queued`.
     pub reported: WorkerSnapshot,
     /// Whether the last report was the worker's last word before an orderly end.
     pub report_final: bool,
+    /// Whether the last report promised that nothing stays behind in the worker, as after a drain.
+    pub written_through: bool,
     /// Sequences that the present incarnation had sent before this manager joined; they went to
     /// another manager and are no loss.
     pub joined_at: u64,
-    /// Events that were accepted by an incarnation that died and never arrived.
+    /// Events that incarnations which ended had accepted, as they reported, and that never arrived. Of
+    /// those counted in `unaccounted_incarnations` it is what is known, and there may be more.
     pub lost_at_crash: u64,
+    /// Events that the present incarnation says it sent and that have not arrived so far: on the way, or
+    /// lost with a stream that was cut, which its next stream will tell.
+    pub away: u64,
+    /// Events counted in `reported` that another manager got in the end.
+    pub elsewhere: u64,
+    /// Incarnations that ended without a last word: what they emitted after their last report and did
+    /// not send is unknown.
+    pub unaccounted_incarnations: u64,
+    /// Wall clock of the last word of the latest of those, nanoseconds since the Unix epoch.
+    pub unknown_since_ns: Option<i64>,
     /// By how many events the last report and what was counted until then disagree; 0 is right.
     pub report_difference: u64,
     /// Revision of the policy that the worker should have.

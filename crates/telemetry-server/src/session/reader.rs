@@ -8,6 +8,7 @@ use telemetry_core::{FrameError, FrameSplitter, Source, escape};
 use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::record::Record;
+use crate::accounts::LedgerWriter;
 use crate::pipeline::{Frame, Pipeline};
 
 /// Longest message, as in gRPC's other implementations; a longer one ends the stream. An event that
@@ -83,11 +84,10 @@ impl Reader {
             match batch.process(message) {
                 Frame::Hello(hello) => match read::<WorkerHello>(hello) {
                     Ok(hello) => {
-                        record.hello(&hello);
+                        let pipeline = batch.pipeline();
+                        record.hello(&hello, pipeline.ledger_mut());
                         *greeted = true;
                         learned.hello = true;
-                        let pipeline = batch.pipeline();
-                        pipeline.set_ledger(record.counting());
                         let mut source = pipeline.source().clone();
                         source.python_pid = source.python_pid.or(record.observed_pid());
                         pipeline.set_source(source);
@@ -96,9 +96,10 @@ impl Reader {
                 },
                 Frame::Report(report) => {
                     let taken = read::<WorkerReport>(report).and_then(|report| {
-                        record.report(&report).map_err(|error| error.to_string())
+                        let ledger = batch.pipeline().ledger_mut();
+                        let taken = record.report(&report, ledger);
+                        taken.map_err(|error| error.to_string())
                     });
-                    batch.pipeline().set_ledger(record.counting());
                     if let Err(error) = taken {
                         complain(batch.pipeline(), "report", error);
                     }
@@ -121,6 +122,11 @@ impl Reader {
     /// Whether the stream stands between two messages.
     pub(super) fn is_at_boundary(&self) -> bool {
         self.splitter.is_at_boundary()
+    }
+
+    /// The counters, when the stream is read to its end.
+    pub(super) fn into_ledger(self) -> LedgerWriter {
+        self.pipeline.into_ledger()
     }
 
     /// Who the events are from.

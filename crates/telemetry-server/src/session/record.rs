@@ -1,23 +1,20 @@
 //! What is remembered about one registered worker, across its streams and incarnations.
 //!
 //! The session's task is the only writer. Counters are read without a lock; the rest is behind a
-//! short one that is taken on hello, report and change of state, never per event.
-
-mod attribution;
+//! short one that is taken on hello, report and change of state, never per event. What is counted is
+//! the account's business.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{
-    SamplingRule, StreamSnapshot, WorkerSnapshot, escape, snapshot_from_report, truncate,
-};
+use telemetry_core::{Clock, SamplingRule, escape, snapshot_from_report, truncate};
 use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::changes::Changes;
 use super::info::{StreamInfo, StreamState};
+use crate::accounts::{Account, Book, End, Implausible, LedgerWriter, Origin, Said};
 use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
-use crate::pipeline::StreamLedger;
 
 /// Longest text that is kept of what a worker or the system says, in bytes.
 const MAX_TEXT_BYTES: usize = 512;
@@ -25,16 +22,14 @@ const MAX_TEXT_BYTES: usize = 512;
 const MAX_WORD_BYTES: usize = 64;
 /// Most capabilities that are kept.
 const MAX_CAPABILITIES: usize = 16;
-/// Largest count that is believed in a report: beyond it a worker lies or is broken.
-const MAX_COUNT: u64 = 1 << 53;
 
 /// The memory of one registered worker.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// Counters of the present incarnation.
-    ledger: Arc<StreamLedger>,
     memory: Mutex<Memory>,
     changes: Changes,
+    /// Tells when something was last heard.
+    clock: Arc<dyn Clock>,
 }
 
 /// What changes rarely.
@@ -49,14 +44,10 @@ struct Memory {
     seen_pid: Option<u32>,
     claimed_pid: Option<u32>,
     hello: Hello,
-    /// Sum over ended incarnations.
-    folded: StreamSnapshot,
-    /// Sum of the last reports of ended incarnations.
-    folded_reports: WorkerSnapshot,
-    report: Option<WorkerSnapshot>,
-    report_final: bool,
-    report_difference: u64,
-    lost_at_crash: u64,
+    /// What is counted.
+    account: Account,
+    /// Whether the last report promised that nothing stays behind.
+    written_through: bool,
     applied_revision: u64,
     control_error: String,
     streams: u64,
@@ -67,10 +58,8 @@ struct Memory {
     connected_since_ns: Option<i64>,
     /// Whether a stream was asked for before: what the worker sent since was meant for us.
     asked_before: bool,
-    /// Whether there was a hello on the present stream.
-    greeted: bool,
-    /// Counters of what the present stream brought, until it is clear whose it is.
-    unnamed: Option<Arc<StreamLedger>>,
+    /// When the present process, or the wait for the first one, began.
+    since_ns: i64,
 }
 
 /// What a worker says of itself.
@@ -81,16 +70,19 @@ struct Hello {
     capabilities: Vec<String>,
 }
 
-/// A report that was not taken over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RefusedReport {
-    /// A count beyond belief.
-    #[error("the report has counts that cannot be")]
-    Absurd,
-}
-
 impl Record {
-    pub(crate) fn new(context: WorkerContext, endpoint: Endpoint, changes: Changes) -> Self {
+    pub(crate) fn new(
+        context: WorkerContext,
+        endpoint: Endpoint,
+        changes: Changes,
+        book: &Arc<Book>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let account = Account::new(
+            Arc::clone(book),
+            context.worker_id.clone(),
+            context.pool_name.clone(),
+        );
         let memory = Memory {
             context,
             endpoint,
@@ -101,12 +93,8 @@ impl Record {
             seen_pid: None,
             claimed_pid: None,
             hello: Hello::default(),
-            folded: StreamSnapshot::default(),
-            folded_reports: WorkerSnapshot::default(),
-            report: None,
-            report_final: false,
-            report_difference: 0,
-            lost_at_crash: 0,
+            account,
+            written_through: false,
             applied_revision: 0,
             control_error: String::new(),
             streams: 0,
@@ -115,13 +103,12 @@ impl Record {
             stream_error: None,
             connected_since_ns: None,
             asked_before: false,
-            greeted: false,
-            unnamed: None,
+            since_ns: clock.unix_nanos(),
         };
         Self {
-            ledger: Arc::default(),
             memory: Mutex::new(memory),
             changes,
+            clock: Arc::clone(clock),
         }
     }
 
@@ -137,8 +124,13 @@ impl Record {
         memory.endpoint = endpoint;
         memory.seen_pid = None;
         memory.claimed_pid = None;
+        memory.since_ns = self.clock.unix_nanos();
         drop(memory);
         self.changes.notify();
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.lock().endpoint.clone()
     }
 
     pub(crate) fn context(&self) -> WorkerContext {
@@ -218,7 +210,6 @@ impl Record {
         asked: bool,
     ) {
         let mut memory = self.lock();
-        self.end_stream(&mut memory);
         memory.state = state;
         memory.retry_after = Some(retry_after);
         memory.failures = failures;
@@ -238,7 +229,6 @@ impl Record {
     /// The session ended.
     pub(super) fn closed(&self) {
         let mut memory = self.lock();
-        self.end_stream(&mut memory);
         memory.state = StreamState::Closed;
         memory.retry_after = None;
         memory.connected_since_ns = None;
@@ -247,16 +237,35 @@ impl Record {
         self.changes.notify();
     }
 
-    /// Takes in who the worker is. A new incarnation ends the old one: what it had accepted and never
-    /// arrived is lost.
-    pub(super) fn hello(&self, hello: &WorkerHello) {
-        let incarnation = word(&hello.incarnation_id);
+    /// A stream begins. Returns the counters for its events.
+    pub(super) fn begin(&self) -> LedgerWriter {
+        let writer = LedgerWriter::default();
         let mut memory = self.lock();
-        // A hello that is still open has not named the incarnation before it.
-        let is_open = memory.greeted && memory.unnamed.is_some();
-        let known = &memory.hello.incarnation;
-        let named = (!known.is_empty() && !is_open).then(|| *known == incarnation);
-        memory.greeted = true;
+        memory.account.open(&writer);
+        memory.written_through = false;
+        writer
+    }
+
+    /// The stream that `writer` counted is read to its end. `lent`: another manager has it now.
+    pub(super) fn end(&self, writer: LedgerWriter, lent: bool) {
+        let now_ns = self.clock.unix_nanos();
+        let mut memory = self.lock();
+        let origin = memory.origin();
+        memory.account.close(writer, lent, origin, now_ns);
+        drop(memory);
+        self.changes.notify();
+    }
+
+    /// Takes in who the worker is. A new incarnation ends the old one.
+    pub(super) fn hello(&self, hello: &WorkerHello, writer: &mut LedgerWriter) {
+        let incarnation = word(&hello.incarnation_id);
+        let now_ns = self.clock.unix_nanos();
+        let mut memory = self.lock();
+        let (origin, seen) = (memory.origin(), memory.seen_pid);
+        let account = &mut memory.account;
+        if !account.hello(&incarnation, seen, writer, origin, now_ns) {
+            return;
+        }
         memory.hello = Hello {
             incarnation,
             package_version: word(&hello.package_version),
@@ -267,9 +276,6 @@ impl Record {
                 .map(word)
                 .collect(),
         };
-        if let Some(same) = named.or_else(|| self.goes_on(&memory, None)) {
-            self.attribute(&mut memory, same);
-        }
         memory.claimed_pid = (hello.pid != 0).then_some(hello.pid);
         memory.legacy = false;
         memory.unsupported_rules.clear();
@@ -277,71 +283,48 @@ impl Record {
         self.changes.notify();
     }
 
-    /// Takes in the worker's ledger.
-    pub(super) fn report(&self, report: &WorkerReport) -> Result<(), RefusedReport> {
-        let (mut snapshot, _refused) = snapshot_from_report(report);
-        let counts = [
-            snapshot.emitted,
-            snapshot.accepted,
-            snapshot.sent,
-            snapshot.queued,
-            snapshot.dropped.total(),
-            snapshot.notes.total(),
-        ];
-        if counts.into_iter().any(|count| count > MAX_COUNT) {
-            return Err(RefusedReport::Absurd);
-        }
-        self.attribute_by(snapshot.sent);
-        if !self.ledger.has_joined() {
-            self.ledger.join_at(snapshot.sent);
-        }
-        if !self.ledger.announce(snapshot.sent) {
-            return Err(RefusedReport::Absurd);
-        }
-        let counted = self.ledger.snapshot();
-        let sent = snapshot.sent.saturating_sub(self.ledger.joined_at());
-        let accounted = counted.sequenced.saturating_add(counted.gaps);
-        let own = if report.settled {
-            snapshot.difference()
-        } else {
-            0
-        };
+    /// Takes in the worker's report. Its word on control holds whatever becomes of its counters.
+    pub(super) fn report(
+        &self,
+        report: &WorkerReport,
+        writer: &mut LedgerWriter,
+    ) -> Result<(), Implausible> {
+        let (snapshot, refused) = snapshot_from_report(report);
+        let now_ns = self.clock.unix_nanos();
         let mut memory = self.lock();
-        memory.report_difference = sent.abs_diff(accounted).saturating_add(own);
-        if let Some(earlier) = &memory.report {
-            // A worker that takes counts back is wrong, and must not lower the sums it is part of.
-            snapshot.raise(earlier);
+        let origin = memory.origin();
+        if refused > 0 {
+            memory.account.refuse_entries();
         }
-        memory.report = Some(snapshot);
-        memory.report_final = report.r#final;
+        let said = Said {
+            snapshot,
+            position: report.position,
+            settled: report.settled,
+            is_final: report.r#final,
+            written_through: report.written_through,
+        };
+        let taken = memory.account.report(said, writer, origin, now_ns);
+        memory.written_through = report.written_through;
         memory.applied_revision = report.policy_revision;
         memory.control_error = escape(truncate(&report.control_error, MAX_TEXT_BYTES)).into_owned();
         drop(memory);
         self.changes.notify();
-        Ok(())
+        taken
+    }
+
+    /// The worker's process is known to have ended.
+    pub(crate) fn process_ended(&self, how: End) {
+        let mut memory = self.lock();
+        let silent = (!memory.legacy).then_some(memory.since_ns);
+        memory.account.process_ended(how, silent);
+        drop(memory);
+        self.changes.notify();
     }
 
     /// A copy for operators. `policy_revision` is what the worker should have.
     pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
         let memory = self.lock();
-        let mut incarnation_ledger = self.ledger.snapshot();
-        let mut ledger = memory.folded.clone();
-        ledger.merge(&incarnation_ledger);
-        let mut origin = &self.ledger;
-        if let Some(unnamed) = &memory.unnamed {
-            let counted = unnamed.snapshot();
-            ledger.merge(&counted);
-            if memory.hello.incarnation.is_empty() || memory.greeted {
-                incarnation_ledger.merge(&counted);
-            }
-            if !self.ledger.has_joined() {
-                origin = unnamed;
-            }
-        }
-        let mut reported = memory.folded_reports.clone();
-        if let Some(report) = &memory.report {
-            reported.merge(report);
-        }
+        let sums = memory.account.sums();
         StreamInfo {
             worker_id: memory.context.worker_id.clone(),
             pool_name: memory.context.pool_name.clone(),
@@ -360,14 +343,19 @@ impl Record {
             incarnation: memory.hello.incarnation.clone(),
             package_version: memory.hello.package_version.clone(),
             capabilities: memory.hello.capabilities.clone(),
-            ledger,
-            incarnation_ledger,
-            report: memory.report.clone(),
-            reported,
-            report_final: memory.report_final,
-            joined_at: origin.joined_at(),
-            lost_at_crash: memory.lost_at_crash,
-            report_difference: memory.report_difference,
+            ledger: sums.ledger,
+            incarnation_ledger: sums.incarnation_ledger,
+            report: sums.report,
+            reported: sums.reported,
+            report_final: sums.report_final,
+            written_through: memory.written_through,
+            joined_at: sums.joined_at,
+            lost_at_crash: sums.lost_at_crash,
+            away: sums.away,
+            elsewhere: sums.elsewhere,
+            unaccounted_incarnations: sums.unaccounted,
+            unknown_since_ns: sums.unknown_since_ns,
+            report_difference: sums.difference,
             policy_revision,
             applied_revision: memory.applied_revision,
             control_error: memory.control_error.clone(),
@@ -379,15 +367,24 @@ impl Record {
         }
     }
 
-    /// Ends the present incarnation for good, when the worker is taken away.
-    pub(crate) fn fold(&self) {
-        let mut memory = self.lock();
-        self.end_stream(&mut memory);
-        memory.fold(&self.ledger);
+    /// The worker is taken away. Its incarnation may come back elsewhere.
+    pub(crate) fn depart(&self) {
+        self.lock().account.depart();
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    /// Since when what a new incarnation sends is meant for us.
+    fn origin(&self) -> Origin {
+        if self.asked_before {
+            Origin::Birth
+        } else {
+            Origin::FirstSight
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
 use telemetry_core::{Control, PROTOCOL_REVISION, PolicySpec, capability, random_u64};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::control::control_frames;
@@ -17,13 +18,12 @@ use super::events::SessionEvents;
 use super::legacy::legacy_controls;
 use super::reader::{Learned, Reader};
 use super::response::{Arrived, Farewell, Response, chain, farewell, refusal};
+use super::state::{Course, DRAIN_SILENCE, Phase, Speech};
 use super::{Run, Session};
 use crate::pipeline::{Pipeline, source_of};
 
 /// Time for the worker's hello; a worker that is silent until then is a stock one.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
-/// A stream that is quiet for this long while draining is empty.
-const DRAIN_SILENCE: Duration = Duration::from_millis(50);
 /// Bytes that are read before other tasks get their turn: about a thousand events.
 const TURN_BYTES: usize = 128 << 10;
 /// What a chunk takes of a turn beside its bytes, so that small and empty ones end it as well.
@@ -41,47 +41,43 @@ pub(super) enum Ending {
     Stopped,
 }
 
-/// The state of one stream.
+/// One stream under way.
 struct Progress {
     reader: Reader,
     stream_id: String,
     dialled_at: Instant,
-    /// When the worker accepted the stream.
-    opened_at: Option<Instant>,
-    /// Whether the worker is spoken to as a stock one.
-    legacy: bool,
-    /// Until when a hello is expected.
-    hello_due: Option<Instant>,
-    /// Until when headers are expected.
-    headers_due: Option<Instant>,
-    /// A call that asks a silent worker for a sign of life.
-    ping: Option<Answer>,
-    /// Whether it was made.
-    pinged: bool,
+    phase: Phase,
+    speech: Speech,
+    course: Course,
+    /// A call that asks a silent worker for a sign of life, once it was made.
+    ping: Ping,
     /// Whether the newest policy is still to be sent.
     policy_due: bool,
     /// Whether there may be newer policies.
     is_desired: bool,
-    /// Whether the worker is still to be told that we stop.
-    goodbye_due: bool,
-    /// While stopping.
-    draining: Option<Draining>,
+    /// What the worker is still to be told at its end.
+    farewell: Option<LastWord>,
+    /// Whether it need not be told any more that its process is about to be ended.
+    told_drain: bool,
 }
 
-/// How a stream is read to its end.
-#[derive(Debug)]
-struct Draining {
-    /// When silence means that all is read; of a worker that cannot say so itself.
-    silence: Option<Instant>,
-    /// The last moment.
-    last: Instant,
+/// A sign of life from a worker without headers.
+enum Ping {
+    /// Not asked for.
+    Unasked,
+    /// Asked for.
+    Awaited(Answer),
+    /// It came, or never will.
+    Over,
 }
 
-impl Draining {
-    fn until(&self) -> Instant {
-        self.silence
-            .map_or(self.last, |silence| silence.min(self.last))
-    }
+/// What a worker is told at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastWord {
+    /// Its process is about to be ended.
+    Drain,
+    /// We leave.
+    Goodbye,
 }
 
 impl Session {
@@ -103,19 +99,25 @@ impl Session {
             reader: self.reader(),
             stream_id: format!("{:016x}", random_u64()),
             dialled_at,
-            opened_at: None,
-            legacy,
-            hello_due: (!legacy).then(|| dialled_at + HELLO_TIMEOUT),
-            headers_due: Some(dialled_at + HANDSHAKE_TIMEOUT),
-            ping: None,
-            pinged: false,
+            phase: Phase::Asked {
+                due: dialled_at + HANDSHAKE_TIMEOUT,
+            },
+            speech: if legacy {
+                Speech::Legacy
+            } else {
+                Speech::Expected {
+                    due: dialled_at + HELLO_TIMEOUT,
+                }
+            },
+            course: Course::Running,
+            ping: Ping::Unasked,
             policy_due: false,
             is_desired: true,
-            goodbye_due: false,
-            draining: None,
+            farewell: None,
+            told_drain: false,
         };
         let ending = self.read(&mut dialled, answer, &mut progress).await;
-        if let Some(opened_at) = progress.opened_at {
+        if let Some(opened_at) = progress.phase.since() {
             let reason = match &ending {
                 Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason.clone(),
                 // It was alive and yet had no stream for us.
@@ -128,6 +130,8 @@ impl Session {
             self.events(&progress)
                 .closed(stream_id, lived, messages, &reason);
         }
+        let lent = matches!(ending, Ending::Replaced { .. });
+        self.record.end(progress.reader.into_ledger(), lent);
         ending
     }
 
@@ -140,63 +144,75 @@ impl Session {
     ) -> Ending {
         let mut response = Response::Awaited(answer);
         loop {
-            let quiet_at = progress.draining.as_ref().map(Draining::until);
+            let (headers_due, hello_due) = (progress.phase.due(), progress.speech.due());
+            let quiet_at = progress.course.until();
             tokio::select! {
                 arrived = response.next() => {
                     if let Err(ending) = self.take_in(progress, &mut response, arrived).await {
                         return ending;
                     }
                 }
-                changed = self.run.changed(), if progress.draining.is_none() => {
+                changed = self.run.changed(), if !progress.course.is_leaving() => {
                     if changed.is_err() {
                         return Ending::Stopped;
                     }
                     let Run::DrainUntil(last) = *self.run.borrow_and_update() else { continue };
-                    if progress.opened_at.is_none() {
+                    if progress.phase.since().is_none() {
                         return Ending::Stopped;
                     }
-                    progress.goodbye_due = self.record.is_capable_of(capability::GOODBYE);
-                    let silence =
-                        (!progress.goodbye_due).then(|| Instant::now() + DRAIN_SILENCE);
-                    progress.draining = Some(Draining { silence, last });
+                    let hears = self.record.is_capable_of(capability::GOODBYE);
+                    progress.farewell = hears.then_some(LastWord::Goodbye);
+                    let silence = (!hears).then(|| Instant::now() + DRAIN_SILENCE);
+                    progress.course = Course::Leaving { silence, last };
+                }
+                wanted = is_wanted(&mut self.drain), if progress.may_drain() => {
+                    progress.told_drain = true;
+                    if wanted && self.record.is_capable_of(capability::DRAIN) {
+                        progress.farewell.get_or_insert(LastWord::Drain);
+                    }
                 }
                 changed = self.policy.changed(), if !progress.policy_due && progress.is_desired => {
                     // A worker that is being taken away has no desired policy any more.
                     progress.is_desired = changed.is_ok();
                     progress.policy_due = changed.is_ok();
                 }
-                permit = dialled.controls.reserve(), if progress.policy_due => {
-                    progress.policy_due = false;
+                permit = dialled.controls.reserve(), if progress.has_word() => {
                     if let Ok(permit) = permit {
-                        permit.send(self.policy_frames(progress.legacy));
+                        permit.send(self.next_words(progress));
+                    } else {
+                        progress.policy_due = false;
+                        progress.farewell = None;
                     }
                 }
-                () = at(progress.hello_due), if progress.hello_due.is_some() => {
-                    self.turn_legacy(progress);
+                () = at(hello_due), if hello_due.is_some() => {
+                    progress.policy_due |= progress.speech.no_hello().0;
                 }
-                () = at(progress.headers_due), if progress.headers_due.is_some() => {
+                () = at(headers_due), if headers_due.is_some() => {
                     let error = DialError::NoHeaders { endpoint: self.endpoint.clone() };
                     return Ending::NotOpened { error, asked: true };
                 }
-                alive = pong(&mut progress.ping), if progress.ping.is_some() => {
-                    progress.ping = None;
+                alive = pong(&mut progress.ping), if matches!(progress.ping, Ping::Awaited(_)) => {
+                    progress.ping = Ping::Over;
                     if alive {
-                        progress.headers_due = None;
                         self.opened(progress);
                     }
                 }
                 () = at(quiet_at), if quiet_at.is_some() => return Ending::Stopped,
             }
-            if std::mem::take(&mut progress.goodbye_due) {
+            if progress.farewell == Some(LastWord::Goodbye) {
+                progress.farewell = None;
                 dialled.say_goodbye();
                 progress.policy_due = false;
                 progress.is_desired = false;
+                progress.told_drain = true;
             }
             // A stock worker sends its headers with its first event. If it answers another call, it
             // is alive and merely has nothing to say.
-            if progress.legacy && progress.opened_at.is_none() && !progress.pinged {
-                progress.pinged = true;
-                progress.ping = Some(dialled.ping());
+            if progress.speech.is_legacy()
+                && progress.phase.since().is_none()
+                && matches!(progress.ping, Ping::Unasked)
+            {
+                progress.ping = Ping::Awaited(dialled.ping());
             }
         }
     }
@@ -212,7 +228,7 @@ impl Session {
         loop {
             match arrived {
                 Arrived::Trailers(_) | Arrived::End | Arrived::Failed(_)
-                    if progress.draining.is_some() =>
+                    if progress.course.is_leaving() =>
                 {
                     return Err(Ending::Stopped);
                 }
@@ -227,7 +243,7 @@ impl Session {
                 Arrived::Headers(head) => *response = Response::Open(self.accept(progress, head)?),
                 Arrived::Trailers(trailers) => return Err(ended(progress, &trailers)),
                 Arrived::End => return Err(lost(progress, "the stream ended without trailers")),
-                Arrived::Failed(error) if progress.opened_at.is_some() => {
+                Arrived::Failed(error) if progress.phase.since().is_some() => {
                     return Err(lost(progress, &chain(&error)));
                 }
                 Arrived::Failed(error) => {
@@ -245,13 +261,7 @@ impl Session {
 
     /// Takes bytes of the stream.
     fn chunk(&self, progress: &mut Progress, chunk: &Bytes) -> Result<(), Ending> {
-        if let Some(Draining {
-            silence: Some(silence),
-            ..
-        }) = &mut progress.draining
-        {
-            *silence = Instant::now() + DRAIN_SILENCE;
-        }
+        progress.course.heard();
         let (dispatcher, wanted) = (&self.shared.dispatcher, self.shared.message_events);
         let source = wanted.then(|| progress.reader.source().clone());
         let stream_id = &progress.stream_id;
@@ -263,12 +273,10 @@ impl Session {
         match fed {
             Ok(Learned { hello, event_first }) => {
                 if hello {
-                    progress.hello_due = None;
-                    // It was taken for a stock one and told so; now it gets the policy itself.
-                    progress.policy_due |= progress.legacy;
-                    progress.legacy = false;
-                } else if event_first && !progress.legacy {
-                    self.turn_legacy(progress);
+                    // If it was taken for a stock one and told so, it gets the policy itself now.
+                    progress.policy_due |= progress.speech.hello().0;
+                } else if event_first {
+                    progress.policy_due |= progress.speech.no_hello().0;
                 }
                 Ok(())
             }
@@ -282,8 +290,7 @@ impl Session {
         progress: &mut Progress,
         response: http::Response<Incoming>,
     ) -> Result<Incoming, Ending> {
-        progress.headers_due = None;
-        progress.ping = None;
+        progress.ping = Ping::Over;
         let (head, body) = response.into_parts();
         if let Some(Farewell { replaced, reason }) = refusal(&head) {
             if replaced {
@@ -301,11 +308,11 @@ impl Session {
 
     /// The worker serves the stream.
     fn opened(&self, progress: &mut Progress) {
-        if progress.opened_at.is_some() {
+        if progress.phase.since().is_some() {
             return;
         }
         let now = Instant::now();
-        progress.opened_at = Some(now);
+        progress.phase = Phase::Open { since: now };
         let retries = self.backoff.failures();
         let before = self
             .record
@@ -314,13 +321,6 @@ impl Session {
         let events = self.events(progress);
         events.connected(&self.endpoint, now - progress.dialled_at, downtime, retries);
         events.opened(&progress.stream_id);
-    }
-
-    /// From now on the worker is spoken to as a stock one.
-    fn turn_legacy(&self, progress: &mut Progress) {
-        progress.hello_due = None;
-        progress.legacy = true;
-        progress.policy_due = true;
     }
 
     /// The first controls of a stream.
@@ -351,6 +351,15 @@ impl Session {
         }
     }
 
+    /// What is to be said next: the newest policy, or that the end is near.
+    fn next_words(&mut self, progress: &mut Progress) -> Bytes {
+        if std::mem::take(&mut progress.policy_due) {
+            return self.policy_frames(progress.speech.is_legacy());
+        }
+        progress.farewell = None;
+        control_frames([&Control::Drain])
+    }
+
     fn newest_policy(&mut self) -> Arc<PolicySpec> {
         Arc::clone(&self.policy.borrow_and_update())
     }
@@ -375,6 +384,18 @@ impl Session {
     }
 }
 
+impl Progress {
+    /// Whether the worker can be told yet, and need be told, that its process is about to be ended.
+    fn may_drain(&self) -> bool {
+        self.speech == Speech::Extended && !self.told_drain
+    }
+
+    /// Whether there is something to say.
+    fn has_word(&self) -> bool {
+        self.policy_due || self.farewell == Some(LastWord::Drain)
+    }
+}
+
 /// The stream ended with trailers.
 fn ended(progress: &Progress, trailers: &http::HeaderMap) -> Ending {
     let Farewell { replaced, reason } = farewell(trailers);
@@ -391,9 +412,15 @@ fn lost(progress: &Progress, reason: &str) -> Ending {
         format!("{reason}, inside a message")
     };
     let lived = progress
-        .opened_at
+        .phase
+        .since()
         .map_or(Duration::ZERO, |opened| opened.elapsed());
     Ending::Lost { reason, lived }
+}
+
+/// Resolves when the worker is to be drained; false if nobody is left to want it.
+async fn is_wanted(drain: &mut watch::Receiver<bool>) -> bool {
+    drain.wait_for(|wanted| *wanted).await.is_ok()
 }
 
 /// Resolves at a time; never, if there is none.
@@ -405,9 +432,9 @@ async fn at(time: Option<Instant>) {
 }
 
 /// Whether the worker answered the call at all.
-async fn pong(ping: &mut Option<Answer>) -> bool {
+async fn pong(ping: &mut Ping) -> bool {
     match ping {
-        Some(answer) => answer.await.is_ok(),
-        None => std::future::pending().await,
+        Ping::Awaited(answer) => answer.await.is_ok(),
+        Ping::Unasked | Ping::Over => std::future::pending().await,
     }
 }

@@ -11,15 +11,19 @@ use crate::show;
 /// The heading of a column, and what it shows of a worker.
 type Column = (&'static str, fn(&Value) -> String);
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 14] = [
     ("WORKER", |worker| field(worker, "/worker_id")),
     ("POOL", |worker| field(worker, "/pool_name")),
     ("STATE", state),
     ("PID", |worker| field(worker, "/pid")),
     ("RECEIVED", |worker| field(worker, "/ledger/received")),
     ("DISPATCHED", |worker| field(worker, "/ledger/dispatched")),
-    ("DROPPED", dropped),
-    ("GAPS", |worker| field(worker, "/ledger/gaps")),
+    ("REJECTED", |worker| total(worker, "/ledger/rejected")),
+    ("DROPPED", |worker| {
+        reported(worker, total, "/reported/dropped")
+    }),
+    ("GAPS", |worker| reported(worker, field, "/ledger/gaps")),
+    ("LOST", lost),
     ("POLICY", policy),
     ("LEDGER", balance),
     ("RECONNECTS", |worker| field(worker, "/reconnects")),
@@ -75,19 +79,33 @@ fn state(worker: &Value) -> String {
     state
 }
 
-/// Events that the worker itself dropped, for whatever reason. A stock one does not say.
-fn dropped(worker: &Value) -> String {
-    if is_legacy(worker) {
-        return show::word(None);
-    }
-    let reasons = worker
-        .pointer("/reported/dropped")
-        .and_then(Value::as_object);
-    let Some(reasons) = reasons else {
+/// The sum over all reasons.
+fn total(worker: &Value, place: &str) -> String {
+    let Some(reasons) = worker.pointer(place).and_then(Value::as_object) else {
         return show::word(None);
     };
     let counts = reasons.values().filter_map(Value::as_u64);
     counts.sum::<u64>().to_string()
+}
+
+/// What a worker that reports has said; a stock one says nothing, and of it nothing can be known.
+fn reported(worker: &Value, shown: fn(&Value, &str) -> String, place: &str) -> String {
+    if is_legacy(worker) {
+        return show::word(None);
+    }
+    shown(worker, place)
+}
+
+/// Events lost with processes that ended. Where one of those said no last word there may be more.
+fn lost(worker: &Value) -> String {
+    let known = reported(worker, field, "/lost_at_crash");
+    let since = worker.get("unknown_since_ns").and_then(Value::as_i64);
+    match since {
+        Some(since) if !is_legacy(worker) => {
+            format!("≥ {known}, unknown since {}", show::time_of_day(since))
+        }
+        _ => known,
+    }
 }
 
 /// Revision that the worker reports / revision that it should have. A stock one reports none, and
@@ -105,8 +123,11 @@ fn policy(worker: &Value) -> String {
     format!("{applied}/{wanted}")
 }
 
-/// Whether every event of the worker is accounted for.
+/// Whether every event of the worker is accounted for. Of a stock one it cannot be known.
 fn balance(worker: &Value) -> String {
+    if is_legacy(worker) {
+        return show::word(None);
+    }
     match worker.get("ledger_difference").and_then(Value::as_u64) {
         None => show::word(None),
         Some(0) => "balances".to_owned(),
@@ -148,6 +169,22 @@ mod tests {
     }
 
     #[test]
+    fn what_died_without_a_last_word_is_said_to_be_unknown() {
+        let mut worker = json!({
+            "lost_at_crash": 3, "unknown_since_ns": null,
+            "ledger": { "rejected": { "unknown_event": 2, "decode_error": 1 } },
+        });
+        assert_eq!(cells(&worker, &["REJECTED", "LOST"]), ["3", "3"]);
+        worker["unknown_since_ns"] = json!(5_000_000_000_i64);
+        assert_eq!(
+            cells(&worker, &["LOST"]),
+            ["≥ 3, unknown since 00:00:05.000"]
+        );
+        worker["legacy"] = json!(true);
+        assert_eq!(cells(&worker, &["LOST"]), ["-"]);
+    }
+
+    #[test]
     fn what_a_worker_without_a_stream_cannot_say_is_left_open() {
         let worker = json!({ "worker_id": "sh-1", "state": "running" });
         assert_eq!(cells(&worker, &JUDGED), ["running", "-", "-", "-"]);
@@ -161,6 +198,6 @@ mod tests {
             "reported": { "dropped": {} },
         });
         let shown = cells(&worker, &JUDGED);
-        assert_eq!(shown, ["streaming, legacy", "-", "-/3", "balances"]);
+        assert_eq!(shown, ["streaming, legacy", "-", "-/3", "-"]);
     }
 }

@@ -1,0 +1,23 @@
+//! What became of every event, as the manager knows it: counted per stream, kept by incarnation, shown
+//! per worker.
+//!
+//! * [`ledger`]: the counters of one stream. One writer, which is the pipeline's; any number of readers.
+//! * [`incarnation`]: one life of one worker process, over all its streams: what it reported, what of
+//!   that arrived, and what is already in the sums. Sums only ever get differences.
+//! * [`book`]: all incarnations, so that a worker which comes back, is registered again or changes its
+//!   pool goes on where it was.
+//! * [`worker`]: the sums of one registered worker and whose its present stream is.
+//!
+//! It knows no connection and no task.
+
+mod book;
+mod incarnation;
+mod info;
+mod ledger;
+mod worker;
+
+pub(crate) use book::{Book, Strays};
+pub(crate) use incarnation::{End, Implausible};
+pub use info::IncarnationInfo;
+pub(crate) use ledger::{Arrival, LedgerReader, LedgerWriter};
+pub(crate) use worker::{Account, Origin, Said};

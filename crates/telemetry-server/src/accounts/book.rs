@@ -1,0 +1,238 @@
+//! All incarnations that the manager knows, living and dead, and what those left that nobody shows.
+//!
+//! Bounded: all that have an owner or an open stream, and the newest of the others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::IncarnationInfo;
+use super::incarnation::{End, Incarnation, News};
+use crate::identity::WorkerId;
+
+/// Incarnations that are kept although nobody shows them any more.
+pub(super) const MAX_FORGOTTEN: usize = 4_096;
+/// New incarnations between two looks for what may go.
+const SWEEP_EVERY: usize = 512;
+
+/// One incarnation, shared by the book and whoever shows it.
+pub(super) type Shared = Arc<Mutex<Incarnation>>;
+
+/// What tells incarnations apart: the id they claim, and the process that the system showed behind
+/// their socket, so that nobody takes over the account of another process by its id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// 32 hexadecimal digits, as it says.
+    pub(super) id: String,
+    /// As the system says; of no connection to another machine.
+    pub(super) peer_pid: Option<u32>,
+}
+
+/// What an incarnation's claim to be counted found.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// It was here before.
+    Known(Shared),
+    /// Nobody has heard of it.
+    New,
+    /// Another stream of it is still being read.
+    Busy,
+}
+
+/// What ended incarnations left that had no owner any more; part of their pool's sums.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Strays {
+    /// Of what is in the sums already, what was lost after all.
+    pub(crate) lost: u64,
+    /// What was sent by those that were lost in a queue.
+    pub(crate) sent: u64,
+    /// Events that went to another manager.
+    pub(crate) elsewhere: u64,
+    /// Incarnations whose last words nobody heard.
+    pub(crate) unaccounted: u64,
+    /// What those that may still live sent and did not arrive.
+    pub(crate) away: u64,
+    /// What those that may still live had in their queues.
+    pub(crate) queued: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    pages: Mutex<Pages>,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    /// By age.
+    all: BTreeMap<u64, (Option<Key>, Shared)>,
+    by_key: HashMap<Key, u64>,
+    next: u64,
+    /// How many there may be before the next look for what may go.
+    sweep_at: usize,
+    /// Those that lost their owner, by their worker; some may have found one again.
+    departed: HashMap<WorkerId, Vec<u64>>,
+    /// Left by those without an owner, by pool.
+    strays: BTreeMap<Option<String>, Strays>,
+    /// Numbers of owners.
+    owners: u64,
+}
+
+impl Book {
+    /// A number for somebody who shows incarnations.
+    pub(super) fn owner(&self) -> u64 {
+        let mut pages = self.lock();
+        pages.owners += 1;
+        pages.owners
+    }
+
+    /// Claims an incarnation for a stream that has just opened.
+    pub(super) fn claim(&self, key: &Key) -> Claim {
+        let pages = self.lock();
+        let Some(known) = pages.by_key.get(key).and_then(|it| pages.all.get(it)) else {
+            return Claim::New;
+        };
+        let mut incarnation = lock(&known.1);
+        if incarnation.claimed {
+            return Claim::Busy;
+        }
+        incarnation.claimed = true;
+        drop(incarnation);
+        Claim::Known(Arc::clone(&known.1))
+    }
+
+    /// Enters a new one. Without a key it is found by nobody but its owner.
+    pub(super) fn enter(&self, key: Option<Key>, mut incarnation: Incarnation) -> Shared {
+        let mut pages = self.lock();
+        let number = pages.next;
+        pages.next += 1;
+        incarnation.number = number;
+        let shared = Arc::new(Mutex::new(incarnation));
+        if let Some(key) = &key {
+            pages.by_key.insert(key.clone(), number);
+        }
+        pages.all.insert(number, (key, Arc::clone(&shared)));
+        pages.sweep();
+        shared
+    }
+
+    /// Gives a nameless incarnation its name.
+    pub(super) fn name(&self, shared: &Shared, key: &Key) {
+        let number = lock(shared).number;
+        let mut pages = self.lock();
+        if let Some(page) = pages.all.get_mut(&number) {
+            page.0 = Some(key.clone());
+            pages.by_key.insert(key.clone(), number);
+        }
+    }
+
+    /// Its owner has let it go.
+    pub(super) fn depart(&self, worker: &WorkerId, number: u64) {
+        let mut pages = self.lock();
+        pages
+            .departed
+            .entry(worker.clone())
+            .or_default()
+            .push(number);
+    }
+
+    /// A new process serves where these did: those of this worker that nobody shows have ended.
+    pub(super) fn supersede(&self, worker: &WorkerId, new: &Shared) {
+        let mut pages = self.lock();
+        for number in pages.departed.remove(worker).unwrap_or_default() {
+            let Some((_, it)) = pages.all.get(&number) else {
+                continue;
+            };
+            if Arc::ptr_eq(it, new) {
+                continue;
+            }
+            let mut incarnation = lock(it);
+            if incarnation.owner.is_none() && !incarnation.claimed {
+                let (pool, news) = (incarnation.pool_name.clone(), incarnation.end(End::Unasked));
+                drop(incarnation);
+                pages.inherit(pool, &news);
+            }
+        }
+    }
+
+    /// All of them, oldest first.
+    pub(crate) fn list(&self) -> Vec<IncarnationInfo> {
+        let all: Vec<Shared> = {
+            let pages = self.lock();
+            pages.all.values().map(|(_, it)| Arc::clone(it)).collect()
+        };
+        all.iter().map(|it| lock(it).info()).collect()
+    }
+
+    /// What those without an owner add to the sums of their pools.
+    pub(crate) fn strays(&self) -> BTreeMap<Option<String>, Strays> {
+        let pages = self.lock();
+        let mut strays = pages.strays.clone();
+        for (_, it) in pages.all.values() {
+            let incarnation = lock(it);
+            if incarnation.owner.is_none() && !incarnation.ended {
+                let info = incarnation.info();
+                let of_pool = strays.entry(incarnation.pool_name.clone()).or_default();
+                of_pool.away = of_pool.away.saturating_add(info.away);
+                of_pool.queued = of_pool.queued.saturating_add(info.queued);
+            }
+        }
+        strays
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pages {
+    /// Lets the oldest of those go that nobody shows, beyond the bound.
+    fn sweep(&mut self) {
+        if self.all.len() <= MAX_FORGOTTEN.max(self.sweep_at) {
+            return;
+        }
+        let idle = |it: &Shared| {
+            let incarnation = lock(it);
+            !incarnation.claimed && (incarnation.owner.is_none() || incarnation.ended)
+        };
+        let idle: Vec<u64> = self
+            .all
+            .iter()
+            .filter(|(_, (_, it))| idle(it))
+            .map(|(number, _)| *number)
+            .collect();
+        let beyond = idle.len().saturating_sub(MAX_FORGOTTEN);
+        for number in &idle[..beyond] {
+            let Some((key, it)) = self.all.remove(number) else {
+                continue;
+            };
+            if let Some(key) = key
+                && self.by_key.get(&key) == Some(number)
+            {
+                self.by_key.remove(&key);
+            }
+            let mut incarnation = lock(&it);
+            // Nobody will ever know more of it.
+            let news = incarnation.end(End::Unasked);
+            self.inherit(incarnation.pool_name.clone(), &news);
+        }
+        let all = &self.all;
+        self.departed.retain(|_, numbers| {
+            numbers.retain(|number| all.contains_key(number));
+            !numbers.is_empty()
+        });
+        self.sweep_at = self.all.len() + SWEEP_EVERY;
+    }
+
+    fn inherit(&mut self, pool: Option<String>, news: &News) {
+        let strays = self.strays.entry(pool).or_default();
+        strays.lost = strays.lost.saturating_add(news.lost);
+        strays.sent = strays.sent.saturating_add(news.reported.sent);
+        strays.elsewhere = strays.elsewhere.saturating_add(news.elsewhere);
+        strays.unaccounted += u64::from(news.unknown_since_ns.is_some());
+    }
+}
+
+/// The right to look at an incarnation. Never held while the book is asked.
+pub(super) fn lock(shared: &Shared) -> MutexGuard<'_, Incarnation> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,532 @@
+//! One life of one worker process: what it reported, what of that arrived, what is in the sums.
+//!
+//! Everything here is counted once for the whole incarnation, over all its streams and registrations.
+//! Whoever asks for news gets the *difference* to what was given out before, and adds it to a sum; so
+//! nothing is ever in a sum twice, and no sum ever falls.
+//!
+//! `emitted = arrived + gaps + dropped + lost + elsewhere + outstanding`, where what is outstanding is
+//! queued at the worker, on its way, or gone with a stream that was cut.
+
+use std::time::{Duration, Instant};
+
+use telemetry_core::{Counts, Notes, StreamSnapshot, WorkerSnapshot};
+
+use super::ledger::{LedgerReader, LedgerWriter};
+use crate::identity::WorkerId;
+
+/// Most events that a worker can emit in a second of its life; who claims more lies or is broken.
+const MAX_EVENTS_PER_SECOND: u64 = 1_000_000_000;
+/// Life that is granted to an incarnation before it was first seen.
+const GRANTED_LIFE: Duration = Duration::from_secs(1);
+/// Most events that the queue of a worker holds: 2 GiB of words, its largest, of the smallest records.
+const MAX_QUEUED: u64 = 1 << 27;
+/// What counters that are read one after the other may be apart while events are under way.
+const READING_SLACK: u64 = 1 << 20;
+
+/// A report that was left out: it cannot be true.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the report cannot be true: {what} is {claimed}, after or beside {before}")]
+pub(crate) struct Implausible {
+    what: &'static str,
+    before: u64,
+    claimed: u64,
+}
+
+impl Implausible {
+    /// A sequence beyond belief behind another one.
+    pub(super) fn of_position(before: u64, claimed: u64) -> Self {
+        Self {
+            what: "position",
+            before,
+            claimed,
+        }
+    }
+}
+
+/// How an incarnation came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Nobody asked for it, or it was killed because it did not end in time.
+    Unasked,
+    /// It had been drained before it was told to end.
+    Drained,
+}
+
+/// What was not in the sums before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// Of what it reported, and of what is evident without a report.
+    pub(super) reported: WorkerSnapshot,
+    /// Events that are lost for certain.
+    pub(super) lost: u64,
+    /// Events in the sums that went to another manager.
+    pub(super) elsewhere: u64,
+    /// Wall clock of its last word, if it has ended and may have emitted more after that.
+    pub(super) unknown_since_ns: Option<i64>,
+}
+
+/// The number from which a counter of the worker counts for us: `claimed - before` is ours.
+#[derive(Debug, Clone, Default)]
+struct Base {
+    emitted: u64,
+    sent: u64,
+    dropped: Counts,
+    notes: Notes,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Incarnation {
+    /// Its number in the book.
+    pub(super) number: u64,
+    /// 32 hexadecimal digits; empty for a process that never said who it is.
+    pub(super) id: String,
+    pub(super) worker_id: WorkerId,
+    pub(super) pool_name: Option<String>,
+    pub(super) pid: Option<u32>,
+    /// Whoever shows it; none once that was taken away.
+    pub(super) owner: Option<u64>,
+    /// A stream of it is open.
+    pub(super) claimed: bool,
+    /// The counters of that stream.
+    pub(super) live: Option<LedgerReader>,
+    /// Whether another manager took its stream: what comes next did not start with us.
+    lent: bool,
+    /// Highest sequence that is accounted for.
+    position: u64,
+    /// Messages without a readable sequence behind that position.
+    undecoded: u64,
+    /// From its ended streams.
+    pub(super) received: u64,
+    pub(super) gaps: u64,
+    sequenced: u64,
+    /// What is in the sums.
+    emitted: u64,
+    sent: u64,
+    dropped: Counts,
+    notes: Notes,
+    lost: u64,
+    /// Of what is in the sums, that went to another manager after all.
+    handed_on: u64,
+    /// Sequences that another manager has to account for.
+    pub(super) elsewhere: u64,
+    /// Where its first stream began; 0 is the beginning of its life.
+    first_origin: Option<u64>,
+    /// `None` before the first report.
+    base: Option<Base>,
+    /// The last plausible report.
+    last: Option<WorkerSnapshot>,
+    /// When it was first seen.
+    seen: Instant,
+    /// Wall clock of its last word.
+    said_ns: i64,
+    /// Its last report was its last word before an orderly end.
+    pub(super) is_final: bool,
+    /// Its last report promised that nothing stays behind.
+    pub(super) written_through: bool,
+    pub(super) ended: bool,
+    pub(super) complete: bool,
+    pub(super) unknown_since_ns: Option<i64>,
+}
+
+impl Incarnation {
+    /// One that nobody has heard of before.
+    pub(super) fn new(
+        id: String,
+        worker_id: WorkerId,
+        pool_name: Option<String>,
+        seen: Instant,
+        now_ns: i64,
+    ) -> Self {
+        Self {
+            number: 0,
+            id,
+            worker_id,
+            pool_name,
+            pid: None,
+            owner: None,
+            claimed: false,
+            live: None,
+            lent: false,
+            position: 0,
+            undecoded: 0,
+            received: 0,
+            gaps: 0,
+            sequenced: 0,
+            emitted: 0,
+            sent: 0,
+            dropped: Counts::default(),
+            notes: Notes::default(),
+            lost: 0,
+            handed_on: 0,
+            elsewhere: 0,
+            first_origin: None,
+            base: None,
+            last: None,
+            seen,
+            said_ns: now_ns,
+            is_final: false,
+            written_through: false,
+            ended: false,
+            complete: false,
+            unknown_since_ns: None,
+        }
+    }
+
+    /// Where its next stream goes on: the position and the unreadable messages behind it; `None` if
+    /// that is for the stream to say, because another manager had it meanwhile, or because no stream
+    /// has said yet where it begins.
+    pub(super) fn resume_at(&self) -> Option<(u64, u64)> {
+        let known = self.first_origin.is_some() && !self.lent;
+        known.then_some((self.position, self.undecoded))
+    }
+
+    /// Highest sequence that is accounted for.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The last plausible report.
+    pub(super) fn last(&self) -> Option<&WorkerSnapshot> {
+        self.last.as_ref()
+    }
+
+    /// The counters of the open stream.
+    fn counted(&self) -> StreamSnapshot {
+        self.live
+            .as_ref()
+            .map_or_else(StreamSnapshot::default, LedgerReader::snapshot)
+    }
+
+    /// Whether a report can be true, before anything of it is taken in.
+    pub(super) fn judge(
+        &mut self,
+        report: &WorkerSnapshot,
+        position: Option<u64>,
+        now: Instant,
+    ) -> Result<(), Implausible> {
+        is_consistent(report, position)?;
+        match &self.last {
+            Some(last) => is_plausible(last, report, now.saturating_duration_since(self.seen)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes in a report that was judged. `counted` is what the stream has counted behind `origin`,
+    /// after what the report announced. Returns what it adds to the sums.
+    ///
+    /// # Errors
+    ///
+    /// [`Implausible`] if a life that began with us has more behind it than can be; it adds nothing,
+    /// and the next reports count from there.
+    pub(super) fn report(
+        &mut self,
+        report: WorkerSnapshot,
+        counted: &StreamSnapshot,
+        origin: u64,
+        (now, now_ns): (Instant, i64),
+    ) -> Result<News, Implausible> {
+        let began_here = *self.first_origin.get_or_insert(origin) == 0;
+        let believable = self.is_believable(&report, now);
+        let mut news = News::default();
+        if self.lent || (self.last.is_none() && !(began_here && believable)) {
+            news.elsewhere = self.rebase(&report, counted, origin);
+        }
+        let doubted = self.last.is_none() && began_here && !believable;
+        let claimed = report.emitted;
+        self.said_ns = now_ns;
+        let base = self.base.clone().unwrap_or_default();
+        for (reason, count) in minus(&report.dropped, &base.dropped).iter() {
+            let more = count.saturating_sub(self.dropped.get(reason));
+            news.reported.dropped.add(reason, more);
+        }
+        self.dropped.merge(&news.reported.dropped);
+        for (note, count) in minus_notes(&report.notes, &base.notes).iter() {
+            let more = count.saturating_sub(self.notes.get(note));
+            news.reported.notes.add(note, more);
+        }
+        self.notes.merge(&news.reported.notes);
+        let emitted = report.emitted.saturating_sub(base.emitted);
+        let sent = report.sent.saturating_sub(base.sent);
+        self.raise(emitted, sent, counted, &mut news.reported);
+        self.last = Some(report);
+        if doubted {
+            return Err(Implausible {
+                what: "emitted",
+                before: 0,
+                claimed,
+            });
+        }
+        Ok(news)
+    }
+
+    /// Whether so much can have happened since it was first seen, and a moment before.
+    fn is_believable(&self, report: &WorkerSnapshot, now: Instant) -> bool {
+        let most = allowance(now.saturating_duration_since(self.seen));
+        report.emitted <= most && report.notes.total() <= most
+    }
+
+    /// Sets what its counters had reached before they counted for us. What still waits in its queue
+    /// arrives here and is ours. Returns how much of what is in the sums went to another manager.
+    fn rebase(&mut self, report: &WorkerSnapshot, counted: &StreamSnapshot, origin: u64) -> u64 {
+        let mut gone = 0;
+        if self.lent {
+            // Of what was queued when the other manager came, what was sent since went there.
+            let passed = origin.saturating_sub(self.position);
+            gone = self.outstanding(&StreamSnapshot::default()).min(passed);
+            self.elsewhere = self.elsewhere.saturating_add(passed);
+            self.handed_on = self.handed_on.saturating_add(gone);
+            self.lent = false;
+        }
+        self.position = self.position.max(origin);
+        let expected = self.evident(counted).saturating_add(report.queued);
+        let ours = self.emitted.max(expected);
+        let sent = self.sent.max(self.evident_sent(counted));
+        self.base = Some(Base {
+            emitted: report.emitted.saturating_sub(ours),
+            sent: report.sent.saturating_sub(sent),
+            dropped: minus(&report.dropped, &self.dropped),
+            notes: minus_notes(&report.notes, &self.notes),
+        });
+        gone
+    }
+
+    /// Raises what is in the sums to what is claimed, and to what is evident from what arrived.
+    fn raise(
+        &mut self,
+        emitted: u64,
+        sent: u64,
+        counted: &StreamSnapshot,
+        difference: &mut WorkerSnapshot,
+    ) {
+        let emitted = emitted.max(self.evident(counted));
+        let sent = sent.max(self.evident_sent(counted));
+        difference.emitted = emitted.saturating_sub(self.emitted);
+        difference.sent = sent.saturating_sub(self.sent);
+        self.emitted = self.emitted.max(emitted);
+        self.sent = self.sent.max(sent);
+    }
+
+    /// What it has emitted as far as what arrived, was dropped or is lost shows.
+    fn evident(&self, counted: &StreamSnapshot) -> u64 {
+        [
+            self.received,
+            self.gaps,
+            counted.received,
+            counted.gaps,
+            self.dropped.total(),
+            self.lost,
+            self.handed_on,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+
+    /// What it has sent as far as what arrived or is lost shows.
+    fn evident_sent(&self, counted: &StreamSnapshot) -> u64 {
+        self.sequenced
+            .saturating_add(counted.sequenced)
+            .saturating_add(counted.gaps)
+            .saturating_add(self.lost)
+            .saturating_add(self.handed_on)
+    }
+
+    /// What was given out as emitted and is in no other place yet.
+    pub(super) fn outstanding(&self, counted: &StreamSnapshot) -> u64 {
+        self.emitted.saturating_sub(self.evident(counted))
+    }
+
+    /// What it sent, as it says, and did not arrive so far.
+    pub(super) fn away(&self, counted: &StreamSnapshot) -> u64 {
+        let sent = self.sent.saturating_sub(self.evident_sent(counted));
+        sent.min(self.outstanding(counted))
+    }
+
+    /// What is evident from `counted` and not in the sums yet.
+    pub(super) fn news(&self, counted: &StreamSnapshot) -> WorkerSnapshot {
+        WorkerSnapshot {
+            emitted: self.evident(counted).saturating_sub(self.emitted),
+            sent: self.evident_sent(counted).saturating_sub(self.sent),
+            ..WorkerSnapshot::default()
+        }
+    }
+
+    /// Its open stream is over; the writer's last words. `lent`: another manager has it now. Returns
+    /// what that adds to the sums.
+    pub(super) fn close(&mut self, stream: &LedgerWriter, lent: bool, now_ns: i64) -> News {
+        let counted = stream.snapshot();
+        if stream.is_settled() {
+            self.first_origin.get_or_insert(stream.reader().origin());
+        }
+        self.claimed = false;
+        self.live = None;
+        self.received = self.received.saturating_add(counted.received);
+        self.gaps = self.gaps.saturating_add(counted.gaps);
+        self.sequenced = self
+            .sequenced
+            .saturating_add(counted.sequenced)
+            .saturating_add(counted.gaps);
+        self.position = self.position.max(stream.position());
+        self.undecoded = stream.undecoded();
+        self.lent |= lent;
+        if counted.received > 0 {
+            self.said_ns = now_ns;
+        }
+        let mut news = News::default();
+        self.raise(0, 0, &StreamSnapshot::default(), &mut news.reported);
+        news
+    }
+
+    /// Its open stream is gone, and with it the writer's last words. Returns what that adds to the sums.
+    pub(super) fn abandon(&mut self) -> News {
+        let counted = self.counted();
+        let origin = self.live.as_ref().map_or(0, LedgerReader::origin);
+        self.claimed = false;
+        self.live = None;
+        self.received = self.received.saturating_add(counted.received);
+        self.gaps = self.gaps.saturating_add(counted.gaps);
+        let sequenced = counted.sequenced.saturating_add(counted.gaps);
+        self.sequenced = self.sequenced.saturating_add(sequenced);
+        self.position = self
+            .position
+            .max(origin.saturating_add(counted.highest_sequence));
+        let mut news = News::default();
+        self.raise(0, 0, &StreamSnapshot::default(), &mut news.reported);
+        news
+    }
+
+    /// It has ended, and its stream is read to the end: what did not arrive never will. Says so once.
+    pub(super) fn end(&mut self, how: End) -> News {
+        if self.ended {
+            return News::default();
+        }
+        let outstanding = self.outstanding(&StreamSnapshot::default());
+        self.ended = true;
+        self.claimed = false;
+        self.complete = self.is_final || (how == End::Drained && self.written_through);
+        let mut news = News::default();
+        if self.lent {
+            self.handed_on = self.handed_on.saturating_add(outstanding);
+            news.elsewhere = outstanding;
+        } else {
+            self.lost = self.lost.saturating_add(outstanding);
+            news.lost = outstanding;
+            // Of a worker that never says who it is nothing can be known at all.
+            if !self.complete && !self.id.is_empty() {
+                self.unknown_since_ns = Some(self.said_ns);
+                news.unknown_since_ns = self.unknown_since_ns;
+            }
+        }
+        // What died in its queue counts as sent, or the sums of what was sent would not close.
+        self.raise(0, 0, &StreamSnapshot::default(), &mut news.reported);
+        news
+    }
+
+    /// A copy for operators and tests.
+    pub(super) fn info(&self) -> super::IncarnationInfo {
+        let counted = self.counted();
+        let outstanding = self.outstanding(&counted);
+        let away = self.away(&counted);
+        super::IncarnationInfo {
+            incarnation: self.id.clone(),
+            worker_id: self.worker_id.clone(),
+            pool_name: self.pool_name.clone(),
+            pid: self.pid,
+            emitted: self.emitted.max(self.evident(&counted)) - self.handed_on,
+            emitted_before: self
+                .base
+                .as_ref()
+                .map_or(0, |base| base.emitted)
+                .saturating_add(self.handed_on),
+            received: self.received.saturating_add(counted.received),
+            gaps: self.gaps.saturating_add(counted.gaps),
+            dropped: self.dropped.clone(),
+            lost_at_crash: self.lost,
+            away,
+            queued: outstanding - away,
+            elsewhere: self.elsewhere,
+            streaming: self.claimed,
+            ended: self.ended,
+            complete: self.complete,
+            unknown_since_ns: self.unknown_since_ns,
+        }
+    }
+}
+
+/// Most events that can be emitted in a life of this length, seen in part.
+fn allowance(life: Duration) -> u64 {
+    let life = life.saturating_add(GRANTED_LIFE);
+    u64::try_from(life.as_millis())
+        .unwrap_or(u64::MAX)
+        .saturating_mul(MAX_EVENTS_PER_SECOND / 1_000)
+}
+
+/// Whether the counters of one report can stand beside each other.
+fn is_consistent(report: &WorkerSnapshot, position: Option<u64>) -> Result<(), Implausible> {
+    let most = report.emitted.saturating_add(READING_SLACK);
+    let parts = [
+        ("accepted", report.accepted, most),
+        ("sent", report.sent, most),
+        ("dropped", report.dropped.total(), most),
+        ("queued", report.queued, most.min(MAX_QUEUED)),
+        ("position", position.unwrap_or(0), report.sent),
+    ];
+    for (what, claimed, most) in parts {
+        if claimed > most {
+            return Err(Implausible {
+                what,
+                before: most,
+                claimed,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a report can follow on another one of the same incarnation, known for so long.
+fn is_plausible(
+    last: &WorkerSnapshot,
+    report: &WorkerSnapshot,
+    known_for: Duration,
+) -> Result<(), Implausible> {
+    let most = allowance(known_for);
+    let rising = |what, before: u64, claimed: u64| {
+        if claimed < before || claimed - before > most {
+            return Err(Implausible {
+                what,
+                before,
+                claimed,
+            });
+        }
+        Ok(())
+    };
+    rising("emitted", last.emitted, report.emitted)?;
+    rising("sent", last.sent, report.sent)?;
+    for (reason, before) in last.dropped.iter() {
+        rising("dropped", before, report.dropped.get(reason))?;
+    }
+    for (note, before) in last.notes.iter() {
+        rising("notes", before, report.notes.get(note))?;
+    }
+    rising("dropped", last.dropped.total(), report.dropped.total())?;
+    rising("notes", last.notes.total(), report.notes.total())
+}
+
+fn minus(counts: &Counts, base: &Counts) -> Counts {
+    let mut rest = Counts::default();
+    for (reason, count) in counts.iter() {
+        rest.set(reason, count.saturating_sub(base.get(reason)));
+    }
+    rest
+}
+
+fn minus_notes(notes: &Notes, base: &Notes) -> Notes {
+    let mut rest = Notes::default();
+    for (note, count) in notes.iter() {
+        rest.set(note, count.saturating_sub(base.get(note)));
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests;

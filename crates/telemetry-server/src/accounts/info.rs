@@ -1,0 +1,69 @@
+//! What operators and tests see of one incarnation. Plain data, copied out at one moment.
+
+use serde::Serialize;
+use telemetry_core::Counts;
+
+use crate::identity::WorkerId;
+
+/// The account of one life of one worker process.
+///
+/// `emitted = received + gaps + Σ dropped + lost_at_crash + away + queued`, always.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct IncarnationInfo {
+    /// Its id, 32 hexadecimal digits; empty for a process that never said who it is.
+    pub incarnation: String,
+    /// The worker it last was.
+    pub worker_id: WorkerId,
+    /// The pool that worker is in.
+    pub pool_name: Option<String>,
+    /// Its process id, as seen behind its socket or registered.
+    pub pid: Option<u32>,
+    /// Events it is known to have emitted since this manager knows it: as it reported, and what is
+    /// evident from arrivals after its last report.
+    pub emitted: u64,
+    /// Events it had emitted before, or that another manager has to account for.
+    pub emitted_before: u64,
+    /// Events that arrived here.
+    pub received: u64,
+    /// Events that were sent to this manager and lost on the way.
+    pub gaps: u64,
+    /// Events that the worker dropped, by reason.
+    pub dropped: Counts,
+    /// Events that were lost when it ended.
+    pub lost_at_crash: u64,
+    /// Events it says it sent, which have not arrived so far: on the way, or lost with a stream that
+    /// was cut, which its next stream will tell.
+    pub away: u64,
+    /// Events that waited in its queue when it last reported and have not arrived so far.
+    pub queued: u64,
+    /// Sequences that went to another manager in between.
+    pub elsewhere: u64,
+    /// Whether a stream of it is open.
+    pub streaming: bool,
+    /// Whether it is known to have ended.
+    pub ended: bool,
+    /// Of one that ended, whether it told everything before: with a final report, or because it was
+    /// drained first.
+    pub complete: bool,
+    /// Of one that ended and did not: wall clock of its last word, nanoseconds since the Unix epoch.
+    /// What it emitted after that nobody knows.
+    pub unknown_since_ns: Option<i64>,
+}
+
+impl IncarnationInfo {
+    /// By how many events the account does not balance; must read 0.
+    #[must_use]
+    pub fn difference(&self) -> u64 {
+        let accounted = [
+            self.received,
+            self.gaps,
+            self.dropped.total(),
+            self.lost_at_crash,
+            self.away,
+            self.queued,
+        ];
+        let accounted = accounted.into_iter().fold(0, u64::saturating_add);
+        self.emitted.abs_diff(accounted)
+    }
+}

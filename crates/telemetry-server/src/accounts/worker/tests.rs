@@ -1,0 +1,499 @@
+//! A simulated fleet whose truth is known, through everything that may happen to a registration.
+//!
+//! The simulated worker keeps its own counts as a real one does; the truth is what was really emitted,
+//! and who really got what. After every step the laws of the sums must hold and nothing may fall; at the
+//! end every incarnation's account must equal the truth.
+
+use std::collections::BTreeMap;
+
+use telemetry_core::Reason;
+
+use super::*;
+use crate::accounts::IncarnationInfo;
+
+/// A generator of repeatable numbers.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// A worker process as it is.
+#[derive(Debug, Default, Clone)]
+struct Process {
+    id: String,
+    emitted: u64,
+    dropped: u64,
+    sent: u64,
+    queued: u64,
+    /// Sequences that are on the way to us, on the present stream.
+    under_way: Vec<u64>,
+    position: u64,
+    /// What really came about.
+    arrived: u64,
+    cut: u64,
+    stolen: u64,
+}
+
+impl Process {
+    fn report(&self) -> WorkerSnapshot {
+        let mut report = WorkerSnapshot {
+            emitted: self.emitted,
+            accepted: self.sent + self.queued,
+            sent: self.sent,
+            queued: self.queued,
+            ..WorkerSnapshot::default()
+        };
+        report.dropped.add(Reason::QueueFull, self.dropped);
+        report
+    }
+
+    fn send(&mut self, most: u64) {
+        for _ in 0..most.min(self.queued) {
+            self.queued -= 1;
+            self.sent += 1;
+            self.position = self.sent;
+            self.under_way.push(self.sent);
+        }
+    }
+}
+
+/// One worker id with its registration at the manager.
+struct Slot {
+    process: Process,
+    account: Option<Account>,
+    stream: Option<LedgerWriter>,
+    born: u64,
+}
+
+struct World {
+    dice: Dice,
+    book: Arc<Book>,
+    slots: Vec<Slot>,
+    /// Sums of accounts that departed.
+    folded: Sums,
+    /// What really became of every incarnation.
+    truth: BTreeMap<String, Process>,
+    highest: Sums,
+    /// With a thief, what was on its way when the stream was stolen is read to the end first.
+    lives: u64,
+}
+
+fn process(lives: &mut u64) -> Process {
+    *lives += 1;
+    Process {
+        id: format!("life {lives}"),
+        ..Process::default()
+    }
+}
+
+impl World {
+    fn new(seed: u64, slots: u64) -> Self {
+        let mut lives = 0;
+        let book: Arc<Book> = Arc::default();
+        let slots = (0..slots)
+            .map(|_| Slot {
+                process: process(&mut lives),
+                account: None,
+                stream: None,
+                born: 0,
+            })
+            .collect();
+        Self {
+            dice: Dice(seed | 1),
+            book,
+            slots,
+            folded: Sums::default(),
+            truth: BTreeMap::new(),
+            highest: Sums::default(),
+            lives,
+        }
+    }
+
+    fn account(&self, slot: usize, pool: u64) -> Account {
+        let worker = WorkerId::from(format!("w{slot}"));
+        Account::new(Arc::clone(&self.book), worker, Some(format!("p{pool}")))
+    }
+
+    fn step(&mut self) {
+        let slot = usize::try_from(self.dice.below(self.slots.len() as u64)).expect("small");
+        match self.dice.below(16) {
+            0..=3 => self.emit(slot),
+            4..=7 => self.deliver(slot),
+            8 => self.say(slot),
+            9 | 10 => self.connect(slot),
+            11 => self.cut(slot),
+            12 => self.steal(slot),
+            13 => self.unregister(slot),
+            14 => self.die(slot, false),
+            _ => self.die(slot, true),
+        }
+    }
+
+    fn emit(&mut self, slot: usize) {
+        let (more, dropped) = (self.dice.below(20), self.dice.below(3));
+        let process = &mut self.slots[slot].process;
+        process.emitted += more + dropped;
+        process.queued += more;
+        process.dropped += dropped;
+    }
+
+    fn deliver(&mut self, slot: usize) {
+        let most = self.dice.below(30);
+        let it = &mut self.slots[slot];
+        let Some(writer) = &mut it.stream else { return };
+        it.process.send(most);
+        for sequence in it.process.under_way.drain(..) {
+            let arrival = writer.arrival(sequence);
+            assert!(matches!(arrival, super::super::Arrival::Next { .. }));
+            writer.count(arrival, None);
+            it.process.arrived += 1;
+        }
+    }
+
+    fn say(&mut self, slot: usize) {
+        self.deliver(slot);
+        let it = &mut self.slots[slot];
+        let (Some(writer), Some(account)) = (&mut it.stream, &mut it.account) else {
+            return;
+        };
+        let said = Said {
+            snapshot: it.process.report(),
+            position: Some(it.process.position),
+            settled: true,
+            ..Said::default()
+        };
+        account
+            .report(said, writer, Origin::FirstSight, 1)
+            .expect("an honest worker");
+    }
+
+    /// A stream opens: hello and a first report.
+    fn connect(&mut self, slot: usize) {
+        let pool = self.dice.below(2);
+        if self.slots[slot].account.is_none() {
+            self.slots[slot].account = Some(self.account(slot, pool));
+        }
+        let it = &mut self.slots[slot];
+        if it.stream.is_some() {
+            return;
+        }
+        let Some(account) = &mut it.account else {
+            return;
+        };
+        let mut writer = LedgerWriter::default();
+        account.open(&writer);
+        it.process.position = 0;
+        assert!(account.hello(&it.process.id, None, &mut writer, Origin::FirstSight, 1));
+        it.stream = Some(writer);
+        self.say(slot);
+    }
+
+    /// What was on its way is lost.
+    fn cut(&mut self, slot: usize) {
+        let lost = self.dice.below(10);
+        let it = &mut self.slots[slot];
+        if it.stream.is_some() {
+            it.process.send(lost);
+            it.process.cut += it.process.under_way.drain(..).count() as u64;
+        }
+        self.close(slot, false);
+    }
+
+    /// Another manager takes the stream, gets some events, and leaves.
+    fn steal(&mut self, slot: usize) {
+        if self.slots[slot].stream.is_none() {
+            return;
+        }
+        // The last report before the worker turns to somebody else.
+        self.say(slot);
+        self.close(slot, true);
+        self.emit(slot);
+        let process = &mut self.slots[slot].process;
+        process.send(40);
+        process.stolen += process.under_way.drain(..).count() as u64;
+    }
+
+    fn close(&mut self, slot: usize, lent: bool) {
+        let it = &mut self.slots[slot];
+        if let (Some(writer), Some(account)) = (it.stream.take(), &mut it.account) {
+            account.close(writer, lent, Origin::Birth, 1);
+        }
+    }
+
+    fn unregister(&mut self, slot: usize) {
+        self.deliver(slot);
+        self.close(slot, false);
+        if let Some(mut account) = self.slots[slot].account.take() {
+            account.depart();
+            add(&mut self.folded, &account.sums());
+        }
+    }
+
+    /// The process ends: in order with a final report, or not.
+    fn die(&mut self, slot: usize, in_order: bool) {
+        let it = &mut self.slots[slot];
+        if it.stream.is_none() || it.process.emitted == 0 {
+            return;
+        }
+        if in_order {
+            self.emit(slot);
+            while self.slots[slot].process.queued > 0 {
+                self.deliver(slot);
+            }
+            let it = &mut self.slots[slot];
+            if let (Some(writer), Some(account)) = (&mut it.stream, &mut it.account) {
+                let said = Said {
+                    snapshot: it.process.report(),
+                    position: Some(it.process.position),
+                    settled: true,
+                    is_final: true,
+                    ..Said::default()
+                };
+                let taken = account.report(said, writer, Origin::FirstSight, 1);
+                taken.expect("an honest worker");
+            }
+        }
+        self.close(slot, false);
+        let it = &mut self.slots[slot];
+        if let Some(account) = &mut it.account {
+            account.process_ended(End::Unasked, None);
+        }
+        self.truth.insert(it.process.id.clone(), it.process.clone());
+        it.process = process(&mut self.lives);
+        it.born = it.process.emitted;
+    }
+
+    fn sums(&self) -> Sums {
+        let mut sums = self.folded.clone();
+        for account in self.slots.iter().filter_map(|slot| slot.account.as_ref()) {
+            add(&mut sums, &account.sums());
+        }
+        for strays in self.book.strays().values() {
+            sums.lost_at_crash += strays.lost;
+            sums.reported.sent += strays.sent;
+            sums.reported.queued += strays.queued;
+            sums.away += strays.away;
+            sums.elsewhere += strays.elsewhere;
+            sums.unaccounted += strays.unaccounted;
+        }
+        sums
+    }
+
+    /// Laws, and nothing falls.
+    fn check(&mut self) {
+        let sums = self.sums();
+        let (ledger, reported) = (&sums.ledger, &sums.reported);
+        assert_eq!(ledger.check(), Ok(()));
+        let arrived = ledger.received + ledger.gaps;
+        let settled = sums.lost_at_crash + sums.away + sums.elsewhere;
+        assert_eq!(
+            reported.sent,
+            ledger.sequenced + ledger.gaps + settled,
+            "M3"
+        );
+        let accounted = arrived + reported.dropped.total() + settled + reported.queued;
+        assert_eq!(reported.emitted, accounted, "{sums:#?}");
+        assert!(reported.emitted >= ledger.received + reported.dropped.total());
+        let before = std::mem::replace(&mut self.highest, sums.clone());
+        for (now, then) in [
+            (reported.emitted, before.reported.emitted),
+            (reported.sent, before.reported.sent),
+            (reported.dropped.total(), before.reported.dropped.total()),
+            (ledger.received, before.ledger.received),
+            (ledger.gaps, before.ledger.gaps),
+            (sums.lost_at_crash, before.lost_at_crash),
+            (sums.elsewhere, before.elsewhere),
+            (sums.unaccounted, before.unaccounted),
+        ] {
+            assert!(now >= then, "a sum fell from {then} to {now}");
+        }
+    }
+}
+
+fn add(sums: &mut Sums, more: &Sums) {
+    sums.ledger.merge(&more.ledger);
+    sums.reported.merge(&more.reported);
+    sums.lost_at_crash += more.lost_at_crash;
+    sums.away += more.away;
+    sums.elsewhere += more.elsewhere;
+    sums.unaccounted += more.unaccounted;
+}
+
+fn check_truth(info: &IncarnationInfo, truth: &Process, living: bool) {
+    let what = format!("{info:#?}\n{truth:#?}");
+    assert_eq!(info.difference(), 0, "{what}");
+    assert_eq!(info.received, truth.arrived, "{what}");
+    let known = info.emitted + info.emitted_before;
+    if info.complete || living {
+        assert_eq!(known, truth.emitted, "{what}");
+        let lost = info.gaps + info.lost_at_crash + info.away;
+        assert_eq!(lost, truth.cut, "{what}");
+    } else {
+        assert!(known <= truth.emitted, "{what}");
+        assert!(info.unknown_since_ns.is_some(), "{what}");
+    }
+}
+
+#[test]
+fn whatever_happens_to_registrations_and_streams_nothing_counts_twice_or_never() {
+    for seed in 1..=60 {
+        let mut world = World::new(seed * 0x9E37_79B9, 4);
+        for _ in 0..1_000 {
+            world.step();
+            world.check();
+        }
+        // Everybody says where it stands.
+        for slot in 0..world.slots.len() {
+            world.connect(slot);
+            while world.slots[slot].process.queued > 0 {
+                world.deliver(slot);
+            }
+            world.emit(slot);
+            world.deliver(slot);
+            world.say(slot);
+            world.check();
+        }
+        let infos = world.book.list();
+        for slot in &world.slots {
+            let info = infos.iter().find(|it| it.incarnation == slot.process.id);
+            let info = info.expect("it said hello");
+            // Drops while another manager had it are that one's.
+            let mut truth = slot.process.clone();
+            truth.emitted = info.emitted + info.emitted_before;
+            check_truth(info, &truth, true);
+            assert_eq!(info.emitted_before + info.emitted, slot.process.emitted);
+        }
+        let ended = infos.iter().filter(|it| it.ended);
+        let mut seen = 0;
+        for info in ended {
+            let truth = &world.truth[&info.incarnation];
+            if truth.stolen == 0 {
+                check_truth(info, truth, false);
+                seen += 1;
+            }
+        }
+        assert!(seen > 0, "seed {seed}: nobody ended");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_lives_leave_the_book_bounded_and_every_other_number_exact() {
+    let book: Arc<Book> = Arc::default();
+    let mut honest = Account::new(Arc::clone(&book), "honest".into(), Some("p".to_owned()));
+    let mut writer = LedgerWriter::default();
+    honest.open(&writer);
+    honest.hello("honest", None, &mut writer, Origin::Birth, 1);
+    let mut process = Process {
+        emitted: 10,
+        queued: 10,
+        ..Process::default()
+    };
+    let said = |process: &Process| Said {
+        snapshot: process.report(),
+        position: Some(process.position),
+        ..Said::default()
+    };
+    honest
+        .report(said(&process), &mut writer, Origin::Birth, 1)
+        .expect("honest");
+    let mut churning = Account::new(Arc::clone(&book), "churning".into(), Some("p".to_owned()));
+    for life in 0..100_000 {
+        let mut writer = LedgerWriter::default();
+        churning.open(&writer);
+        churning.hello(&format!("{life}"), None, &mut writer, Origin::Birth, 1);
+        let claim = Process {
+            emitted: 1 << 53,
+            dropped: 1 << 53,
+            ..Process::default()
+        };
+        let taken = churning.report(said(&claim), &mut writer, Origin::Birth, 1);
+        taken.expect_err("nobody drops so fast");
+        churning.close(writer, false, Origin::Birth, 1);
+    }
+    process.send(10);
+    for sequence in process.under_way.drain(..) {
+        let arrival = writer.arrival(sequence);
+        writer.count(arrival, None);
+    }
+    honest
+        .report(said(&process), &mut writer, Origin::Birth, 1)
+        .expect("honest");
+    assert!(book.list().len() <= 4_096 + 1_024 + 2);
+    let of_liar = churning.sums();
+    assert_eq!((of_liar.reported.emitted, of_liar.lost_at_crash), (0, 0));
+    assert_eq!(of_liar.ledger.notes.get(Note::ImplausibleReport), 100_000);
+    let of_honest = honest.sums();
+    assert_eq!(
+        (of_honest.reported.emitted, of_honest.ledger.received),
+        (10, 10)
+    );
+}
+
+#[test]
+fn nobody_takes_over_the_account_of_another_process_by_its_id() {
+    let book: Arc<Book> = Arc::default();
+    let open = |worker: &str, pid| {
+        let mut account = Account::new(Arc::clone(&book), worker.into(), None);
+        let mut writer = LedgerWriter::default();
+        account.open(&writer);
+        account.hello("same", Some(pid), &mut writer, Origin::Birth, 1);
+        (account, writer)
+    };
+    let (honest, mut stream) = open("a", 1);
+    let arrival = stream.arrival(1);
+    stream.count(arrival, None);
+    let (_liar, mut other) = open("b", 2);
+    let arrival = other.arrival(1_000);
+    other.count(arrival, None);
+    let arrival = stream.arrival(2);
+    stream.count(arrival, None);
+    let sums = honest.sums();
+    assert_eq!((sums.ledger.received, sums.ledger.gaps), (2, 0));
+    assert_eq!(book.list().len(), 2);
+}
+
+#[test]
+fn two_registrations_of_one_process_share_its_account() {
+    let book: Arc<Book> = Arc::default();
+    let account = |worker: &str| Account::new(Arc::clone(&book), worker.into(), None);
+    let (mut old, mut new) = (account("old"), account("new"));
+    let (mut first, mut second) = (LedgerWriter::default(), LedgerWriter::default());
+    old.open(&first);
+    old.hello("one", None, &mut first, Origin::FirstSight, 1);
+    // The worker has turned to the newer stream; the older one is still being read.
+    new.open(&second);
+    new.hello("one", None, &mut second, Origin::FirstSight, 1);
+    for (writer, sequences) in [(&mut second, 4..=6), (&mut first, 1..=3)] {
+        for sequence in sequences {
+            let arrival = writer.arrival(sequence);
+            writer.count(arrival, None);
+        }
+    }
+    old.close(first, true, Origin::Birth, 1);
+    let process = Process {
+        emitted: 6,
+        sent: 6,
+        position: 6,
+        ..Process::default()
+    };
+    let said = Said {
+        snapshot: process.report(),
+        position: Some(6),
+        ..Said::default()
+    };
+    new.report(said, &mut second, Origin::FirstSight, 1)
+        .expect("honest");
+    new.close(second, false, Origin::Birth, 1);
+    let infos = book.list();
+    assert_eq!(infos.len(), 1);
+    assert_eq!((infos[0].received, infos[0].gaps), (6, 0));
+    assert_eq!((infos[0].emitted, infos[0].difference()), (6, 0));
+    let sum = old.sums().reported.emitted + new.sums().reported.emitted;
+    assert_eq!(sum, 6);
+}
