@@ -181,6 +181,11 @@ impl Incarnation {
         known.then_some((self.position, self.undecoded))
     }
 
+    /// Whether no stream has said yet where it begins.
+    pub(super) fn is_unread(&self) -> bool {
+        self.first_origin.is_none() && !self.lent
+    }
+
     /// Highest sequence that is accounted for.
     pub(super) fn position(&self) -> u64 {
         self.position

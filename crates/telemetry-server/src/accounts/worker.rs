@@ -191,7 +191,7 @@ impl Account {
                 {
                     self.replace_present(Arc::clone(&it), Some(key));
                 }
-                self.settle(&it, writer, peer(&self.key));
+                self.settle(&it, writer, origin);
             }
             Claim::Busy => {
                 if let Some(stream) = &mut self.stream {
@@ -231,7 +231,7 @@ impl Account {
                     lock(&present).id.clone_from(&key.id);
                     self.key = Some(key);
                 }
-                self.settle(&present, writer, peer(&self.key));
+                self.settle(&present, writer, origin);
             }
             (Some(_), _) => self.begin_new(key, writer, origin, now_ns),
             (None, _) => {}
@@ -255,13 +255,13 @@ impl Account {
             now_ns,
         );
         // Whoever followed another one here was asked for before it was there.
-        let is_ours = origin == Origin::Birth || self.present.is_some();
-        if is_ours {
-            writer.follow(0, 0);
-        }
+        let origin = match self.present {
+            Some(_) => Origin::Birth,
+            None => origin,
+        };
         let new = self.book.enter(key.clone(), new);
         self.replace_present(Arc::clone(&new), key);
-        self.settle(&new, writer, peer(&self.key));
+        self.settle(&new, writer, origin);
     }
 
     /// Makes another incarnation the present one. The one before it has ended.
@@ -285,7 +285,8 @@ impl Account {
     }
 
     /// The open stream is this incarnation's.
-    fn settle(&mut self, it: &Shared, writer: &mut LedgerWriter, peer_pid: Option<u32>) {
+    fn settle(&mut self, it: &Shared, writer: &mut LedgerWriter, origin: Origin) {
+        let peer_pid = self.key.as_ref().and_then(|key| key.peer_pid);
         let Some(stream) = &mut self.stream else {
             return;
         };
@@ -299,8 +300,11 @@ impl Account {
         incarnation.live = Some(stream.reader.clone());
         // It lives, whatever was thought of it.
         incarnation.ended = false;
-        if let Some((position, undecoded)) = incarnation.resume_at() {
-            writer.follow(position, undecoded);
+        match incarnation.resume_at() {
+            Some((position, undecoded)) => writer.follow(position, undecoded),
+            None if origin == Origin::Birth && incarnation.is_unread() => writer.follow(0, 0),
+            // Its first event or its report says where this stream begins.
+            None => {}
         }
     }
 
@@ -596,10 +600,6 @@ fn goes_on(position: u64, sent: Option<u64>, writer: &LedgerWriter) -> Option<bo
     let next = sent.map(|sent| sent.saturating_add(1));
     let first = writer.first().or(next)?;
     Some(first > position)
-}
-
-fn peer(key: &Option<Key>) -> Option<u32> {
-    key.as_ref().and_then(|key| key.peer_pid)
 }
 
 #[cfg(test)]
