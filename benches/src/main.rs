@@ -3,6 +3,19 @@
 //! Each row compares ours with a peer in the same process and the same run. Only ratios are claims;
 //! nanoseconds are for orientation. `cargo xtask bench` is what people type; it builds this program
 //! and the Python suite, runs them one after the other, and has [`command`] print one table.
+//!
+//! # Floors
+//!
+//! From the ground up; a module uses only modules of floors below its own, which a test checks.
+//!
+//! 1. `allocations`, `report`
+//! 2. `environment`, `measure`, `table`
+//! 3. `differential`, `peers`
+//! 4. `micro`
+//! 5. in a circle: `naive`, `stream`
+//! 6. `fanin`, `overhead`
+//! 7. `suites`
+//! 8. `command`
 
 #![expect(
     clippy::print_stdout,

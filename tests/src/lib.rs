@@ -10,6 +10,15 @@
 //!   a story would rely on.
 //!
 //! The stories themselves are in `tests/it`, one file each.
+//!
+//! # Floors
+//!
+//! From the ground up; a module uses only modules of floors below its own, which a test checks.
+//!
+//! 1. `patience`, `proxy`, `python`, `seed`, `stock_worker`
+//! 2. `raw_worker`, `stock_manager`, `witness`, `worker`
+//! 3. `manager`
+//! 4. `puppet`
 
 mod manager;
 mod patience;

@@ -3,6 +3,16 @@
 //! One file per command; this one reads the command line and hands over. It must stay quick to
 //! compile, so it never depends on the manager, the worker or an async runtime: what needs them is
 //! started as a process.
+//!
+//! # Floors
+//!
+//! From the ground up; a module uses only modules of floors below its own, which a test checks.
+//!
+//! 1. `failure`, `workspace`
+//! 2. `artifacts`, `process`
+//! 3. `features`, `gen_events`, `gen_proto`, `loom`, `python`
+//! 4. `bench`, `demo`, `test`
+//! 5. `ci`
 
 #![expect(
     clippy::print_stdout,

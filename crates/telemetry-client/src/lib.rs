@@ -29,6 +29,17 @@
 //! Events handed to a stream that is cut are lost; the jump in their sequence tells the manager how
 //! many. Nothing here survives `fork`: a child must not use what its parent started, and dropping it
 //! there touches neither the parent's threads nor its socket file.
+//!
+//! # Floors
+//!
+//! From the ground up; a module uses only modules of floors below its own, which a test checks.
+//!
+//! 1. `deadline`
+//! 2. `serve`
+//! 3. `backend`
+//! 4. `telemetry`
+//! 5. `resource`, `span`
+//! 6. `config`
 
 pub mod backend;
 pub mod serve;

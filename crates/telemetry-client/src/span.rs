@@ -42,6 +42,19 @@ pub struct SpanBuilder<'a> {
     correlation_id: String,
 }
 
+impl Telemetry {
+    /// Begins a span: `{operation}.start` now, `{operation}.stop` or `.exception` at its end.
+    pub fn span<'a>(&self, operation: &'a str) -> SpanBuilder<'a> {
+        SpanBuilder::of_name(self.clone(), operation)
+    }
+
+    /// Resolves the names of an operation once, for spans that are begun often.
+    #[must_use]
+    pub fn operation(&self, operation: &str) -> Operation {
+        Operation::new(self, operation)
+    }
+}
+
 impl<'a> SpanBuilder<'a> {
     /// A span of the operation called `name`.
     pub(crate) fn of_name(telemetry: Telemetry, name: &'a str) -> Self {

@@ -12,7 +12,6 @@ use telemetry_core::{
 };
 
 use crate::backend::{Backend, Draw, NoopBackend, Site, SpanSites};
-use crate::span::{Operation, SpanBuilder};
 
 /// A program's telemetry. Clones are the same telemetry.
 ///
@@ -132,17 +131,6 @@ impl Telemetry {
             name: name.into(),
             telemetry: self.clone(),
         }
-    }
-
-    /// Begins a span: `{operation}.start` now, `{operation}.stop` or `.exception` at its end.
-    pub fn span<'a>(&self, operation: &'a str) -> SpanBuilder<'a> {
-        SpanBuilder::of_name(self.clone(), operation)
-    }
-
-    /// Resolves the names of an operation once, for spans that are begun often.
-    #[must_use]
-    pub fn operation(&self, operation: &str) -> Operation {
-        Operation::new(self, operation)
     }
 
     /// Waits until every event emitted so far has left the worker; false if that took longer.

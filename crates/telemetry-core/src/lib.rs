@@ -25,7 +25,16 @@
 //!
 //! and on the manager's side: [`FrameSplitter`] → [`decode_event`] → [`Catalog`] → [`EventRef`].
 //!
-//! Modules stand in the order of their floors: each uses only those above it in this list.
+//! # Floors
+//!
+//! From the ground up; a module uses only modules of floors below its own, which a test checks.
+//!
+//! 1. `correlation`, `ledger`, `name`, `pattern`, `protocol`, `sync`, `time`, `value`
+//! 2. `control`, `queue`, `wire`
+//! 3. `catalog`, `policy`
+//! 4. `callsite`, `event`, `sanitize`
+//! 5. `gate`
+//! 6. `recorder`
 
 mod callsite;
 mod catalog;

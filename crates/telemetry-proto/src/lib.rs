@@ -40,6 +40,12 @@
 //! assert_eq!(TelemetryEvent::decode(&bytes[..])?, event);
 //! # Ok::<(), prost::DecodeError>(())
 //! ```
+//!
+//! # Floors
+//!
+//! From the ground up; a module uses only modules of floors below its own, which a test checks.
+//!
+//! 1. `descriptor`, `generated`
 
 mod descriptor;
 #[cfg_attr(

@@ -1,7 +1,7 @@
 //! `telemetry_py._native`: the Python face of `telemetry-core` and `telemetry-client`.
 //!
 //! A skin: it turns Python values into events and calls into the crates below. Recording, policy,
-//! encoding, queueing and serving live there. The floors, from the ground up:
+//! encoding, queueing and serving live there. What is where:
 //!
 //! * `settings`: environment variables
 //! * `interpreter`, `fork`, `held`, `identity`, `state`: what belongs to this process
@@ -13,6 +13,16 @@
 //!
 //! Two laws hold for all of it. No thread that Rust starts ever attaches to Python. And what a
 //! program calls while it runs never raises an `Exception`; only configuration is strict.
+//!
+//! # Floors
+//!
+//! From the ground up; a module uses only modules of floors below its own, which a test checks.
+//!
+//! 1. `awaited`, `calls`, `clock`, `held`, `identity`, `interpreter`
+//! 2. `convert`
+//! 3. `fields`
+//! 4. in a circle: `context`, `emit`, `fastcall`, `fork`, `serve`, `service`, `settings`, `state`
+//! 5. `backend`, `span`
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;

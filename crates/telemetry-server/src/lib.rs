@@ -1,4 +1,16 @@
 //! The manager role: collect, check, enrich and dispatch the telemetry of worker processes.
+//!
+//! # Floors
+//!
+//! From the ground up; a module uses only modules of floors below its own, which a test checks.
+//!
+//! 1. `deadline`, `endpoint`, `identity`, `socket_dir`
+//! 2. `accounts`, `desired`, `dispatch`
+//! 3. `export`, `host`, `pipeline`
+//! 4. `capture`, `http`, `session`
+//! 5. `manager`
+//! 6. `pool`, `watch_dir`
+//! 7. `config`
 
 mod accounts;
 #[cfg(feature = "pool")]

@@ -7,6 +7,7 @@ mod end_to_end;
 mod exact_values;
 mod exposition;
 mod fleet;
+mod floors;
 mod handlers;
 mod handover;
 mod late_hello;

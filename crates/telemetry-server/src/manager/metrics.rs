@@ -64,8 +64,7 @@ const COUNTERS: [Counter; 5] = [
     ),
     (
         "telemetry_unaccounted_incarnations",
-        "Worker processes that ended without a last word: what they emitted after their last report and \
-         did not send is unknown.",
+        "Worker processes that ended without a last word, so that some of their events are unknown.",
         |totals| totals.unaccounted_incarnations,
     ),
     (

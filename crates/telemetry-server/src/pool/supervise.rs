@@ -274,9 +274,11 @@ impl Supervisor {
             return false;
         }
         let patience = DRAIN_PATIENCE.min(self.pool.config.grace);
+        let mut stop = self.stop.clone();
         tokio::select! {
             drained = self.pool.link.drain(&self.worker, patience) => drained,
             _ended_by_itself = live.process.wait() => false,
+            () = stopped(&mut stop) => false,
         }
     }
 

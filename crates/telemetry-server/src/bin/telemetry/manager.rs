@@ -8,11 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{PolicySpec, SamplingRule, Source, SystemClock};
+use telemetry_core::{PolicySpec, SamplingRule, Source, SystemClock, escape};
 use telemetry_server::{
     Config, Dispatcher, HandlerMetrics, HttpConfig, HttpServer, HttpState, LogHandler, LogSection,
-    Manager, ManagerConfig, Pool, PrometheusConfig, PrometheusExporter, QueuedConfig, WatchDir,
-    WorkerContext, WorkerTelemetry,
+    Manager, ManagerConfig, Pool, PoolInfo, PrometheusConfig, PrometheusExporter, QueuedConfig,
+    WatchDir, WorkerContext, WorkerTelemetry,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -161,6 +161,29 @@ async fn start(config: Config) -> Result<Running, Failure> {
     Ok(running)
 }
 
+/// Says what became of every event, pool by pool, when nothing can be added any more.
+fn tell_ledger(manager: &Manager) {
+    for PoolInfo {
+        pool_name, totals, ..
+    } in manager.pools()
+    {
+        let (ledger, reported) = (&totals.ledger, &totals.reported);
+        tracing::info!(
+            pool = pool_name.as_deref().map(escape).as_deref(),
+            emitted = reported.emitted,
+            received = ledger.received,
+            dispatched = ledger.dispatched,
+            rejected = ledger.rejected.total(),
+            dropped = reported.dropped.total(),
+            gaps = ledger.gaps,
+            lost_at_crash = totals.lost_at_crash,
+            away = totals.away,
+            unaccounted_incarnations = totals.unaccounted_incarnations,
+            "final ledger"
+        );
+    }
+}
+
 /// What `[telemetry]` says is where the policy of every worker starts, spawned or not.
 fn policy(telemetry: &WorkerTelemetry) -> PolicySpec {
     let mut policy = PolicySpec {
@@ -217,6 +240,7 @@ async fn stop(running: Running) {
         watch.stop().await;
     }
     manager.shutdown(STREAMS_END).await;
+    tell_ledger(&manager);
     if let Some(http) = http {
         http.shutdown(STREAMS_END).await;
     }
