@@ -17,6 +17,7 @@ use std::sync::{Arc, LazyLock};
 
 use rustc_hash::FxHashMap;
 
+use crate::suggest::nearest;
 use crate::wire::{Keys, encode_event_parts};
 use lookup::Lookup;
 
@@ -29,9 +30,6 @@ const NAME_PREFIX: &str = "snakepit.";
 
 /// Longest name, in bytes, that [`Catalog::suggest`] looks at.
 const SUGGEST_MAX_BYTES: usize = 128;
-
-/// Most edits between a name and its suggestion.
-const SUGGEST_MAX_EDITS: usize = 3;
 
 /// The frozen table of known events, measurement keys and metadata keys.
 ///
@@ -278,17 +276,6 @@ impl Keys for Catalog {
     fn metadata(&self, key: &[u8]) -> Option<&str> {
         self.metadata.get(key).map(|spec| &*spec.name)
     }
-}
-
-/// The candidate fewest edits from `given`, if it is near enough to be what was meant.
-fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-    let bound = SUGGEST_MAX_EDITS.min(given.len() / 3);
-    candidates
-        .filter(|candidate| candidate.len().abs_diff(given.len()) <= bound)
-        .map(|candidate| (strsim::osa_distance(given, candidate), candidate))
-        .filter(|(edits, _)| *edits <= bound)
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `correlation`, `ledger`, `name`, `pattern`, `protocol`, `sync`, `time`, `value`
+//! 1. `correlation`, `ledger`, `name`, `pattern`, `protocol`, `suggest`, `sync`, `time`, `value`
 //! 2. `control`, `queue`, `wire`
 //! 3. `catalog`, `policy`
 //! 4. `callsite`, `event`, `sanitize`
@@ -50,6 +50,7 @@ mod protocol;
 mod queue;
 mod recorder;
 mod sanitize;
+mod suggest;
 mod sync;
 mod time;
 mod value;
@@ -93,6 +94,7 @@ pub use sanitize::{
     MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,
     truncate,
 };
+pub use suggest::nearest;
 pub use time::{Clock, ManualClock, SystemClock};
 pub use value::{Value, ValueRef};
 pub use wire::{

@@ -4,6 +4,7 @@
 //! judge values: limits and escaping are the sanitizer's, keys and units the catalog's.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// One measured value, owned.
 ///
@@ -47,6 +48,14 @@ impl Value {
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         self.as_ref().as_f64()
+    }
+}
+
+impl ValueRef<'static> {
+    /// A span of time in nanoseconds; beyond 292 years it stays there.
+    #[must_use]
+    pub fn nanos(span: Duration) -> Self {
+        Self::Int(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
     }
 }
 

@@ -202,12 +202,9 @@ impl Host {
 /// One occurrence: the measurement `count` of events that are only counted.
 const ONCE: (&str, ValueRef<'static>) = ("count", ValueRef::Int(1));
 
-/// A span of time as the measurement `key`, in nanoseconds; beyond 292 years it stays there.
+/// A span of time as the measurement `key`.
 fn nanos(key: &'static str, span: Duration) -> (&'static str, ValueRef<'static>) {
-    (
-        key,
-        ValueRef::Int(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)),
-    )
+    (key, ValueRef::nanos(span))
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use super::builtin::EVENTS;
 use super::keys::{Label, MEASUREMENTS, METADATA, MetricKind, Unit};
-use super::{Catalog, EventDraft, KeyDraft, NAME_PREFIX, Origin, Rate, nearest};
+use super::{Catalog, EventDraft, KeyDraft, NAME_PREFIX, Origin, Rate};
 use crate::name::EventName;
+use crate::suggest::nearest;
 
 pub use error::{CatalogError, KeyRole};
 

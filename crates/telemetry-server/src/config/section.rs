@@ -7,14 +7,12 @@ use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use telemetry_core::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::duration;
 use super::error::{ConfigError, Text};
-
-/// Similarity from which on a key is suggested.
-const SIMILAR: f64 = 0.7;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -213,7 +211,7 @@ impl<'t> Section<'t> {
             } else {
                 format!(" in {}", self.name)
             };
-            let meant = nearest(name, &known)
+            let meant = nearest(name, known.iter().copied())
                 .map(|known| format!("; did you mean {known:?}?"))
                 .unwrap_or_default();
             let mut allowed = known.clone();
@@ -286,13 +284,4 @@ impl<'t> Section<'t> {
             format!("{name}.{key}")
         }
     }
-}
-
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let scored = known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(name, known), *known));
-    let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b));
-    best.filter(|(score, _)| *score >= SIMILAR)
-        .map(|(_, known)| known)
 }

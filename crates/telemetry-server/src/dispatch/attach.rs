@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use telemetry_core::{Catalog, Pattern, PatternError};
+use telemetry_core::{Catalog, Pattern, PatternError, nearest};
 use thiserror::Error;
 
 use super::handler::Handler;
@@ -18,9 +18,6 @@ use super::{Dispatcher, Level};
 
 /// The characters that make a pattern more than the exact name of one event.
 const GLOB: [char; 6] = ['*', '?', '[', '{', '}', '\\'];
-
-/// Most edits between a name and its suggestion.
-const SUGGEST_MAX_EDITS: usize = 4;
 
 /// Why a handler was not attached.
 #[derive(Debug, Error)]
@@ -247,13 +244,6 @@ pub(super) fn suggest(name: &str, catalog: &Catalog) -> Option<String> {
     if let Some(event) = by_habit {
         return Some(event.name.to_string());
     }
-    let bound = SUGGEST_MAX_EDITS.min(name.len() / 3);
-    catalog
-        .events()
-        .iter()
-        .filter(|event| event.name.len().abs_diff(name.len()) <= bound)
-        .map(|event| (strsim::osa_distance(name, &event.name), event))
-        .filter(|(edits, _)| *edits <= bound)
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, event)| event.name.to_string())
+    let known = catalog.events().iter().map(|event| &*event.name);
+    nearest(name, known).map(str::to_owned)
 }

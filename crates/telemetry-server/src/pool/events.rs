@@ -79,7 +79,7 @@ impl PoolEvents {
     pub(super) fn initialized(&self, took: Duration, size: usize) {
         self.of_pool(
             "snakepit.pool.initialized",
-            &[("duration", nanos(took)), self.system_time()],
+            &[("duration", ValueRef::nanos(took)), self.system_time()],
             &[
                 ("size", &size.to_string()),
                 ("adapter_module", &self.module),
@@ -91,7 +91,10 @@ impl PoolEvents {
     pub(super) fn init_complete(&self, took: Duration, workers: u64, mode: &str) {
         self.of_pool(
             "snakepit.pool.init_complete",
-            &[("duration", nanos(took)), ("total_workers", count(workers))],
+            &[
+                ("duration", ValueRef::nanos(took)),
+                ("total_workers", count(workers)),
+            ],
             &[("mode", mode)],
         );
     }
@@ -122,7 +125,7 @@ impl PoolEvents {
         self.of_worker(
             "snakepit.pool.worker.spawned",
             worker,
-            &[("duration", nanos(took)), self.system_time()],
+            &[("duration", ValueRef::nanos(took)), self.system_time()],
             &[("worker_pid", &pid.to_string()), ("mode", mode)],
         );
     }
@@ -131,7 +134,7 @@ impl PoolEvents {
         self.of_worker(
             "snakepit.pool.worker_ready",
             worker,
-            &[("duration", nanos(took))],
+            &[("duration", ValueRef::nanos(took))],
             &[("python_pid", &pid.to_string())],
         );
     }
@@ -140,7 +143,7 @@ impl PoolEvents {
         self.of_worker(
             "snakepit.pool.worker.spawn_failed",
             worker,
-            &[("duration", nanos(took))],
+            &[("duration", ValueRef::nanos(took))],
             &[("reason", reason), ("retry_count", &retries.to_string())],
         );
     }
@@ -158,7 +161,7 @@ impl PoolEvents {
             "snakepit.pool.worker.terminated",
             worker,
             &[
-                ("lifetime", nanos(end.lifetime)),
+                ("lifetime", ValueRef::nanos(end.lifetime)),
                 ("total_commands", count(end.commands)),
             ],
             &metadata,
@@ -172,7 +175,7 @@ impl PoolEvents {
             "snakepit.pool.worker.restarted",
             worker,
             &[
-                ("downtime", nanos(succession.downtime)),
+                ("downtime", ValueRef::nanos(succession.downtime)),
                 ("restart_count", count(succession.restarts)),
             ],
             &[
@@ -244,10 +247,6 @@ impl PoolEvents {
             ValueRef::Int(self.dispatcher.clock().unix_nanos()),
         )
     }
-}
-
-fn nanos(duration: Duration) -> ValueRef<'static> {
-    count(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn count(number: u64) -> ValueRef<'static> {

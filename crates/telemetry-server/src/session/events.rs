@@ -31,13 +31,13 @@ impl SessionEvents<'_> {
         let retries_text = retries.to_string();
         if let Some(downtime) = downtime {
             let measurements = [
-                ("downtime", nanos(downtime)),
+                ("downtime", ValueRef::nanos(downtime)),
                 ("retry_count", ValueRef::Int(retries.into())),
             ];
             self.emit("snakepit.grpc.connection.reconnected", &measurements, &[]);
             return;
         }
-        let measurements = [("duration", nanos(dial_time)), self.system_time()];
+        let measurements = [("duration", ValueRef::nanos(dial_time)), self.system_time()];
         let mut metadata = vec![("retry_count", retries_text.as_str())];
         let port = match endpoint {
             Endpoint::Tcp(address) => address.port().to_string(),
@@ -78,10 +78,16 @@ impl SessionEvents<'_> {
     pub(super) fn closed(&self, stream_id: &str, lived: Duration, messages: u64, reason: &str) {
         let reason = truncate(reason, MAX_REASON_BYTES);
         let count = ValueRef::Int(i64::try_from(messages).unwrap_or(i64::MAX));
-        let measurements = [("duration", nanos(lived)), ("message_count", count)];
+        let measurements = [
+            ("duration", ValueRef::nanos(lived)),
+            ("message_count", count),
+        ];
         let metadata = [("stream_id", stream_id), ("reason", reason)];
         self.emit("snakepit.grpc.stream.closed", &measurements, &metadata);
-        let measurements = [("uptime", nanos(lived)), ("call_count", ValueRef::Int(1))];
+        let measurements = [
+            ("uptime", ValueRef::nanos(lived)),
+            ("call_count", ValueRef::Int(1)),
+        ];
         self.emit(
             "snakepit.grpc.connection.lost",
             &measurements,
@@ -104,8 +110,4 @@ impl SessionEvents<'_> {
             tracing::debug!(%error, "an event of the manager is not in its catalog");
         }
     }
-}
-
-fn nanos(duration: Duration) -> ValueRef<'static> {
-    ValueRef::Int(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
