@@ -41,6 +41,7 @@ mod protocol;
 mod queue;
 mod recorder;
 mod sanitize;
+mod settle;
 mod sync;
 mod time;
 mod value;
@@ -78,12 +79,13 @@ pub use queue::{
     Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, MAX_TAG, Pushed, Queue,
     QueueLimits, Record, Refused, Resting, Sleep,
 };
-pub use recorder::{Draft, Fields, Overflow, Recorder, RecorderConfig};
+pub use recorder::{Draft, Fields, HandedOut, Mark, Overflow, Recorder, RecorderConfig};
 pub use sanitize::{
     Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,
     MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,
     truncate,
 };
+pub use settle::{WRITE_THROUGH_WAIT, mark_sending_thread};
 pub use time::{Clock, ManualClock, SystemClock};
 pub use value::{Value, ValueRef};
 pub use wire::{

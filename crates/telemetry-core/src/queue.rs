@@ -31,7 +31,7 @@ use std::sync::PoisonError;
 use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, yield_now, zeroed};
-use cursor::{CLOSED, Cursor, IDLE, MAX_RECORDS, MAX_WORDS};
+use cursor::{CLOSED, Cursor, EAGER, IDLE, MAX_RECORDS, MAX_WORDS};
 use drain::Consumer;
 use write::{write, write_in_two};
 
@@ -92,8 +92,8 @@ pub enum Refused {
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pushed {
-    /// Whether the caller, and nobody else, has to wake the consumer: it sleeps, or lets records
-    /// gather and has a batch of them now.
+    /// Whether the caller has to wake the consumer. Nobody else has to if it sleeps, or lets records
+    /// gather and has a batch of them now; everybody has to of an eager one.
     pub wake: bool,
 }
 
@@ -111,7 +111,7 @@ pub enum Sleep {
 
 /// A bounded multi-producer queue of byte records in order of arrival.
 pub struct Queue {
-    /// Where the next record is claimed, and the two flags.
+    /// Where the next record is claimed, and the flags.
     tail: CachePadded<AtomicU64>,
     /// Where the oldest record begins, as the consumer last told; words before it are free.
     head: CachePadded<AtomicU64>,
@@ -169,9 +169,9 @@ impl Queue {
             if tail & CLOSED != 0 {
                 return Err(Refused::Closed);
             }
-            let claimed = Cursor::unpack(tail);
+            let claimed = Cursor::unpack_tail(tail);
             // Acquire: the zeros that the consumer left in the words before the head.
-            let used = claimed.since(Cursor::unpack(self.head.load(Ordering::Acquire)));
+            let used = claimed.since(Cursor::unpack_head(self.head.load(Ordering::Acquire)));
             if used.records >= self.max_records || used.words + words > self.max_words {
                 // With an old tail the head may be past it, which looks full as well.
                 let now = self.tail.load(Ordering::Relaxed);
@@ -181,7 +181,8 @@ impl Queue {
                 tail = now;
                 continue;
             }
-            // The flags: not closed, and whoever claims has the consumer's wake-up as well.
+            // The flags: not closed, whoever claims has the consumer's wake-up as well, and an eager
+            // one stays so.
             match self.tail.compare_exchange_weak(
                 tail,
                 claimed.after(words).pack(),
@@ -191,7 +192,7 @@ impl Queue {
                 Ok(_) => {
                     self.publish(claimed, record, tag);
                     return Ok(Pushed {
-                        wake: (tail & IDLE != 0) | self.completes_batch(used, words),
+                        wake: (tail & (IDLE | EAGER) != 0) | self.completes_batch(used, words),
                     });
                 }
                 Err(now) => tail = now,
@@ -237,6 +238,16 @@ impl Queue {
         match self.header(consumer.head()) {
             Some(_) => Sleep::Records,
             None => Sleep::Stalled,
+        }
+    }
+
+    /// Whether from now on every push is told to wake the consumer, asleep or not. A push is either
+    /// before this and in the queue, or after it and told.
+    pub fn set_eager(&self, eager: bool) {
+        if eager {
+            self.tail.fetch_or(EAGER, Ordering::AcqRel);
+        } else {
+            self.tail.fetch_and(!EAGER, Ordering::AcqRel);
         }
     }
 
