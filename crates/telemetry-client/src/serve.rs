@@ -10,6 +10,7 @@ mod address;
 mod bind;
 mod control;
 mod handshake;
+mod meter;
 mod open_fds;
 mod own_file;
 mod pump;
@@ -28,6 +29,6 @@ pub use server::{
 };
 pub use service::TelemetryService;
 pub use session::{
-    DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_REPORT_INTERVAL, Identity,
-    StreamConfig,
+    DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_HELLO_WAIT, DEFAULT_REPORT_INTERVAL,
+    Identity, StreamConfig,
 };

@@ -13,13 +13,18 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use prost::Message;
-use telemetry_core::{Budget, FRAME_HEADER_BYTES, frame_header};
+use telemetry_core::{
+    Budget, FRAME_HEADER_BYTES, Mark, REVISION_WITH_CLOSED_REASONS, fold_for_closed_reasons,
+    frame_header,
+};
 use telemetry_proto::{TelemetryEvent, WorkerReport};
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status};
 
 use super::control::ReaderGuard;
+use super::meter::Outbox;
 use super::session::{Session, Sessions};
+use crate::deadline::timer_after;
 
 /// Bytes of events in one DATA frame, give or take the last event. Below the largest frame that our
 /// manager takes by more than a usual event, so that no frame is followed by a tiny one.
@@ -46,8 +51,38 @@ pub(super) struct Pump {
     greeted: bool,
     /// The last report sent.
     reported: WorkerReport,
+    /// What was handed to HTTP/2.
+    outbox: Outbox,
+    /// The highest ticket of those who wait that was taken up.
+    taken_up: u64,
+    /// What they wait for, as long as it is not handed over.
+    goal: Option<Goal>,
+    /// Then it is on its way: so many chunks have to be in the socket for them to be answered.
+    on_its_way: Option<(u64, u64)>,
+    /// How the end of the process is waited for.
+    drain: Drain,
     /// Reads the manager's side; stops with this stream.
     _reader: ReaderGuard,
+}
+
+/// What those who wait for want: everything up to here, then a report.
+#[derive(Debug, Clone, Copy)]
+struct Goal {
+    /// Their ticket.
+    ticket: u64,
+    /// Behind the last event that has to be handed over.
+    mark: Mark,
+}
+
+/// What was done about the end of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    /// Nobody spoke of it.
+    None,
+    /// Emits wait for their outcomes; what was queued before is being sent.
+    Begun,
+    /// And that is done, so reports may promise that there is nothing else.
+    Promised,
 }
 
 /// Where a stream stands.
@@ -65,9 +100,19 @@ enum State {
 
 impl Pump {
     /// The pump of a stream that has just begun.
-    pub(super) fn new(sessions: Arc<Sessions>, session: Arc<Session>, reader: ReaderGuard) -> Self {
+    pub(super) fn new(
+        sessions: Arc<Sessions>,
+        session: Arc<Session>,
+        outbox: Outbox,
+        reader: ReaderGuard,
+    ) -> Self {
+        let wait = if session.expects_hello() {
+            sessions.config().hello_wait
+        } else {
+            sessions.config().first_control_wait
+        };
         Self {
-            timer: Box::pin(sleep(sessions.config().first_control_wait)),
+            timer: Box::pin(sleep(wait)),
             gathering: Box::pin(sleep(Duration::ZERO)),
             gathers: false,
             sessions,
@@ -75,22 +120,32 @@ impl Pump {
             state: State::Waiting,
             greeted: false,
             reported: WorkerReport::default(),
+            outbox,
+            taken_up: 0,
+            goal: None,
+            on_its_way: None,
+            drain: Drain::None,
             _reader: reader,
         }
     }
 
     /// The next bytes; `None` once only trailers are left.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         loop {
-            if let Some(status) = self.interrupted() {
+            if matches!(self.state, State::Closing(_) | State::Over) {
+                return Poll::Ready(None);
+            }
+            if self.session.is_replaced() {
+                return Poll::Ready(self.give_way());
+            }
+            if let Some(status) = self.session.take_broken() {
                 self.state = State::Closing(status);
                 return Poll::Ready(None);
             }
             if self.session.is_greeted() && !self.greeted {
                 return Poll::Ready(Some(self.greet()));
             }
-            if self.session.is_dismissed() && matches!(self.state, State::Waiting | State::Sending)
-            {
+            if self.session.is_dismissed() {
                 // What is queued stays for the next manager.
                 self.state = State::Closing(Status::new(Code::Ok, ""));
                 return Poll::Ready(Some(self.last_report()));
@@ -103,17 +158,18 @@ impl Pump {
         }
     }
 
-    /// Why the stream must end although there may be events.
-    fn interrupted(&self) -> Option<Status> {
-        if self.session.is_replaced() {
-            return Some(Status::aborted("replaced by a newer stream"));
-        }
-        self.session.take_broken()
+    /// Ends for a newer stream. The last report is the first one of that.
+    fn give_way(&mut self) -> Option<Vec<u8>> {
+        self.state = State::Closing(Status::aborted("replaced by a newer stream"));
+        let report = self.session.take_last_report().filter(|_| self.greeted)?;
+        let mut out = Vec::new();
+        push_report(&mut out, self.address(report, false));
+        Some(out)
     }
 
     /// Holds events back until the manager said what it wants, but not for long.
     fn poll_first_control(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.session.is_instructed() && !self.sessions.is_abandoned() {
+        if !self.session.may_send() && !self.sessions.is_abandoned() {
             ready!(self.timer.as_mut().poll(cx));
         }
         if self.session.is_instructed() {
@@ -125,7 +181,9 @@ impl Pump {
     }
 
     /// The next events, or a report that is due.
-    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        self.answer(cx);
+        self.take_up();
         if let Some(report) = self.poll_report(cx) {
             return Poll::Ready(Some(report));
         }
@@ -149,21 +207,30 @@ impl Pump {
                 Some(events) => {
                     let is_all = events < CHUNK_EVENTS && chunk.len() < CHUNK_BYTES;
                     self.gather_after(is_all);
-                    return Poll::Ready(Some(chunk.into()));
+                    self.reach_goal(&mut chunk);
+                    return Poll::Ready(Some(chunk));
                 }
                 // Replaced a moment ago.
-                None => {
-                    self.state = State::Closing(Status::aborted("replaced by a newer stream"));
-                    return Poll::Ready(None);
-                }
+                None => return Poll::Ready(self.give_way()),
             }
+        }
+        let mut report = Vec::new();
+        if self.reach_goal(&mut report) && report.is_empty() {
+            self.answer(cx);
+        }
+        if !report.is_empty() {
+            return Poll::Ready(Some(report));
         }
         if ending {
             self.state = State::Closing(Status::new(Code::Ok, ""));
             return Poll::Ready(self.greeted.then(|| self.last_report()));
         }
         // A close between the look above and the park woke nobody: look once more.
-        if self.sessions.park(&self.session, cx.waker()) && !self.sessions.is_ending() {
+        if self.goal.is_none()
+            && self.sessions.park(&self.session, cx.waker())
+            && !self.sessions.is_ending()
+            && !self.is_asked()
+        {
             return Poll::Pending;
         }
         // An event is on its way in; its producer may need this very core.
@@ -174,16 +241,20 @@ impl Pump {
     /// Has events gather if what was just sent was all there was. A stream that is behind goes on.
     fn gather_after(&mut self, is_all: bool) {
         let delay = self.sessions.config().batch_delay;
-        self.gathers = is_all && !delay.is_zero();
+        self.gathers = is_all && !delay.is_zero() && self.drain == Drain::None;
         if self.gathers {
-            self.gathering.as_mut().reset(Instant::now() + delay);
+            self.gathering.as_mut().reset(timer_after(delay));
         }
     }
 
     /// Ready when it is time to send: the delay is over, there is a batch, or somebody waits for the
     /// queue to be empty.
     fn poll_gathering(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.gathers && self.sessions.gather(&self.session, cx.waker()) {
+        if self.gathers
+            && self.goal.is_none()
+            && self.sessions.gather(&self.session, cx.waker())
+            && !self.is_asked()
+        {
             ready!(self.gathering.as_mut().poll(cx));
         }
         self.gathers = false;
@@ -191,27 +262,114 @@ impl Pump {
     }
 
     /// A report, if one is due and says something new.
-    fn poll_report(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+    fn poll_report(&mut self, cx: &mut Context<'_>) -> Option<Vec<u8>> {
         if !self.greeted || self.timer.as_mut().poll(cx).is_pending() {
             return None;
         }
         self.restart_timer();
         // Registers the new deadline; it lies ahead.
         let _pending = self.timer.as_mut().poll(cx);
-        let report = self.sessions.recorder().report();
-        if report == self.reported {
-            return None;
-        }
-        self.reported = report.clone();
         let mut out = Vec::new();
-        push_message(&mut out, &report_frame(report));
-        Some(out.into())
+        self.report_news(&mut out);
+        (!out.is_empty()).then_some(out)
+    }
+
+    /// Appends a report if it says something new.
+    fn report_news(&mut self, out: &mut Vec<u8>) {
+        let report = self.report();
+        if report != self.reported {
+            push_report(out, report.clone());
+            self.reported = report;
+        }
+    }
+
+    /// What a report says now.
+    fn report(&self) -> WorkerReport {
+        let recorder = self.sessions.recorder();
+        // Before and after: whoever gives up in between may not be in it.
+        let is_kept = || self.drain == Drain::Promised && recorder.is_written_through();
+        let was_kept = is_kept();
+        let report = recorder.report();
+        self.address(report, was_kept && is_kept())
+    }
+
+    /// A reading of the ledger as a report on this stream, in words that its manager knows.
+    fn address(&self, mut report: WorkerReport, written_through: bool) -> WorkerReport {
+        report.position = Some(self.session.position());
+        report.written_through = written_through;
+        if self.session.revision() <= REVISION_WITH_CLOSED_REASONS {
+            fold_for_closed_reasons(&mut report);
+        }
+        report
+    }
+
+    /// Takes up what somebody waits for, one thing at a time, or the end of the process.
+    fn take_up(&mut self) {
+        let recorder = self.sessions.recorder();
+        if self.session.is_draining() && self.drain == Drain::None {
+            // In a server of the program's own nobody knows what is written, so nothing is promised.
+            if self.outbox.is_metered() {
+                self.sessions.begin_write_through(&self.session);
+            }
+            self.drain = Drain::Begun;
+            self.gathers = false;
+        } else if self.goal.is_some() || self.on_its_way.is_some() || !self.is_asked() {
+            return;
+        }
+        self.taken_up = recorder.asked();
+        self.goal = Some(Goal {
+            ticket: self.taken_up,
+            mark: recorder.mark(),
+        });
+    }
+
+    /// Whether somebody waits for what was not taken up, and could be.
+    fn is_asked(&self) -> bool {
+        self.on_its_way.is_none() && self.sessions.recorder().asked() > self.taken_up
+    }
+
+    /// Once all of a goal is in `out` and before, has a report follow; says whether that is so.
+    fn reach_goal(&mut self, out: &mut Vec<u8>) -> bool {
+        let recorder = self.sessions.recorder();
+        let Some(goal) = self.goal.take_if(|goal| recorder.is_past(goal.mark)) else {
+            return false;
+        };
+        if self.drain == Drain::Begun {
+            self.drain = Drain::Promised;
+        }
+        if self.greeted {
+            self.report_news(out);
+        }
+        let chunks = self.outbox.handed() + u64::from(!out.is_empty());
+        self.on_its_way = Some((goal.ticket, chunks));
+        true
+    }
+
+    /// Answers those who wait if what they wait for is in the socket, or is woken when more is.
+    fn answer(&mut self, cx: &mut Context<'_>) {
+        let Some((ticket, chunks)) = self.on_its_way else {
+            return;
+        };
+        if !self.outbox.is_written(chunks) {
+            self.outbox.wake_when_written(cx.waker());
+            // More may have been written between the look and that.
+            if !self.outbox.is_written(chunks) {
+                return;
+            }
+        }
+        self.on_its_way = None;
+        self.sessions.recorder().answer(ticket);
     }
 
     /// Our hello and a first report.
-    fn greet(&mut self) -> Bytes {
+    fn greet(&mut self) -> Vec<u8> {
         self.greeted = true;
-        self.reported = self.sessions.recorder().report();
+        // What was read when this stream began is old once it was given events.
+        let at_begin = self.session.take_first_report();
+        self.reported = match at_begin.filter(|_| self.session.position() == 0) {
+            Some(report) => self.address(report, false),
+            None => self.report(),
+        };
         let hello = self.sessions.config().identity.to_hello();
         let mut out = Vec::new();
         push_message(
@@ -221,28 +379,30 @@ impl Pump {
                 ..Default::default()
             },
         );
-        push_message(&mut out, &report_frame(self.reported.clone()));
+        push_report(&mut out, self.reported.clone());
         if matches!(self.state, State::Sending) {
             self.restart_timer();
         }
-        out.into()
+        out
     }
 
     /// The report at an orderly end; final if the worker itself ends.
-    fn last_report(&self) -> Bytes {
+    fn last_report(&self) -> Vec<u8> {
         let recorder = self.sessions.recorder();
+        let is_final = recorder.is_closed();
         let report = WorkerReport {
-            r#final: recorder.is_closed(),
-            ..recorder.report()
+            r#final: is_final,
+            // Nothing follows it, so it cannot promise that what ends later will.
+            ..self.address(recorder.report(), false)
         };
         let mut out = Vec::new();
-        push_message(&mut out, &report_frame(report));
-        out.into()
+        push_report(&mut out, report);
+        out
     }
 
     /// Sets the timer to the next report.
     fn restart_timer(&mut self) {
-        let next = Instant::now() + self.sessions.config().report_interval;
+        let next = timer_after(self.sessions.config().report_interval);
         self.timer.as_mut().reset(next);
     }
 }
@@ -258,7 +418,7 @@ impl Body for Pump {
         let this = self.get_mut();
         this.session.register(cx.waker());
         if let Some(data) = ready!(this.poll_data(cx)) {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+            return Poll::Ready(Some(Ok(Frame::data(this.outbox.hand(data)))));
         }
         match std::mem::replace(&mut this.state, State::Over) {
             State::Closing(status) => Poll::Ready(Some(Ok(Frame::trailers(trailers(&status))))),
@@ -277,16 +437,20 @@ impl Body for Pump {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.sessions.finish(&self.session);
+        // Of an end in order the rest is on its way with the trailers.
+        let is_cut = !matches!(self.state, State::Over);
+        let left_unwritten = is_cut && !self.outbox.is_written(self.outbox.handed());
+        self.sessions.finish(&self.session, left_unwritten);
     }
 }
 
-/// A report on its way.
-fn report_frame(report: WorkerReport) -> TelemetryEvent {
-    TelemetryEvent {
+/// Appends a report.
+fn push_report(out: &mut Vec<u8>, report: WorkerReport) {
+    let message = TelemetryEvent {
         report: Some(report),
         ..Default::default()
-    }
+    };
+    push_message(out, &message);
 }
 
 /// Appends a message with its gRPC header.

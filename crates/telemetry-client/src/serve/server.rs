@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use telemetry_core::Recorder;
+use telemetry_core::{Recorder, mark_sending_thread};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -167,6 +167,7 @@ impl Server {
             .spawn(move || {
                 let _ready_file = ready_file;
                 let _done = done_guard;
+                mark_sending_thread();
                 if let Err(error) = runtime.block_on(serving) {
                     tracing::error!(%error, "the telemetry server cannot listen");
                 }
