@@ -1,20 +1,20 @@
 //! Where one end of the queue stands, packed into one word so that one atomic operation moves it.
 
+/// The queue takes records. The lowest flag, for [`used`] to borrow from.
+pub(super) const OPEN: u64 = 1 << WORD_BITS;
 /// Whoever drains the queue is to be woken by every record, until told otherwise.
-pub(super) const EAGER: u64 = 1 << WORD_BITS;
+pub(super) const EAGER: u64 = 2 << WORD_BITS;
 /// Whoever drains the queue sleeps until the next record.
-pub(super) const IDLE: u64 = 2 << WORD_BITS;
-/// The queue takes no more records.
-pub(super) const CLOSED: u64 = 4 << WORD_BITS;
+pub(super) const IDLE: u64 = 4 << WORD_BITS;
 
 /// Bits of the word position, which are the low ones.
 const WORD_BITS: u32 = 32;
-/// Bits of the three flags, which are above it. The record count is on top, so that it wraps by itself.
+/// Bits of the flags, which are above it. The record count is on top, so that it wraps by itself.
 const FLAG_BITS: u32 = 3;
 /// The flags in the high half.
 const FLAGS: u32 = (1 << FLAG_BITS) - 1;
-/// The flag in the high half that stays when a record is claimed.
-const STAYS: u32 = 1;
+/// One record in a packed word.
+const ONE: u64 = 1 << (WORD_BITS + FLAG_BITS);
 
 /// Most records a queue can hold: half of what can be counted, so that differences are unambiguous.
 pub(super) const MAX_RECORDS: usize = 1 << 28;
@@ -42,46 +42,19 @@ pub(super) struct Distance {
 
 impl Cursor {
     /// That of a packed word, whatever its flags.
-    #[inline]
-    pub(super) fn unpack(word: u64) -> Self {
-        let Self { high, words } = Self::with_flags(word);
-        Self {
-            high: high & !FLAGS,
-            words,
-        }
-    }
-
-    /// That of a tail where a record is to be claimed. The flag that every record leaves as it is
-    /// goes along, so the cursor is good for the next tail and no other comparison.
-    #[inline]
-    pub(super) fn unpack_tail(word: u64) -> Self {
-        let Self { high, words } = Self::with_flags(word);
-        Self {
-            high: high & (!FLAGS | STAYS),
-            words,
-        }
-    }
-
-    /// That of a head, which has no flags.
-    #[inline]
-    pub(super) fn unpack_head(word: u64) -> Self {
-        Self::with_flags(word)
-    }
-
-    /// Both halves as they are.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the word position is the low half, the rest is the high half"
     )]
     #[inline]
-    fn with_flags(word: u64) -> Self {
+    pub(super) fn unpack(word: u64) -> Self {
         Self {
-            high: (word >> WORD_BITS) as u32,
+            high: (word >> WORD_BITS) as u32 & !FLAGS,
             words: word as u32,
         }
     }
 
-    /// As one word.
+    /// As one word without flags.
     #[inline]
     pub(super) fn pack(self) -> u64 {
         u64::from(self.high) << WORD_BITS | u64::from(self.words)
@@ -110,6 +83,32 @@ impl Cursor {
     }
 }
 
+/// What is between a packed head and a packed tail that is [`OPEN`].
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "word positions are the low halves"
+)]
+#[inline]
+pub(super) fn used(tail: u64, head: u64) -> Distance {
+    Distance {
+        // Word positions that wrapped in between borrow one, which the flag gives.
+        records: (tail.wrapping_sub(head) >> (WORD_BITS + FLAG_BITS)) as usize,
+        words: (tail as u32).wrapping_sub(head as u32) as usize,
+    }
+}
+
+/// The tail after a record of so many words was claimed. Whoever claims it takes [`IDLE`] along; the
+/// other flags stay.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a record is shorter than MAX_WORDS"
+)]
+#[inline]
+pub(super) fn claim(tail: u64, words: usize) -> u64 {
+    let high = tail.wrapping_add(ONE) & !(IDLE | u64::from(u32::MAX));
+    high | u64::from((tail as u32).wrapping_add(words as u32))
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -117,23 +116,23 @@ mod tests {
     #[test]
     fn a_cursor_survives_packing_whatever_the_flags() {
         let cursor = last();
-        assert_eq!(
-            Cursor::unpack(cursor.pack() | CLOSED | IDLE | EAGER),
-            cursor
-        );
-        assert_eq!(cursor.pack() & (CLOSED | IDLE | EAGER), 0);
-        assert_eq!(Cursor::unpack_head(cursor.pack()), cursor);
+        assert_eq!(Cursor::unpack(cursor.pack() | OPEN | IDLE | EAGER), cursor);
+        assert_eq!(cursor.pack() & (OPEN | IDLE | EAGER), 0);
     }
 
     #[test]
-    fn a_claim_keeps_the_one_flag_that_stays_and_no_other() {
-        for flags in [0, EAGER] {
-            let tail = last().pack() | flags | IDLE;
-            let claimed = Cursor::unpack_tail(tail);
-            assert_eq!(claimed.since(last()).records, 0);
-            let next = claimed.after(1).pack();
-            assert_eq!(next & (CLOSED | IDLE | EAGER), flags);
-            assert_eq!(Cursor::unpack(next), last().after(1));
+    fn a_claim_takes_one_flag_along_and_leaves_the_others() {
+        for flags in [OPEN, OPEN | EAGER] {
+            for idle in [0, IDLE] {
+                let tail = last().pack() | flags | idle;
+                let next = claim(tail, 7);
+                assert_eq!(next & (OPEN | IDLE | EAGER), flags);
+                assert_eq!(Cursor::unpack(next), last().after(7));
+                let before = used(tail, last().pack());
+                assert_eq!((before.records, before.words), (0, 0));
+                let after = used(next, last().pack());
+                assert_eq!((after.records, after.words), (1, 7));
+            }
         }
     }
 

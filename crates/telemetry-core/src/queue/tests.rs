@@ -155,11 +155,11 @@ fn closing_keeps_what_is_in_and_refuses_the_rest() {
 fn a_claimed_record_stalls_the_consumer_and_nobody_else() {
     let queue = queue(10, 1_000);
     // What a producer does that is interrupted between claiming and publishing.
-    let claimed = Cursor::unpack(queue.tail.load(Ordering::Relaxed));
-    queue.tail.store(
-        claimed.after(words_of(1)).pack(),
-        std::sync::atomic::Ordering::Relaxed,
-    );
+    let tail = queue.tail.load(Ordering::Relaxed);
+    let claimed = Cursor::unpack(tail);
+    queue
+        .tail
+        .store(claim(tail, words_of(1)), Ordering::Relaxed);
     assert_eq!(push(&queue, b"later"), Ok(()));
     assert_eq!(queue.try_sleep(), Sleep::Stalled);
     assert_eq!(drain(&queue, ALL), []);
