@@ -185,6 +185,11 @@ impl Settle {
         true
     }
 
+    /// Whether there is a stream.
+    pub(crate) fn has_stream(&self) -> bool {
+        self.lock().is_open
+    }
+
     /// From now on every emit waits for its outcome, until the stream is over.
     pub(crate) fn begin_write_through(&self) {
         self.through.store(true, Ordering::SeqCst);

@@ -3,6 +3,9 @@
 //! HTTP/2 asks it for a frame when there is room to send one, so back-pressure ends at the queue. It
 //! ends with trailers whenever it ends by itself; without them a stock manager hangs for ever.
 
+mod asked;
+mod report;
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,11 +16,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use prost::Message;
-use telemetry_core::{
-    Budget, FRAME_HEADER_BYTES, Mark, REVISION_WITH_CLOSED_REASONS, fold_for_closed_reasons,
-    frame_header,
-};
-use telemetry_proto::{TelemetryEvent, WorkerReport};
+use telemetry_core::{Budget, FRAME_HEADER_BYTES, frame_header};
+use telemetry_proto::WorkerReport;
 use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status};
 
@@ -25,6 +25,7 @@ use super::control::ReaderGuard;
 use super::meter::Outbox;
 use super::session::{Session, Sessions};
 use crate::deadline::timer_after;
+use asked::{Drain, Goal};
 
 /// Bytes of events in one DATA frame, give or take the last event. Below the largest frame that our
 /// manager takes by more than a usual event, so that no frame is followed by a tiny one.
@@ -63,26 +64,6 @@ pub(super) struct Pump {
     drain: Drain,
     /// Reads the manager's side; stops with this stream.
     _reader: ReaderGuard,
-}
-
-/// What those who wait for want: everything up to here, then a report.
-#[derive(Debug, Clone, Copy)]
-struct Goal {
-    /// Their ticket.
-    ticket: u64,
-    /// Behind the last event that has to be handed over.
-    mark: Mark,
-}
-
-/// What was done about the end of the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Drain {
-    /// Nobody spoke of it.
-    None,
-    /// Emits wait for their outcomes; what was queued before is being sent.
-    Begun,
-    /// And that is done, so reports may promise that there is nothing else.
-    Promised,
 }
 
 /// Where a stream stands.
@@ -156,15 +137,6 @@ impl Pump {
                 State::Closing(_) | State::Over => return Poll::Ready(None),
             }
         }
-    }
-
-    /// Ends for a newer stream. The last report is the first one of that.
-    fn give_way(&mut self) -> Option<Vec<u8>> {
-        self.state = State::Closing(Status::aborted("replaced by a newer stream"));
-        let report = self.session.take_last_report().filter(|_| self.greeted)?;
-        let mut out = Vec::new();
-        push_report(&mut out, self.address(report, false));
-        Some(out)
     }
 
     /// Holds events back until the manager said what it wants, but not for long.
@@ -260,151 +232,6 @@ impl Pump {
         self.gathers = false;
         Poll::Ready(())
     }
-
-    /// A report, if one is due and says something new.
-    fn poll_report(&mut self, cx: &mut Context<'_>) -> Option<Vec<u8>> {
-        if !self.greeted || self.timer.as_mut().poll(cx).is_pending() {
-            return None;
-        }
-        self.restart_timer();
-        // Registers the new deadline; it lies ahead.
-        let _pending = self.timer.as_mut().poll(cx);
-        let mut out = Vec::new();
-        self.report_news(&mut out);
-        (!out.is_empty()).then_some(out)
-    }
-
-    /// Appends a report if it says something new.
-    fn report_news(&mut self, out: &mut Vec<u8>) {
-        let report = self.report();
-        if report != self.reported {
-            push_report(out, report.clone());
-            self.reported = report;
-        }
-    }
-
-    /// What a report says now.
-    fn report(&self) -> WorkerReport {
-        let recorder = self.sessions.recorder();
-        // Before and after: whoever gives up in between may not be in it.
-        let is_kept = || self.drain == Drain::Promised && recorder.is_written_through();
-        let was_kept = is_kept();
-        let report = recorder.report();
-        self.address(report, was_kept && is_kept())
-    }
-
-    /// A reading of the ledger as a report on this stream, in words that its manager knows.
-    fn address(&self, mut report: WorkerReport, written_through: bool) -> WorkerReport {
-        report.position = Some(self.session.position());
-        report.written_through = written_through;
-        if self.session.revision() <= REVISION_WITH_CLOSED_REASONS {
-            fold_for_closed_reasons(&mut report);
-        }
-        report
-    }
-
-    /// Takes up what somebody waits for, one thing at a time, or the end of the process.
-    fn take_up(&mut self) {
-        let recorder = self.sessions.recorder();
-        if self.session.is_draining() && self.drain == Drain::None {
-            // In a server of the program's own nobody knows what is written, so nothing is promised.
-            if self.outbox.is_metered() {
-                self.sessions.begin_write_through(&self.session);
-            }
-            self.drain = Drain::Begun;
-            self.gathers = false;
-        } else if self.goal.is_some() || self.on_its_way.is_some() || !self.is_asked() {
-            return;
-        }
-        self.taken_up = recorder.asked();
-        self.goal = Some(Goal {
-            ticket: self.taken_up,
-            mark: recorder.mark(),
-        });
-    }
-
-    /// Whether somebody waits for what was not taken up, and could be.
-    fn is_asked(&self) -> bool {
-        self.on_its_way.is_none() && self.sessions.recorder().asked() > self.taken_up
-    }
-
-    /// Once all of a goal is in `out` and before, has a report follow; says whether that is so.
-    fn reach_goal(&mut self, out: &mut Vec<u8>) -> bool {
-        let recorder = self.sessions.recorder();
-        let Some(goal) = self.goal.take_if(|goal| recorder.is_past(goal.mark)) else {
-            return false;
-        };
-        if self.drain == Drain::Begun {
-            self.drain = Drain::Promised;
-        }
-        if self.greeted {
-            self.report_news(out);
-        }
-        let chunks = self.outbox.handed() + u64::from(!out.is_empty());
-        self.on_its_way = Some((goal.ticket, chunks));
-        true
-    }
-
-    /// Answers those who wait if what they wait for is in the socket, or is woken when more is.
-    fn answer(&mut self, cx: &mut Context<'_>) {
-        let Some((ticket, chunks)) = self.on_its_way else {
-            return;
-        };
-        if !self.outbox.is_written(chunks) {
-            self.outbox.wake_when_written(cx.waker());
-            // More may have been written between the look and that.
-            if !self.outbox.is_written(chunks) {
-                return;
-            }
-        }
-        self.on_its_way = None;
-        self.sessions.recorder().answer(ticket);
-    }
-
-    /// Our hello and a first report.
-    fn greet(&mut self) -> Vec<u8> {
-        self.greeted = true;
-        // What was read when this stream began is old once it was given events.
-        let at_begin = self.session.take_first_report();
-        self.reported = match at_begin.filter(|_| self.session.position() == 0) {
-            Some(report) => self.address(report, false),
-            None => self.report(),
-        };
-        let hello = self.sessions.config().identity.to_hello();
-        let mut out = Vec::new();
-        push_message(
-            &mut out,
-            &TelemetryEvent {
-                hello: Some(hello),
-                ..Default::default()
-            },
-        );
-        push_report(&mut out, self.reported.clone());
-        if matches!(self.state, State::Sending) {
-            self.restart_timer();
-        }
-        out
-    }
-
-    /// The report at an orderly end; final if the worker itself ends.
-    fn last_report(&self) -> Vec<u8> {
-        let recorder = self.sessions.recorder();
-        let is_final = recorder.is_closed();
-        let report = WorkerReport {
-            r#final: is_final,
-            // Nothing follows it, so it cannot promise that what ends later will.
-            ..self.address(recorder.report(), false)
-        };
-        let mut out = Vec::new();
-        push_report(&mut out, report);
-        out
-    }
-
-    /// Sets the timer to the next report.
-    fn restart_timer(&mut self) {
-        let next = timer_after(self.sessions.config().report_interval);
-        self.timer.as_mut().reset(next);
-    }
 }
 
 impl Body for Pump {
@@ -442,15 +269,6 @@ impl Drop for Pump {
         let left_unwritten = is_cut && !self.outbox.is_written(self.outbox.handed());
         self.sessions.finish(&self.session, left_unwritten);
     }
-}
-
-/// Appends a report.
-fn push_report(out: &mut Vec<u8>, report: WorkerReport) {
-    let message = TelemetryEvent {
-        report: Some(report),
-        ..Default::default()
-    };
-    push_message(out, &message);
 }
 
 /// Appends a message with its gRPC header.

@@ -19,9 +19,9 @@ use tokio::time::Instant;
 use super::accept::serve;
 use super::address::ListenAddress;
 use super::bind::{BindError, Bound};
+use super::config::StreamConfig;
 use super::own_file::OwnFile;
 use super::service::TelemetryService;
-use super::session::StreamConfig;
 use crate::deadline::deadline_after;
 
 /// Connections at once.

@@ -22,10 +22,11 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
+use super::config::StreamConfig;
 use super::control::spawn_reader;
 use super::meter::{Meter, Outbox};
 use super::pump::{Pump, push_message, trailers};
-use super::session::{Sessions, StreamConfig};
+use super::session::Sessions;
 
 /// Longest message of a connection test.
 const MAX_PING_BYTES: usize = 16 * 1024;

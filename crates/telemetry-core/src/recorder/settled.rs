@@ -61,6 +61,12 @@ impl Recorder {
         }
     }
 
+    /// Whether there is a stream that could answer [`settle`](Self::settle).
+    #[must_use]
+    pub fn has_stream(&self) -> bool {
+        self.gate.settle().has_stream()
+    }
+
     /// The highest ticket of those who wait. What was counted before it was given out is visible to
     /// whoever got it here.
     #[must_use]
