@@ -32,6 +32,9 @@ pub fn mark_sending_thread() {
     SENDS.set(true);
 }
 
+/// Says whether everything that a stream was given is in its socket.
+pub type IsWritten = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Tickets and answers.
 pub(crate) struct Settle {
     /// The highest ticket given out. Changed under the lock, read by the pump without.
@@ -49,16 +52,19 @@ pub(crate) struct Settle {
 }
 
 /// What is known of the stream.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     /// Streams that ever began; also the number of the last one.
     streams: u64,
     /// Whether the last one is still there.
     is_open: bool,
-    /// Whether the last one ended with bytes that are not in its socket.
-    left_unwritten: bool,
+    /// Whether all that the last one was given is in its socket; of one that ended.
+    is_written: Option<IsWritten>,
     /// The highest ticket answered.
     answered: u64,
+    /// Events that were ever queued and are in the socket of the last stream by now, those included
+    /// that went other ways.
+    written: u64,
     /// The oldest ticket without an answer, and when it was taken.
     oldest: Option<(u64, Instant)>,
     /// Whether the last wait of an emit was in vain, and no answer came in time since.
@@ -90,12 +96,20 @@ pub(crate) enum Waited {
     },
 }
 
+impl State {
+    /// Whether the last stream ended with bytes that are not in its socket.
+    fn left_unwritten(&self) -> bool {
+        self.is_written
+            .as_ref()
+            .is_some_and(|is_written| !is_written())
+    }
+}
+
 impl fmt::Debug for Settle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settle")
             .field("asked", &self.asked)
             .field("through", &self.through)
-            .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
@@ -145,8 +159,10 @@ impl Settle {
     }
 
     /// Everything that was counted before this ticket is in the socket.
-    pub(crate) fn answer(&self, number: u64) {
+    /// So are the first so many events that were ever queued.
+    pub(crate) fn answer(&self, number: u64, written: u64) {
         let mut state = self.lock();
+        state.written = state.written.max(written);
         state.answered = state.answered.max(number);
         if let Some((oldest, taken)) = state.oldest
             && oldest <= number
@@ -164,7 +180,7 @@ impl Settle {
         let mut state = self.lock();
         state.streams += 1;
         state.is_open = true;
-        state.left_unwritten = false;
+        state.is_written = None;
         state.oldest = None;
         state.gave_up = false;
         self.through.store(false, Ordering::SeqCst);
@@ -173,13 +189,13 @@ impl Settle {
     }
 
     /// A stream is over. Says whether it was the last one, and not replaced before.
-    pub(crate) fn end_stream(&self, number: u64, left_unwritten: bool) -> bool {
+    pub(crate) fn end_stream(&self, number: u64, is_written: IsWritten) -> bool {
         let mut state = self.lock();
         if state.streams != number || !state.is_open {
             return false;
         }
         state.is_open = false;
-        state.left_unwritten = left_unwritten;
+        state.is_written = Some(is_written);
         self.through.store(false, Ordering::SeqCst);
         self.tell(&state);
         true
@@ -188,6 +204,16 @@ impl Settle {
     /// Whether there is a stream.
     pub(crate) fn has_stream(&self) -> bool {
         self.lock().is_open
+    }
+
+    /// Whether a stream ended with bytes that are not in its socket, and none began since.
+    pub(crate) fn left_unwritten(&self) -> bool {
+        self.lock().left_unwritten()
+    }
+
+    /// Events that were ever queued and are in the socket by now.
+    pub(crate) fn written(&self) -> u64 {
+        self.lock().written
     }
 
     /// From now on every emit waits for its outcome, until the stream is over.
@@ -250,7 +276,7 @@ impl Settle {
             let current = state.is_open.then_some(state.streams);
             if current.is_none() || current != ticket.stream {
                 return Waited::NoStream {
-                    left_unwritten: state.left_unwritten,
+                    left_unwritten: state.left_unwritten(),
                 };
             }
             match self.wait_for_change(state, deadline) {

@@ -186,11 +186,20 @@ impl Outbox {
 
     /// Whether the first so many chunks are in the socket. To be asked while the stream is polled.
     pub(super) fn is_written(&self, chunks: u64) -> bool {
-        self.returned.as_ref().is_none_or(|returned| {
-            chunks == 0
-                || (returned.chunks.load(Ordering::Acquire) >= chunks
-                    && returned.meter.flushes() > returned.flushes_before.load(Ordering::Relaxed))
-        })
+        self.returned
+            .as_ref()
+            .is_none_or(|returned| returned.are_written(chunks))
+    }
+
+    /// Whether all chunks so far are in the socket, to be asked when the stream has ended in order. Of
+    /// a connection that broke off they never are, for it is not flushed any more.
+    pub(super) fn all_written(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let (handed, returned) = (self.handed, self.returned.clone());
+        move || {
+            returned
+                .as_ref()
+                .is_none_or(|returned| returned.are_written(handed))
+        }
     }
 
     /// Has `waker` woken when more is written.
@@ -198,6 +207,15 @@ impl Outbox {
         if let Some(returned) = &self.returned {
             returned.meter.wake_at_flush(waker);
         }
+    }
+}
+
+impl Returned {
+    /// Whether the first so many came back before a flush.
+    fn are_written(&self, chunks: u64) -> bool {
+        chunks == 0
+            || (self.chunks.load(Ordering::Acquire) >= chunks
+                && self.meter.flushes() > self.flushes_before.load(Ordering::Relaxed))
     }
 }
 
@@ -215,3 +233,6 @@ impl Drop for Chunk {
         returned.chunks.fetch_add(1, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ pub(super) struct Pump {
     /// What they wait for, as long as it is not handed over.
     goal: Option<Goal>,
     /// Then it is on its way: so many chunks have to be in the socket for them to be answered.
-    on_its_way: Option<(u64, u64)>,
+    on_its_way: Option<(Goal, u64)>,
     /// How the end of the process is waited for.
     drain: Drain,
     /// Reads the manager's side; stops with this stream.
@@ -198,8 +198,8 @@ impl Pump {
             return Poll::Ready(self.greeted.then(|| self.last_report()));
         }
         // A close between the look above and the park woke nobody: look once more.
-        if self.goal.is_none()
-            && self.sessions.park(&self.session, cx.waker())
+        if self.sessions.park(&self.session, cx.waker())
+            && self.goal.is_none()
             && !self.sessions.is_ending()
             && !self.is_asked()
         {
@@ -264,10 +264,12 @@ impl Body for Pump {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        // Of an end in order the rest is on its way with the trailers.
+        // After an end in order the rest is on its way with the trailers. What was cut off is lost.
         let is_cut = !matches!(self.state, State::Over);
-        let left_unwritten = is_cut && !self.outbox.is_written(self.outbox.handed());
-        self.sessions.finish(&self.session, left_unwritten);
+        let all = self.outbox.all_written();
+        let lost = is_cut && !all();
+        self.sessions
+            .finish(&self.session, Box::new(move || !lost && all()));
     }
 }
 

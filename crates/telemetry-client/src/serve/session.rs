@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
-use telemetry_core::{Budget, Reason, Recorder};
+use telemetry_core::{Budget, IsWritten, Reason, Recorder};
 use telemetry_proto::WorkerReport;
 
 use super::config::StreamConfig;
@@ -116,13 +116,13 @@ impl Sessions {
         session
     }
 
-    /// Forgets a stream that is over. `left_unwritten` says whether bytes that it handed over are not
-    /// in its socket.
-    pub(crate) fn finish(&self, session: &Arc<Session>, left_unwritten: bool) {
+    /// Forgets a stream that is over. `is_written` says whether the bytes that it handed over are in
+    /// its socket.
+    pub(crate) fn finish(&self, session: &Arc<Session>, is_written: IsWritten) {
         let mut current = self.lock();
         if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
             *current = None;
-            self.recorder.end_stream(session.number, left_unwritten);
+            self.recorder.end_stream(session.number, is_written);
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
     }

@@ -7,6 +7,7 @@ use telemetry_core::{Outcome, PROTOCOL_REVISION, PolicySpec, REVISION_HEADER, Re
 use telemetry_proto::{STREAM_TELEMETRY_PATH, WorkerReport};
 
 use crate::manager::{Manager, Stream, request};
+use crate::settle::{emit_large, gated_stream};
 use crate::streams::until;
 use crate::{PATIENCE, Worker, stream_config};
 
@@ -192,18 +193,27 @@ async fn a_manager_that_announces_a_hello_and_falls_silent_is_not_waited_for() {
 #[tokio::test]
 async fn what_is_emitted_between_the_close_and_the_final_report_is_in_it() {
     let worker = Worker::start();
-    let (_manager, mut stream, _) = greeted(&worker, PROTOCOL_REVISION).await;
-    // As many as a stream with a small window does not take at once.
-    worker.emit_many(0..50);
+    let (_manager, mut stream, gate) = gated_stream(&worker).await;
+    stream.hello_of(PROTOCOL_REVISION);
+    stream.policy(PolicySpec::default());
+    stream.next_report().await;
+    gate.close();
+    // More than the socket and HTTP/2 take, so the end cannot have come before the gate opens.
+    let mut emitted = 0;
+    while worker.recorder.queued() < 10 {
+        emit_large(&worker.recorder, 1);
+        emitted += 1;
+    }
     worker.recorder.close();
     let refused = worker.emit("tool.result_size", 50);
     assert_eq!(refused, Outcome::Dropped(Reason::NotRunning));
+    gate.open();
     let (events, status) = stream.rest().await;
     assert_eq!(status, "0");
     let last = events.last().and_then(|event| event.report.clone());
     let last = last.expect("a report at the end");
     assert!(last.r#final);
-    assert!((50..=51).contains(&last.emitted), "{}", last.emitted);
+    assert_eq!((last.emitted, last.sent), (emitted + 1, emitted));
 }
 
 fn announcing() -> http::Request<()> {

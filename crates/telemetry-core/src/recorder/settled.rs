@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Recorder;
-use crate::settle::Waited;
+use crate::settle::{IsWritten, Waited};
 
 /// A place in the order of events that were ever queued: behind all those of a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,13 +14,17 @@ impl Recorder {
     /// Waits until everything that was counted before is in the socket of the present stream, and
     /// says whether it was in time. Without a stream, and when it ends meanwhile, that is false at
     /// once, unless there is nothing to be written.
+    ///
+    /// Without any time it says whether all events are there already; ask again after a moment.
     pub fn settle(&self, timeout: Duration) -> bool {
         // No deadline if it lies beyond what the clock can tell.
         let deadline = Instant::now().checked_add(timeout);
         let settle = self.gate.settle();
         match settle.awaiting(|| settle.wait(settle.ask(), deadline)) {
             Waited::Written => true,
-            Waited::TooLate => false,
+            Waited::TooLate => {
+                timeout.is_zero() && settle.written() == self.queue.at_rest().pushed()
+            }
             Waited::NoStream { left_unwritten } => !left_unwritten && self.queue.is_empty(),
         }
     }
@@ -53,10 +57,10 @@ impl Recorder {
         self.gate.settle().begin_stream()
     }
 
-    /// The stream of this number is over; `left_unwritten` says whether bytes that it was given are
-    /// not in its socket. Nobody waits for it any more, and write-through mode ends with it.
-    pub fn end_stream(&self, number: u64, left_unwritten: bool) {
-        if self.gate.settle().end_stream(number, left_unwritten) {
+    /// The stream of this number is over; `is_written` says whether the bytes that it was given are in
+    /// its socket. Nobody waits for it any more, and write-through mode ends with it.
+    pub fn end_stream(&self, number: u64, is_written: IsWritten) {
+        if self.gate.settle().end_stream(number, is_written) {
             self.queue.set_eager(false);
         }
     }
@@ -67,6 +71,12 @@ impl Recorder {
         self.gate.settle().has_stream()
     }
 
+    /// Whether the last stream ended with bytes that are not in its socket, and none began since.
+    #[must_use]
+    pub fn left_unwritten(&self) -> bool {
+        self.gate.settle().left_unwritten()
+    }
+
     /// The highest ticket of those who wait. What was counted before it was given out is visible to
     /// whoever got it here.
     #[must_use]
@@ -74,9 +84,10 @@ impl Recorder {
         self.gate.settle().asked()
     }
 
-    /// Everything that was counted before this ticket is in the socket.
-    pub fn answer(&self, ticket: u64) {
-        self.gate.settle().answer(ticket);
+    /// Everything that was counted before this ticket, and every event before the mark, is in the
+    /// socket.
+    pub fn answer(&self, ticket: u64, mark: Mark) {
+        self.gate.settle().answer(ticket, mark.0);
     }
 
     /// Behind every event that is in the queue now.

@@ -69,13 +69,13 @@ impl Pump {
             self.report_news(out);
         }
         let chunks = self.outbox.handed() + u64::from(!out.is_empty());
-        self.on_its_way = Some((goal.ticket, chunks));
+        self.on_its_way = Some((goal, chunks));
         true
     }
 
     /// Answers those who wait if what they wait for is in the socket, or is woken when more is.
     pub(super) fn answer(&mut self, cx: &Context<'_>) {
-        let Some((ticket, chunks)) = self.on_its_way else {
+        let Some((goal, chunks)) = self.on_its_way else {
             return;
         };
         if !self.outbox.is_written(chunks) {
@@ -86,6 +86,6 @@ impl Pump {
             }
         }
         self.on_its_way = None;
-        self.sessions.recorder().answer(ticket);
+        self.sessions.recorder().answer(goal.ticket, goal.mark);
     }
 }
