@@ -6,9 +6,14 @@
 use std::time::{Duration, Instant};
 
 /// Time-outs are cut to this; nobody waits for it.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The moment at which a wait that begins now ends.
 pub(crate) fn deadline_after(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(LONGEST)
+}
+
+/// The moment on the runtime's clock that lies a time-out ahead.
+pub(crate) fn timer_after(timeout: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + timeout.min(LONGEST)
 }

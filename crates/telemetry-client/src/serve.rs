@@ -8,8 +8,10 @@
 mod accept;
 mod address;
 mod bind;
+mod config;
 mod control;
 mod handshake;
+mod meter;
 mod open_fds;
 mod own_file;
 mod pump;
@@ -20,6 +22,10 @@ mod unix_stream;
 
 pub use address::{ListenAddress, ListenAddressError};
 pub use bind::BindError;
+pub use config::{
+    DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_HELLO_WAIT, DEFAULT_REPORT_INTERVAL,
+    Identity, StreamConfig,
+};
 pub use open_fds::open_fds;
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,
@@ -27,7 +33,3 @@ pub use server::{
     DEFAULT_MAX_RESETS, DEFAULT_MAX_STREAMS, ServeConfig, ServeError, ServeLimits, Server,
 };
 pub use service::TelemetryService;
-pub use session::{
-    DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_REPORT_INTERVAL, Identity,
-    StreamConfig,
-};

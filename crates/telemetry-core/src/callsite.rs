@@ -47,6 +47,12 @@ impl SiteCounts {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// [`bump`](Self::bump) in the one order that all threads agree on, for what is looked at next
+    /// must not be older.
+    pub(crate) fn bump_in_order(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// All four, in the order of the fields.
     pub(crate) fn read(&self) -> [u64; 4] {
         [

@@ -1,7 +1,9 @@
 //! The front that every backend shares: may this event pass, and how is it counted if not?
 //!
-//! It joins callsites, policy and ledger. It never sees an event's contents and never waits.
+//! It joins callsites, policy and ledger. It never sees an event's contents, and it waits only in
+//! write-through mode (`settle.rs`), once the outcome is counted.
 
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::callsite::{Callsite, CallsiteTable, DEFAULT_MAX_CALLSITES, SiteCounts};
@@ -10,6 +12,7 @@ use crate::ledger::{NameCount, Note, Reason, WorkerLedger, WorkerSnapshot};
 use crate::name::NameError;
 use crate::policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
 use crate::queue::Queue;
+use crate::settle::Settle;
 
 /// How often a reading of the ledger is repeated to find a moment with no event under way.
 const READ_ATTEMPTS: usize = 8;
@@ -55,6 +58,8 @@ pub struct Gate {
     ledger: WorkerLedger,
     /// The policy as it was last set, and what was refused since.
     control: Mutex<ControlState>,
+    /// Who waits for outcomes to be written.
+    settle: Settle,
 }
 
 /// Where control stands; touched only when a control arrives or a report is made.
@@ -93,6 +98,7 @@ impl Gate {
                 spec,
                 ..ControlState::default()
             }),
+            settle: Settle::default(),
         })
     }
 
@@ -109,6 +115,7 @@ impl Gate {
                     self.sites.count_nameless();
                     self.ledger.drop_event(Reason::InvalidName);
                 });
+                self.settle.after_outcome();
             }
         })
     }
@@ -175,6 +182,7 @@ impl Gate {
             self.ledger.hand_over();
             self.ledger.next_sequence();
         });
+        self.settle.after_outcome();
         Outcome::Accepted
     }
 
@@ -185,6 +193,7 @@ impl Gate {
             SiteCounts::bump(&site.counts.dropped);
             self.ledger.drop_event(reason);
         });
+        self.settle.after_outcome();
         Outcome::Dropped(reason)
     }
 
@@ -257,6 +266,21 @@ impl Gate {
         }
     }
 
+    /// Who waits for outcomes to be written.
+    #[inline]
+    pub(crate) fn settle(&self) -> &Settle {
+        &self.settle
+    }
+
+    /// Has every emit wait for its outcome from now on. What is read of the ledger afterwards holds
+    /// every emit that will not wait.
+    pub(crate) fn begin_write_through(&self) {
+        self.settle.begin_write_through();
+        // An emit that found the mode off has counted before; these two let us see it.
+        fence(Ordering::SeqCst);
+        let _synchronized = self.ledger.is_quiet();
+    }
+
     /// Counts by event name, sorted by name; of those in `queue` too.
     pub(crate) fn names(&self, queue: &Queue) -> Vec<NameCount> {
         self.sites.names(queue.at_rest().tags())
@@ -316,11 +340,13 @@ impl Gate {
             Verdict::Keep => Ok(threshold),
             Verdict::Off => Err(Outcome::Off),
             Verdict::Filtered => {
-                SiteCounts::bump(&site.counts.filtered);
+                SiteCounts::bump_in_order(&site.counts.filtered);
+                self.settle.after_outcome();
                 Err(Outcome::Dropped(Reason::Filtered))
             }
             Verdict::SampledOut => {
-                SiteCounts::bump(&site.counts.sampled_out);
+                SiteCounts::bump_in_order(&site.counts.sampled_out);
+                self.settle.after_outcome();
                 Err(Outcome::Dropped(Reason::SampledOut))
             }
         }
@@ -337,6 +363,7 @@ impl Default for Gate {
                 spec,
                 ..ControlState::default()
             }),
+            settle: Settle::default(),
         }
     }
 }

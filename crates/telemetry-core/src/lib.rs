@@ -29,7 +29,8 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `correlation`, `ledger`, `name`, `pattern`, `protocol`, `suggest`, `sync`, `time`, `value`
+//! 1. `correlation`, `ledger`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`,
+//!    `time`, `value`
 //! 2. `control`, `queue`, `wire`
 //! 3. `catalog`, `policy`
 //! 4. `callsite`, `event`, `sanitize`
@@ -50,6 +51,7 @@ mod protocol;
 mod queue;
 mod recorder;
 mod sanitize;
+mod settle;
 mod suggest;
 mod sync;
 mod time;
@@ -88,12 +90,13 @@ pub use queue::{
     Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, MAX_TAG, Pushed, Queue,
     QueueLimits, Record, Refused, Resting, Sleep,
 };
-pub use recorder::{Draft, Fields, Overflow, Recorder, RecorderConfig};
+pub use recorder::{Draft, Fields, HandedOut, Mark, Overflow, Recorder, RecorderConfig};
 pub use sanitize::{
     Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,
     MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,
     truncate,
 };
+pub use settle::{IsWritten, WRITE_THROUGH_WAIT, mark_sending_thread};
 pub use suggest::nearest;
 pub use time::{Clock, ManualClock, SystemClock};
 pub use value::{Value, ValueRef};

@@ -31,7 +31,7 @@ use std::sync::PoisonError;
 use crossbeam_utils::CachePadded;
 
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, yield_now, zeroed};
-use cursor::{CLOSED, Cursor, IDLE, MAX_RECORDS, MAX_WORDS};
+use cursor::{Cursor, EAGER, IDLE, MAX_RECORDS, MAX_WORDS, OPEN, claim, used};
 use drain::Consumer;
 use write::{write, write_in_two};
 
@@ -92,8 +92,8 @@ pub enum Refused {
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pushed {
-    /// Whether the caller, and nobody else, has to wake the consumer: it sleeps, or lets records
-    /// gather and has a batch of them now.
+    /// Whether the caller has to wake the consumer. Nobody else has to if it sleeps, or lets records
+    /// gather and has a batch of them now; everybody has to of an eager one.
     pub wake: bool,
 }
 
@@ -111,7 +111,7 @@ pub enum Sleep {
 
 /// A bounded multi-producer queue of byte records in order of arrival.
 pub struct Queue {
-    /// Where the next record is claimed, and the two flags.
+    /// Where the next record is claimed, and the flags.
     tail: CachePadded<AtomicU64>,
     /// Where the oldest record begins, as the consumer last told; words before it are free.
     head: CachePadded<AtomicU64>,
@@ -145,7 +145,7 @@ impl Queue {
     pub fn new(limits: QueueLimits) -> Self {
         let max_words = (limits.bytes / WORD).min(MAX_WORDS);
         Self {
-            tail: CachePadded::new(AtomicU64::new(0)),
+            tail: CachePadded::new(AtomicU64::new(OPEN)),
             head: CachePadded::new(AtomicU64::new(0)),
             words: zeroed(max_words.max(1).next_power_of_two()),
             max_records: limits.events.clamp(1, MAX_RECORDS),
@@ -166,12 +166,11 @@ impl Queue {
         let words = words_of(record.len());
         let mut tail = self.tail.load(Ordering::Relaxed);
         loop {
-            if tail & CLOSED != 0 {
+            if tail & OPEN == 0 {
                 return Err(Refused::Closed);
             }
-            let claimed = Cursor::unpack(tail);
             // Acquire: the zeros that the consumer left in the words before the head.
-            let used = claimed.since(Cursor::unpack(self.head.load(Ordering::Acquire)));
+            let used = used(tail, self.head.load(Ordering::Acquire));
             if used.records >= self.max_records || used.words + words > self.max_words {
                 // With an old tail the head may be past it, which looks full as well.
                 let now = self.tail.load(Ordering::Relaxed);
@@ -181,17 +180,18 @@ impl Queue {
                 tail = now;
                 continue;
             }
-            // The flags: not closed, and whoever claims has the consumer's wake-up as well.
+            // The flags: it is open, whoever claims has the consumer's wake-up as well, and an eager
+            // one stays so.
             match self.tail.compare_exchange_weak(
                 tail,
-                claimed.after(words).pack(),
+                claim(tail, words),
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
-                    self.publish(claimed, record, tag);
+                    self.publish(Cursor::unpack(tail), record, tag);
                     return Ok(Pushed {
-                        wake: (tail & IDLE != 0) | self.completes_batch(used, words),
+                        wake: (tail & (IDLE | EAGER) != 0) | self.completes_batch(used, words),
                     });
                 }
                 Err(now) => tail = now,
@@ -240,9 +240,19 @@ impl Queue {
         }
     }
 
+    /// Whether from now on every push is told to wake the consumer, asleep or not. A push is either
+    /// before this and in the queue, or after it and told.
+    pub fn set_eager(&self, eager: bool) {
+        if eager {
+            self.tail.fetch_or(EAGER, Ordering::AcqRel);
+        } else {
+            self.tail.fetch_and(!EAGER, Ordering::AcqRel);
+        }
+    }
+
     /// Refuses records from now on. When it returns, every record that was let in is published.
     pub fn close(&self) {
-        let end = Cursor::unpack(self.tail.fetch_or(CLOSED, Ordering::AcqRel));
+        let end = Cursor::unpack(self.tail.fetch_and(!OPEN, Ordering::AcqRel));
         let consumer = self.consumer();
         let mut at = consumer.head();
         while at != end {
@@ -256,7 +266,7 @@ impl Queue {
     /// Whether it was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.tail.load(Ordering::Relaxed) & CLOSED != 0
+        self.tail.load(Ordering::Relaxed) & OPEN == 0
     }
 
     /// Records in the queue now, those that are just being stored included.

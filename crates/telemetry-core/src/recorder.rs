@@ -2,18 +2,18 @@
 //! pump drains the queue into gRPC frames, is in `drain`.
 //!
 //! Shared by Rust and Python workers. It knows no runtime: the pump hands in a waker, and a blocked
-//! `flush` waits on a condition variable of its own.
+//! `flush` waits on a condition variable (`settled`).
 
 mod draft;
 mod drain;
 mod fields;
 mod scratch;
+mod settled;
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Condvar, Mutex};
 
-use atomic_waker::AtomicWaker;
 use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
 
 use crate::callsite::{Callsite, DEFAULT_MAX_CALLSITES};
@@ -26,7 +26,9 @@ use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 
 pub use draft::Draft;
+pub use drain::HandedOut;
 pub use fields::Fields;
+pub use settled::Mark;
 
 /// Most bytes of counts by name in one report; the names with fewest events are left out.
 const MAX_REPORT_NAME_BYTES: usize = 256 * 1024;
@@ -92,14 +94,6 @@ pub struct Recorder {
     /// Events at the front of the queue that were let in under a policy that is no longer in force
     /// and have to pass the present one before they are drained.
     to_recheck: AtomicUsize,
-    /// How to wake the pump.
-    pump: AtomicWaker,
-    /// Those in `wait_drained`: while there are any, no event waits for others.
-    awaited: AtomicUsize,
-    /// Wakes `wait_drained` after each drain.
-    drained: Condvar,
-    /// How many wait for a drain; a drain that nobody waits for makes no system call.
-    waiters: Mutex<usize>,
 }
 
 impl Recorder {
@@ -117,10 +111,6 @@ impl Recorder {
             redactor: config.redactor,
             clock,
             to_recheck: AtomicUsize::new(0),
-            pump: AtomicWaker::new(),
-            awaited: AtomicUsize::new(0),
-            drained: Condvar::new(),
-            waiters: Mutex::new(0),
         })
     }
 
@@ -293,11 +283,11 @@ impl Recorder {
         }
     }
 
-    /// Wakes the pump if that is on us.
+    /// Wakes the pump if that is on us, and waits for it in write-through mode.
     #[inline]
     fn pushed(&self, pushed: Pushed) -> Outcome {
         if pushed.wake {
-            self.pump.wake();
+            self.gate.settle().after_waking_push();
         }
         Outcome::Accepted
     }

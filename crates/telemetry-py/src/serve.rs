@@ -266,8 +266,8 @@ fn stderr_backend(settings: &Settings) -> PyResult<Arc<dyn Backend>> {
     Ok(Arc::new(backend))
 }
 
-/// Waits until all queued events are sent; says whether that was done in `timeout` seconds. With
-/// nobody to send to it does not wait.
+/// Waits until what was emitted so far is written to the manager's socket; says whether that was done
+/// in `timeout` seconds. With nobody to send to it does not wait.
 #[pyfunction]
 #[pyo3(signature = (timeout=1.0))]
 pub(crate) fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
@@ -278,21 +278,14 @@ pub(crate) fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let recorder = &state.incarnation.recorder;
         let deadline = Instant::now() + duration(timeout);
         loop {
-            if recorder.queued() == 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if py.detach(|| recorder.settle(left.min(SIGNAL_INTERVAL))) {
                 return Ok(true);
             }
-            if state
-                .service()
-                .is_none_or(|service| service.server.clients() == 0)
-            {
-                return Ok(false);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(false);
-            }
-            py.detach(|| recorder.wait_drained(left.min(SIGNAL_INTERVAL)));
             py.check_signals()?;
+            if left.is_zero() || !recorder.has_stream() {
+                return Ok(false);
+            }
         }
     })
 }

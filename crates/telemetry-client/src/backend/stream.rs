@@ -88,8 +88,9 @@ impl Backend for StreamBackend {
         Backend::record(&*self.recorder, site, draw, fields)
     }
 
+    /// Waits until it is in the socket of the present stream; without a stream it does not wait.
     fn flush(&self, timeout: Duration) -> bool {
-        self.recorder.wait_drained(timeout)
+        self.recorder.settle(timeout)
     }
 
     fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {

@@ -22,10 +22,12 @@ use tower_service::Service;
 
 use super::bind::Bound;
 use super::handshake::{HandshakeFlag, Handshaking};
+use super::meter::{Meter, Metered};
 use super::open_fds::Listed;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
 use super::unix_stream::QuietUnixStream;
+use crate::deadline::LONGEST;
 
 /// Most bytes that HTTP/2 buffers for one stream; what a cut stream loses is bounded by it.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
@@ -190,8 +192,13 @@ async fn connection(
     mut stop: watch::Receiver<Option<Instant>>,
 ) {
     let handshake = HandshakeFlag::default();
-    let io = TokioIo::new(Handshaking::new(accepted.io, handshake.clone()));
-    let answer = service_fn(move |request: hyper::Request<Incoming>| call(&service, request));
+    let meter = Meter::default();
+    let io = Handshaking::new(accepted.io, handshake.clone());
+    let io = TokioIo::new(Metered::new(io, meter.clone()));
+    let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(meter.clone());
+        call(&service, request)
+    });
     let mut connection = pin!(builder(&limits).serve_connection(io, answer));
     // Declared after the connection, so dropped before it.
     let _listed = accepted.listed;
@@ -243,7 +250,7 @@ fn builder(limits: &ServeLimits) -> http2::Builder<TokioExecutor> {
         .max_local_error_reset_streams(limits.max_resets)
         .max_header_list_size(limits.max_header_list_bytes)
         .max_send_buf_size(SEND_BUFFER_BYTES)
-        .keep_alive_interval(limits.keep_alive_interval)
-        .keep_alive_timeout(limits.keep_alive_timeout);
+        .keep_alive_interval(limits.keep_alive_interval.min(LONGEST))
+        .keep_alive_timeout(limits.keep_alive_timeout.min(LONGEST));
     builder
 }

@@ -94,7 +94,7 @@ impl Reader {
             // A manager that always has one more chunk must not keep the others waiting.
             yield_now().await;
         }
-        self.session.instruct();
+        self.session.hear_all();
     }
 
     /// Applies one control.
@@ -106,6 +106,9 @@ impl Reader {
         {
             tracing::debug!(manager_id, protocol_revision, "the manager said hello");
             return self.session.greet(*protocol_revision);
+        }
+        if control == Control::Drain {
+            return self.session.drain();
         }
         let control = if self.session.is_greeted() {
             Some(control)

@@ -3,6 +3,9 @@
 //! HTTP/2 asks it for a frame when there is room to send one, so back-pressure ends at the queue. It
 //! ends with trailers whenever it ends by itself; without them a stock manager hangs for ever.
 
+mod asked;
+mod report;
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,12 +17,15 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use prost::Message;
 use telemetry_core::{Budget, FRAME_HEADER_BYTES, frame_header};
-use telemetry_proto::{TelemetryEvent, WorkerReport};
-use tokio::time::{Instant, Sleep, sleep};
+use telemetry_proto::WorkerReport;
+use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status};
 
 use super::control::ReaderGuard;
+use super::meter::Outbox;
 use super::session::{Session, Sessions};
+use crate::deadline::timer_after;
+use asked::{Drain, Goal};
 
 /// Bytes of events in one DATA frame, give or take the last event. Below the largest frame that our
 /// manager takes by more than a usual event, so that no frame is followed by a tiny one.
@@ -46,6 +52,16 @@ pub(super) struct Pump {
     greeted: bool,
     /// The last report sent.
     reported: WorkerReport,
+    /// What was handed to HTTP/2.
+    outbox: Outbox,
+    /// The highest ticket of those who wait that was taken up.
+    taken_up: u64,
+    /// What they wait for, as long as it is not handed over.
+    goal: Option<Goal>,
+    /// Then it is on its way: so many chunks have to be in the socket for them to be answered.
+    on_its_way: Option<(Goal, u64)>,
+    /// How the end of the process is waited for.
+    drain: Drain,
     /// Reads the manager's side; stops with this stream.
     _reader: ReaderGuard,
 }
@@ -65,9 +81,19 @@ enum State {
 
 impl Pump {
     /// The pump of a stream that has just begun.
-    pub(super) fn new(sessions: Arc<Sessions>, session: Arc<Session>, reader: ReaderGuard) -> Self {
+    pub(super) fn new(
+        sessions: Arc<Sessions>,
+        session: Arc<Session>,
+        outbox: Outbox,
+        reader: ReaderGuard,
+    ) -> Self {
+        let wait = if session.expects_hello() {
+            sessions.config().hello_wait
+        } else {
+            sessions.config().first_control_wait
+        };
         Self {
-            timer: Box::pin(sleep(sessions.config().first_control_wait)),
+            timer: Box::pin(sleep(wait)),
             gathering: Box::pin(sleep(Duration::ZERO)),
             gathers: false,
             sessions,
@@ -75,22 +101,32 @@ impl Pump {
             state: State::Waiting,
             greeted: false,
             reported: WorkerReport::default(),
+            outbox,
+            taken_up: 0,
+            goal: None,
+            on_its_way: None,
+            drain: Drain::None,
             _reader: reader,
         }
     }
 
     /// The next bytes; `None` once only trailers are left.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         loop {
-            if let Some(status) = self.interrupted() {
+            if matches!(self.state, State::Closing(_) | State::Over) {
+                return Poll::Ready(None);
+            }
+            if self.session.is_replaced() {
+                return Poll::Ready(self.give_way());
+            }
+            if let Some(status) = self.session.take_broken() {
                 self.state = State::Closing(status);
                 return Poll::Ready(None);
             }
             if self.session.is_greeted() && !self.greeted {
                 return Poll::Ready(Some(self.greet()));
             }
-            if self.session.is_dismissed() && matches!(self.state, State::Waiting | State::Sending)
-            {
+            if self.session.is_dismissed() {
                 // What is queued stays for the next manager.
                 self.state = State::Closing(Status::new(Code::Ok, ""));
                 return Poll::Ready(Some(self.last_report()));
@@ -103,17 +139,9 @@ impl Pump {
         }
     }
 
-    /// Why the stream must end although there may be events.
-    fn interrupted(&self) -> Option<Status> {
-        if self.session.is_replaced() {
-            return Some(Status::aborted("replaced by a newer stream"));
-        }
-        self.session.take_broken()
-    }
-
     /// Holds events back until the manager said what it wants, but not for long.
     fn poll_first_control(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.session.is_instructed() && !self.sessions.is_abandoned() {
+        if !self.session.may_send() && !self.sessions.is_abandoned() {
             ready!(self.timer.as_mut().poll(cx));
         }
         if self.session.is_instructed() {
@@ -125,7 +153,9 @@ impl Pump {
     }
 
     /// The next events, or a report that is due.
-    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        self.answer(cx);
+        self.take_up();
         if let Some(report) = self.poll_report(cx) {
             return Poll::Ready(Some(report));
         }
@@ -149,21 +179,30 @@ impl Pump {
                 Some(events) => {
                     let is_all = events < CHUNK_EVENTS && chunk.len() < CHUNK_BYTES;
                     self.gather_after(is_all);
-                    return Poll::Ready(Some(chunk.into()));
+                    self.reach_goal(&mut chunk);
+                    return Poll::Ready(Some(chunk));
                 }
                 // Replaced a moment ago.
-                None => {
-                    self.state = State::Closing(Status::aborted("replaced by a newer stream"));
-                    return Poll::Ready(None);
-                }
+                None => return Poll::Ready(self.give_way()),
             }
+        }
+        let mut report = Vec::new();
+        if self.reach_goal(&mut report) && report.is_empty() {
+            self.answer(cx);
+        }
+        if !report.is_empty() {
+            return Poll::Ready(Some(report));
         }
         if ending {
             self.state = State::Closing(Status::new(Code::Ok, ""));
             return Poll::Ready(self.greeted.then(|| self.last_report()));
         }
         // A close between the look above and the park woke nobody: look once more.
-        if self.sessions.park(&self.session, cx.waker()) && !self.sessions.is_ending() {
+        if self.sessions.park(&self.session, cx.waker())
+            && self.goal.is_none()
+            && !self.sessions.is_ending()
+            && !self.is_asked()
+        {
             return Poll::Pending;
         }
         // An event is on its way in; its producer may need this very core.
@@ -174,76 +213,24 @@ impl Pump {
     /// Has events gather if what was just sent was all there was. A stream that is behind goes on.
     fn gather_after(&mut self, is_all: bool) {
         let delay = self.sessions.config().batch_delay;
-        self.gathers = is_all && !delay.is_zero();
+        self.gathers = is_all && !delay.is_zero() && self.drain == Drain::None;
         if self.gathers {
-            self.gathering.as_mut().reset(Instant::now() + delay);
+            self.gathering.as_mut().reset(timer_after(delay));
         }
     }
 
     /// Ready when it is time to send: the delay is over, there is a batch, or somebody waits for the
     /// queue to be empty.
     fn poll_gathering(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.gathers && self.sessions.gather(&self.session, cx.waker()) {
+        if self.gathers
+            && self.goal.is_none()
+            && self.sessions.gather(&self.session, cx.waker())
+            && !self.is_asked()
+        {
             ready!(self.gathering.as_mut().poll(cx));
         }
         self.gathers = false;
         Poll::Ready(())
-    }
-
-    /// A report, if one is due and says something new.
-    fn poll_report(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
-        if !self.greeted || self.timer.as_mut().poll(cx).is_pending() {
-            return None;
-        }
-        self.restart_timer();
-        // Registers the new deadline; it lies ahead.
-        let _pending = self.timer.as_mut().poll(cx);
-        let report = self.sessions.recorder().report();
-        if report == self.reported {
-            return None;
-        }
-        self.reported = report.clone();
-        let mut out = Vec::new();
-        push_message(&mut out, &report_frame(report));
-        Some(out.into())
-    }
-
-    /// Our hello and a first report.
-    fn greet(&mut self) -> Bytes {
-        self.greeted = true;
-        self.reported = self.sessions.recorder().report();
-        let hello = self.sessions.config().identity.to_hello();
-        let mut out = Vec::new();
-        push_message(
-            &mut out,
-            &TelemetryEvent {
-                hello: Some(hello),
-                ..Default::default()
-            },
-        );
-        push_message(&mut out, &report_frame(self.reported.clone()));
-        if matches!(self.state, State::Sending) {
-            self.restart_timer();
-        }
-        out.into()
-    }
-
-    /// The report at an orderly end; final if the worker itself ends.
-    fn last_report(&self) -> Bytes {
-        let recorder = self.sessions.recorder();
-        let report = WorkerReport {
-            r#final: recorder.is_closed(),
-            ..recorder.report()
-        };
-        let mut out = Vec::new();
-        push_message(&mut out, &report_frame(report));
-        out.into()
-    }
-
-    /// Sets the timer to the next report.
-    fn restart_timer(&mut self) {
-        let next = Instant::now() + self.sessions.config().report_interval;
-        self.timer.as_mut().reset(next);
     }
 }
 
@@ -258,7 +245,7 @@ impl Body for Pump {
         let this = self.get_mut();
         this.session.register(cx.waker());
         if let Some(data) = ready!(this.poll_data(cx)) {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+            return Poll::Ready(Some(Ok(Frame::data(this.outbox.hand(data)))));
         }
         match std::mem::replace(&mut this.state, State::Over) {
             State::Closing(status) => Poll::Ready(Some(Ok(Frame::trailers(trailers(&status))))),
@@ -277,15 +264,12 @@ impl Body for Pump {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.sessions.finish(&self.session);
-    }
-}
-
-/// A report on its way.
-fn report_frame(report: WorkerReport) -> TelemetryEvent {
-    TelemetryEvent {
-        report: Some(report),
-        ..Default::default()
+        // After an end in order the rest is on its way with the trailers. What was cut off is lost.
+        let is_cut = !matches!(self.state, State::Over);
+        let all = self.outbox.all_written();
+        let lost = is_cut && !all();
+        self.sessions
+            .finish(&self.session, Box::new(move || !lost && all()));
     }
 }
 

@@ -12,16 +12,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use telemetry_core::Recorder;
+use telemetry_core::{Recorder, mark_sending_thread};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::accept::serve;
 use super::address::ListenAddress;
 use super::bind::{BindError, Bound};
+use super::config::StreamConfig;
 use super::own_file::OwnFile;
 use super::service::TelemetryService;
-use super::session::StreamConfig;
 use crate::deadline::deadline_after;
 
 /// Connections at once.
@@ -167,6 +167,7 @@ impl Server {
             .spawn(move || {
                 let _ready_file = ready_file;
                 let _done = done_guard;
+                mark_sending_thread();
                 if let Err(error) = runtime.block_on(serving) {
                     tracing::error!(%error, "the telemetry server cannot listen");
                 }
@@ -195,8 +196,8 @@ impl Server {
 
     /// Stops listening and lets open streams end: events that are queued, a last report, trailers.
     /// At the deadline streams end without the rest of the queue; if the recorder is closed, that
-    /// rest is dropped as `shutdown_deadline`. Says whether everything ended in time. A second call
-    /// returns true at once.
+    /// rest is dropped as `shutdown_deadline`. Says whether everything ended in time, and all that a
+    /// stream was given is in its socket. A second call returns true at once.
     pub fn close(&self, timeout: Duration) -> bool {
         let running = self
             .thread
@@ -210,6 +211,8 @@ impl Server {
             return true;
         }
         let deadline = Instant::from_std(deadline_after(timeout));
+        let recorder = self.service.sessions().recorder();
+        let has_stream = recorder.has_stream();
         let _no_receiver_if_the_thread_ended = self.stop.send(Some(deadline));
         let ended = running
             .done
@@ -217,7 +220,8 @@ impl Server {
         if matches!(ended, Err(mpsc::RecvTimeoutError::Timeout)) {
             return false;
         }
-        running.thread.join().is_ok() && Instant::now() <= deadline
+        let in_time = running.thread.join().is_ok() && Instant::now() <= deadline;
+        in_time && !(has_stream && recorder.left_unwritten())
     }
 }
 

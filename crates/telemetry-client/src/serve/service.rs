@@ -15,16 +15,18 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use prost::Message;
-use telemetry_core::{FrameSplitter, Recorder};
+use telemetry_core::{FrameSplitter, REVISION_HEADER, Recorder};
 use telemetry_proto::{PING_PATH, PingRequest, PingResponse, SERVICE_NAME, STREAM_TELEMETRY_PATH};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
+use super::config::StreamConfig;
 use super::control::spawn_reader;
+use super::meter::{Meter, Outbox};
 use super::pump::{Pump, push_message, trailers};
-use super::session::{Sessions, StreamConfig};
+use super::session::Sessions;
 
 /// Longest message of a connection test.
 const MAX_PING_BYTES: usize = 16 * 1024;
@@ -84,13 +86,16 @@ impl TelemetryService {
     }
 
     /// Opens a stream. Its response headers go out at once.
-    fn open_stream<B>(&self, body: B) -> Response<Body>
+    fn open_stream<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
     {
-        let session = self.sessions.begin();
+        let (mut head, body) = request.into_parts();
+        let expects_hello = head.headers.contains_key(REVISION_HEADER);
+        let outbox = Outbox::new(head.extensions.remove::<Meter>());
+        let session = self.sessions.begin(expects_hello);
         let reader = spawn_reader(body, Arc::clone(&self.sessions), Arc::clone(&session));
-        let pump = Pump::new(Arc::clone(&self.sessions), session, reader);
+        let pump = Pump::new(Arc::clone(&self.sessions), session, outbox, reader);
         let mut response = Response::new(Body::new(pump));
         response.headers_mut().insert(CONTENT_TYPE, GRPC);
         response
@@ -115,7 +120,7 @@ where
         }
         match request.uri().path() {
             STREAM_TELEMETRY_PATH => {
-                let response = self.open_stream(request.into_body());
+                let response = self.open_stream(request);
                 Box::pin(std::future::ready(Ok(response)))
             }
             PING_PATH => {

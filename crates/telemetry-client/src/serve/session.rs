@@ -3,87 +3,15 @@
 //! The newest stream is the current one; only it takes events, and it stops the moment a newer one
 //! begins. This room knows no HTTP: the pump and the control reader bring that.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
-use telemetry_core::{Budget, CorrelationId, PROTOCOL_REVISION, Reason, Recorder, capability};
-use telemetry_proto::WorkerHello;
+use telemetry_core::{Budget, IsWritten, Reason, Recorder};
+use telemetry_proto::WorkerReport;
 
-/// How long a new stream waits for the manager's first control before it releases events.
-pub const DEFAULT_FIRST_CONTROL_WAIT: Duration = Duration::from_millis(100);
-/// How long an event may wait for others to travel with. With the millisecond that timers are exact
-/// to, an event of a busy stream leaves within 20 ms; that of an idle one leaves at once.
-pub const DEFAULT_BATCH_DELAY: Duration = Duration::from_millis(19);
-/// How often a manager that said hello gets a report, while something changed.
-pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Who a worker says it is, to a manager that said hello.
-#[derive(Debug, Clone)]
-pub struct Identity {
-    /// The id the worker was given; empty if none was. The manager's own record wins.
-    pub worker_id: String,
-    /// The pool it believes it is in; empty if none.
-    pub pool_name: String,
-    /// 32 hexadecimal digits, new for every process and every fork.
-    pub incarnation_id: String,
-    /// Version of the library that emits, such as this crate's or a binding's.
-    pub package_version: String,
-}
-
-impl Default for Identity {
-    fn default() -> Self {
-        Self {
-            worker_id: String::new(),
-            pool_name: String::new(),
-            incarnation_id: CorrelationId::random().to_string(),
-            package_version: env!("CARGO_PKG_VERSION").to_owned(),
-        }
-    }
-}
-
-impl Identity {
-    /// The first frame of a stream.
-    pub(super) fn to_hello(&self) -> WorkerHello {
-        WorkerHello {
-            protocol_revision: PROTOCOL_REVISION,
-            worker_id: self.worker_id.clone(),
-            incarnation_id: self.incarnation_id.clone(),
-            pid: std::process::id(),
-            package_version: self.package_version.clone(),
-            capabilities: capability::ALL.map(str::to_owned).into(),
-            pool_name: self.pool_name.clone(),
-        }
-    }
-}
-
-/// How the streams of a worker behave.
-#[derive(Debug, Clone)]
-pub struct StreamConfig {
-    /// Who the worker is.
-    pub identity: Identity,
-    /// How long a new stream waits for the first control.
-    pub first_control_wait: Duration,
-    /// Longest time that an event waits for others to travel with. The first one after a pause
-    /// leaves at once; then events gather for this long, or until they make a batch. Nothing waits
-    /// for it at a flush or at the end; zero sends every event as soon as possible.
-    pub batch_delay: Duration,
-    /// Time between reports.
-    pub report_interval: Duration,
-}
-
-impl Default for StreamConfig {
-    fn default() -> Self {
-        Self {
-            identity: Identity::default(),
-            first_control_wait: DEFAULT_FIRST_CONTROL_WAIT,
-            batch_delay: DEFAULT_BATCH_DELAY,
-            report_interval: DEFAULT_REPORT_INTERVAL,
-        }
-    }
-}
+use super::config::StreamConfig;
 
 /// All streams of one worker.
 #[derive(Debug)]
@@ -105,6 +33,16 @@ pub(crate) struct Sessions {
 /// One stream.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
+    /// Its number in the order of streams of the recorder.
+    number: u64,
+    /// Whether the request announced a hello.
+    expects_hello: bool,
+    /// Sequence of the last event it was given; 0 before the first one. Written while it drains.
+    position: AtomicU64,
+    /// The ledger at the moment it took over from a stream whose manager gets reports.
+    first_report: Mutex<Option<WorkerReport>>,
+    /// The ledger at the moment another one took over: the same reading.
+    last_report: Mutex<Option<WorkerReport>>,
     /// Wakes the pump for anything that is not an event.
     waker: AtomicWaker,
     /// A newer stream has begun.
@@ -117,6 +55,10 @@ pub(crate) struct Session {
     instructed: AtomicBool,
     /// The manager that said hello also said goodbye, by ending its side.
     dismissed: AtomicBool,
+    /// The manager's side is over; nothing more will be heard.
+    heard_all: AtomicBool,
+    /// The manager that said hello is about to end the process.
+    draining: AtomicBool,
     /// Set when the manager's side can no longer be read: the gRPC status to end with.
     broken: Mutex<Option<tonic::Status>>,
 }
@@ -145,9 +87,27 @@ impl Sessions {
     }
 
     /// Makes a new stream the current one. When it returns, the one before drains no more.
-    pub(crate) fn begin(&self) -> Arc<Session> {
-        let session = Arc::new(Session::default());
-        let before = self.lock().replace(Arc::clone(&session));
+    ///
+    /// One reading of the ledger is the last report of the one before and the first of the new one:
+    /// what either manager is told of, the other one is not. The new one does not wait for that.
+    pub(crate) fn begin(&self, expects_hello: bool) -> Arc<Session> {
+        let mut current = self.lock();
+        let before = current.take();
+        let report = before
+            .as_ref()
+            .filter(|before| before.is_greeted())
+            .map(|_| self.recorder.report());
+        if let Some(before) = &before {
+            before.set_last_report(report.clone());
+        }
+        let session = Arc::new(Session {
+            number: self.recorder.begin_stream(),
+            expects_hello,
+            first_report: Mutex::new(report),
+            ..Session::default()
+        });
+        *current = Some(Arc::clone(&session));
+        drop(current);
         self.open.fetch_add(1, Ordering::Relaxed);
         if let Some(before) = before {
             before.replaced.store(true, Ordering::Release);
@@ -156,13 +116,23 @@ impl Sessions {
         session
     }
 
-    /// Forgets a stream that is over.
-    pub(crate) fn finish(&self, session: &Arc<Session>) {
+    /// Forgets a stream that is over. `is_written` says whether the bytes that it handed over are in
+    /// its socket.
+    pub(crate) fn finish(&self, session: &Arc<Session>, is_written: IsWritten) {
         let mut current = self.lock();
         if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
             *current = None;
+            self.recorder.end_stream(session.number, is_written);
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Has every emit wait until its outcome is written on the current stream.
+    pub(crate) fn begin_write_through(&self, session: &Arc<Session>) {
+        let current = self.lock();
+        if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
+            self.recorder.begin_write_through();
+        }
     }
 
     /// Drains events into `out` if the stream is the current one; `None` if it is not.
@@ -174,7 +144,15 @@ impl Sessions {
     ) -> Option<usize> {
         let current = self.lock();
         let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
-        is_current.then(|| self.recorder.drain_frames(out, budget))
+        is_current.then(|| {
+            let handed = self.recorder.hand_out(out, budget);
+            if handed.events > 0 {
+                session
+                    .position
+                    .store(handed.last_sequence, Ordering::Relaxed);
+            }
+            handed.events
+        })
     }
 
     /// Waits for the next event on behalf of the current stream; false if there is one already.
@@ -239,8 +217,8 @@ impl Sessions {
     }
 
     /// The current stream.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Arc<Session>>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
+        lock(&self.current)
     }
 }
 
@@ -283,6 +261,56 @@ impl Session {
         self.instructed.load(Ordering::Acquire)
     }
 
+    /// The manager's side is over, in order or not: nothing is waited for any more.
+    pub(crate) fn hear_all(&self) {
+        self.heard_all.store(true, Ordering::Release);
+        self.instruct();
+    }
+
+    /// Whether the manager said all that events are held back for.
+    pub(crate) fn may_send(&self) -> bool {
+        self.is_instructed()
+            && (!self.expects_hello || self.is_greeted() || self.heard_all.load(Ordering::Acquire))
+    }
+
+    /// Whether the request announced a hello.
+    pub(crate) fn expects_hello(&self) -> bool {
+        self.expects_hello
+    }
+
+    /// Sequence of the last event it was given; 0 before the first one.
+    pub(crate) fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// The reading at which it took over from another stream.
+    pub(crate) fn take_first_report(&self) -> Option<WorkerReport> {
+        lock(&self.first_report).take()
+    }
+
+    /// Keeps the reading at which another stream took over.
+    fn set_last_report(&self, report: Option<WorkerReport>) {
+        *lock(&self.last_report) = report;
+    }
+
+    /// The reading at which another stream took over.
+    pub(crate) fn take_last_report(&self) -> Option<WorkerReport> {
+        lock(&self.last_report).take()
+    }
+
+    /// The manager is about to end the process. One that said no hello does not know what it asks.
+    pub(crate) fn drain(&self) {
+        if self.is_greeted() {
+            self.draining.store(true, Ordering::Release);
+            self.instruct();
+        }
+    }
+
+    /// Whether the manager is about to end the process.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
     /// The manager ended its side in order. One that said hello means that it wants no more events;
     /// a stock one may go on to read.
     pub(crate) fn dismiss(&self) {
@@ -299,15 +327,17 @@ impl Session {
 
     /// The manager's side cannot be read any further.
     pub(crate) fn break_off(&self, status: tonic::Status) {
-        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        *lock(&self.broken) = Some(status);
         self.waker.wake();
     }
 
     /// The status to end with, if the manager's side cannot be read.
     pub(crate) fn take_broken(&self) -> Option<tonic::Status> {
-        self.broken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        lock(&self.broken).take()
     }
+}
+
+/// Locks; what a panic left behind is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,8 +2,12 @@
 
 mod addresses;
 mod batches;
+mod drain;
+mod gated;
 mod manager;
 mod ping;
+mod reports;
+mod settle;
 mod shutdown;
 mod streams;
 

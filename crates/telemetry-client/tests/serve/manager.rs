@@ -139,9 +139,13 @@ impl Stream {
     }
 
     pub(crate) fn hello(&mut self) {
+        self.hello_of(1);
+    }
+
+    pub(crate) fn hello_of(&mut self, protocol_revision: u32) {
         self.control(&Control::Hello {
             manager_id: "test".into(),
-            protocol_revision: 1,
+            protocol_revision,
         });
     }
 

@@ -7,6 +7,8 @@ use telemetry_client::serve::{ListenAddress, ServeConfig, Server};
 use telemetry_core::{Outcome, PolicySpec, Reason};
 
 use crate::manager::{Manager, count_of};
+use crate::settle::{emit_large, gated_stream};
+use crate::streams::until;
 use crate::{PATIENCE, Worker, private_directory, recorder};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,4 +160,30 @@ fn what_lies_at_the_place_of_the_unfinished_ready_file_is_not_followed() {
     assert!(ready_file.exists());
     let found = std::fs::read_to_string(&victim).expect("the victim");
     assert_eq!(found, "precious");
+}
+
+#[tokio::test]
+async fn a_close_is_no_success_if_the_manager_is_gone_before_it_was_given_everything() {
+    let worker = Worker::start();
+    let (manager, mut stream, gate) = gated_stream(&worker).await;
+    stream.toggle(true);
+    worker.emit_many(0..1);
+    assert_eq!(stream.next_count().await, 0);
+    gate.close();
+    while worker.recorder.queued() < 10 {
+        emit_large(&worker.recorder, 1);
+    }
+    worker.recorder.close();
+    let socket = worker.socket();
+    let closing = tokio::task::spawn_blocking(move || {
+        let ended = worker.server.close(PATIENCE);
+        (ended, worker.recorder.snapshot())
+    });
+    // The end is begun when nobody can connect any more.
+    let socket = socket.as_path();
+    until("it stopped listening", || !socket.exists()).await;
+    manager.connection.abort();
+    drop((manager, stream));
+    let (ended, snapshot) = closing.await.expect("no panic");
+    assert!(!ended, "{snapshot:?}");
 }

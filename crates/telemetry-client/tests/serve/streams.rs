@@ -10,7 +10,7 @@ use crate::manager::{Manager, Stream, count_of, framed, request};
 use crate::{PATIENCE, Worker, stream_config};
 
 /// Waits until the worker did what it was told.
-async fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let wait = async {
         while !done() {
             tokio::time::sleep(Duration::from_millis(1)).await;

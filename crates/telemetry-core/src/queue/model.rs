@@ -93,6 +93,24 @@ fn a_consumer_that_sleeps_is_woken_by_exactly_one_push() {
 }
 
 #[test]
+fn a_push_is_before_the_consumer_is_eager_and_in_the_queue_or_told_to_wake_it() {
+    loom::model(|| {
+        let queue = queue(4, 16);
+        let producer = |tag| {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || push(&queue, tag).unwrap().wake)
+        };
+        let (one, two) = (producer(1), producer(2));
+        queue.set_eager(true);
+        let before = queue.len();
+        let wakes = [one.join().unwrap(), two.join().unwrap()];
+        let told = wakes.into_iter().filter(|wake| *wake).count();
+        assert!(before + told >= 2);
+        assert!(push(&queue, 3).unwrap().wake, "it stays so");
+    });
+}
+
+#[test]
 fn after_closing_the_queue_holds_exactly_what_was_let_in() {
     loom::model(|| {
         let queue = queue(4, 16);

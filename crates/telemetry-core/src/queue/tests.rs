@@ -123,6 +123,25 @@ fn only_the_push_that_finds_the_consumer_asleep_has_to_wake_it() {
 }
 
 #[test]
+fn every_push_to_an_eager_consumer_has_to_wake_it() {
+    let queue = queue(10, 1_000);
+    queue.set_eager(true);
+    for _ in 0..3 {
+        assert_eq!(queue.try_push(b"a", 0), Ok(Pushed { wake: true }));
+    }
+    assert_eq!(drain(&queue, ALL).len(), 3);
+    assert_eq!(queue.try_sleep(), Sleep::Granted);
+    assert_eq!(queue.try_push(b"b", 0), Ok(Pushed { wake: true }));
+    queue.set_eager(false);
+    assert_eq!(queue.try_push(b"c", 0), Ok(Pushed { wake: false }));
+    assert_eq!((queue.len(), queue.at_rest().pushed()), (2, 5));
+    queue.set_eager(true);
+    queue.close();
+    assert_eq!(push(&queue, b"d"), Err(Refused::Closed));
+    assert_eq!(drain(&queue, ALL).len(), 2);
+}
+
+#[test]
 fn closing_keeps_what_is_in_and_refuses_the_rest() {
     let queue = queue(10, 1_000);
     push(&queue, b"a").expect("room");
@@ -136,11 +155,11 @@ fn closing_keeps_what_is_in_and_refuses_the_rest() {
 fn a_claimed_record_stalls_the_consumer_and_nobody_else() {
     let queue = queue(10, 1_000);
     // What a producer does that is interrupted between claiming and publishing.
-    let claimed = Cursor::unpack(queue.tail.load(Ordering::Relaxed));
-    queue.tail.store(
-        claimed.after(words_of(1)).pack(),
-        std::sync::atomic::Ordering::Relaxed,
-    );
+    let tail = queue.tail.load(Ordering::Relaxed);
+    let claimed = Cursor::unpack(tail);
+    queue
+        .tail
+        .store(claim(tail, words_of(1)), Ordering::Relaxed);
     assert_eq!(push(&queue, b"later"), Ok(()));
     assert_eq!(queue.try_sleep(), Sleep::Stalled);
     assert_eq!(drain(&queue, ALL), []);

@@ -1,19 +1,32 @@
-//! The way out of the queue: drained into frames, discarded, or waited for.
+//! The way out of the queue: drained into frames or discarded, and the sleep of who drains it.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
-use std::time::{Duration, Instant};
 
 use super::Recorder;
 use crate::ledger::Reason;
 use crate::queue::{Budget, Record, Sleep};
 use crate::wire::{DecodeLimits, append_sequence, decode_event, frame_header, sequence_len};
 
+/// What was drained into frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandedOut {
+    /// How many events.
+    pub events: usize,
+    /// Sequence of the last one; 0 without any.
+    pub last_sequence: u64,
+}
+
 impl Recorder {
     /// Moves queued events into `out` as gRPC frames, each stamped with its sequence, and returns how
     /// many.
     pub fn drain_frames(&self, out: &mut Vec<u8>, budget: Budget) -> usize {
+        self.hand_out(out, budget).events
+    }
+
+    /// [`drain_frames`](Self::drain_frames), and the sequence of the last event in them.
+    pub fn hand_out(&self, out: &mut Vec<u8>, budget: Budget) -> HandedOut {
+        let mut last_sequence = 0;
         let mut to_recheck = self.to_recheck.swap(0, Ordering::Relaxed);
         let mut filtered = 0;
         let drained = self.queue.drain_into(
@@ -27,6 +40,7 @@ impl Recorder {
                     }
                 }
                 let sequence = self.gate.next_sequence();
+                last_sequence = sequence;
                 out.extend_from_slice(&frame_header(event.len() + sequence_len(sequence)));
                 event.append_to(out);
                 append_sequence(out, sequence);
@@ -35,9 +49,12 @@ impl Recorder {
         );
         self.to_recheck.fetch_add(to_recheck, Ordering::Relaxed);
         if drained.events > 0 {
-            self.wake_waiters();
+            self.gate.settle().tell_waiters();
         }
-        drained.events - filtered
+        HandedOut {
+            events: drained.events - filtered,
+            last_sequence,
+        }
     }
 
     /// Has what is queued now pass the toggle and the filter of the present policy before it is
@@ -63,7 +80,7 @@ impl Recorder {
     /// Puts the pump to sleep: returns true once `waker` is set to be woken by the next event, and
     /// false if there is an event already.
     pub fn sleep_until_event(&self, waker: &Waker) -> bool {
-        self.pump.register(waker);
+        self.gate.settle().pump().register(waker);
         match self.queue.try_sleep() {
             Sleep::Granted => true,
             Sleep::Records => false,
@@ -79,44 +96,13 @@ impl Recorder {
     /// batch, by `close` and by whoever waits for the queue to be empty; false if there is no time for
     /// that. Nobody is woken for a single event.
     pub fn sleep_until_batch(&self, waker: &Waker) -> bool {
-        self.pump.register(waker);
-        !self.queue.has_batch() && !self.is_closed() && self.awaited.load(Ordering::SeqCst) == 0
+        self.gate.settle().pump().register(waker);
+        !self.queue.has_batch() && !self.is_closed() && !self.gate.settle().is_awaited()
     }
 
     /// Wakes the pump whether or not there is an event, as when a stream is replaced.
     pub fn wake_pump(&self) {
-        self.pump.wake();
-    }
-
-    /// Waits until the queue was empty for a moment, and says whether it was in time.
-    pub fn wait_drained(&self, timeout: Duration) -> bool {
-        self.awaited.fetch_add(1, Ordering::SeqCst);
-        self.wake_pump();
-        let drained = self.wait_until_empty(timeout);
-        self.awaited.fetch_sub(1, Ordering::SeqCst);
-        drained
-    }
-
-    fn wait_until_empty(&self, timeout: Duration) -> bool {
-        // No deadline if it lies beyond what the clock can tell.
-        let deadline = Instant::now().checked_add(timeout);
-        let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        while !self.queue.is_empty() {
-            let left = deadline.map_or(timeout, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
-            if left.is_zero() {
-                return false;
-            }
-            *waiters += 1;
-            waiters = self
-                .drained
-                .wait_timeout(waiters, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-            *waiters -= 1;
-        }
-        true
+        self.gate.settle().pump().wake();
     }
 
     /// Drops everything queued under `reason` and returns how many events that were.
@@ -126,16 +112,8 @@ impl Recorder {
             self.gate.count_dropped_late(reason, 1);
         });
         if count > 0 {
-            self.wake_waiters();
+            self.gate.settle().tell_waiters();
         }
         count
-    }
-
-    /// Lets those in `wait_drained` look at the queue again.
-    fn wake_waiters(&self) {
-        // Whoever saw a full queue holds the lock until it waits, so the wake comes after.
-        if *self.waiters.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
-            self.drained.notify_all();
-        }
     }
 }

@@ -5,6 +5,7 @@ mod history;
 mod policy;
 mod queue;
 mod report;
+mod settled;
 
 use prost::Message;
 use std::sync::Arc;

@@ -1,0 +1,85 @@
+//! Who a worker is and how its streams behave: what a program sets, with documented defaults.
+
+use std::time::Duration;
+
+use telemetry_core::{CorrelationId, PROTOCOL_REVISION, capability};
+use telemetry_proto::WorkerHello;
+
+/// How long a new stream waits for the manager's first control before it releases events.
+pub const DEFAULT_FIRST_CONTROL_WAIT: Duration = Duration::from_millis(100);
+/// How long a new stream waits for a hello that its manager has announced, and the first control.
+pub const DEFAULT_HELLO_WAIT: Duration = Duration::from_secs(5);
+/// How long an event may wait for others to travel with. With the millisecond that timers are exact
+/// to, an event of a busy stream leaves within 20 ms; that of an idle one leaves at once.
+pub const DEFAULT_BATCH_DELAY: Duration = Duration::from_millis(19);
+/// How often a manager that said hello gets a report, while something changed.
+pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Who a worker says it is, to a manager that said hello.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The id the worker was given; empty if none was. The manager's own record wins.
+    pub worker_id: String,
+    /// The pool it believes it is in; empty if none.
+    pub pool_name: String,
+    /// 32 hexadecimal digits, new for every process and every fork.
+    pub incarnation_id: String,
+    /// Version of the library that emits, such as this crate's or a binding's.
+    pub package_version: String,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            worker_id: String::new(),
+            pool_name: String::new(),
+            incarnation_id: CorrelationId::random().to_string(),
+            package_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+impl Identity {
+    /// The first frame of a stream.
+    pub(super) fn to_hello(&self) -> WorkerHello {
+        WorkerHello {
+            protocol_revision: PROTOCOL_REVISION,
+            worker_id: self.worker_id.clone(),
+            incarnation_id: self.incarnation_id.clone(),
+            pid: std::process::id(),
+            package_version: self.package_version.clone(),
+            capabilities: capability::ALL.map(str::to_owned).into(),
+            pool_name: self.pool_name.clone(),
+        }
+    }
+}
+
+/// How the streams of a worker behave.
+#[derive(Debug, Clone)]
+pub struct StreamConfig {
+    /// Who the worker is.
+    pub identity: Identity,
+    /// How long a new stream waits for the first control.
+    pub first_control_wait: Duration,
+    /// How long it waits instead for a hello and the first control, if the request said that there
+    /// will be a hello.
+    pub hello_wait: Duration,
+    /// Longest time that an event waits for others to travel with. The first one after a pause
+    /// leaves at once; then events gather for this long, or until they make a batch. Nothing waits
+    /// for it at a flush or at the end; zero sends every event as soon as possible.
+    pub batch_delay: Duration,
+    /// Time between reports.
+    pub report_interval: Duration,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            identity: Identity::default(),
+            first_control_wait: DEFAULT_FIRST_CONTROL_WAIT,
+            hello_wait: DEFAULT_HELLO_WAIT,
+            batch_delay: DEFAULT_BATCH_DELAY,
+            report_interval: DEFAULT_REPORT_INTERVAL,
+        }
+    }
+}
