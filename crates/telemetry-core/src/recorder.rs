@@ -7,10 +7,11 @@
 mod draft;
 mod drain;
 mod fields;
+mod handed;
 mod scratch;
 
 use std::cmp::Reverse;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use atomic_waker::AtomicWaker;
@@ -27,6 +28,7 @@ use crate::time::Clock;
 
 pub use draft::Draft;
 pub use fields::Fields;
+pub use handed::Handed;
 
 /// Most bytes of counts by name in one report; the names with fewest events are left out.
 const MAX_REPORT_NAME_BYTES: usize = 256 * 1024;
@@ -94,6 +96,8 @@ pub struct Recorder {
     to_recheck: AtomicUsize,
     /// How to wake the pump.
     pump: AtomicWaker,
+    /// Nobody has begun to take events out yet, and perhaps nobody will.
+    unstarted: AtomicBool,
     /// Those in `wait_drained`: while there are any, no event waits for others.
     awaited: AtomicUsize,
     /// Wakes `wait_drained` after each drain.
@@ -118,6 +122,7 @@ impl Recorder {
             clock,
             to_recheck: AtomicUsize::new(0),
             pump: AtomicWaker::new(),
+            unstarted: AtomicBool::new(false),
             awaited: AtomicUsize::new(0),
             drained: Condvar::new(),
             waiters: Mutex::new(0),
@@ -229,6 +234,29 @@ impl Recorder {
         ))
     }
 
+    /// Says whether somebody takes events out. A recorder begins as one that is started. In one that
+    /// is not, events wait as long as there is room; what finds none is `not_started`, and nothing
+    /// makes room.
+    pub fn set_started(&self, started: bool) {
+        self.unstarted.store(!started, Ordering::Relaxed);
+    }
+
+    /// Whether somebody takes events out, or has.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        !self.unstarted.load(Ordering::Relaxed)
+    }
+
+    /// Why events that are still queued at the end are dropped.
+    #[must_use]
+    pub fn reason_at_end(&self) -> Reason {
+        if self.is_started() {
+            Reason::ShutdownDeadline
+        } else {
+            Reason::NotStarted
+        }
+    }
+
     /// Refuses events from now on; those queued stay to be drained. When it returns, every event
     /// that was let in is in the queue.
     pub fn close(&self) {
@@ -307,6 +335,7 @@ impl Recorder {
     fn push_refused(&self, site: &Callsite, event: &[u8], mut refused: Refused) -> Outcome {
         let mut attempts = 0;
         while refused == Refused::Full
+            && self.is_started()
             && self.overflow == Overflow::DropOldest
             && self.queue.can_hold(event.len())
             && attempts < EVICT_ATTEMPTS
@@ -328,6 +357,7 @@ impl Recorder {
         self.gate.count_dropped(
             site,
             match refused {
+                Refused::Full if !self.is_started() => Reason::NotStarted,
                 Refused::Full => Reason::QueueFull,
                 Refused::Closed => Reason::NotRunning,
             },

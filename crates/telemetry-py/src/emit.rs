@@ -158,7 +158,7 @@ pub(crate) fn send(
             }
             match handed_over {
                 Ok(Outcome::Accepted) => {
-                    recorder.gate().count_accepted(site);
+                    recorder.gate().count_delivered();
                     Ok(())
                 }
                 Ok(Outcome::Dropped(reason)) => {

@@ -119,7 +119,8 @@ impl Recorder {
         true
     }
 
-    /// Drops everything queued under `reason` and returns how many events that were.
+    /// Drops everything queued under `reason`, what is in the hands of a backend included, and returns
+    /// how many events that were.
     pub fn discard_queued(&self, reason: Reason) -> u64 {
         let count = self.queue.drain_all(|event| {
             self.gate.count_left(event.tag());
@@ -128,11 +129,11 @@ impl Recorder {
         if count > 0 {
             self.wake_waiters();
         }
-        count
+        count + self.gate.drop_in_hands(reason)
     }
 
     /// Lets those in `wait_drained` look at the queue again.
-    fn wake_waiters(&self) {
+    pub(super) fn wake_waiters(&self) {
         // Whoever saw a full queue holds the lock until it waits, so the wake comes after.
         if *self.waiters.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
             self.drained.notify_all();
