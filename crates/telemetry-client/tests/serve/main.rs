@@ -5,6 +5,8 @@ mod batches;
 mod manager;
 mod ping;
 mod shutdown;
+#[cfg(feature = "signals")]
+mod signals;
 mod streams;
 
 use std::path::PathBuf;
