@@ -389,6 +389,10 @@ pub(crate) fn end(state: &State, timeout: Duration) -> bool {
     if incarnation.is_inherited() {
         return true;
     }
+    let _ending = incarnation
+        .ending
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let service = incarnation
         .service
         .lock()

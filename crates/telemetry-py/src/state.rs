@@ -119,6 +119,9 @@ pub(crate) struct Incarnation {
     span_sites: Mutex<FxHashMap<Box<str>, Arc<SpanSites>>>,
     /// What runs.
     pub(crate) service: Mutex<Option<Arc<Service>>>,
+    /// Held by the thread that ends it: a second one waits, or it would take from the first what is
+    /// still to be sent.
+    pub(crate) ending: Mutex<()>,
     /// Whether a thread is about to start that.
     pub(crate) starting: AtomicBool,
     /// Samples memory and CPU, if it should.
@@ -160,6 +163,7 @@ impl Incarnation {
             operations: ByIdentity::default(),
             span_sites: Mutex::default(),
             service: Mutex::default(),
+            ending: Mutex::default(),
             starting: AtomicBool::new(false),
             sampler: Mutex::default(),
             last_error: Mutex::default(),

@@ -20,6 +20,7 @@ def test_what_is_emitted_before_serve_is_sent(tmp_path):
         server = telemetry.serve()
     print(server.address, flush=True)
     wait()
+    attached()
     emit("late.event")
     """
     with Worker(tmp_path, program, **LONG_EXIT) as worker, Manager(worker.line()) as manager:
@@ -40,6 +41,7 @@ def test_what_finds_no_room_before_serve_is_not_started(tmp_path, overflow):
     assert (stats["emitted"], stats["queued"], stats["dropped"]) == (25, 10, {"not_started": 15}), stats
     print(telemetry.serve().address, flush=True)
     wait()
+    attached()
     """
     environment = {"TELEMETRY_MAX_BUFFER": "10", "TELEMETRY_OVERFLOW": overflow, **LONG_EXIT}
     with Worker(tmp_path, program, **environment) as worker, Manager(worker.line()) as manager:
@@ -96,6 +98,7 @@ def test_early_events_are_kept_for_serve_while_an_object_takes_the_others(tmp_pa
     assert memory.names() == ["other.event"]
     print(telemetry.serve().address, flush=True)
     wait()
+    attached()
     """
     with Worker(tmp_path, program, **LONG_EXIT) as worker, Manager(worker.line()) as manager:
         worker.go()
@@ -122,6 +125,7 @@ def test_an_object_takes_nothing_from_the_stream(tmp_path):
     server = telemetry.serve()
     print(server.address, flush=True)
     wait()
+    attached()
     emit("first.event")
     memory = telemetry.MemoryBackend()
     telemetry.set_backend(memory)
@@ -158,6 +162,7 @@ kept = Object()
 weakref.finalize(kept, emit, "finalizer.of.object")
 ending = Ending()
 wait()
+attached()
 emit("in.time")
 {end}
 """
@@ -186,6 +191,7 @@ def test_a_hook_that_ends_the_process_takes_little(tmp_path):
     print(server.address, flush=True)
     emit("first.event")
     wait()
+    attached()
     """
     with Worker(tmp_path, program, **LONG_EXIT) as worker, Manager(worker.line()) as manager:
         manager.until("first.event")
@@ -222,6 +228,7 @@ def child(ours, theirs):
     Finalize(None, emit, args=("child.late.finalizer",), exitpriority=-10)
     theirs.send(server.address)
     theirs.recv()
+    attached()
     emit("child.event")
     assert telemetry.stats()["emitted"] == 2
 
@@ -304,6 +311,7 @@ def test_what_a_child_that_serves_emits_is_sent(tmp_path):
     child = """
         print(os.getpid(), flush=True)
         wait()
+        attached()
         assert telemetry.shutdown(60)
         stats = telemetry.stats()
         assert (stats["emitted"], stats["sent"], stats["dropped"]) == (20, 20, {}), stats
@@ -337,13 +345,14 @@ for _ in range(2):
     assert result.returncode == 0 and not result.stderr, result.stderr
 
 
-@pytest.mark.parametrize("milliseconds", ["0", str(2**63), str(2**64 - 1)])
+@pytest.mark.parametrize("milliseconds", ["0", str(2**32 - 1)])
 def test_no_time_for_the_exit_does_harm(tmp_path, milliseconds):
     program = """
     server = telemetry.serve()
     print(server.address, flush=True)
     emit("first.event")
     wait()
+    attached()
     """
     with Worker(tmp_path, program, TELEMETRY_EXIT_TIMEOUT_MS=milliseconds) as worker, Manager(worker.line()) as manager:
         manager.until("first.event")

@@ -24,6 +24,7 @@ print(server.address, flush=True)
 """
 BURST = """
 wait()
+attached()
 for i in range(2000):
     emit(f"burst.event{i}")
 print("emitted", flush=True)
@@ -52,6 +53,7 @@ def work():
     for i in range(1_000_000):
         emit(f"burst.event{i % 1000}")
 wait()
+attached()
 threading.Thread(target=work, daemon=True).start()
 while True:
     signal.pause()
@@ -82,6 +84,7 @@ def test_a_handler_of_the_program_is_called_and_still_sends(tmp_path, first):
     server = telemetry.serve()
     print(server.address, flush=True)
     wait()
+    attached()
     emit("first.event")
     os.kill(os.getpid(), signal.SIGTERM)
     """
@@ -100,6 +103,7 @@ def test_a_handler_that_goes_on_goes_on_with_telemetry(tmp_path):
     server = telemetry.serve()
     print(server.address, flush=True)
     wait()
+    attached()
     for i in range(3):
         emit("before.signal")
         os.kill(os.getpid(), signal.SIGTERM)
@@ -135,6 +139,7 @@ def test_interrupt_stays_an_exception(tmp_path):
     server = telemetry.serve()
     print(server.address, flush=True)
     wait()
+    attached()
     try:
         emit("first.event")
         os.kill(os.getpid(), signal.SIGINT)
@@ -188,6 +193,7 @@ def test_a_dead_manager_does_not_hold_up_the_signal(tmp_path):
     print(server.address, flush=True)
     emit("first.event")
     wait()
+    attached()
     for i in range(3000):
         telemetry.emit("a.b", None, {"key": "x" * 900})
     os.kill(os.getpid(), signal.SIGTERM)

@@ -24,11 +24,16 @@ def emit(name, _write=os.write, _emit=telemetry.emit):
     _emit(name)
 def wait():
     assert sys.stdin.readline() == "go\\n"
+def attached():
+    import time
+    while telemetry.stats()["clients"] == 0:
+        time.sleep(0.001)
 """
 
 
 class Worker:
-    """A process that runs a program with `emit`, which keeps the truth, and `wait`."""
+    """A process that runs a program with `emit`, which keeps the truth, `wait` for our word, and
+    `attached`, which waits for a manager: without one the end does not wait."""
 
     def __init__(self, directory: Path, program: str, **environment: str) -> None:
         self.truth = directory / "truth"
