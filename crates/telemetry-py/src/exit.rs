@@ -6,7 +6,7 @@
 //! together take no longer than the time for the exit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ use crate::state;
 /// How much of the time for the exit is used up, nanoseconds.
 static SPENT: AtomicU64 = AtomicU64::new(0);
 
-/// Registers the last step, once; there is no way to take it back.
-static REGISTERED: Once = Once::new();
+/// Whether the last step is registered, which is tried once; there is no way to take it back.
+static REGISTERED: OnceLock<bool> = OnceLock::new();
 
 /// The first step: gives what is queued time to be sent. Nothing is made for it and nothing ends.
 #[pyfunction]
@@ -38,14 +38,11 @@ pub(crate) fn flush_at_exit(py: Python<'_>) -> PyResult<()> {
     })
 }
 
-/// Has the server closed when the interpreter is gone.
+/// Has the server closed when the interpreter is gone; false if that cannot be had.
 #[pyfunction]
-pub(crate) fn close_at_exit() {
-    REGISTERED.call_once(|| {
-        // SAFETY: attached; `close` calls nothing of Python.
-        let failed = unsafe { ffi::Py_AtExit(Some(close)) };
-        debug_assert_eq!(failed, 0, "there is room for 32 functions");
-    });
+pub(crate) fn close_at_exit() -> bool {
+    // SAFETY: attached; `close` calls nothing of Python. It fails if there are 32 functions already.
+    *REGISTERED.get_or_init(|| unsafe { ffi::Py_AtExit(Some(close)) } == 0)
 }
 
 /// The last step. The interpreter is gone, or never was this process's: nothing of Python may be

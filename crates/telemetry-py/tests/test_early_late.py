@@ -179,7 +179,7 @@ def test_exit_hooks_and_finalizers_still_send(tmp_path, end, code):
         names = received(manager)
         assert worker.end() == code, worker.errors
         assert names == worker.emitted()
-        expected = {"hook.registered.before", "hook.registered.after", "finalizer.of.object"}
+        expected = {"hook.registered.before", "hook.registered.after", "finalizer.of.object", "finalizer.of.module"}
         assert expected <= set(names)
 
 

@@ -137,8 +137,8 @@ def flush_at_exit() -> None:
     pass
 
 
-def close_at_exit() -> None:
-    pass
+def close_at_exit() -> bool:
+    return True
 
 
 def flush(timeout: float | None = 1.0) -> bool:

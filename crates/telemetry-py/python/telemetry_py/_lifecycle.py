@@ -41,8 +41,9 @@ def register() -> None:
     elif not _registered:
         import atexit
 
+        if not native.close_at_exit():
+            atexit.register(native.shutdown)
         atexit.register(at_exit)
-    native.close_at_exit()
     _registered.add(pid)
 
 
