@@ -444,7 +444,7 @@ fn a_standard_error_that_cannot_be_written_is_a_backend_error() {
 fn events_before_the_start_wait_and_are_counted_as_such() {
     let recorder = Arc::new(Recorder::new(config(PolicySpec::default()), clock()).expect("ok"));
     recorder.set_started(false);
-    let telemetry = Telemetry::builder().backend(recorder.clone()).build();
+    let telemetry = Telemetry::builder().backend(recorder).build();
     let emit = || telemetry.emit("tool.result_size", NOTHING, &[], "");
     for _ in 0..1_024 {
         assert_eq!(emit(), Outcome::Accepted);

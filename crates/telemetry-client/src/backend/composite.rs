@@ -126,7 +126,7 @@ impl Backend for CompositeBackend {
     fn flush(&self, timeout: Duration) -> bool {
         let mut flushed = 0;
         self.until(timeout, |part, left| {
-            flushed += usize::from(part.flush(left))
+            flushed += usize::from(part.flush(left));
         });
         flushed == self.parts.len()
     }

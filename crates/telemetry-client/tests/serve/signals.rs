@@ -80,8 +80,16 @@ fn serve(signals: &[Signal]) -> Telemetry {
         let done = telemetry.flush_on_signal(signals, PATIENCE);
         done.expect("a handler");
     }
-    println!("address={}", backend.server().expect("it serves").address());
+    say(&format!(
+        "address={}",
+        backend.server().expect("it serves").address()
+    ));
     telemetry
+}
+
+/// Tells the test, which reads our standard output.
+fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").expect("an open pipe");
 }
 
 fn emit_all(telemetry: &Telemetry) {
@@ -132,7 +140,7 @@ fn without_a_manager_the_end_is_at_once() {
     if std::env::var_os(CHILD).is_some() {
         let telemetry = serve(&[Signal::HangUp, Signal::User1]);
         emit_all(&telemetry);
-        println!("emitted=all");
+        say("emitted=all");
         wait();
     }
     for number in [Number::HUP, Number::USR1] {
