@@ -86,7 +86,8 @@ impl Telemetry {
     /// For a program without handlers of its own. One that has them should call
     /// [`shutdown`](Self::shutdown) where they end: here its handlers run, and the process ends all the
     /// same. A signal that is ignored now, as `nohup` has it, stays ignored (this is looked up on Linux
-    /// only).
+    /// only). As the first process of a container, which is not ended by a signal that it does not
+    /// handle, the program is merely flushed.
     ///
     /// A forked child that does not call `exec` has no thread that would act on the signal.
     ///
@@ -133,12 +134,23 @@ impl Telemetry {
 fn wait(mut arriving: Signals) {
     for number in arriving.forever() {
         let registered = registered();
+        let spared = std::process::id() == 1;
         let meant = |it: &&Registration| it.signals.iter().any(|it| it.number() == number);
         std::thread::scope(|scope| {
             for it in registered.iter().filter(meant) {
-                scope.spawn(|| it.telemetry.shutdown(it.timeout));
+                scope.spawn(|| {
+                    if spared {
+                        it.telemetry.flush(it.timeout);
+                    } else {
+                        it.telemetry.shutdown(it.timeout);
+                    }
+                });
             }
         });
+        // The system spares the first process of a container what it does not handle.
+        if spared {
+            continue;
+        }
         if let Err(error) = emulate_default_handler(number) {
             tracing::error!(%error, number, "the process does not end by its signal");
         }

@@ -183,7 +183,7 @@ def test_exit_hooks_and_finalizers_still_send(tmp_path, end, code):
         assert expected <= set(names)
 
 
-def test_a_hook_that_ends_the_process_takes_little(tmp_path):
+def test_a_hook_that_ends_the_process_keeps_its_code(tmp_path):
     program = """
     import atexit
     atexit.register(os._exit, 4)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -304,5 +305,31 @@ def test_it_starts_nothing(python):
         assert len(os.listdir("/proc/self/task")) == 1 and atexit._ncallbacks() == 0
         assert set(os.listdir("/proc/self/fd")) == before
         """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_first_process_of_a_container_is_spared(tmp_path):
+    try:
+        allowed = subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("this system gives no process namespace")
+    program = """
+    import os, signal, telemetry_py as telemetry
+    assert os.getpid() == 1
+    telemetry.flush_on_signal()
+    os.kill(1, signal.SIGTERM)
+    with telemetry.serve():
+        os.kill(1, signal.SIGTERM)
+        telemetry.emit("a.b")
+        assert telemetry.stats()["queued"] == 1
+    """
+    result = subprocess.run(
+        ["unshare", "--pid", "--fork", sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert result.returncode == 0, result.stderr

@@ -22,7 +22,8 @@ def flush_on_signal(*signals: int) -> None:
     down within the time of ``TELEMETRY_EXIT_TIMEOUT_MS`` and the program ends by the signal, its exit
     status is that of the signal. Where there is a handler of the program, the queue is flushed in that
     time and the handler called; telemetry goes on, for the handler may take its time or not end the
-    program at all. A signal that is ignored stays ignored.
+    program at all. A signal that is ignored stays ignored; as the first process of a container a
+    program without a handler is not ended by it either, and is merely flushed.
 
     Call it in the main thread, once, after the program has set its own handlers; it may come before
     ``serve``, and a second call changes nothing. A forked child keeps it and sends its own events.
@@ -59,6 +60,10 @@ class _Handler:
         if callable(self._before):
             native.flush(None)
             self._before(number, frame)
+            return
+        if os.getpid() == 1:
+            # The system spares the first process what it does not handle.
+            native.flush(None)
             return
         native.shutdown()
         signal.signal(number, signal.SIG_DFL)
