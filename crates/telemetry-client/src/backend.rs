@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Callsite, Control, ControlError, Fields, NameError, Outcome, Reason, Recorder, SpanDecision,
+    Callsite, Control, ControlError, Fields, NameError, Outcome, Recorder, SpanDecision,
     WorkerSnapshot,
 };
 
@@ -30,7 +30,8 @@ pub use stream::StreamBackend;
 /// Where events go.
 ///
 /// A backend of your own is easiest made around a [`Recorder`], which implements this trait itself:
-/// hand every call through and take events out with [`Recorder::drain_frames`].
+/// hand every call through and take events out with [`Recorder::hand_out`], which has you say of each
+/// how it ended, so that the ledger balances.
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Resolves a wire name once, so that recording needs no lookup. A name that breaks the rules is
     /// counted.
@@ -212,7 +213,7 @@ impl Backend for Recorder {
     fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
         self.close();
         self.wait_drained(timeout);
-        self.discard_queued(Reason::ShutdownDeadline);
+        self.discard_queued(self.reason_at_end());
         self.snapshot()
     }
 

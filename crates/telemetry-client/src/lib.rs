@@ -12,6 +12,7 @@
 //!   [`Span`] an operation that begins and ends once, [`Operation`] the names of a span resolved
 //!   once, for those that are begun often.
 //! * [`ResourceSampler`] emits what the process uses.
+//! * `Telemetry::flush_on_signal` (feature `signals`) ends telemetry before a signal ends the process.
 //! * [`backend`] holds the places events can go to: the stream, stderr, memory for tests, several at
 //!   once, nowhere.
 //! * [`serve`] holds the telemetry stream itself: [`serve::Server`] with a thread of its own, or
@@ -21,8 +22,9 @@
 //!
 //! `emit` encodes on the calling thread and puts bytes into a bounded queue. [`serve::Server`] has
 //! one thread, `telemetry`; [`backend::StderrBackend`] starts one, `telemetry-stderr`, with its first
-//! event; [`ResourceSampler`] has one, `telemetry-resource`. Nothing else starts a thread. Threads
-//! inherit the signal mask of the thread that starts them.
+//! event; [`ResourceSampler`] has one, `telemetry-resource`; `Telemetry::flush_on_signal` starts one,
+//! `telemetry-signal`. Nothing else starts a thread. Threads inherit the signal mask of the thread that
+//! starts them.
 //!
 //! # What is not promised
 //!
@@ -47,6 +49,8 @@ pub mod serve;
 mod config;
 mod deadline;
 mod resource;
+#[cfg(feature = "signals")]
+mod signals;
 mod span;
 mod telemetry;
 
@@ -56,6 +60,8 @@ pub use config::{
 pub use resource::{
     DEFAULT_RESOURCE_INTERVAL, MIN_RESOURCE_INTERVAL, ResourceError, ResourceSampler,
 };
+#[cfg(feature = "signals")]
+pub use signals::{Signal, SignalError};
 pub use span::{
     ERROR_TYPE_CANCELLED, ERROR_TYPE_PANIC, Instrumented, Operation, Span, SpanBuilder,
 };

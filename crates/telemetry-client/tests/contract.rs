@@ -1,7 +1,8 @@
 //! One list of facts, held against every backend: policy, limits and the ledger do not depend on
 //! where events go.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, Read, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use telemetry_client::backend::{
 use telemetry_client::serve::StreamConfig;
 use telemetry_core::{
     Control, Limits, ManualClock, Note, Outcome, PolicySpec, Reason, Recorder, RecorderConfig,
-    SamplingRule, ValueRef,
+    SamplingRule, ValueRef, WorkerSnapshot,
 };
 
 /// Longer than anything here takes.
@@ -76,12 +77,13 @@ fn check(make: Make, traits: Traits) {
     let emit = |telemetry: &Telemetry, name: &str| telemetry.emit(name, NOTHING, &[], "");
     let dropped = |telemetry: &Telemetry, reason| telemetry.ledger().dropped.get(reason);
 
-    // Every event is counted once.
+    // Every event is counted once, and the laws hold at any time.
     let telemetry = fresh(on());
     for _ in 0..10 {
         assert_eq!(emit(&telemetry, "tool.result_size"), Outcome::Accepted);
     }
     assert_eq!(telemetry.ledger().emitted, 10 * traits.copies);
+    balanced(&telemetry);
 
     // Off costs nothing and counts nothing, and comes back.
     telemetry
@@ -131,6 +133,7 @@ fn check(make: Make, traits: Traits) {
     assert_eq!(emit(&telemetry, "other.event"), Outcome::Accepted);
     assert_eq!(dropped(&telemetry, Reason::SampledOut), traits.copies);
     assert_eq!(dropped(&telemetry, Reason::Filtered), traits.copies);
+    assert_eq!(balanced(&telemetry).emitted, 3 * traits.copies);
 
     // With a correlation id, the decision is the same for every event and every backend.
     let half = SamplingRule {
@@ -184,7 +187,7 @@ fn check(make: Make, traits: Traits) {
     // Shutdown is idempotent, the ledger balances, and nothing is taken afterwards.
     let last = telemetry.shutdown(PATIENCE);
     last.check().expect("balance");
-    assert_eq!(last.queued + last.sent, last.accepted);
+    assert_eq!(last.queued + last.sent + last.delivered, last.accepted);
     assert_eq!(telemetry.shutdown(Duration::ZERO), last);
     assert_eq!(
         emit(&telemetry, "tool.result_size"),
@@ -317,22 +320,169 @@ fn a_part_that_panics_takes_nothing_from_the_others() {
         fn flush(&self, timeout: Duration) -> bool {
             self.0.flush(timeout)
         }
-        fn shutdown(&self, timeout: Duration) -> telemetry_core::WorkerSnapshot {
+        fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
             self.0.shutdown(timeout)
         }
-        fn ledger(&self) -> telemetry_core::WorkerSnapshot {
+        fn ledger(&self) -> WorkerSnapshot {
             self.0.ledger()
         }
     }
     let memory = Arc::new(MemoryBackend::new(config(PolicySpec::default()), clock()).expect("ok"));
     let broken = Arc::new(Broken(recorder(PolicySpec::default())));
-    let both = CompositeBackend::new(vec![broken, Arc::clone(&memory) as Arc<dyn Backend>]);
-    let telemetry = Telemetry::builder().backend(Arc::new(both)).build();
+    let unwritable = Arc::new(lines_to(Box::new(full_device())));
+    let parts: Vec<Arc<dyn Backend>> = vec![broken, memory.clone(), unwritable];
+    let telemetry = Telemetry::builder()
+        .backend(Arc::new(CompositeBackend::new(parts)))
+        .build();
     assert_eq!(
         telemetry.emit("tool.result_size", NOTHING, &[], ""),
         Outcome::Accepted
     );
     assert_eq!(memory.take().len(), 1);
+    assert!(telemetry.flush(PATIENCE));
+    let ledger = balanced(&telemetry);
+    assert_eq!((ledger.emitted, ledger.delivered), (3, 1));
+    assert_eq!(ledger.dropped.get(Reason::BackendError), 2);
+}
+
+/// The ledger, which is in balance.
+fn balanced(telemetry: &Telemetry) -> WorkerSnapshot {
+    let ledger = telemetry.ledger();
+    ledger.check().expect("balance");
+    ledger
+}
+
+fn lines_to(output: Box<dyn Write + Send>) -> StderrBackend {
+    StderrBackend::with_output(config(PolicySpec::default()), clock(), output).expect("a policy")
+}
+
+/// A device that takes nothing.
+fn full_device() -> File {
+    let device = File::options().write(true).open("/dev/full");
+    device.expect("a device that is always full")
+}
+
+/// Emits so many events to lines that go to `output`, and returns the ledger of what became of them.
+fn ledger_of_lines(output: Box<dyn Write + Send>, count: u64) -> WorkerSnapshot {
+    let telemetry = Telemetry::builder()
+        .backend(Arc::new(lines_to(output)))
+        .build();
+    for _ in 0..count {
+        telemetry.emit("tool.result_size", NOTHING, &[], "");
+    }
+    assert!(telemetry.flush(PATIENCE));
+    let ledger = balanced(&telemetry);
+    assert_eq!(ledger.emitted, count);
+    assert_eq!(telemetry.shutdown(PATIENCE), ledger);
+    ledger
+}
+
+#[test]
+fn a_line_that_cannot_be_written_is_a_backend_error() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    for output in [
+        Box::new(writer) as Box<dyn Write + Send>,
+        Box::new(full_device()),
+        Box::new(Panics),
+    ] {
+        let ledger = ledger_of_lines(output, 20);
+        assert_eq!(ledger.dropped.get(Reason::BackendError), 20);
+        assert_eq!((ledger.delivered, ledger.sent), (0, 0));
+    }
+}
+
+/// An output with a defect.
+struct Panics;
+
+impl Write for Panics {
+    fn write(&mut self, _bytes: &[u8]) -> std::io::Result<usize> {
+        panic!("this output is broken")
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_written_is_delivered_and_not_sent() {
+    let written = Written::default();
+    let ledger = ledger_of_lines(Box::new(written.clone()), 50);
+    let lines = written.0.lock().expect("no panic");
+    assert_eq!(lines.iter().filter(|byte| **byte == b'\n').count(), 50);
+    assert_eq!((ledger.delivered, ledger.sent), (50, 0));
+}
+
+/// Set in the child of the test below.
+const CHILD: &str = "CONTRACT_CHILD";
+
+#[test]
+fn a_standard_error_that_cannot_be_written_is_a_backend_error() {
+    let test = "a_standard_error_that_cannot_be_written_is_a_backend_error";
+    if std::env::var_os(CHILD).is_some() {
+        let backend = StderrBackend::new(config(PolicySpec::default()), clock());
+        let telemetry = Telemetry::builder()
+            .backend(Arc::new(backend.expect("a policy")))
+            .build();
+        telemetry.emit("tool.result_size", NOTHING, &[], "");
+        let ledger = telemetry.shutdown(PATIENCE);
+        ledger.check().expect("balance");
+        assert_eq!(ledger.dropped.get(Reason::BackendError), 1);
+        std::process::exit(42);
+    }
+    let child = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(std::process::Stdio::null())
+        // Open for reading only: a write fails as that to a closed one does.
+        .stderr(File::open("/dev/null").expect("it is there"))
+        .status();
+    assert_eq!(child.expect("a child").code(), Some(42));
+}
+
+#[test]
+fn events_before_the_start_wait_and_are_counted_as_such() {
+    let recorder = Arc::new(Recorder::new(config(PolicySpec::default()), clock()).expect("ok"));
+    recorder.set_started(false);
+    let telemetry = Telemetry::builder().backend(recorder).build();
+    let emit = || telemetry.emit("tool.result_size", NOTHING, &[], "");
+    for _ in 0..1_024 {
+        assert_eq!(emit(), Outcome::Accepted);
+    }
+    assert_eq!(emit(), Outcome::Dropped(Reason::NotStarted));
+    let ledger = balanced(&telemetry);
+    assert_eq!((ledger.emitted, ledger.queued), (1_025, 1_024));
+    let last = telemetry.shutdown(Duration::ZERO);
+    last.check().expect("balance");
+    assert_eq!(last.dropped.get(Reason::NotStarted), 1_025);
+    assert_eq!(last.dropped.total(), last.emitted);
+}
+
+#[test]
+fn a_backend_that_forgets_an_event_has_dropped_it() {
+    let recorder = Arc::new(Recorder::new(config(PolicySpec::default()), clock()).expect("ok"));
+    let telemetry = Telemetry::builder().backend(recorder.clone()).build();
+    for _ in 0..4 {
+        telemetry.emit("tool.result_size", NOTHING, &[], "");
+    }
+    let mut event = Vec::new();
+    let mut hand_out = || recorder.hand_out(&mut event).expect("an event");
+    let held = hand_out();
+    assert_eq!(balanced(&telemetry).queued, 4, "it is in somebody's hands");
+    held.delivered();
+    hand_out().dropped(Reason::QueueFull);
+    drop(hand_out());
+    let ledger = balanced(&telemetry);
+    assert_eq!((ledger.delivered, ledger.queued), (1, 1));
+    assert_eq!(ledger.dropped.get(Reason::QueueFull), 1);
+    assert_eq!(ledger.dropped.get(Reason::BackendError), 1);
+    // What ends after the deadline was counted at the deadline.
+    let late = hand_out();
+    assert_eq!(recorder.discard_queued(Reason::ShutdownDeadline), 1);
+    late.delivered();
+    let ledger = balanced(&telemetry);
+    assert_eq!((ledger.delivered, ledger.queued), (1, 0));
+    assert_eq!(ledger.dropped.total(), 3);
 }
 
 /// What was written so far.
@@ -395,7 +545,9 @@ fn a_reader_that_stops_reading_costs_events_and_no_time() {
     let filler = "x".repeat(900);
     let begun = std::time::Instant::now();
     let mut outcome = Outcome::Accepted;
+    let mut emitted = 0;
     while outcome == Outcome::Accepted {
+        emitted += 1;
         outcome = telemetry.emit("tool.result_size", NOTHING, &[("tool", &filler)], "");
         assert!(begun.elapsed() < PATIENCE, "the queue never filled");
     }
@@ -403,7 +555,20 @@ fn a_reader_that_stops_reading_costs_events_and_no_time() {
     let last = telemetry.shutdown(Duration::from_millis(20));
     assert!(last.dropped.get(Reason::ShutdownDeadline) > 0);
     last.check().expect("balance");
-    drop(reader);
+    assert_eq!((last.emitted, last.sent, last.queued), (emitted, 0, 0));
+    // What was in the writer's hands at the deadline may still arrive.
+    let mut lines = 0;
+    let mut text = std::io::BufReader::new(reader);
+    let mut line = String::new();
+    while lines < last.delivered {
+        line.clear();
+        assert!(text.read_line(&mut line).expect("text") > 0);
+        assert!(line.ends_with('\n'), "{line}");
+        lines += 1;
+    }
+    line.clear();
+    let late = text.read_to_string(&mut line).map(|_| line.lines().count());
+    assert!(late.expect("text") <= 1, "{line}");
 }
 
 #[test]

@@ -175,15 +175,26 @@ impl Gate {
         self.sites.threshold(site).is_share()
     }
 
-    /// Counts an event that a backend without a queue took over, and that is sent with this.
-    pub fn count_accepted(&self, site: &Callsite) -> Outcome {
-        self.ledger.together(|| {
-            SiteCounts::bump(&site.counts.accepted);
-            self.ledger.hand_over();
-            self.ledger.next_sequence();
-        });
-        self.settle.after_outcome();
+    /// Counts an event that passed the gate and that a backend which is no stream took: it is
+    /// delivered there, has no sequence and is in no count by name, which are those of the stream.
+    pub fn count_delivered(&self) -> Outcome {
+        self.ledger.hand_over();
         Outcome::Accepted
+    }
+
+    /// Counts an event that leaves the queue for the hands of a backend which is no stream.
+    pub(crate) fn pick_up(&self) {
+        self.ledger.pick_up();
+    }
+
+    /// Counts what became of an event in a backend's hands, unless that was counted already.
+    pub(crate) fn put_down(&self, end: Result<(), Reason>) {
+        self.ledger.settle(end);
+    }
+
+    /// Counts as dropped what is in the hands of backends, and returns how many events that were.
+    pub(crate) fn drop_in_hands(&self, reason: Reason) -> u64 {
+        self.ledger.drop_in_hands(reason)
     }
 
     /// Counts an event that passed the gate and was dropped behind it.
@@ -313,6 +324,8 @@ impl Gate {
         let resting = queue.at_rest();
         let handed_over = self.ledger.handed_over();
         let sent = self.ledger.sent();
+        let delivered = handed_over + self.ledger.taken_over();
+        let in_hands = self.ledger.in_hands();
         let [sampled_out, filtered, dropped_in_sites] = self.sites.totals();
         let (mut dropped, notes) = self.ledger.counts();
         dropped.add(Reason::SampledOut, sampled_out);
@@ -322,7 +335,8 @@ impl Gate {
             emitted: accepted + sampled_out + filtered + dropped_in_sites,
             accepted: accepted.saturating_sub(self.ledger.dropped_late()),
             sent,
-            queued: resting.queued(),
+            delivered,
+            queued: resting.queued() + in_hands,
             dropped,
             notes,
         }

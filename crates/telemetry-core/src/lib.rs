@@ -90,7 +90,7 @@ pub use queue::{
     Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, MAX_TAG, Pushed, Queue,
     QueueLimits, Record, Refused, Resting, Sleep,
 };
-pub use recorder::{Draft, Fields, HandedOut, Mark, Overflow, Recorder, RecorderConfig};
+pub use recorder::{Draft, Fields, FramedOut, Handed, Mark, Overflow, Recorder, RecorderConfig};
 pub use sanitize::{
     Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,
     MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,

@@ -7,12 +7,13 @@
 mod draft;
 mod drain;
 mod fields;
+mod handed;
 mod scratch;
 mod settled;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
 
@@ -26,8 +27,9 @@ use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 
 pub use draft::Draft;
-pub use drain::HandedOut;
+pub use drain::FramedOut;
 pub use fields::Fields;
+pub use handed::Handed;
 pub use settled::Mark;
 
 /// Most bytes of counts by name in one report; the names with fewest events are left out.
@@ -94,6 +96,8 @@ pub struct Recorder {
     /// Events at the front of the queue that were let in under a policy that is no longer in force
     /// and have to pass the present one before they are drained.
     to_recheck: AtomicUsize,
+    /// Nobody has begun to take events out yet, and perhaps nobody will.
+    unstarted: AtomicBool,
 }
 
 impl Recorder {
@@ -111,6 +115,7 @@ impl Recorder {
             redactor: config.redactor,
             clock,
             to_recheck: AtomicUsize::new(0),
+            unstarted: AtomicBool::new(false),
         })
     }
 
@@ -219,6 +224,29 @@ impl Recorder {
         ))
     }
 
+    /// Says whether somebody takes events out. A recorder begins as one that is started. In one that
+    /// is not, events wait as long as there is room; what finds none is `not_started`, and nothing
+    /// makes room.
+    pub fn set_started(&self, started: bool) {
+        self.unstarted.store(!started, Ordering::Relaxed);
+    }
+
+    /// Whether somebody takes events out, or has.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        !self.unstarted.load(Ordering::Relaxed)
+    }
+
+    /// Why events that are still queued at the end are dropped.
+    #[must_use]
+    pub fn reason_at_end(&self) -> Reason {
+        if self.is_started() {
+            Reason::ShutdownDeadline
+        } else {
+            Reason::NotStarted
+        }
+    }
+
     /// Refuses events from now on; those queued stay to be drained. When it returns, every event
     /// that was let in is in the queue.
     pub fn close(&self) {
@@ -297,6 +325,7 @@ impl Recorder {
     fn push_refused(&self, site: &Callsite, event: &[u8], mut refused: Refused) -> Outcome {
         let mut attempts = 0;
         while refused == Refused::Full
+            && self.is_started()
             && self.overflow == Overflow::DropOldest
             && self.queue.can_hold(event.len())
             && attempts < EVICT_ATTEMPTS
@@ -318,6 +347,7 @@ impl Recorder {
         self.gate.count_dropped(
             site,
             match refused {
+                Refused::Full if !self.is_started() => Reason::NotStarted,
                 Refused::Full => Reason::QueueFull,
                 Refused::Closed => Reason::NotRunning,
             },

@@ -39,7 +39,7 @@ pub(crate) fn backend(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         {
             Some(Sink::Object { backend, .. }) => Some(backend.clone_ref(py)),
             Some(Sink::Queue) => Some(true.into_pyobject(py)?.to_owned().into_any().unbind()),
-            Some(Sink::Nothing) | None => None,
+            Some(Sink::Nothing | Sink::Waiting) | None => None,
         },
     )
 }
@@ -47,7 +47,10 @@ pub(crate) fn backend(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
 /// Whether there is a backend.
 #[pyfunction]
 pub(crate) fn is_enabled(py: Python<'_>) -> bool {
-    state::current(py).is_some()
+    state::current(py)
+        .as_ref()
+        .and_then(|state| state.as_deref())
+        .is_some_and(|state| !matches!(state.sink, Sink::Waiting))
 }
 
 /// Queues one event for `serve`, whatever the backend in force is.

@@ -8,20 +8,25 @@ mod quick;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBool, PyDict, PyString};
 use telemetry_core::{
-    Callsite, Drawn, Limits, Note, Outcome, REDACTED, Reason, Recorder, Redactor, ValueRef,
-    truncate,
+    Callsite, Drawn, Limits, Note, REDACTED, Reason, Recorder, Redactor, ValueRef, truncate,
 };
 
 use crate::calls;
 use crate::context::{correlation, correlation_text};
 use crate::convert::{exact_text, swallow};
 use crate::fields::{Entries, read_measurements, read_metadata};
+use crate::raised;
 use crate::state::{self, Sink, State};
 
 pub(crate) use quick::{EMIT, emit};
+
+/// Why an event is dropped whose values raise something that no code may swallow, such as
+/// `KeyboardInterrupt`.
+const UNREADABLE: Reason = Reason::InvalidValue;
 
 thread_local! {
     /// Whether this thread is inside a Python backend's `emit`.
@@ -124,7 +129,7 @@ pub(crate) fn send(
     let id = correlation_text(contents.correlation_id)?;
     match &state.sink {
         Sink::Nothing => Ok(()),
-        Sink::Queue => {
+        Sink::Queue | Sink::Waiting => {
             let at = contents.timestamp_ns;
             let draft = match draw {
                 Draw::Own => recorder.draft(site, &id, at),
@@ -137,9 +142,11 @@ pub(crate) fn send(
                 std::mem::forget(draft);
                 return filled;
             }
-            filled?;
-            draft.commit();
-            Ok(())
+            match filled {
+                Ok(()) => draft.commit(),
+                Err(_) => draft.abandon(UNREADABLE),
+            };
+            filled
         }
         Sink::Object { emit, .. } => {
             let admitted = match draw {
@@ -150,27 +157,19 @@ pub(crate) fn send(
                 return Ok(());
             }
             let mut collected = Collected::new(py, state);
-            let handed_over = contents
-                .read(&mut collected)
-                .and_then(|()| hand_over(emit.bind(py), site.name().as_str(), &collected, &id));
-            if state.incarnation.is_inherited() {
-                return handed_over.map(|_outcome| ());
+            let read = contents.read(&mut collected);
+            let (end, raised) = match read {
+                Ok(()) => hand_over(emit.bind(py), state, site.name().as_str(), &collected, &id),
+                Err(error) => (Err(UNREADABLE), Some(error)),
+            };
+            // Python code may have forked; then this is the child and not its recorder.
+            if !state.incarnation.is_inherited() {
+                match end {
+                    Ok(()) => recorder.gate().count_delivered(),
+                    Err(reason) => recorder.gate().count_dropped(site, reason),
+                };
             }
-            match handed_over {
-                Ok(Outcome::Accepted) => {
-                    recorder.gate().count_accepted(site);
-                    Ok(())
-                }
-                Ok(Outcome::Dropped(reason)) => {
-                    recorder.gate().count_dropped(site, reason);
-                    Ok(())
-                }
-                Ok(Outcome::Off) => Ok(()),
-                Err(error) => {
-                    recorder.gate().count_dropped(site, Reason::InternalError);
-                    Err(error)
-                }
-            }
+            raised.map_or(Ok(()), Err)
         }
     }
 }
@@ -191,13 +190,15 @@ impl Contents<'_, '_> {
     }
 }
 
-/// Calls a Python backend.
+/// Calls a Python backend; says whether it took the event, or why not, and what has to go on: an
+/// exception that is no `Exception`.
 fn hand_over(
     emit: &Bound<'_, PyAny>,
+    state: &State,
     event: &str,
     collected: &Collected<'_, '_>,
     correlation_id: &str,
-) -> PyResult<Outcome> {
+) -> (Result<(), Reason>, Option<PyErr>) {
     /// Takes the mark away however the call ends.
     struct Leave;
     impl Drop for Leave {
@@ -205,12 +206,13 @@ fn hand_over(
             IN_BACKEND.set(false);
         }
     }
+    let py = emit.py();
     if let Some(reason) = collected.failed {
-        return Ok(Outcome::Dropped(reason));
+        return (Err(reason), None);
     }
     let correlation_id = collected.cut(correlation_id, collected.limits.correlation_id_bytes);
     if IN_BACKEND.replace(true) {
-        return Ok(Outcome::Dropped(Reason::Reentrant));
+        return (Err(Reason::Reentrant), None);
     }
     let _leave = Leave;
     let arguments = (
@@ -219,11 +221,31 @@ fn hand_over(
         &collected.metadata,
         correlation_id,
     )
-        .into_pyobject(emit.py())?;
-    match swallow(emit.py(), calls::call(emit, &arguments))? {
-        Some(_) => Ok(Outcome::Accepted),
-        None => Ok(Outcome::Dropped(Reason::InternalError)),
+        .into_pyobject(py);
+    // Only for want of memory.
+    let Ok(arguments) = arguments else {
+        return (Err(Reason::InternalError), None);
+    };
+    match calls::call(emit, &arguments) {
+        // The very object: what merely looks false, such as an empty result, is no refusal.
+        Ok(answer) if answer.is(PyBool::new(py, false)) => (Err(Reason::QueueFull), None),
+        Ok(answer) => match answer.cast::<PyBaseException>() {
+            Ok(error) => (Err(Reason::BackendError), note(state, error).err()),
+            Err(_) => (Ok(()), None),
+        },
+        Err(error) => {
+            let noted = note(state, error.value(py));
+            let raised = noted.and_then(|()| swallow(py, Err::<(), _>(error)));
+            (Err(Reason::BackendError), raised.err())
+        }
     }
+}
+
+/// Keeps an exception of the backend to be shown.
+fn note(state: &State, error: &Bound<'_, PyBaseException>) -> PyResult<()> {
+    let text = raised::one_line(error, &state.incarnation.redactor)?;
+    state.incarnation.note_error(text);
+    Ok(())
 }
 
 /// The contents of an event as fresh dicts for a Python backend, limited and redacted as on the wire.

@@ -6,9 +6,10 @@
 //! * `settings`: environment variables
 //! * `interpreter`, `fork`, `held`, `identity`, `state`: what belongs to this process
 //! * `calls`, `fastcall`: what may run Python code, and how Python calls us
-//! * `convert`, `fields`, `context`: values, mappings and the correlation id of Python
+//! * `convert`, `fields`, `raised`, `context`: values, mappings, exceptions and the correlation id of
+//!   Python
 //! * `emit`, `span`, `awaited`, `clock`: events and spans
-//! * `service`, `serve`: the server and the end
+//! * `service`, `serve`, `exit`: the server and the end
 //! * `backend`: which backend is in force
 //!
 //! Two laws hold for all of it. No thread that Rust starts ever attaches to Python. And what a
@@ -34,12 +35,14 @@ mod clock;
 mod context;
 mod convert;
 mod emit;
+mod exit;
 mod fastcall;
 mod fields;
 mod fork;
 mod held;
 mod identity;
 mod interpreter;
+mod raised;
 mod serve;
 mod service;
 mod settings;
@@ -73,5 +76,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(serve::flush, module)?)?;
     module.add_function(wrap_pyfunction!(serve::shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(serve::stats, module)?)?;
+    module.add_function(wrap_pyfunction!(exit::flush_at_exit, module)?)?;
+    module.add_function(wrap_pyfunction!(exit::close_at_exit, module)?)?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use pyo3::types::PyDict;
 use telemetry_client::backend::{Backend, StderrBackend};
 use telemetry_client::serve::{BindError, ListenAddress, ServeError};
 use telemetry_client::{BackendKind, ResourceSampler, Telemetry};
-use telemetry_core::{Reason, SystemClock};
+use telemetry_core::SystemClock;
 
 use crate::emit::guarded;
 use crate::service::{Service, SignalsMasked};
@@ -157,7 +157,7 @@ pub(crate) fn serve(
         None => settings.config.address.clone(),
     };
     if let Some(kind) = settings.backend.filter(|kind| *kind != BackendKind::Server) {
-        let sink = settings::sink(py, Some(kind))?;
+        let sink = settings::sink(py, kind)?;
         state::set_sink(py, sink, &settings).map_err(invalid)?;
         if let Some(state) = state::latest(py).filter(|_| kind == BackendKind::Stderr) {
             state.incarnation.sample(|| stderr_backend(&settings))?;
@@ -171,6 +171,11 @@ pub(crate) fn serve(
         return PyServer::of_running(service, address.as_ref());
     }
     let incarnation = match state::latest(py) {
+        Some(state)
+            if matches!(state.sink, Sink::Waiting) && !state.incarnation.recorder.is_closed() =>
+        {
+            state::settle_queue(&state, settings.clone())
+        }
         Some(state) if !state.incarnation.recorder.is_closed() => {
             state::set_sink(py, Sink::Queue, &settings).map_err(invalid)?;
             Arc::clone(&state.incarnation)
@@ -237,6 +242,7 @@ impl Incarnation {
     /// Remembers what runs and begins to sample resources, if it should.
     fn keep(&self, service: &Arc<Service>, address: ListenAddress) -> PyResult<()> {
         let _asked_before = self.served.set(address);
+        self.recorder.set_started(true);
         let kept = &self.service;
         *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(service));
         self.sample(|| Ok(Arc::clone(&self.recorder) as Arc<dyn Backend>))
@@ -267,16 +273,18 @@ fn stderr_backend(settings: &Settings) -> PyResult<Arc<dyn Backend>> {
 }
 
 /// Waits until what was emitted so far is written to the manager's socket; says whether that was done
-/// in `timeout` seconds. With nobody to send to it does not wait.
+/// in `timeout` seconds (those of `TELEMETRY_EXIT_TIMEOUT_MS` for `None`). With nobody to send to it does
+/// not wait.
 #[pyfunction]
 #[pyo3(signature = (timeout=1.0))]
-pub(crate) fn flush(py: Python<'_>, timeout: f64) -> PyResult<bool> {
+pub(crate) fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
     guarded(py, || {
         let Some(state) = state::latest(py) else {
             return Ok(true);
         };
         let recorder = &state.incarnation.recorder;
-        let deadline = Instant::now() + duration(timeout);
+        let timeout = timeout.map_or_else(|| exit_timeout(&state), duration);
+        let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if py.detach(|| recorder.settle(left.min(SIGNAL_INTERVAL))) {
@@ -300,7 +308,7 @@ pub(crate) fn shutdown(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let Some(state) = state::latest(py) else {
             return Ok(true);
         };
-        let timeout = timeout.map_or(state.incarnation.settings.config.exit_timeout, duration);
+        let timeout = timeout.map_or_else(|| exit_timeout(&state), duration);
         shut(py, &state, timeout)
     })
 }
@@ -317,6 +325,7 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     stats.set_item("emitted", snapshot.emitted)?;
     stats.set_item("accepted", snapshot.accepted)?;
     stats.set_item("sent", snapshot.sent)?;
+    stats.set_item("delivered", snapshot.delivered)?;
     stats.set_item("queued", snapshot.queued)?;
     let dropped = PyDict::new(py);
     for (reason, count) in snapshot.dropped.iter() {
@@ -328,6 +337,10 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         notes.set_item(note.as_str(), count)?;
     }
     stats.set_item("notes", notes)?;
+    let last_error = state
+        .as_ref()
+        .and_then(|state| state.incarnation.last_error().clone());
+    stats.set_item("last_error", last_error)?;
     let service = state.and_then(|state| state.service());
     stats.set_item(
         "clients",
@@ -336,12 +349,44 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     Ok(stats)
 }
 
+/// How long the end of this process may wait.
+pub(crate) fn exit_timeout(state: &State) -> Duration {
+    let configured = state.incarnation.settings.config.exit_timeout;
+    configured.min(MAX_TIMEOUT)
+}
+
+/// Waits until all queued events are sent, as long as there is somebody to send to.
+pub(crate) fn drain(state: &State, deadline: Instant) {
+    let recorder = &state.incarnation.recorder;
+    while recorder.queued() > 0
+        && state
+            .service()
+            .is_some_and(|service| service.server.clients() > 0)
+    {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        recorder.wait_drained(left.min(SIGNAL_INTERVAL));
+    }
+}
+
 /// Ends the recorder and the server of a state.
 fn shut(py: Python<'_>, state: &State, timeout: Duration) -> PyResult<bool> {
+    Ok(py.detach(|| end(state, timeout)))
+}
+
+/// Ends the recorder and the server of a state; says whether all was sent in time. Touches nothing of
+/// Python.
+pub(crate) fn end(state: &State, timeout: Duration) -> bool {
     let incarnation = &state.incarnation;
     if incarnation.is_inherited() {
-        return Ok(true);
+        return true;
     }
+    let _ending = incarnation
+        .ending
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let service = incarnation
         .service
         .lock()
@@ -353,12 +398,10 @@ fn shut(py: Python<'_>, state: &State, timeout: Duration) -> PyResult<bool> {
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     let recorder = &incarnation.recorder;
-    Ok(py.detach(|| {
-        drop(sampler);
-        recorder.close();
-        let in_time = service.is_none_or(|service| service.server.close(timeout));
-        recorder.discard_queued(Reason::ShutdownDeadline) == 0 && in_time
-    }))
+    drop(sampler);
+    recorder.close();
+    let in_time = service.is_none_or(|service| service.server.close(timeout));
+    recorder.discard_queued(recorder.reason_at_end()) == 0 && in_time
 }
 
 /// Whether the address may be free in a moment.

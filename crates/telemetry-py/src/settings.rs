@@ -79,12 +79,12 @@ impl Settings {
 }
 
 /// The backend of a kind. Those that are Python objects are imported and made.
-pub(crate) fn sink(py: Python<'_>, kind: Option<BackendKind>) -> PyResult<Sink> {
+pub(crate) fn sink(py: Python<'_>, kind: BackendKind) -> PyResult<Sink> {
     let (module, class) = match kind {
-        None | Some(BackendKind::None) => return Ok(Sink::Nothing),
-        Some(BackendKind::Server) => return Ok(Sink::Queue),
-        Some(BackendKind::Stderr) => ("telemetry_py.backends.stderr", "StderrBackend"),
-        Some(BackendKind::Memory) => ("telemetry_py.backends.memory", "MemoryBackend"),
+        BackendKind::None => return Ok(Sink::Nothing),
+        BackendKind::Server => return Ok(Sink::Queue),
+        BackendKind::Stderr => ("telemetry_py.backends.stderr", "StderrBackend"),
+        BackendKind::Memory => ("telemetry_py.backends.memory", "MemoryBackend"),
     };
     Sink::object(&py.import(module)?.getattr(class)?.call0()?)
 }

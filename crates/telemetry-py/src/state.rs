@@ -13,7 +13,7 @@ mod peek;
 use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 use pyo3::exceptions::PyTypeError;
@@ -38,7 +38,7 @@ const MAX_SPAN_SITES: usize = 1_024;
 const UNRESOLVED: u8 = 0;
 /// There is no backend.
 const OFF: u8 = 1;
-/// There is a backend.
+/// There is a backend, or nothing is known that speaks against one.
 const ON: u8 = 2;
 
 /// One of the three above.
@@ -62,6 +62,8 @@ pub(crate) enum Sink {
     Nothing,
     /// Into the recorder's queue.
     Queue,
+    /// Into the queue as well, for the case that something is started later: nothing was asked for.
+    Waiting,
     /// To an object with a method `emit`.
     Object {
         /// The object.
@@ -92,6 +94,7 @@ impl fmt::Debug for Sink {
         f.write_str(match self {
             Self::Nothing => "Nothing",
             Self::Queue => "Queue",
+            Self::Waiting => "Waiting",
             Self::Object { .. } => "Object",
         })
     }
@@ -116,10 +119,15 @@ pub(crate) struct Incarnation {
     span_sites: Mutex<FxHashMap<Box<str>, Arc<SpanSites>>>,
     /// What runs.
     pub(crate) service: Mutex<Option<Arc<Service>>>,
+    /// Held by the thread that ends it: a second one waits, or it would take from the first what is
+    /// still to be sent.
+    pub(crate) ending: Mutex<()>,
     /// Whether a thread is about to start that.
     pub(crate) starting: AtomicBool,
     /// Samples memory and CPU, if it should.
     pub(crate) sampler: Mutex<Option<ResourceSampler>>,
+    /// The last exception of a backend, as one line.
+    last_error: Mutex<Option<String>>,
     /// Where it was asked to serve; set once and then only read, as in a child.
     pub(crate) served: OnceLock<ListenAddress>,
 }
@@ -138,20 +146,41 @@ pub(crate) struct SpanSites {
 impl Incarnation {
     /// An incarnation for this process.
     pub(crate) fn new(settings: Settings) -> Result<Self, ControlError> {
+        let recorder = settings.recorder()?;
+        recorder.set_started(false);
+        Ok(Self::around(Arc::new(recorder), settings))
+    }
+
+    /// An incarnation with a recorder of this process.
+    fn around(recorder: Arc<Recorder>, settings: Settings) -> Self {
         fork::watch();
-        Ok(Self {
+        Self {
             generation: fork::generation(),
-            recorder: Arc::new(settings.recorder()?),
+            recorder,
             settings,
             redactor: Redactor::default(),
             callsites: ByIdentity::default(),
             operations: ByIdentity::default(),
             span_sites: Mutex::default(),
             service: Mutex::default(),
+            ending: Mutex::default(),
             starting: AtomicBool::new(false),
             sampler: Mutex::default(),
+            last_error: Mutex::default(),
             served: OnceLock::new(),
-        })
+        }
+    }
+
+    /// Keeps what a backend raised.
+    pub(crate) fn note_error(&self, text: String) {
+        *self.last_error() = Some(text);
+    }
+
+    /// The last exception of a backend. No Python code may run while it is held.
+    pub(crate) fn last_error(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it belongs to an ancestor of this process; then only its settings may be read.
@@ -233,6 +262,19 @@ pub(crate) fn latest(py: Python<'_>) -> Option<Arc<State>> {
     }
 }
 
+/// The state of this process as it is, whatever its backend is; nothing is made.
+pub(crate) fn own() -> Option<Arc<State>> {
+    if PHASE.load(Ordering::Relaxed) == UNRESOLVED {
+        return None;
+    }
+    let state = STATE.load_full()?;
+    if state.incarnation.is_inherited() {
+        mem::forget(state);
+        return None;
+    }
+    Some(state)
+}
+
 /// Puts a backend in place of the one before. The incarnation stays, so that the ledger goes on; it
 /// is made from `settings` if there is none.
 pub(crate) fn set_sink(
@@ -248,8 +290,25 @@ pub(crate) fn set_sink(
     Ok(())
 }
 
+/// Puts the queue in force for good where it only waited to see what comes: `settings` are those of
+/// now, the queue and its bounds those of the first event.
+pub(crate) fn settle_queue(waiting: &State, settings: Settings) -> Arc<Incarnation> {
+    let recorder = Arc::clone(&waiting.incarnation.recorder);
+    let incarnation = Arc::new(Incarnation::around(recorder, settings));
+    install(State {
+        incarnation: Arc::clone(&incarnation),
+        sink: Sink::Queue,
+    });
+    incarnation
+}
+
 /// Turns telemetry off. The incarnation stays, if there is one.
 pub(crate) fn turn_off(py: Python<'_>) {
+    // No need to make what is not wanted.
+    if PHASE.load(Ordering::Relaxed) == UNRESOLVED && STATE.load().is_none() {
+        PHASE.store(OFF, Ordering::Relaxed);
+        return;
+    }
     match latest(py) {
         Some(state) => {
             let incarnation = Arc::clone(&state.incarnation);
@@ -347,9 +406,13 @@ fn install(state: State) {
     }
 }
 
-/// The state that the environment asks for; `None` if it asks for no backend.
+/// The state that the environment asks for; `None` if it asks for no telemetry. If it says nothing,
+/// events wait for what the program says.
 fn from_settings(py: Python<'_>, settings: Settings) -> Option<State> {
-    let sink = settings::sink(py, settings.backend).ok()?;
+    let sink = match settings.backend {
+        None => Sink::Waiting,
+        Some(kind) => settings::sink(py, kind).ok()?,
+    };
     if matches!(sink, Sink::Nothing) {
         return None;
     }
@@ -365,6 +428,7 @@ fn in_child(py: Python<'_>, parent: &State) -> Option<State> {
     let sink = match (settings.on_fork, &parent.sink) {
         (ForkMode::Disable, _) | (_, Sink::Nothing) => return None,
         (_, Sink::Queue) => Sink::Queue,
+        (_, Sink::Waiting) => Sink::Waiting,
         (_, Sink::Object { backend, emit }) => Sink::Object {
             backend: backend.clone_ref(py),
             emit: emit.clone_ref(py),

@@ -201,15 +201,101 @@ def test_a_disabled_call_reads_no_argument():
     telemetry.emit("a.b", Untouchable(a=1), Untouchable(b=2), object())
 
 
-def test_a_backend_that_raises_is_counted(memory):
-    class Failing:
-        def emit(self, event, measurements, metadata, correlation_id):
-            raise RuntimeError("backend down")
+class Answering:
+    """A backend that does what it is told."""
 
-    telemetry.set_backend(Failing())
-    before = telemetry.stats()["dropped"].get("internal_error", 0)
+    def __init__(self, answer):
+        self.answer = answer
+
+    def emit(self, event, measurements, metadata, correlation_id):
+        return self.answer()
+
+
+def fail(error):
+    def raises():
+        raise error
+
+    return raises
+
+
+def dropped(reason):
+    return telemetry.stats()["dropped"].get(reason, 0)
+
+
+@pytest.mark.parametrize("told", [fail, lambda error: lambda: error], ids=["raised", "returned"])
+def test_what_keeps_a_backend_from_an_event_is_counted_and_shown(told):
+    telemetry.set_backend(Answering(told(RuntimeError("backend down"))))
+    before, internal, delivered = dropped("backend_error"), dropped("internal_error"), telemetry.stats()["delivered"]
     telemetry.emit("a.b")
-    assert telemetry.stats()["dropped"]["internal_error"] == before + 1
+    assert dropped("backend_error") == before + 1
+    assert dropped("internal_error") == internal
+    assert telemetry.stats()["delivered"] == delivered
+    assert telemetry.stats()["last_error"] == "RuntimeError: backend down"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_a_backend_must_not_swallow_goes_through_and_is_counted(error):
+    telemetry.set_backend(Answering(fail(error())))
+    before = dropped("backend_error")
+    with pytest.raises(error):
+        telemetry.emit("a.b")
+    assert dropped("backend_error") == before + 1
+    assert telemetry.stats()["last_error"] == error.__name__
+
+
+@pytest.mark.parametrize("answer", [None, True, 0, "", [], "False"])
+def test_only_false_itself_says_that_there_was_no_room(answer):
+    telemetry.set_backend(Answering(lambda: answer))
+    full, delivered = dropped("queue_full"), telemetry.stats()["delivered"]
+    telemetry.emit("a.b")
+    assert (dropped("queue_full"), telemetry.stats()["delivered"]) == (full, delivered + 1)
+    telemetry.set_backend(Answering(lambda: False))
+    telemetry.emit("a.b")
+    assert (dropped("queue_full"), telemetry.stats()["delivered"]) == (full + 1, delivered + 1)
+
+
+def test_there_is_no_last_error_at_first(python):
+    result = python("import telemetry_py as t; t.emit('a.b'); assert t.stats()['last_error'] is None")
+    assert result.returncode == 0, result.stderr
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (ValueError(), "ValueError"),
+        (ValueError("\x1b[2J\n"), r"ValueError: \u{001B}[2J\u{000A}"),
+        (OSError(9, "no\ud800"), "OSError: [Errno 9] no\ufffd"),
+        (ValueError("password=hunter2, user=me"), "ValueError: password=[redacted], user=me"),
+        (ValueError("{'api_key': 'hunter2'}"), "ValueError: {'api_key': [redacted]"),
+        (ValueError("authorization: Bearer hunter2"), "ValueError: authorization: [redacted] [redacted]"),
+        (Unprintable(), "Unprintable: <unprintable Unprintable>"),
+    ],
+)
+def test_the_last_error_is_fit_to_be_shown(error, shown):
+    telemetry.set_backend(Answering(fail(error)))
+    telemetry.emit("a.b")
+    assert telemetry.stats()["last_error"] == shown
+
+
+def test_the_last_error_is_short():
+    telemetry.set_backend(Answering(fail(ValueError("x" * 100_000))))
+    telemetry.emit("a.b")
+    assert len(telemetry.stats()["last_error"]) <= 256
+
+
+def test_a_full_memory_backend_says_so():
+    backend = telemetry.MemoryBackend(limit=3)
+    telemetry.set_backend(backend)
+    full, delivered = dropped("queue_full"), telemetry.stats()["delivered"]
+    for _ in range(5):
+        telemetry.emit("a.b")
+    assert (len(backend.events), backend.dropped) == (3, 2)
+    assert (dropped("queue_full") - full, telemetry.stats()["delivered"] - delivered) == (2, 3)
 
 
 def test_a_backend_that_emits_does_not_recurse():
@@ -250,7 +336,7 @@ def test_the_ledger_balances(memory):
         telemetry.emit("a.b" if i % 2 else "not valid", {"count": i})
     stats = telemetry.stats()
     assert stats["emitted"] == stats["accepted"] + sum(stats["dropped"].values())
-    assert stats["accepted"] == stats["sent"] + stats["queued"]
+    assert stats["accepted"] == stats["sent"] + stats["delivered"] + stats["queued"]
 
 
 def test_emit_from_a_finalizer(memory):

@@ -10,6 +10,7 @@ import time
 
 import pytest
 from manager import PATIENCE, Manager, name_of
+from witness import Worker, received
 
 LONG_EXIT = {"TELEMETRY_EXIT_TIMEOUT_MS": "60000"}
 """An end that waits this long has missed that there is nothing to wait for."""
@@ -186,3 +187,31 @@ def test_a_daemon_thread_inside_an_emit_does_not_spoil_the_end(python, where):
     for _ in range(5):
         result = python(program)
         assert result.returncode == 0, (result.returncode, result.stderr)
+
+
+def test_who_ends_telemetry_a_second_time_takes_nothing_from_the_first(tmp_path):
+    program = """
+    import threading
+    server = telemetry.serve()
+    print(server.address, flush=True)
+    wait()
+    attached()
+    for i in range(1000):
+        emit(f"event.n{i}")
+    barrier = threading.Barrier(4)
+    def end():
+        barrier.wait()
+        assert telemetry.shutdown()
+    threads = [threading.Thread(target=end) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stats = telemetry.stats()
+    assert (stats["sent"], stats["dropped"]) == (1000, {}), stats
+    """
+    with Worker(tmp_path, program, **LONG_EXIT) as worker, Manager(worker.line()) as manager:
+        worker.go()
+        assert received(manager) == worker.emitted()
+        assert worker.end() == 0, worker.errors
+        assert not worker.errors

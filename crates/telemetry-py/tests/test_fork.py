@@ -294,7 +294,7 @@ def test_a_child_that_does_nothing_starts_nothing_at_its_end(python, tmp_path):
         telemetry.serve()
         shut = []
         class Native:
-            def shutdown(self):
+            def flush_at_exit(self):
                 shut.append(os.getpid())
         _lifecycle.native = Native()
         import atexit

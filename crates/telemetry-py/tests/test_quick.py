@@ -120,11 +120,11 @@ def test_what_is_no_exception_goes_through_and_the_event_is_counted(roomy_server
     def interrupt():
         raise error
 
-    before = telemetry.stats()["dropped"].get("internal_error", 0)
+    before = telemetry.stats()["dropped"].get("invalid_value", 0)
     with pytest.raises(error):
         telemetry.emit("a.b", {"m": 1}, {"key": Saying(interrupt)})
     assert arrived(roomy_server) == []
-    assert telemetry.stats()["dropped"]["internal_error"] == before + 1
+    assert telemetry.stats()["dropped"]["invalid_value"] == before + 1
 
 
 def test_names_are_told_by_their_text_whatever_object_they_are(roomy_server):

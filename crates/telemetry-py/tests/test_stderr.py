@@ -163,3 +163,85 @@ def test_what_a_terminal_would_act_on_is_escaped():
     os.close(write)
     assert all(32 <= byte < 127 for byte in line[:-1]), line
     assert lines_of(line.decode())[0]["metadata"] == {"key": evil}
+
+
+def drain(pipe: int) -> list[dict]:
+    """What is in a pipe whose writers are gone."""
+    with os.fdopen(pipe, "rb") as file:
+        text = file.read().decode()
+    assert text.endswith("\n"), "the last line is whole"
+    return lines_of(text)
+
+
+def counts() -> dict[str, int]:
+    stats = telemetry.stats()
+    assert stats["emitted"] == stats["accepted"] + sum(stats["dropped"].values())
+    assert stats["accepted"] == stats["sent"] + stats["delivered"] + stats["queued"]
+    return {name: stats[name] for name in ("emitted", "sent", "delivered")} | stats["dropped"]
+
+
+def grown(before: dict[str, int]) -> dict[str, int]:
+    """What was counted since."""
+    return {name: count - before.get(name, 0) for name, count in counts().items() if count != before.get(name, 0)}
+
+
+def test_what_a_full_pipe_took_is_what_the_ledger_says():
+    read, write = os.pipe()
+    backend = telemetry.StderrBackend(write)
+    telemetry.set_backend(backend)
+    before = counts()
+    for i in range(20_000):
+        telemetry.emit("a.b", {"count": i})
+    os.close(write)
+    lines = drain(read)
+    assert 0 < len(lines) < 20_000
+    assert grown(before) == {"emitted": 20_000, "delivered": len(lines), "queue_full": 20_000 - len(lines)}
+    assert backend.dropped == 20_000 - len(lines)
+
+
+def test_a_pipe_that_does_not_wait_is_full_and_no_error():
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    backend = telemetry.StderrBackend(write)
+    telemetry.set_backend(backend)
+    before = counts()
+    for _ in range(2_000):
+        telemetry.emit("a.b")
+    os.close(write)
+    lines = drain(read)
+    assert grown(before) == {"emitted": 2_000, "delivered": len(lines), "queue_full": 2_000 - len(lines)}
+
+
+def closed_descriptor() -> int:
+    read, write = os.pipe()
+    os.close(read)
+    os.close(write)
+    return write
+
+
+def pipe_without_reader() -> int:
+    read, write = os.pipe()
+    os.close(read)
+    return write
+
+
+def full_device() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def test_what_cannot_be_written_is_a_backend_error():
+    for output, error in ((closed_descriptor, "Bad file descriptor"), (pipe_without_reader, "Broken pipe"), (full_device, "No space left")):
+        backend = telemetry.StderrBackend(output())
+        telemetry.set_backend(backend)
+        before = counts()
+        for _ in range(10):
+            telemetry.emit("a.b")
+        assert grown(before) == {"emitted": 10, "backend_error": 10}
+        assert backend.dropped == 10
+        assert error in telemetry.stats()["last_error"]
+
+
+def test_a_host_that_calls_it_meets_no_exception():
+    backend = telemetry.StderrBackend(closed_descriptor())
+    assert isinstance(backend.emit("a.b", {}, {}, ""), OSError)
+    assert backend.dropped == 1

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use telemetry_core::{Control, ControlError, Fields, NameError, Outcome, Reason, WorkerSnapshot};
@@ -13,26 +14,44 @@ use crate::deadline::deadline_after;
 ///
 /// Parts are independent: a manager that mutes the stream does not mute stderr, a part that is full
 /// or that panics takes nothing from the others. The ledger is the sum over the parts, so an event
-/// counts once for each.
+/// counts once for each; that of a part which panicked while it recorded it, as `backend_error`.
 #[derive(Debug)]
 pub struct CompositeBackend {
     /// In the order they are asked.
     parts: Vec<Arc<dyn Backend>>,
+    /// Events that a part panicked over.
+    panicked: AtomicU64,
 }
 
 impl CompositeBackend {
     /// A backend over `parts`.
     #[must_use]
     pub fn new(parts: Vec<Arc<dyn Backend>>) -> Self {
-        Self { parts }
+        Self {
+            parts,
+            panicked: AtomicU64::new(0),
+        }
     }
 
-    /// Runs every part to the end of one time budget.
+    /// Runs every part to the end of one time budget; one that panics does not keep it from the
+    /// others.
     fn until(&self, timeout: Duration, mut run: impl FnMut(&dyn Backend, Duration)) {
         let deadline = deadline_after(timeout);
         for part in &self.parts {
-            run(&**part, deadline.saturating_duration_since(Instant::now()));
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _panicked = catch_unwind(AssertUnwindSafe(|| run(&**part, left)));
         }
+    }
+
+    /// A ledger of the events that parts panicked over.
+    fn of_panics(&self) -> WorkerSnapshot {
+        let panicked = self.panicked.load(Ordering::Relaxed);
+        let mut sum = WorkerSnapshot {
+            emitted: panicked,
+            ..WorkerSnapshot::default()
+        };
+        sum.dropped.add(Reason::BackendError, panicked);
+        sum
     }
 }
 
@@ -60,7 +79,10 @@ impl Backend for CompositeBackend {
                 Draw::Span(SpanFate::One(_), _) => continue,
             };
             let outcome = catch_unwind(AssertUnwindSafe(|| part.record(site, draw, fields)))
-                .unwrap_or(Outcome::Dropped(Reason::InternalError));
+                .unwrap_or_else(|_panic| {
+                    self.panicked.fetch_add(1, Ordering::Relaxed);
+                    Outcome::Dropped(Reason::BackendError)
+                });
             result = match (result, outcome) {
                 (Outcome::Off, other) | (Outcome::Dropped(_), other @ Outcome::Accepted) => other,
                 (kept, _) => kept,
@@ -102,19 +124,21 @@ impl Backend for CompositeBackend {
     }
 
     fn flush(&self, timeout: Duration) -> bool {
-        let mut all = true;
-        self.until(timeout, |part, left| all &= part.flush(left));
-        all
+        let mut flushed = 0;
+        self.until(timeout, |part, left| {
+            flushed += usize::from(part.flush(left));
+        });
+        flushed == self.parts.len()
     }
 
     fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
-        let mut sum = WorkerSnapshot::default();
+        let mut sum = self.of_panics();
         self.until(timeout, |part, left| sum.merge(&part.shutdown(left)));
         sum
     }
 
     fn ledger(&self) -> WorkerSnapshot {
-        let mut sum = WorkerSnapshot::default();
+        let mut sum = self.of_panics();
         for part in &self.parts {
             sum.merge(&part.ledger());
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prost::Message;
 use telemetry_core::{
-    Budget, Clock, Control, ControlError, Event, Fields, FrameSplitter, NameError, Outcome,
-    Recorder, RecorderConfig, Value, WorkerSnapshot,
+    Clock, Control, ControlError, Event, Fields, NameError, Outcome, Reason, Recorder,
+    RecorderConfig, Value, WorkerSnapshot,
 };
 use telemetry_proto::{TelemetryEvent, telemetry_value};
 
@@ -36,22 +36,27 @@ impl MemoryBackend {
         })
     }
 
-    /// Takes every event recorded so far, in order, under its wire name.
+    /// Takes every event recorded so far, in order, under its wire name. They count as delivered.
     #[must_use]
     pub fn take(&self) -> Vec<Event> {
         let _order = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut frames = Vec::new();
-        let everything = Budget {
-            events: usize::MAX,
-            bytes: usize::MAX,
-        };
-        self.recorder.drain_frames(&mut frames, everything);
+        let mut message = Vec::new();
         let mut events = Vec::new();
-        // Frames of our own are whole, so neither splitting nor decoding can fail.
-        let split = FrameSplitter::new(usize::MAX).feed(&frames, |message| {
-            events.extend(TelemetryEvent::decode(message).ok().map(read_event));
-        });
-        debug_assert!(split.is_ok(), "frames of our own: {split:?}");
+        for _ in 0..self.recorder.queued() {
+            let Some(handed) = self.recorder.hand_out(&mut message) else {
+                break;
+            };
+            match TelemetryEvent::decode(&*message) {
+                Ok(event) => {
+                    events.push(read_event(event));
+                    handed.delivered();
+                }
+                Err(error) => {
+                    debug_assert!(false, "an event of our own can be read: {error}");
+                    handed.dropped(Reason::InternalError);
+                }
+            }
+        }
         events
     }
 }

@@ -5,8 +5,8 @@
 //! first event.
 
 use std::fmt;
-use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::thread::Thread;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use telemetry_core::{
-    Budget, Clock, Control, ControlError, FRAME_HEADER_BYTES, Fields, NameError, Note, Outcome,
-    Reason, Recorder, RecorderConfig, ValueRef, WorkerSnapshot,
+    Clock, Control, ControlError, Fields, NameError, Note, Outcome, Reason, Recorder,
+    RecorderConfig, ValueRef, WorkerSnapshot,
 };
 use telemetry_proto::TelemetryEvent;
 
@@ -40,8 +40,6 @@ struct Shared {
     state: Mutex<State>,
     /// Signals every change of the state.
     changed: Condvar,
-    /// Lines that could not be written.
-    failed: AtomicU64,
 }
 
 /// Where the writing thread stands.
@@ -67,16 +65,19 @@ impl fmt::Debug for StderrBackend {
 }
 
 impl StderrBackend {
-    /// A backend that writes to the standard error of this process.
+    /// A backend that writes to the standard error of this process. If that is closed, each line
+    /// counts as `backend_error`.
     ///
     /// # Errors
     ///
     /// [`ControlError`] if the initial policy has an invalid rate or pattern.
     pub fn new(config: RecorderConfig, clock: Arc<dyn Clock>) -> Result<Self, ControlError> {
-        Self::with_output(config, clock, Box::new(std::io::stderr()))
+        Self::with_output(config, clock, Box::new(OwnStderr))
     }
 
-    /// A backend that writes to `output`, one `write_all` per line.
+    /// A backend that writes to `output`, one `write_all` per line. A line counts as delivered once
+    /// it is written; until then it is queued, and if it cannot be written it is dropped as
+    /// `backend_error`.
     ///
     /// # Errors
     ///
@@ -91,12 +92,6 @@ impl StderrBackend {
             shared: Arc::default(),
             output: Mutex::new(Some(output)),
         })
-    }
-
-    /// Lines that could not be written, as to a closed stderr. They count as sent.
-    #[must_use]
-    pub fn failed_writes(&self) -> u64 {
-        self.shared.failed.load(Ordering::Relaxed)
     }
 
     /// Starts the writing thread unless it runs. Without a thread to be had, events stay queued.
@@ -222,18 +217,17 @@ impl Writer {
     /// Writes until the recorder is closed and its queue empty.
     fn run(mut self) {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut frame = Vec::new();
-        // One event at a time: what a stuck pipe holds in our hands is one line.
-        let one = Budget {
-            events: 1,
-            bytes: usize::MAX,
-        };
+        let recorder = Arc::clone(&self.recorder);
+        let mut event = Vec::new();
         loop {
-            let closed = self.recorder.is_closed();
+            let closed = recorder.is_closed();
             self.shared.set(State::Writing);
-            frame.clear();
-            if self.recorder.drain_frames(&mut frame, one) > 0 {
-                self.write(&frame);
+            // One event at a time: what a stuck pipe holds in our hands is one line.
+            if let Some(handed) = recorder.hand_out(&mut event) {
+                match self.write(&event) {
+                    Ok(()) => handed.delivered(),
+                    Err(reason) => handed.dropped(reason),
+                }
                 continue;
             }
             if closed {
@@ -250,22 +244,43 @@ impl Writer {
     }
 
     /// Writes one event in one piece.
-    fn write(&mut self, frame: &[u8]) {
-        let Ok(event) = TelemetryEvent::decode(&frame[FRAME_HEADER_BYTES..]) else {
+    ///
+    /// # Errors
+    ///
+    /// Why it is dropped: [`Reason::BackendError`] if the output refuses it or panics.
+    fn write(&mut self, event: &[u8]) -> Result<(), Reason> {
+        let Ok(event) = TelemetryEvent::decode(event) else {
             debug_assert!(false, "an event of our own can be read");
-            return;
+            return Err(Reason::InternalError);
         };
         let line = format_line(event);
         if line.truncated {
             self.recorder.gate().note(Note::Truncated);
         }
-        let written = self
-            .output
-            .write_all(line.text.as_bytes())
-            .and_then(|()| self.output.flush());
-        if written.is_err() {
-            self.shared.failed.fetch_add(1, Ordering::Relaxed);
+        let output = &mut self.output;
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            output.write_all(line.text.as_bytes())?;
+            output.flush()
+        }));
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Reason::BackendError),
         }
+    }
+}
+
+/// The standard error of this process. That of the standard library says of a closed one that all was
+/// written.
+struct OwnStderr;
+
+impl Write for OwnStderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Locked, so that what others print stays in one piece.
+        Ok(rustix::io::write(io::stderr().lock(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The backend of a worker with a manager: events wait in the queue for the telemetry stream.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use telemetry_core::{
@@ -19,6 +19,9 @@ pub struct StreamBackend {
     recorder: Arc<Recorder>,
     /// What serves it.
     host: Host,
+    /// Held by whoever ends it: a second one waits, or it would take from the first what is still to
+    /// be sent.
+    ending: Mutex<()>,
 }
 
 /// What serves a recorder.
@@ -45,6 +48,7 @@ impl StreamBackend {
         Ok(Self {
             recorder,
             host: Host::Server(server),
+            ending: Mutex::default(),
         })
     }
 
@@ -56,6 +60,7 @@ impl StreamBackend {
             Self {
                 recorder,
                 host: Host::Mounted(service.clone()),
+                ending: Mutex::default(),
             },
             service,
         )
@@ -94,6 +99,7 @@ impl Backend for StreamBackend {
     }
 
     fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
+        let _ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
         self.recorder.close();
         match &self.host {
             Host::Server(server) => {

@@ -145,7 +145,7 @@ impl Sessions {
         let current = self.lock();
         let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
         is_current.then(|| {
-            let handed = self.recorder.hand_out(out, budget);
+            let handed = self.recorder.frame_out(out, budget);
             if handed.events > 0 {
                 session
                     .position

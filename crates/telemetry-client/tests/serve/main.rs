@@ -9,6 +9,8 @@ mod ping;
 mod reports;
 mod settle;
 mod shutdown;
+#[cfg(feature = "signals")]
+mod signals;
 mod streams;
 
 use std::path::PathBuf;

@@ -1,8 +1,11 @@
 //! How a worker ends: what still goes out, what is counted, what is left on disk.
 
 use std::os::unix::fs::symlink;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
+use telemetry_client::Telemetry;
+use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::{ListenAddress, ServeConfig, Server};
 use telemetry_core::{Outcome, PolicySpec, Reason};
 
@@ -186,4 +189,37 @@ async fn a_close_is_no_success_if_the_manager_is_gone_before_it_was_given_everyt
     drop((manager, stream));
     let (ended, snapshot) = closing.await.expect("no panic");
     assert!(!ended, "{snapshot:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_ends_a_worker_a_second_time_takes_nothing_from_the_first() {
+    let directory = private_directory();
+    let address = ListenAddress::Unix(directory.path().join("worker.sock"));
+    let backend = StreamBackend::serve(&address, recorder(), ServeConfig::default());
+    let telemetry = Telemetry::builder()
+        .backend(Arc::new(backend.expect("a free socket")))
+        .build();
+    let manager = Manager::dial(&directory.path().join("worker.sock")).await;
+    let mut stream = manager.stream().await;
+    stream.hello();
+    stream.policy(PolicySpec::default());
+    assert!(stream.next().await.expect("a frame").hello.is_some());
+    for count in 0..900_i64 {
+        telemetry.emit("tool.result_size", &[("count", count.into())], &[], "");
+    }
+    let reader = tokio::spawn(async move { stream.rest().await });
+    let barrier = Barrier::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                barrier.wait();
+                let ledger = telemetry.shutdown(PATIENCE);
+                ledger.check().expect("balance");
+                assert_eq!((ledger.sent, ledger.dropped.total()), (900, 0));
+            });
+        }
+    });
+    let (events, status) = reader.await.expect("the reader");
+    assert_eq!(status, "0");
+    assert_eq!(events.iter().filter_map(count_of).count(), 900);
 }

@@ -19,8 +19,12 @@ pub struct WorkerLedger {
     notes: [AtomicU64; Note::COUNT],
     /// Events that were accepted first and dropped from the queue later.
     dropped_late: AtomicU64,
-    /// Events that were accepted without a queue.
+    /// Events that a backend without a queue took.
     handed_over: AtomicU64,
+    /// Events out of the queue that a backend took.
+    taken_over: AtomicU64,
+    /// Events out of the queue that a backend has in its hands.
+    in_hands: AtomicU64,
     /// Events whose end is just being counted, in more places than one.
     under_way: AtomicU64,
     /// Events handed to a stream; also the sequence of the last one.
@@ -34,6 +38,8 @@ impl Default for WorkerLedger {
             notes: [const { AtomicU64::new(0) }; Note::COUNT],
             dropped_late: AtomicU64::new(0),
             handed_over: AtomicU64::new(0),
+            taken_over: AtomicU64::new(0),
+            in_hands: AtomicU64::new(0),
             under_way: AtomicU64::new(0),
             sent: AtomicU64::new(0),
         }
@@ -46,12 +52,59 @@ impl WorkerLedger {
         self.dropped[reason.index()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an event that was accepted without a queue.
+    /// Counts an event that a backend without a queue took.
     pub fn hand_over(&self) {
         self.handed_over.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Events that were accepted without a queue.
+    /// Counts an event that left the queue into a backend's hands; it counts as queued until
+    /// [`settle`](Self::settle) says what became of it.
+    pub fn pick_up(&self) {
+        self.in_hands.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts what became of an event in a backend's hands. Nothing changes if
+    /// [`drop_in_hands`](Self::drop_in_hands) has counted it before.
+    pub fn settle(&self, end: Result<(), Reason>) {
+        self.together(|| {
+            let held = self
+                .in_hands
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                    held.checked_sub(1)
+                });
+            match end {
+                _ if held.is_err() => {}
+                Ok(()) => {
+                    self.taken_over.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(reason) => self.drop_accepted(reason, 1),
+            }
+        });
+    }
+
+    /// Counts as dropped what backends have in their hands, and returns how many events that were.
+    pub fn drop_in_hands(&self, reason: Reason) -> u64 {
+        let mut held = 0;
+        self.together(|| {
+            held = self.in_hands.swap(0, Ordering::Relaxed);
+            self.drop_accepted(reason, held);
+        });
+        held
+    }
+
+    /// Events out of the queue that backends have in their hands.
+    #[must_use]
+    pub fn in_hands(&self) -> u64 {
+        self.in_hands.load(Ordering::Relaxed)
+    }
+
+    /// Events out of the queue that backends took.
+    #[must_use]
+    pub fn taken_over(&self) -> u64 {
+        self.taken_over.load(Ordering::Relaxed)
+    }
+
+    /// Events that a backend without a queue took.
     #[must_use]
     pub fn handed_over(&self) -> u64 {
         self.handed_over.load(Ordering::Relaxed)
@@ -135,16 +188,31 @@ pub struct NameCount {
 pub struct WorkerSnapshot {
     /// Events that entered `emit` and left it again, whatever became of them.
     pub emitted: u64,
-    /// Events taken into the queue and not dropped from it later.
+    /// Events taken over, by the queue or by a backend without one, and not dropped later.
     pub accepted: u64,
     /// Events handed to a stream; also the sequence of the last one.
     pub sent: u64,
-    /// Events waiting in the queue.
+    /// Events that a backend which is no stream took, such as a line that was written. They have no
+    /// sequence, and reports to a manager leave them out: see [`snapshot_to_report`].
+    ///
+    /// [`snapshot_to_report`]: super::snapshot_to_report
+    #[serde(skip_serializing_if = "is_zero")]
+    pub delivered: u64,
+    /// Events waiting in the queue, or in the hands of what takes them out of it.
     pub queued: u64,
     /// Drops by reason.
     pub dropped: Counts,
     /// Notes.
     pub notes: Notes,
+}
+
+/// Whether there is nothing to tell.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A broken law of the ledger.
@@ -188,7 +256,7 @@ impl Imbalance {
 }
 
 impl WorkerSnapshot {
-    /// Checks W1 (`emitted = accepted + Σ dropped`) and W2 (`accepted = sent + queued`).
+    /// Checks W1 (`emitted = accepted + Σ dropped`) and W2 (`accepted = sent + delivered + queued`).
     ///
     /// # Errors
     ///
@@ -205,7 +273,7 @@ impl WorkerSnapshot {
         Imbalance::check(
             "W2",
             ("accepted", self.accepted),
-            ("sent + queued", self.sent.saturating_add(self.queued)),
+            ("sent + delivered + queued", self.taken()),
         )
     }
 
@@ -215,10 +283,15 @@ impl WorkerSnapshot {
         let w1 = self
             .emitted
             .abs_diff(self.accepted.saturating_add(self.dropped.total()));
-        let w2 = self
-            .accepted
-            .abs_diff(self.sent.saturating_add(self.queued));
+        let w2 = self.accepted.abs_diff(self.taken());
         w1.saturating_add(w2)
+    }
+
+    /// The right side of W2.
+    fn taken(&self) -> u64 {
+        self.sent
+            .saturating_add(self.delivered)
+            .saturating_add(self.queued)
     }
 
     /// Adds another reading, as when a worker that ended is folded into its pool.
@@ -226,6 +299,7 @@ impl WorkerSnapshot {
         self.emitted = self.emitted.saturating_add(other.emitted);
         self.accepted = self.accepted.saturating_add(other.accepted);
         self.sent = self.sent.saturating_add(other.sent);
+        self.delivered = self.delivered.saturating_add(other.delivered);
         self.queued = self.queued.saturating_add(other.queued);
         self.dropped.merge(&other.dropped);
         self.notes.merge(&other.notes);

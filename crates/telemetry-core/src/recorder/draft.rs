@@ -8,7 +8,8 @@ use crate::ledger::{Note, Reason};
 use crate::policy::Threshold;
 use crate::value::ValueRef;
 
-/// An event being encoded. Dropped without [`commit`](Self::commit) it counts as `internal_error`.
+/// An event being encoded. Dropped without [`commit`](Self::commit) or [`abandon`](Self::abandon) it
+/// counts as `internal_error`.
 #[must_use = "an event that is not committed is counted as lost"]
 #[derive(Debug)]
 pub struct Draft<'a> {
@@ -112,6 +113,13 @@ impl<'a> Draft<'a> {
             self.timestamp_ns,
             self.correlation_id,
         )
+    }
+
+    /// Drops the event under `reason`: what it was to carry cannot be had.
+    #[cold]
+    pub fn abandon(mut self, reason: Reason) -> Outcome {
+        self.done = true;
+        self.recorder.gate.count_dropped(self.site, reason)
     }
 
     /// Remembers what was wrong.

@@ -10,7 +10,7 @@ use crate::wire::{DecodeLimits, append_sequence, decode_event, frame_header, seq
 
 /// What was drained into frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HandedOut {
+pub struct FramedOut {
     /// How many events.
     pub events: usize,
     /// Sequence of the last one; 0 without any.
@@ -21,11 +21,11 @@ impl Recorder {
     /// Moves queued events into `out` as gRPC frames, each stamped with its sequence, and returns how
     /// many.
     pub fn drain_frames(&self, out: &mut Vec<u8>, budget: Budget) -> usize {
-        self.hand_out(out, budget).events
+        self.frame_out(out, budget).events
     }
 
     /// [`drain_frames`](Self::drain_frames), and the sequence of the last event in them.
-    pub fn hand_out(&self, out: &mut Vec<u8>, budget: Budget) -> HandedOut {
+    pub fn frame_out(&self, out: &mut Vec<u8>, budget: Budget) -> FramedOut {
         let mut last_sequence = 0;
         let mut to_recheck = self.to_recheck.swap(0, Ordering::Relaxed);
         let mut filtered = 0;
@@ -51,7 +51,7 @@ impl Recorder {
         if drained.events > 0 {
             self.gate.settle().tell_waiters();
         }
-        HandedOut {
+        FramedOut {
             events: drained.events - filtered,
             last_sequence,
         }
@@ -105,7 +105,8 @@ impl Recorder {
         self.gate.settle().pump().wake();
     }
 
-    /// Drops everything queued under `reason` and returns how many events that were.
+    /// Drops everything queued under `reason`, what is in the hands of a backend included, and returns
+    /// how many events that were.
     pub fn discard_queued(&self, reason: Reason) -> u64 {
         let count = self.queue.drain_all(|event| {
             self.gate.count_left(event.tag());
@@ -114,6 +115,6 @@ impl Recorder {
         if count > 0 {
             self.gate.settle().tell_waiters();
         }
-        count
+        count + self.gate.drop_in_hands(reason)
     }
 }

@@ -49,3 +49,29 @@ fn a_report_without_room_for_all_names_has_the_busiest() {
         (&name(999), 2)
     );
 }
+
+#[test]
+fn a_report_leaves_out_what_another_backend_took() {
+    let recorder = small_queue(64, Overflow::DropNewest);
+    let mut frames = Vec::new();
+    for name in ["a", "b"] {
+        emit(&recorder, name);
+        recorder.gate().count_delivered();
+        recorder.drain_frames(
+            &mut frames,
+            telemetry_core::Budget {
+                events: 1,
+                bytes: 1,
+            },
+        );
+    }
+    emit(&recorder, "c");
+    let ledger = recorder.snapshot();
+    ledger.check().expect("balance");
+    assert_eq!((ledger.emitted, ledger.sent, ledger.delivered), (5, 2, 2));
+    let report = recorder.report();
+    assert_eq!((report.emitted, report.accepted), (3, 3));
+    assert_eq!((report.sent, report.queued), (2, 1));
+    let by_name: u64 = report.names.iter().map(|count| count.emitted).sum();
+    assert_eq!(by_name, 3);
+}

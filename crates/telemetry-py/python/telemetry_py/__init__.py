@@ -29,6 +29,7 @@ from .backends import (
     is_enabled,
     set_backend,
 )
+from ._signals import flush_on_signal
 from .server import serve
 
 __version__ = "0.1.0"
@@ -45,6 +46,7 @@ __all__ = [
     "correlation",
     "emit",
     "flush",
+    "flush_on_signal",
     "get_backend",
     "get_correlation_id",
     "is_enabled",

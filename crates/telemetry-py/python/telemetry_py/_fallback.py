@@ -133,7 +133,15 @@ def serve(address: str | None = None, ready_file: Any = None, timeout: float = 5
     return Server()
 
 
-def flush(timeout: float = 1.0) -> bool:
+def flush_at_exit() -> None:
+    pass
+
+
+def close_at_exit() -> bool:
+    return True
+
+
+def flush(timeout: float | None = 1.0) -> bool:
     return True
 
 
@@ -146,8 +154,10 @@ def stats() -> dict[str, Any]:
         "emitted": 0,
         "accepted": 0,
         "sent": 0,
+        "delivered": 0,
         "queued": 0,
         "dropped": {},
         "notes": {},
+        "last_error": None,
         "clients": 0,
     }

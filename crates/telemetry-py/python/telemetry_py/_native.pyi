@@ -2,7 +2,17 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, SupportsFloat, SupportsIndex, TypeVar, final
+from typing import (
+    Any,
+    Literal,
+    ParamSpec,
+    SupportsFloat,
+    SupportsIndex,
+    TypedDict,
+    TypeVar,
+    final,
+    type_check_only,
+)
 
 from typing_extensions import Self, TypeAlias
 
@@ -15,10 +25,12 @@ __all__ = [
     "Server",
     "Span",
     "backend",
+    "close_at_exit",
     "correlation_var",
     "emit",
     "emit_queued",
     "flush",
+    "flush_at_exit",
     "is_enabled",
     "new_correlation_id",
     "serve",
@@ -118,7 +130,7 @@ def serve(
     ready_file: str | PathLike[str] | None = None,
     timeout: float = 5.0,
 ) -> Server: ...
-def flush(timeout: float = 1.0) -> bool: ...
+def flush(timeout: float | None = 1.0) -> bool: ...
 def shutdown(timeout: float | None = None) -> bool: ...
 def span(
     operation: str,
@@ -127,4 +139,34 @@ def span(
     *,
     measurements: _Measurements = None,
 ) -> Span: ...
-def stats() -> dict[str, Any]: ...
+@type_check_only
+class _Stats(TypedDict):
+    """The ledger of this process since it began or was forked, or since it served anew after its end.
+
+    `emitted == accepted + sum(dropped.values())` and `accepted == sent + delivered + queued`, always,
+    apart from events that other threads are in the midst of emitting.
+    """
+
+    emitted: int
+    """Events that entered `emit` or began and ended spans, whatever became of them."""
+    accepted: int
+    """Those of them that the queue or a backend took and that were not dropped later."""
+    sent: int
+    """Handed to the stream of a manager."""
+    delivered: int
+    """Taken by a backend that is an object, such as `MemoryBackend`. Managers hear nothing of them."""
+    queued: int
+    """Waiting to be sent. Before `serve`, this is where events are."""
+    dropped: dict[str, int]
+    """Dropped, by reason; only reasons that occurred. `not_started`: the queue was full, or the end
+    came, before anything was started. `backend_error`: the backend raised."""
+    notes: dict[str, int]
+    """What happened to events that were not dropped for it, such as `truncated`."""
+    last_error: str | None
+    """The last exception of a backend, `"ValueError: boom"`, cut and cleared of secrets."""
+    clients: int
+    """Managers whose stream is open now."""
+
+def stats() -> _Stats: ...
+def flush_at_exit() -> None: ...
+def close_at_exit() -> bool: ...

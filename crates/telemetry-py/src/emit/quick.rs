@@ -10,7 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use telemetry_core::{Callsite, Draft};
 
-use super::Contents;
+use super::{Contents, UNREADABLE};
 use crate::context;
 use crate::convert::exact_text;
 use crate::fastcall::{self, Signature};
@@ -104,7 +104,7 @@ unsafe fn record(&[event, measurements, metadata, id]: &[*mut ffi::PyObject; 4])
         let Some(state) = Look::new(py) else {
             return Progress::General;
         };
-        if !matches!(state.sink, Sink::Queue) {
+        if !matches!(state.sink, Sink::Queue | Sink::Waiting) {
             return Progress::General;
         }
         let incarnation = &*state.incarnation;
@@ -178,6 +178,8 @@ fn finish(
             std::mem::forget(draft);
         } else if filled.is_ok() {
             draft.commit();
+        } else {
+            draft.abandon(UNREADABLE);
         }
         match filled {
             Ok(()) => Progress::Over,

@@ -13,7 +13,8 @@ def set_backend(backend: TelemetryBackend | None) -> None:
     """Send events to ``backend`` from now on; ``None`` turns telemetry off.
 
     Any object with ``emit(event, measurements, metadata, correlation_id)`` will do; it is called
-    with four positional arguments, on the thread that emits. What it raises is counted and goes no
+    with four positional arguments, on the thread that emits. An event counts as delivered unless
+    ``emit`` returns ``False`` (``queue_full``) or raises (``backend_error``); what it raises goes no
     further. Raises ``TypeError`` for an object without ``emit``.
     """
     if backend is None:

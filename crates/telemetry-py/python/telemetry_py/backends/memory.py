@@ -17,7 +17,7 @@ class MemoryEvent(NamedTuple):
 
 
 class MemoryBackend(TelemetryBackend):
-    """Keeps the first ``limit`` events and counts the rest."""
+    """Keeps the first ``limit`` events and counts the rest, here and as ``queue_full``."""
 
     def __init__(self, limit: int = 100_000) -> None:
         self.events: list[MemoryEvent] = []
@@ -30,11 +30,12 @@ class MemoryBackend(TelemetryBackend):
         measurements: dict[str, int | float | str],
         metadata: dict[str, str],
         correlation_id: str,
-    ) -> None:
+    ) -> bool:
         if len(self.events) >= self.limit:
             self.dropped += 1
-            return
+            return False
         self.events.append(MemoryEvent(event, measurements, metadata, correlation_id))
+        return True
 
     def names(self) -> list[str]:
         """The names of the events, in order."""

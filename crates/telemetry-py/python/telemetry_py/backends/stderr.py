@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -24,7 +25,9 @@ class StderrBackend(TelemetryBackend):
     """Writes ``TELEMETRY:{json}`` lines.
 
     A line that is too long loses metadata, then measurements, longest first, until it fits. A line
-    that the reader has no room for is dropped: ``emit`` does not wait. Both are counted.
+    that the reader has no room for is dropped: ``emit`` does not wait. Both are counted here; in the
+    ledger a line without room is ``queue_full``, and one that cannot be written, as to a closed
+    descriptor or to a pipe that nobody reads any more, ``backend_error``.
     """
 
     def __init__(self, fd: int = 2) -> None:
@@ -38,14 +41,17 @@ class StderrBackend(TelemetryBackend):
         measurements: dict[str, int | float | str],
         metadata: dict[str, str],
         correlation_id: str,
-    ) -> None:
-        line = self._line(event, measurements, metadata, correlation_id)
+    ) -> bool | Exception:
         try:
-            if len(line) <= MAX_LINE_BYTES and _write(self._fd, line):
-                return
-        except (OSError, ValueError):
-            pass
+            line = self._line(event, measurements, metadata, correlation_id)
+            if _write(self._fd, line):
+                return True
+        except (OSError, ValueError) as error:
+            # Told, not raised: a host that knows nothing of our ledger may be the one that calls.
+            self.dropped += 1
+            return error
         self.dropped += 1
+        return False
 
     def _line(
         self,
@@ -68,14 +74,22 @@ class StderrBackend(TelemetryBackend):
             self.truncated += 1
             while len(line) > MAX_LINE_BYTES and _drop_longest(texts or numbers):
                 line = _encode(record)
+        if len(line) > MAX_LINE_BYTES:
+            raise ValueError(f"a line of {len(line)} bytes; at most {MAX_LINE_BYTES} are written whole")
         return line
 
 
 def _write(fd: int, line: bytes) -> bool:
-    """Writes a line whole and at once; false if there is no room for it, or nobody to read it."""
+    """Writes a line whole and at once; false if there is no room for it."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
-    if [ready for _, ready in poll.poll(0)] != [select.POLLOUT]:
+    ready = sum(ready for _, ready in poll.poll(0))
+    if ready & select.POLLNVAL:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    if ready & (select.POLLERR | select.POLLHUP):
+        # Nobody reads, and a write could raise SIGPIPE.
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    if ready != select.POLLOUT:
         return False
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         # Whoever shares the pipe may have taken the room by now. A description of our own refuses
@@ -87,9 +101,14 @@ def _write(fd: int, line: bytes) -> bool:
         else:
             try:
                 return os.write(own, line) == len(line)
+            except BlockingIOError:
+                return False
             finally:
                 os.close(own)
-    return os.write(fd, line) == len(line)
+    try:
+        return os.write(fd, line) == len(line)
+    except BlockingIOError:
+        return False
 
 
 def _drop_longest(entries: dict[str, Any]) -> bool:
