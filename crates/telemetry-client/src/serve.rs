@@ -10,17 +10,20 @@ mod address;
 mod bind;
 mod control;
 mod handshake;
+mod listener;
 mod open_fds;
 mod own_file;
+mod own_socket;
+mod poller;
 mod pump;
 mod server;
 mod service;
 mod session;
-mod unix_stream;
+mod stream;
 
 pub use address::{ListenAddress, ListenAddressError};
 pub use bind::BindError;
-pub use open_fds::open_fds;
+pub use open_fds::{OpenFd, open_fds};
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,
     DEFAULT_KEEP_ALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_HEADER_LIST_BYTES,
