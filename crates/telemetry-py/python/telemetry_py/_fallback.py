@@ -150,4 +150,5 @@ def stats() -> dict[str, Any]:
         "dropped": {},
         "notes": {},
         "clients": 0,
+        "descriptors_closed": 0,
     }
