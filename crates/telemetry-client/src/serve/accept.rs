@@ -115,7 +115,10 @@ async fn listen_again(address: &ListenAddress, poller: &PollerHandle, uid: u32) 
         let bound = Bound::bind(address).map_err(io::Error::other);
         match bound.and_then(|bound| Listener::new(bound, poller, uid)) {
             Ok(listener) => return listener,
-            Err(error) => tracing::warn!(%error, "the telemetry server cannot listen again"),
+            Err(error) if pause == OUT_OF_THE_WAY => {
+                tracing::warn!(%error, "the telemetry server cannot listen again for now");
+            }
+            Err(error) => tracing::debug!(%error, "the telemetry server still cannot listen"),
         }
         pause = (pause * 2).min(MAX_ACCEPT_PAUSE);
     }

@@ -52,13 +52,14 @@ pub(super) enum Direction {
     Write,
 }
 
-/// The thread that waits. Ends with [`stop`](Self::stop).
+/// The thread that waits. Dropping it ends the thread; if the program took the bell, that is a moment
+/// later.
 #[derive(Debug)]
 pub(super) struct Poller {
     /// What it shares with those who wait.
     shared: Arc<Shared>,
-    /// The thread.
-    thread: JoinHandle<()>,
+    /// The thread; there until it is dropped.
+    thread: Option<JoinHandle<()>>,
 }
 
 /// A handle to have sockets waited for.
@@ -140,6 +141,7 @@ impl Poller {
                 let shared = Arc::clone(&shared);
                 move || shared.run()
             })?;
+        let thread = Some(thread);
         Ok(Self { shared, thread })
     }
 
@@ -147,13 +149,16 @@ impl Poller {
     pub(super) fn handle(&self) -> PollerHandle {
         PollerHandle(Arc::clone(&self.shared))
     }
+}
 
-    /// Ends the thread. If the program took the bell, that is a moment after the return.
-    pub(super) fn stop(self) {
+impl Drop for Poller {
+    fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        if self.shared.ring() {
+        if self.shared.ring()
+            && let Some(thread) = self.thread.take()
+        {
             // A panic there has been told already.
-            let _ended = self.thread.join();
+            let _ended = thread.join();
         }
     }
 }
@@ -391,8 +396,7 @@ mod tests {
             let read = recv(ours.get().expect("ours"), &mut [0; 8], RecvFlags::DONTWAIT);
             assert_eq!(read.expect("it arrived").0, 1);
         }
-        drop(ours);
-        poller.stop();
+        drop((ours, poller));
     }
 
     #[test]
@@ -405,7 +409,7 @@ mod tests {
         assert!(ours.poll_ready(Direction::Read, &cx).is_pending());
         drop(ours);
         assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
-        poller.stop();
+        drop(poller);
     }
 
     #[test]
@@ -420,7 +424,6 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(ours.entry.wanted().is_none());
-        drop(ours);
-        poller.stop();
+        drop((ours, poller));
     }
 }

@@ -186,7 +186,7 @@ impl Server {
                 }
                 // Sockets go with their tasks.
                 drop(runtime);
-                poller.stop();
+                drop(poller);
             })
             .map_err(ServeError::Thread)?;
         Ok(Self {

@@ -167,8 +167,7 @@ mod tests {
         let mut answer = [0; 8];
         ours.read_exact(&mut answer).await.expect("it arrives");
         assert_eq!(&answer, b"and back");
-        drop(ours);
-        poller.stop();
+        drop((ours, poller));
     }
 
     #[tokio::test]
@@ -184,8 +183,7 @@ mod tests {
         let mut received = [0; 300];
         peer.read_exact(&mut received).await.expect("all of it");
         assert_eq!(received.as_slice(), pieces.as_flattened());
-        drop(ours);
-        poller.stop();
+        drop((ours, poller));
     }
 
     #[tokio::test]
@@ -195,7 +193,6 @@ mod tests {
         assert_eq!(peer.read(&mut [0]).await.expect("open"), 0);
         drop(peer);
         assert_eq!(ours.read(&mut [0]).await.expect("open"), 0);
-        drop(ours);
-        poller.stop();
+        drop((ours, poller));
     }
 }
