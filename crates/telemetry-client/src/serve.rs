@@ -11,14 +11,17 @@ mod bind;
 mod config;
 mod control;
 mod handshake;
+mod listener;
 mod meter;
 mod open_fds;
 mod own_file;
+mod own_socket;
+mod poller;
 mod pump;
 mod server;
 mod service;
 mod session;
-mod unix_stream;
+mod stream;
 
 pub use address::{ListenAddress, ListenAddressError};
 pub use bind::BindError;
@@ -26,7 +29,7 @@ pub use config::{
     DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_HELLO_WAIT, DEFAULT_REPORT_INTERVAL,
     Identity, StreamConfig,
 };
-pub use open_fds::open_fds;
+pub use open_fds::{OpenFd, open_fds};
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,
     DEFAULT_KEEP_ALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_HEADER_LIST_BYTES,

@@ -4,8 +4,11 @@
 //! state as not ours and closes inherited sockets. Everything else is lazy: the next call finds
 //! the mark and makes a state of its own (`state.rs`). The inherited one is leaked, never touched.
 
+use std::mem;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use telemetry_client::serve::OpenFd;
 
 use crate::state;
 
@@ -47,9 +50,22 @@ pub(crate) fn settle() {
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     state::disown();
-    for fd in telemetry_client::serve::open_fds() {
-        // SAFETY: closing a number is always sound; the table lists only sockets that the parent's
-        // server had open at the fork, and nothing in this process will use or close them again.
-        unsafe { libc::close(fd) };
+    for open in telemetry_client::serve::open_fds() {
+        if is_still(open) {
+            // SAFETY: closing a number is always sound; this one is a socket that the parent's server
+            // had open at the fork, and nothing in this process will use or close it again.
+            unsafe { libc::close(open.fd) };
+        }
+    }
+}
+
+/// Whether a number stands for the socket it was listed with: the parent may have closed it and
+/// opened a file of its own under the same one.
+fn is_still(open: OpenFd) -> bool {
+    // SAFETY: `found` is a plain value that the call fills in, and not read unless it did.
+    unsafe {
+        let mut found: libc::stat = mem::zeroed();
+        libc::fstat(open.fd, &raw mut found) == 0
+            && (found.st_dev, found.st_ino) == (open.device, open.inode)
     }
 }

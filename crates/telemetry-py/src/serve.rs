@@ -342,10 +342,14 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         .and_then(|state| state.incarnation.last_error().clone());
     stats.set_item("last_error", last_error)?;
     let service = state.and_then(|state| state.service());
-    stats.set_item(
-        "clients",
-        service.map_or(0, |service| service.server.clients()),
-    )?;
+    let (clients, closed) = service.map_or((0, 0), |service| {
+        (
+            service.server.clients(),
+            service.server.closed_descriptors(),
+        )
+    });
+    stats.set_item("clients", clients)?;
+    stats.set_item("descriptors_closed", closed)?;
     Ok(stats)
 }
 

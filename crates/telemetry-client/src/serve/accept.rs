@@ -13,20 +13,20 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 
+use super::address::ListenAddress;
 use super::bind::Bound;
 use super::handshake::{HandshakeFlag, Handshaking};
+use super::listener::Listener;
 use super::meter::{Meter, Metered};
-use super::open_fds::Listed;
+use super::poller::PollerHandle;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
-use super::unix_stream::QuietUnixStream;
+use super::stream::Stream;
 use crate::deadline::LONGEST;
 
 /// Most bytes that HTTP/2 buffers for one stream; what a cut stream loses is bounded by it.
@@ -39,91 +39,22 @@ const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Longest such pause.
 const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Time that a program gets to open what it closed our listener for, before we open anything: the
+/// numbers it is about to use shall not be ours again.
+const OUT_OF_THE_WAY: Duration = Duration::from_millis(100);
 /// Time for last reports and trailers once the deadline has passed.
 const GOODBYE: Duration = Duration::from_millis(200);
-
-/// A listener on the runtime.
-enum Listener {
-    /// A unix socket, and the uid that may connect.
-    Unix(UnixListener, u32),
-    /// A port.
-    Tcp(TcpListener),
-}
-
-/// A connection of either kind.
-trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
-
-/// A new connection and the places of its handles in the table of open sockets, which go first.
-struct Accepted {
-    /// Their places.
-    listed: [Option<Listed>; 2],
-    /// The connection.
-    io: Box<dyn Connection>,
-}
-
-impl Listener {
-    /// Puts it into the table of open sockets.
-    fn list(&self) -> Listed {
-        match self {
-            Self::Unix(listener, _) => Listed::new(listener),
-            Self::Tcp(listener) => Listed::new(listener),
-        }
-    }
-
-    /// The next connection; `None` if its peer may not connect.
-    async fn accept(&self) -> io::Result<Option<Accepted>> {
-        match self {
-            Self::Unix(listener, uid) => {
-                let (stream, _) = listener.accept().await?;
-                // A peer that is gone already has no credentials either.
-                let Ok(peer) = stream.peer_cred() else {
-                    return Ok(None);
-                };
-                if peer.uid() != *uid {
-                    tracing::warn!(
-                        peer = peer.uid(),
-                        "a process of another user was turned away"
-                    );
-                    return Ok(None);
-                }
-                let stream = QuietUnixStream::new(stream)?;
-                Ok(Some(Accepted {
-                    listed: [
-                        Some(Listed::new(&stream)),
-                        stream.second_handle().map(Listed::new),
-                    ],
-                    io: Box::new(stream),
-                }))
-            }
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                // Events must not wait for an acknowledgement of those before them.
-                stream.set_nodelay(true)?;
-                Ok(Some(Accepted {
-                    listed: [Some(Listed::new(&stream)), None],
-                    io: Box::new(stream),
-                }))
-            }
-        }
-    }
-}
 
 /// Accepts until told to stop, then lets open streams end in order until the deadline.
 pub(super) async fn serve(
     bound: Bound,
+    poller: PollerHandle,
     service: TelemetryService,
     limits: ServeLimits,
     mut stop: watch::Receiver<Option<Instant>>,
 ) -> io::Result<()> {
-    let (listener, file) = match bound {
-        Bound::Unix(listener, file) => {
-            let listener = UnixListener::from_std(listener)?;
-            (Listener::Unix(listener, limits.allowed_uid), Some(file))
-        }
-        Bound::Tcp(listener, _) => (Listener::Tcp(TcpListener::from_std(listener)?), None),
-    };
-    let listed = listener.list();
+    let address = bound.address();
+    let mut listener = Listener::new(bound, &poller, limits.allowed_uid)?;
     let mut connections = JoinSet::new();
     let mut pause = ACCEPT_PAUSE;
     loop {
@@ -137,10 +68,10 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(Some(accepted)) if connections.len() < limits.max_connections => {
+            Ok(Some(stream)) if connections.len() < limits.max_connections => {
                 pause = ACCEPT_PAUSE;
                 connections.spawn(connection(
-                    accepted,
+                    stream,
                     service.clone(),
                     limits.clone(),
                     stop.clone(),
@@ -151,6 +82,22 @@ pub(super) async fn serve(
                 "a connection was closed at once: there are too many"
             ),
             Ok(None) => {}
+            Err(_) if listener.is_lost() => {
+                // Takes its file away, too, or the address would seem to be in use.
+                drop(listener);
+                let again = tokio::select! {
+                    biased;
+                    stopped = stop.wait_for(Option::is_some) => {
+                        drop(stopped);
+                        None
+                    }
+                    again = listen_again(&address, &poller, limits.allowed_uid) => Some(again),
+                };
+                let Some(again) = again else {
+                    return end_connections(connections, &service, &stop).await;
+                };
+                listener = again;
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(pause).await;
@@ -158,50 +105,63 @@ pub(super) async fn serve(
             }
         }
     }
-    drop(listed);
     drop(listener);
-    drop(file);
-    let deadline = (*stop.borrow()).unwrap_or_else(Instant::now);
-    end_connections(connections, &service, deadline).await;
-    Ok(())
+    end_connections(connections, &service, &stop).await
+}
+
+/// Listens where it did before the program closed the listener, as soon as that can be.
+async fn listen_again(address: &ListenAddress, poller: &PollerHandle, uid: u32) -> Listener {
+    let mut pause = OUT_OF_THE_WAY;
+    loop {
+        sleep(pause).await;
+        let bound = Bound::bind(address).map_err(io::Error::other);
+        match bound.and_then(|bound| Listener::new(bound, poller, uid)) {
+            Ok(listener) => return listener,
+            Err(error) if pause == OUT_OF_THE_WAY => {
+                tracing::warn!(%error, "the telemetry server cannot listen again for now");
+            }
+            Err(error) => tracing::debug!(%error, "the telemetry server still cannot listen"),
+        }
+        pause = (pause * 2).min(MAX_ACCEPT_PAUSE);
+    }
 }
 
 /// Lets streams end in order, then in haste, then not at all.
 async fn end_connections(
     mut connections: JoinSet<()>,
     service: &TelemetryService,
-    deadline: Instant,
-) {
+    stop: &watch::Receiver<Option<Instant>>,
+) -> io::Result<()> {
+    let deadline = stop.borrow().unwrap_or_else(Instant::now);
     service.end_streams();
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout_at(deadline, all).await.is_ok() {
-        return;
+        return Ok(());
     }
     service.sessions().give_up_queued();
     let all = async { while connections.join_next().await.is_some() {} };
     if timeout_at(Instant::now() + GOODBYE, all).await.is_err() {
         connections.shutdown().await;
     }
+    Ok(())
 }
 
 /// Serves one connection until it ends, the handshake is late, or the server stops.
 async fn connection(
-    accepted: Accepted,
+    stream: Stream,
     service: TelemetryService,
     limits: ServeLimits,
     mut stop: watch::Receiver<Option<Instant>>,
 ) {
     let handshake = HandshakeFlag::default();
     let meter = Meter::default();
-    let io = Handshaking::new(accepted.io, handshake.clone());
+    let io = Handshaking::new(stream, handshake.clone());
     let io = TokioIo::new(Metered::new(io, meter.clone()));
     let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(meter.clone());
         call(&service, request)
     });
     let mut connection = pin!(builder(&limits).serve_connection(io, answer));
-    // Declared after the connection, so dropped before it.
-    let _listed = accepted.listed;
     let mut late = pin!(sleep(limits.handshake_timeout));
     let mut watch_handshake = true;
     let mut watch_stop = true;

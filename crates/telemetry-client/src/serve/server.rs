@@ -1,8 +1,9 @@
 //! A worker's own server: a socket, a thread named `telemetry` and its end.
 //!
-//! The thread runs a single-threaded runtime and nothing of the host program. It inherits the signal
-//! mask of the thread that starts it: a host that wants its signals elsewhere masks them around
-//! [`Server::start`].
+//! The thread runs a single-threaded runtime and nothing of the host program. The runtime has timers
+//! and no descriptor; a second thread, `telemetry-poll`, waits for the sockets. Both inherit the
+//! signal mask of the thread that starts them: a host that wants its signals elsewhere masks them
+//! around [`Server::start`].
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,6 +22,8 @@ use super::address::ListenAddress;
 use super::bind::{BindError, Bound};
 use super::config::StreamConfig;
 use super::own_file::OwnFile;
+use super::own_socket::Losses;
+use super::poller::Poller;
 use super::service::TelemetryService;
 use crate::deadline::deadline_after;
 
@@ -121,6 +124,8 @@ pub struct Server {
     service: TelemetryService,
     /// Tells the thread to stop, and by when.
     stop: watch::Sender<Option<Instant>>,
+    /// Counts descriptors that the program closed.
+    losses: Losses,
     /// The thread and the sign that it is done; taken by the first `close`.
     thread: Mutex<Option<Running>>,
     /// The process that started it; a fork has no thread.
@@ -155,13 +160,22 @@ impl Server {
             .ready_file
             .map(|path| write_ready_file(path, &address))
             .transpose()?;
+        // Without I/O: its wake-up would be a write to a descriptor, which may be the program's by then.
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
+            .enable_time()
             .build()
             .map_err(ServeError::Thread)?;
         let (stop, stopped) = watch::channel(None);
         let (done_guard, done) = mpsc::channel::<()>();
-        let serving = serve(bound, service.clone(), config.limits, stopped);
+        let losses = Losses::default();
+        let poller = Poller::start(losses.clone()).map_err(ServeError::Thread)?;
+        let serving = serve(
+            bound,
+            poller.handle(),
+            service.clone(),
+            config.limits,
+            stopped,
+        );
         let thread = std::thread::Builder::new()
             .name("telemetry".to_owned())
             .spawn(move || {
@@ -171,12 +185,16 @@ impl Server {
                 if let Err(error) = runtime.block_on(serving) {
                     tracing::error!(%error, "the telemetry server cannot listen");
                 }
+                // Sockets go with their tasks.
+                drop(runtime);
+                drop(poller);
             })
             .map_err(ServeError::Thread)?;
         Ok(Self {
             address,
             service,
             stop,
+            losses,
             thread: Mutex::new(Some(Running { thread, done })),
             pid: std::process::id(),
         })
@@ -192,6 +210,14 @@ impl Server {
     #[must_use]
     pub fn clients(&self) -> usize {
         self.service.streams()
+    }
+
+    /// Descriptors of this server, sockets all of them, that the program closed. They are left alone,
+    /// whatever their numbers stand for now; what was a connection is cut, and the server listens
+    /// anew at its address. They are found when they are used, and by a look at least every second.
+    #[must_use]
+    pub fn closed_descriptors(&self) -> u64 {
+        self.losses.count()
     }
 
     /// Stops listening and lets open streams end: events that are queued, a last report, trailers.

@@ -160,4 +160,5 @@ def stats() -> dict[str, Any]:
         "notes": {},
         "last_error": None,
         "clients": 0,
+        "descriptors_closed": 0,
     }
