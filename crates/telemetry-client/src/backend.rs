@@ -2,7 +2,7 @@
 //!
 //! Every backend that keeps events is built on a [`Recorder`], so policy, sampling, limits, redaction
 //! and the ledger are the same whichever is chosen; they differ in what takes events out of the
-//! queue. A backend never blocks its caller.
+//! queue. A backend never blocks its caller, but for a bounded time after a manager's `drain`.
 
 mod composite;
 mod line;
@@ -41,7 +41,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// [`NameError`] says what is wrong with the name.
     fn resolve(&self, name: &str) -> Result<Site, NameError>;
 
-    /// Records one event at a site of this backend. Never blocks.
+    /// Records one event at a site of this backend. Never blocks; after a manager's `drain` it waits
+    /// a bounded time for its outcome to be written.
     fn record(&self, site: &Site, draw: Draw<'_>, fields: &Fields<'_>) -> Outcome;
 
     /// Decides about all events of a span at once; `None` if the span emits nothing.
@@ -54,7 +55,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// [`ControlError`] if a rate or pattern is invalid; nothing has changed then.
     fn apply(&self, control: &Control) -> Result<(), ControlError>;
 
-    /// Waits until every event recorded so far has left the worker; false if that took too long.
+    /// Waits until every event recorded so far has left the worker; false if that took too long, or
+    /// at once if there is nobody to send it to.
     fn flush(&self, timeout: Duration) -> bool;
 
     /// Takes no more events, lets queued ones go and drops the rest at the deadline as

@@ -95,7 +95,8 @@ impl Telemetry {
         Self::builder().build()
     }
 
-    /// Emits one event under its wire name. Never blocks, never panics; what becomes of the event is
+    /// Emits one event under its wire name. Never blocks, never panics (after a manager's `drain` it
+    /// waits a bounded time until it is written); what becomes of the event is
     /// in the outcome and in the ledger.
     pub fn emit(
         &self,
@@ -133,7 +134,8 @@ impl Telemetry {
         }
     }
 
-    /// Waits until every event emitted so far has left the worker; false if that took longer.
+    /// Waits until every event emitted so far has left the worker: with a stream, until it is in the
+    /// socket. False if that took longer, or at once if there is no stream to send it on.
     pub fn flush(&self, timeout: Duration) -> bool {
         self.inner.backend.flush(timeout)
     }

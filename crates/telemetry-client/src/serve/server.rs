@@ -222,8 +222,8 @@ impl Server {
 
     /// Stops listening and lets open streams end: events that are queued, a last report, trailers.
     /// At the deadline streams end without the rest of the queue; if the recorder is closed, that
-    /// rest is dropped as `shutdown_deadline`. Says whether everything ended in time, and all that a
-    /// stream was given is in its socket. A second call returns true at once.
+    /// rest is dropped as `shutdown_deadline`. Says whether everything ended in time, and all that the
+    /// last stream was given is in its socket. A second call returns true at once.
     pub fn close(&self, timeout: Duration) -> bool {
         let running = self
             .thread
@@ -237,8 +237,6 @@ impl Server {
             return true;
         }
         let deadline = Instant::from_std(deadline_after(timeout));
-        let recorder = self.service.sessions().recorder();
-        let has_stream = recorder.has_stream();
         let _no_receiver_if_the_thread_ended = self.stop.send(Some(deadline));
         let ended = running
             .done
@@ -247,7 +245,7 @@ impl Server {
             return false;
         }
         let in_time = running.thread.join().is_ok() && Instant::now() <= deadline;
-        in_time && !(has_stream && recorder.left_unwritten())
+        in_time && !self.service.sessions().recorder().left_unwritten()
     }
 }
 

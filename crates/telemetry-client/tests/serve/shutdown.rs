@@ -186,7 +186,7 @@ async fn a_close_is_no_success_if_the_manager_is_gone_before_it_was_given_everyt
     let socket = socket.as_path();
     until("it stopped listening", || !socket.exists()).await;
     manager.connection.abort();
-    drop((manager, stream));
+    drop((manager, stream, gate));
     let (ended, snapshot) = closing.await.expect("no panic");
     assert!(!ended, "{snapshot:?}");
 }

@@ -103,7 +103,7 @@ fn what_a_stream_left_unwritten_is_no_success() {
 
 #[test]
 fn in_write_through_mode_an_emit_returns_when_it_is_answered() {
-    let recorder = small_queue(64, Overflow::DropNewest);
+    let recorder = small_queue(1_000, Overflow::DropNewest);
     recorder.begin_stream();
     recorder.begin_write_through();
     pumped(&recorder, || {
