@@ -1,0 +1,186 @@
+//! What a manager says became of the events, read in this file and nowhere else.
+//!
+//! One [`Incarnation`] for each life of a worker process, one [`Sums`] for each pool. Everything
+//! that compares them with the truth is written against these two.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use telemetry_server::{Manager, StreamInfo, StreamState, Totals};
+
+/// What a manager says about one incarnation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// Its id, 32 hexadecimal digits; empty for a process that never said hello.
+    pub incarnation: String,
+    /// The worker it was registered as.
+    pub worker_id: String,
+    /// The pool.
+    pub pool_name: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// What it emitted since the manager knows it.
+    pub emitted: u64,
+    /// What it emitted before that, or what went elsewhere.
+    pub emitted_before: u64,
+    /// What arrived.
+    pub received: u64,
+    /// What was lost on the way.
+    pub gaps: u64,
+    /// What the worker dropped, for whatever reason.
+    pub dropped: u64,
+    /// What it took with it when it died.
+    pub lost_at_crash: u64,
+    /// What it reported as sent and what has not arrived; it may yet.
+    pub away: u64,
+    /// What waits in the worker.
+    pub queued: u64,
+    /// Sequences that went to another manager.
+    pub elsewhere: u64,
+    /// Whether the process is known to be gone.
+    pub ended: bool,
+    /// Whether its account was closed by itself.
+    pub complete: bool,
+    /// Since when nothing is known; for one that ended otherwise.
+    pub unknown_since_ns: Option<i64>,
+}
+
+/// What a manager says about one pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sums {
+    /// The pool; `None` for workers that are in none.
+    pub pool_name: Option<String>,
+    /// Emitted, all workers there ever were.
+    pub emitted: u64,
+    /// Arrived.
+    pub received: u64,
+    /// Dropped by workers.
+    pub dropped: u64,
+    /// Lost on the way.
+    pub gaps: u64,
+    /// Lost with a process.
+    pub lost_at_crash: u64,
+    /// Sent, and not here.
+    pub away: u64,
+    /// Incarnations whose end nobody told of.
+    pub unaccounted_incarnations: u64,
+}
+
+/// What `manager` says about every incarnation.
+#[must_use]
+pub fn incarnations(manager: &Manager) -> Vec<Incarnation> {
+    manager.list_streams().iter().map(of_stream).collect()
+}
+
+/// What `manager` says about every pool.
+#[must_use]
+pub fn pools(manager: &Manager) -> Vec<Sums> {
+    let pools = manager.pools().into_iter();
+    pools
+        .map(|pool| of_totals(pool.pool_name, &pool.totals))
+        .collect()
+}
+
+/// Until a manager has accounts by incarnation: its table of streams, which shows the present
+/// incarnation of each registered worker, and knows no end but the final report.
+fn of_stream(info: &StreamInfo) -> Incarnation {
+    let report = info.report.clone().unwrap_or_default();
+    Incarnation {
+        incarnation: info.incarnation.clone(),
+        worker_id: info.worker_id.to_string(),
+        pool_name: info.pool_name.clone(),
+        pid: info.pid,
+        emitted: report.emitted.saturating_sub(info.joined_at),
+        emitted_before: info.joined_at,
+        received: info.incarnation_ledger.received,
+        gaps: info.incarnation_ledger.gaps,
+        dropped: report.dropped.total(),
+        lost_at_crash: info.lost_at_crash,
+        away: 0,
+        queued: report.queued,
+        elsewhere: info.joined_at,
+        ended: info.report_final || info.state == StreamState::Backoff,
+        complete: info.report_final,
+        unknown_since_ns: None,
+    }
+}
+
+fn of_totals(pool_name: Option<String>, totals: &Totals) -> Sums {
+    Sums {
+        pool_name,
+        emitted: totals.reported.emitted,
+        received: totals.ledger.received,
+        dropped: totals.reported.dropped.total(),
+        gaps: totals.ledger.gaps,
+        lost_at_crash: totals.lost_at_crash,
+        away: 0,
+        unaccounted_incarnations: 0,
+    }
+}
+
+impl Incarnation {
+    /// Everything the manager says it emitted in its life: to be compared with its page.
+    #[must_use]
+    pub fn told(&self) -> u64 {
+        self.emitted_before + self.emitted
+    }
+
+    /// What became of what it emitted since the manager knows it: to be compared with `emitted`.
+    #[must_use]
+    pub fn accounted(&self) -> u64 {
+        self.received + self.gaps + self.dropped + self.lost_at_crash + self.away + self.queued
+    }
+
+    /// Adds what is said about the same process in another row.
+    fn join(&mut self, other: &Self) {
+        if self.incarnation.is_empty() {
+            self.incarnation.clone_from(&other.incarnation);
+        }
+        self.emitted_before = self.emitted_before.min(other.emitted_before);
+        self.emitted += other.emitted;
+        self.received += other.received;
+        self.gaps += other.gaps;
+        self.dropped += other.dropped;
+        self.lost_at_crash += other.lost_at_crash;
+        self.away += other.away;
+        self.queued += other.queued;
+        self.elsewhere = self.elsewhere.max(other.elsewhere);
+        self.ended &= other.ended;
+        self.complete |= other.complete;
+        self.unknown_since_ns = self.unknown_since_ns.or(other.unknown_since_ns);
+    }
+}
+
+/// What is said about each process. One process is one incarnation; rows about the same one, such
+/// as of two registrations, are added up.
+#[must_use]
+pub fn by_process(rows: &[Incarnation]) -> BTreeMap<u32, Incarnation> {
+    let mut processes: BTreeMap<u32, Incarnation> = BTreeMap::new();
+    for row in rows {
+        let Some(pid) = row.pid else { continue };
+        processes
+            .entry(pid)
+            .and_modify(|known| known.join(row))
+            .or_insert_with(|| row.clone());
+    }
+    processes
+}
+
+/// The last that was said about each process, also by managers that are gone.
+#[derive(Debug, Clone, Default)]
+pub struct Book {
+    rows: BTreeMap<u32, Incarnation>,
+}
+
+impl Book {
+    /// Notes what a manager says now.
+    pub fn note(&mut self, rows: &[Incarnation]) {
+        self.rows.extend(by_process(rows));
+    }
+
+    /// The last that was said about a process.
+    #[must_use]
+    pub fn of(&self, pid: u32) -> Option<&Incarnation> {
+        self.rows.get(&pid)
+    }
+}

@@ -1,0 +1,72 @@
+//! Planned ends of plain Python workers under load, and an end that somebody else planned: what the
+//! processes counted themselves is what the manager says.
+//!
+//! `TRUTH_RECYCLES=200` makes the run longer.
+
+use rustix::process::Signal;
+use telemetry_server::WorkerState;
+use telemetry_tests::truth::{Expected, Finding, Story, gone, is_gone, signal};
+use telemetry_tests::{POOL, eventually, python, within};
+
+const RECYCLES: usize = 10;
+/// Events of each process before its end, so that there is something to lose.
+const EVENTS: u64 = 150;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_recycle_of_a_plain_python_worker_loses_nothing() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    let recycles = std::env::var("TRUTH_RECYCLES").map_or(RECYCLES, |count| count.parse().unwrap());
+    let story = Story::begin();
+    let pool = story.pool(python, 1).await;
+    let worker = format!("{POOL}-1");
+    let mut ended = Vec::new();
+    for _ in 0..recycles {
+        let pid = story.ready_process(&pool, EVENTS).await;
+        within("a recycle", pool.recycle(&worker)).await.unwrap();
+        assert!(is_gone(pid), "the worker was not replaced");
+        ended.push(pid);
+    }
+    story.ready_process(&pool, EVENTS).await;
+    within("the end of the pool", pool.shutdown(pool.grace())).await;
+
+    let came: u64 = ended
+        .iter()
+        .map(|pid| story.arrivals.of(*pid).distinct())
+        .sum();
+    let emitted: u64 = ended.iter().map(|pid| story.pages.returned(*pid)).sum();
+    println!("{recycles} recycles: {emitted} emitted, {came} arrived");
+    let missing = emitted.saturating_sub(came);
+    let verdicts = story.judge(&[]).await;
+    assert!(verdicts.values().all(|it| it.finding == Finding::Exact));
+    assert_eq!(missing, 0, "a planned end drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_term_by_somebody_else_is_exact_or_said_to_be_unknown() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(reason) => return println!("skipped: {reason}"),
+    };
+    let story = Story::begin();
+    let pool = story.pool(python, 1).await;
+    let mut ended = Vec::new();
+    for _ in 0..3 {
+        // The first one before its first report, the others between two.
+        let pid = story
+            .ready_process(&pool, EVENTS * ended.len() as u64 * 4)
+            .await;
+        signal(pid, Signal::TERM);
+        gone(pid).await;
+        eventually("the successor", || {
+            let worker = pool.status().workers.remove(0);
+            (worker.state == WorkerState::Ready && worker.pid != Some(pid)).then_some(())
+        })
+        .await;
+        ended.push((pid, Expected::ExactOrUnknown));
+    }
+    within("the end of the pool", pool.shutdown(pool.grace())).await;
+    story.judge(&ended).await;
+}

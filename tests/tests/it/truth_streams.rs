@@ -1,0 +1,69 @@
+//! Streams that are cut, and streams that another manager takes and gives back.
+
+use telemetry_server::StreamState;
+use telemetry_tests::truth::{Arrivals, Kind, Story};
+use telemetry_tests::{POOL, Proxy, TestManager, eventually};
+
+const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
+const CUTS: usize = 8;
+const THEFTS: usize = 4;
+/// Events between two faults.
+const BETWEEN: u64 = 60;
+const WORKER: &str = "loose";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_streams_are_cut_is_accounted_for() {
+    let story = Story::begin();
+    let upstream = story.dir().join("w.sock");
+    let cable = Proxy::start(story.dir().join("cable.sock"), &upstream).unwrap();
+    let mut worker = story.program(Kind::Rust(CHAOS.into())).start(&upstream);
+    story.register(cable.path(), WORKER, POOL, worker.pid).await;
+    for _ in 0..CUTS {
+        let arrived = story.arrivals.of(worker.pid).distinct();
+        eventually("events over the stream", || {
+            (story.arrivals.of(worker.pid).distinct() >= arrived + BETWEEN).then_some(())
+        })
+        .await;
+        let cut = cable.cut();
+        assert_eq!(cut, 1, "no stream to be cut: {:#?}", story.manager.info(&id));
+    }
+    worker.order("pause").await;
+    worker.order("resume").await;
+    worker.finish().await;
+    story.judge(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_stream_is_stolen_and_given_back_is_accounted_for_once() {
+    let story = Story::begin();
+    let socket = story.dir().join("w.sock");
+    let mut worker = story.program(Kind::Rust(CHAOS.into())).start(&socket);
+    story.register(&socket, WORKER, POOL, worker.pid).await;
+    let stolen = Arrivals::in_memory();
+    for _ in 0..THEFTS {
+        worker
+            .emitted(story.pages.returned(worker.pid) + BETWEEN)
+            .await;
+        let thief = TestManager::blind();
+        thief
+            .dispatcher()
+            .attach("stolen", "snakepit.python.tool.*", stolen.handler())
+            .unwrap();
+        let before = stolen.of(worker.pid).distinct();
+        let id = thief.register(&format!("unix:{}", socket.display()), WORKER);
+        thief.streaming(&id).await;
+        eventually("stolen events", || {
+            (stolen.of(worker.pid).distinct() >= before + BETWEEN).then_some(())
+        })
+        .await;
+        assert!(thief.unregister_worker(&id).await);
+        thief.stop().await;
+        // The owner waits long before it takes a stream back that another manager took.
+        story.register(&socket, WORKER, POOL, worker.pid).await;
+    }
+    worker.finish().await;
+    let mut seen = story.arrivals.of(worker.pid);
+    seen.merge(&stolen.of(worker.pid));
+    assert_eq!(seen.twice, 0, "dispatched by both");
+    story.judge(&[]).await;
+}
