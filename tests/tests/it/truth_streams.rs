@@ -17,15 +17,27 @@ async fn a_worker_whose_streams_are_cut_is_accounted_for() {
     let upstream = story.dir().join("w.sock");
     let cable = Proxy::start(story.dir().join("cable.sock"), &upstream).unwrap();
     let mut worker = story.program(Kind::Rust(CHAOS.into())).start(&upstream);
-    story.register(cable.path(), WORKER, POOL, worker.pid).await;
-    for _ in 0..CUTS {
+    let id = story.register(cable.path(), WORKER, POOL, worker.pid).await;
+    for cuts in 0..CUTS {
+        // What was written before a cut may still be read after it: the new stream first.
+        story
+            .manager
+            .until("the stream after a cut", &id, |info| {
+                info.streams > cuts as u64 && info.state == StreamState::Streaming
+            })
+            .await;
         let arrived = story.arrivals.of(worker.pid).distinct();
         eventually("events over the stream", || {
             (story.arrivals.of(worker.pid).distinct() >= arrived + BETWEEN).then_some(())
         })
         .await;
         let cut = cable.cut();
-        assert_eq!(cut, 1, "no stream to be cut: {:#?}", story.manager.info(&id));
+        assert_eq!(
+            cut,
+            1,
+            "no stream to be cut: {:#?}",
+            story.manager.info(&id)
+        );
     }
     worker.order("pause").await;
     worker.order("resume").await;
