@@ -23,7 +23,7 @@ mod role;
 mod story;
 mod worker;
 
-pub use account::{Book, Incarnation, Sums, by_process, incarnations, pools};
+pub use account::{Book, Incarnation, Sums, by_incarnation, by_process, incarnations, pools};
 pub use arrivals::{Arrivals, Seen};
 pub use judge::{Finding, Verdict, judge};
 pub use laws::Laws;

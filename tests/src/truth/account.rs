@@ -155,15 +155,29 @@ impl Incarnation {
 /// as of two registrations, are added up.
 #[must_use]
 pub fn by_process(rows: &[Incarnation]) -> BTreeMap<u32, Incarnation> {
-    let mut processes: BTreeMap<u32, Incarnation> = BTreeMap::new();
+    added_up(rows, |row| row.pid)
+}
+
+/// What is said about each incarnation that has a name, added up in the same way.
+#[must_use]
+pub fn by_incarnation(rows: &[Incarnation]) -> BTreeMap<String, Incarnation> {
+    added_up(rows, |row| {
+        (!row.incarnation.is_empty()).then(|| row.incarnation.clone())
+    })
+}
+
+fn added_up<K: Ord>(
+    rows: &[Incarnation],
+    key: impl Fn(&Incarnation) -> Option<K>,
+) -> BTreeMap<K, Incarnation> {
+    let mut sums: BTreeMap<K, Incarnation> = BTreeMap::new();
     for row in rows {
-        let Some(pid) = row.pid else { continue };
-        processes
-            .entry(pid)
+        let Some(key) = key(row) else { continue };
+        sums.entry(key)
             .and_modify(|known| known.join(row))
             .or_insert_with(|| row.clone());
     }
-    processes
+    sums
 }
 
 /// The last that was said about each process, also by managers that are gone.

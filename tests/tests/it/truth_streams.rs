@@ -1,6 +1,6 @@
 //! Streams that are cut, and streams that another manager takes and gives back.
 
-use telemetry_server::StreamState;
+use telemetry_server::{StreamInfo, StreamState};
 use telemetry_tests::truth::{Arrivals, Kind, Story};
 use telemetry_tests::{POOL, Proxy, TestManager, eventually};
 
@@ -39,8 +39,9 @@ async fn a_worker_whose_streams_are_cut_is_accounted_for() {
             story.manager.info(&id)
         );
     }
-    worker.order("pause").await;
-    worker.order("resume").await;
+    // It ends while it is connected, so that its last word is heard.
+    let last = |info: &StreamInfo| info.streams > CUTS as u64 && info.report.is_some();
+    story.manager.until("the last stream", &id, last).await;
     worker.finish().await;
     story.judge(&[]).await;
 }
