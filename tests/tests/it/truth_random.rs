@@ -62,7 +62,7 @@ impl Member {
             number,
             worker,
             cable,
-            seed: Seed::new(seed ^ (number as u64 + 1) << 32),
+            seed: Seed::new(seed ^ ((number as u64 + 1) << 32)),
             emitted: 0,
             id: 0,
             pool: 0,
