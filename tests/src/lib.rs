@@ -44,7 +44,7 @@ pub use manager::{Account, NODE, POOL, TestManager, WITNESS};
 pub use patience::{Gate, PATIENCE, Turnstile, eventually, within};
 pub use proxy::Proxy;
 pub use puppet::{Puppet, Told, puppet_pool};
-pub use python::{PYTHON, python};
+pub use python::{PYTHON, python, python_or_skip};
 pub use raw_worker::{RawStream, RawWorker, event as raw_event};
 pub use seed::Seed;
 pub use stock_manager::{End, STOCK_TIMEOUT, StockManager, StockStream, toggle};

@@ -133,10 +133,16 @@ impl Incarnation {
 
     /// Adds what is said about the same process in another row.
     fn join(&mut self, other: &Self) {
-        if self.incarnation.is_empty() {
-            self.incarnation.clone_from(&other.incarnation);
+        match (self.incarnation.is_empty(), other.incarnation.is_empty()) {
+            // A registration that heard nothing says nothing.
+            (_, true) if other.emitted + other.received == 0 => return,
+            (true, false) => {
+                self.incarnation.clone_from(&other.incarnation);
+                self.emitted_before = other.emitted_before;
+            }
+            (false, true) => {}
+            _ => self.emitted_before = self.emitted_before.min(other.emitted_before),
         }
-        self.emitted_before = self.emitted_before.min(other.emitted_before);
         self.emitted += other.emitted;
         self.received += other.received;
         self.gaps += other.gaps;
@@ -171,7 +177,10 @@ fn added_up<K: Ord>(
     key: impl Fn(&Incarnation) -> Option<K>,
 ) -> BTreeMap<K, Incarnation> {
     let mut sums: BTreeMap<K, Incarnation> = BTreeMap::new();
-    for row in rows {
+    // Those with a name first: what has none is added to them.
+    let (named, nameless): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|row| !row.incarnation.is_empty());
+    for row in named.into_iter().chain(nameless) {
         let Some(key) = key(row) else { continue };
         sums.entry(key)
             .and_modify(|known| known.join(row))
@@ -196,5 +205,40 @@ impl Book {
     #[must_use]
     pub fn of(&self, pid: u32) -> Option<&Incarnation> {
         self.rows.get(&pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(incarnation: &str, emitted_before: u64, emitted: u64) -> Incarnation {
+        Incarnation {
+            incarnation: incarnation.to_owned(),
+            pid: Some(7),
+            emitted,
+            emitted_before,
+            received: emitted,
+            ..Incarnation::default()
+        }
+    }
+
+    #[test]
+    fn rows_about_one_process_are_added_up_from_the_earliest_beginning() {
+        let mut silent = row("", 0, 0);
+        silent.unknown_since_ns = Some(1);
+        let rows = [silent, row("a", 30, 12), row("", 0, 3), row("a", 10, 20)];
+        let sum = &by_process(&rows)[&7];
+        assert_eq!((sum.told(), sum.accounted()), (45, 35));
+        assert_eq!(
+            (sum.incarnation.as_str(), sum.unknown_since_ns),
+            ("a", None)
+        );
+    }
+
+    #[test]
+    fn a_process_that_never_said_hello_has_a_row() {
+        assert_eq!(by_process(&[row("", 0, 0)]).len(), 1);
+        assert_eq!(by_incarnation(&[row("", 0, 0)]).len(), 0);
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -11,12 +11,15 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::account::by_process;
 use super::program::{process_state, signal};
 use super::role::{Answer, Order, Role};
 use crate::patience::{PATIENCE, eventually, within};
 
 /// Between two attempts to reach a process that is starting.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(5);
+/// How long a manager may take to notice the end of a process.
+const TO_NOTICE: Duration = Duration::from_secs(5);
 
 /// A manager's process. Dropping it kills it.
 #[derive(Debug)]
@@ -173,6 +176,20 @@ impl Line {
         match timeout(PATIENCE, looking).await {
             Ok(found) => found,
             Err(_) => panic!("waited in vain for {what}; last seen: {last:#?}"),
+        }
+    }
+
+    /// The account once it says that a process ended; what it says after a while, if it never does.
+    pub async fn ended(&self, pid: u32) -> Answer {
+        let deadline = Instant::now() + TO_NOTICE;
+        loop {
+            let answer = self.order(&Order::Account).await;
+            let rows = by_process(&answer.incarnations);
+            let is_ended = rows.get(&pid).is_some_and(|row| row.ended);
+            if is_ended || Instant::now() > deadline {
+                return answer;
+            }
+            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
         }
     }
 

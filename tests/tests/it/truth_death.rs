@@ -8,7 +8,7 @@ use telemetry_tests::truth::{
     Expected, Kind, Order, PoolRole, Program, Remote, Role, Story, by_process, gone, judge,
     order_only, signal,
 };
-use telemetry_tests::{POOL, eventually, python, within};
+use telemetry_tests::{POOL, eventually, python_or_skip, within};
 
 const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
 const BURST: u64 = 20_000;
@@ -26,9 +26,8 @@ async fn successor(pool: &Pool, of: u32) {
 
 /// Has one worker of a pool die by `death`, and judges it.
 async fn one_death(death: impl AsyncFnOnce(&Story, u32)) {
-    let python = match python() {
-        Ok(python) => python,
-        Err(reason) => return println!("skipped: {reason}"),
+    let Some(python) = python_or_skip() else {
+        return;
     };
     let story = Story::begin();
     let pool = story.pool(python, 1).await;
@@ -79,9 +78,8 @@ async fn a_kill_in_a_burst() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_while_the_manager_stands_still() {
-    let python = match python() {
-        Ok(python) => python,
-        Err(reason) => return println!("skipped: {reason}"),
+    let Some(python) = python_or_skip() else {
+        return;
     };
     // The pages of a story whose own manager has nothing to do.
     let story = Story::begin();

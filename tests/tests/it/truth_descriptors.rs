@@ -2,16 +2,15 @@
 //! bytes and no other, and the worker's later events arrive.
 
 use telemetry_tests::truth::{Kind, Story};
-use telemetry_tests::{POOL, eventually, python};
+use telemetry_tests::{POOL, eventually, python_or_skip};
 
 /// Events before and after.
 const EVENTS: u64 = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_closes_our_descriptors_keeps_its_files_and_its_telemetry() {
-    let python = match python() {
-        Ok(python) => python,
-        Err(reason) => return println!("skipped: {reason}"),
+    let Some(python) = python_or_skip() else {
+        return;
     };
     let story = Story::begin();
     let socket = story.dir().join("w.sock");

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use telemetry_tests::truth::{Expected, Kind, Story, gone, order, order_only};
-use telemetry_tests::{POOL, eventually, python};
+use telemetry_tests::{POOL, eventually, python_or_skip};
 
 const CHILDREN: usize = 4;
 /// Events of a child before its end.
@@ -12,9 +12,8 @@ const EVENTS: u64 = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forked_children_are_accounted_for_and_leave_their_parent_alone() {
-    let python = match python() {
-        Ok(python) => python,
-        Err(reason) => return println!("skipped: {reason}"),
+    let Some(python) = python_or_skip() else {
+        return;
     };
     let story = Story::begin();
     let socket = story.dir().join("w.sock");

@@ -13,7 +13,7 @@ use telemetry_tests::truth::{
 };
 use telemetry_tests::{PATIENCE, Proxy, Seed, TestManager, Worker, eventually, within, worker};
 
-const WORKERS: usize = 8;
+const WORKERS: u32 = 8;
 /// Each round does one thing to every worker: 1,000 in all.
 const ROUNDS: usize = 125;
 /// Rounds between two restarts of the manager.
@@ -23,7 +23,7 @@ const EVENTS: usize = 30;
 
 /// One worker, and how it is registered.
 struct Member {
-    number: usize,
+    number: u32,
     worker: Worker,
     cable: Proxy,
     seed: Seed,
@@ -49,20 +49,21 @@ impl World {
         manager
             .dispatcher()
             .attach("arrivals", "snakepit.python.tool.*", arrivals.handler())
-            .unwrap();
+            .expect("a free id");
         manager
     }
 }
 
 impl Member {
-    fn start(number: usize, seed: u64) -> Self {
+    fn start(number: u32, seed: u64) -> Self {
         let worker = worker().id(format!("w-{number}")).queue(65_536).start();
-        let cable = Proxy::start(worker.dir().join("cable.sock"), worker.socket()).unwrap();
+        let cable = Proxy::start(worker.dir().join("cable.sock"), worker.socket())
+            .expect("a free path for a cable");
         Self {
             number,
             worker,
             cable,
-            seed: Seed::new(seed ^ ((number as u64 + 1) << 32)),
+            seed: Seed::new(seed ^ ((u64::from(number) + 1) << 32)),
             emitted: 0,
             id: 0,
             pool: 0,
@@ -71,7 +72,7 @@ impl Member {
     }
 
     fn emit(&mut self) {
-        let number = i64::try_from(self.emitted + 1).unwrap();
+        let number = i64::try_from(self.emitted + 1).expect("few events");
         let tag = self.number.to_string();
         let telemetry = self.worker.telemetry();
         let outcome = telemetry.emit(EVENT, &[("bytes", number.into())], &[(TAG, &tag)], "");
@@ -87,9 +88,10 @@ impl Member {
         let pool = ["one", "two"][self.pool];
         let context = WorkerContext::new(self.id().as_str()).in_pool(pool);
         let address = format!("unix:{}", self.cable.path().display());
+        let endpoint = address.parse().expect("an endpoint");
         manager
-            .register_worker(address.parse().unwrap(), context)
-            .unwrap();
+            .register_worker(endpoint, context)
+            .expect("a valid worker");
     }
 
     /// Waits until the worker is known by name to a manager.
@@ -147,7 +149,6 @@ impl Member {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_random_changes_count_nothing_twice() {
     let seed = std::env::var("TRUTH_SEED").map_or(0x7247, |seed| seed.parse().unwrap());
-    println!("TRUTH_SEED={seed}");
     let arrivals = Arrivals::in_memory();
     let mut world = Arc::new(World {
         manager: World::manager(&arrivals),
@@ -202,7 +203,7 @@ async fn a_thousand_random_changes_count_nothing_twice() {
     let verdict = |member: &Member| -> Verdict {
         let rows = by_incarnation(&incarnations(&world.manager));
         let row = rows.get(member.worker.incarnation());
-        judge(member.number as u32, truth(member), row)
+        judge(member.number, truth(member), row)
     };
     let at_rest = || members.iter().all(|member| verdict(member).silent == 0);
     eventually("rest", || {
@@ -214,7 +215,7 @@ async fn a_thousand_random_changes_count_nothing_twice() {
         if verdict.silent > 0 {
             faults.push(verdict.to_string());
         }
-        let seen = world.arrivals.of(member.number as u32);
+        let seen = world.arrivals.of(member.number);
         if seen.twice > 0 || seen.distinct() > member.emitted {
             faults.push(format!(
                 "{}: {} dispatched twice",

@@ -26,18 +26,21 @@ const PACE: Duration = Duration::from_secs(2);
 /// The same where time is short.
 const QUICK_PACE: Duration = Duration::from_millis(300);
 
+/// How often each fault is done where time is short.
+const QUICK_ROUNDS: usize = 2;
+
 /// What a run is started with.
 pub(crate) struct Settings {
     pub(crate) python: PathBuf,
     pub(crate) seconds: u64,
     pub(crate) seed: u64,
-    /// Each fault once, and no more.
+    /// Each fault a few times, and no more.
     pub(crate) quick: bool,
 }
 
 /// Which faults come next, and when it is enough.
 struct Plan {
-    /// Each once, in an order of the seed's.
+    /// Each once, or a few times, in an order of the seed's.
     first: VecDeque<Fault>,
     of: &'static [Fault],
     seed: Seed,
@@ -47,7 +50,7 @@ struct Plan {
 
 impl Plan {
     fn new(of: &'static [Fault], settings: &Settings, mut seed: Seed) -> Self {
-        let mut first = of.to_vec();
+        let mut first = of.repeat(if settings.quick { QUICK_ROUNDS } else { 1 });
         for last in (1..first.len()).rev() {
             first.swap(last, seed.below(last + 1));
         }
@@ -112,7 +115,6 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
         manager,
         watched: Arc::clone(&watched),
         program: python.clone(),
-        record: record.clone(),
         seed: Seed::new(seed.next_number()),
         quick: settings.quick,
     };

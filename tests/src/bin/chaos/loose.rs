@@ -121,7 +121,7 @@ impl LooseLane {
         }
     }
 
-    async fn steal(&mut self, index: usize) -> Result<String, String> {
+    async fn steal(&self, index: usize) -> Result<String, String> {
         let slot = &self.slots[index];
         let pid = slot.worker.pid;
         let before = self.stolen.of(pid).distinct();
@@ -170,6 +170,7 @@ impl LooseLane {
             order_only(pages, child, "burst 300 exit");
         }
         gone(child).await;
+        self.record.note(&line.ended(child).await);
         line.order(&Order::Unregister { id }).await;
         let how = ["by _exit", "in order"][usize::from(in_order)];
         let events = pages.returned(child);
@@ -196,6 +197,7 @@ impl LooseLane {
             ));
         }
         let ended = slot.worker.finish().await;
+        self.record.note(&line.ended(pid).await);
         let socket = slot.worker.socket.clone();
         slot.worker = slot.program.start(&socket);
         line.order(&slot.register()).await;
@@ -239,6 +241,7 @@ impl LooseLane {
             line.streaming(&slot.id, slot.worker.pid).await;
             let ended = slot.worker.finish().await;
             assert!(is_gone(slot.worker.pid), "{ended}");
+            self.record.note(&line.ended(slot.worker.pid).await);
             line.order(&Order::Unregister {
                 id: slot.id.clone(),
             })

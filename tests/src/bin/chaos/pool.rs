@@ -11,7 +11,7 @@ use telemetry_tests::truth::{
 };
 
 use crate::faults::{Fault, Happened};
-use crate::record::{Record, Watched};
+use crate::record::Watched;
 
 /// Events of a burst.
 const BURST: u64 = 20_000;
@@ -25,7 +25,6 @@ pub(crate) struct PoolLane {
     pub(crate) manager: Remote,
     pub(crate) watched: Arc<Watched>,
     pub(crate) program: Program,
-    pub(crate) record: Record,
     pub(crate) seed: Seed,
     /// Stops are as short as they may be.
     pub(crate) quick: bool,
