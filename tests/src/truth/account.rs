@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use telemetry_server::{Manager, StreamInfo, StreamState, Totals};
+use telemetry_server::{IncarnationInfo, Manager, Totals};
 
 /// What a manager says about one incarnation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ pub struct Sums {
     pub lost_at_crash: u64,
     /// Sent, and not here.
     pub away: u64,
+    /// Emitted, and another manager has it.
+    pub elsewhere: u64,
     /// Incarnations whose end nobody told of.
     pub unaccounted_incarnations: u64,
 }
@@ -69,7 +71,7 @@ pub struct Sums {
 /// What `manager` says about every incarnation.
 #[must_use]
 pub fn incarnations(manager: &Manager) -> Vec<Incarnation> {
-    manager.list_streams().iter().map(of_stream).collect()
+    manager.incarnations().into_iter().map(of_info).collect()
 }
 
 /// What `manager` says about every pool.
@@ -81,27 +83,24 @@ pub fn pools(manager: &Manager) -> Vec<Sums> {
         .collect()
 }
 
-/// Until a manager has accounts by incarnation: its table of streams, which shows the present
-/// incarnation of each registered worker, and knows no end but the final report.
-fn of_stream(info: &StreamInfo) -> Incarnation {
-    let report = info.report.clone().unwrap_or_default();
+fn of_info(info: IncarnationInfo) -> Incarnation {
     Incarnation {
-        incarnation: info.incarnation.clone(),
+        incarnation: info.incarnation,
         worker_id: info.worker_id.to_string(),
-        pool_name: info.pool_name.clone(),
+        pool_name: info.pool_name,
         pid: info.pid,
-        emitted: report.emitted.saturating_sub(info.joined_at),
-        emitted_before: info.joined_at,
-        received: info.incarnation_ledger.received,
-        gaps: info.incarnation_ledger.gaps,
-        dropped: report.dropped.total(),
+        emitted: info.emitted,
+        emitted_before: info.emitted_before,
+        received: info.received,
+        gaps: info.gaps,
+        dropped: info.dropped.total(),
         lost_at_crash: info.lost_at_crash,
-        away: 0,
-        queued: report.queued,
-        elsewhere: info.joined_at,
-        ended: info.report_final || info.state == StreamState::Backoff,
-        complete: info.report_final,
-        unknown_since_ns: None,
+        away: info.away,
+        queued: info.queued,
+        elsewhere: info.elsewhere,
+        ended: info.ended,
+        complete: info.complete,
+        unknown_since_ns: info.unknown_since_ns,
     }
 }
 
@@ -113,8 +112,17 @@ fn of_totals(pool_name: Option<String>, totals: &Totals) -> Sums {
         dropped: totals.reported.dropped.total(),
         gaps: totals.ledger.gaps,
         lost_at_crash: totals.lost_at_crash,
-        away: 0,
-        unaccounted_incarnations: 0,
+        away: totals.away,
+        elsewhere: totals.elsewhere,
+        unaccounted_incarnations: totals.unaccounted_incarnations,
+    }
+}
+
+impl Sums {
+    /// Emitted, less what another manager has.
+    #[must_use]
+    pub fn own(&self) -> u64 {
+        self.emitted.saturating_sub(self.elsewhere)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use telemetry_core::Outcome;
 use telemetry_server::{StreamState, WorkerContext, WorkerId};
 use telemetry_tests::truth::{
-    Arrivals, Counted, EVENT, Laws, TAG, Verdict, by_incarnation, incarnations, judge, pools,
+    Arrivals, Counted, EVENT, Laws, Sums, TAG, Verdict, by_incarnation, incarnations, judge, pools,
 };
 use telemetry_tests::{PATIENCE, Proxy, Seed, TestManager, Worker, eventually, within, worker};
 
@@ -230,7 +230,7 @@ async fn a_thousand_random_changes_count_nothing_twice() {
     }
     let truth: u64 = members.iter().map(|member| member.emitted).sum();
     for manager in [&world.manager, &world.thief] {
-        counted += pools(manager).iter().map(|it| it.emitted).sum::<u64>();
+        counted += pools(manager).iter().map(Sums::own).sum::<u64>();
     }
     if counted > truth {
         faults.push(format!(
