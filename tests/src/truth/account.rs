@@ -17,7 +17,7 @@ pub struct Incarnation {
     pub worker_id: String,
     /// The pool.
     pub pool_name: Option<String>,
-    /// Its process.
+    /// Its process: the number at the end of an id such as `loose.17`, else what the manager says.
     pub pid: Option<u32>,
     /// What it emitted since the manager knows it.
     pub emitted: u64,
@@ -84,11 +84,16 @@ pub fn pools(manager: &Manager) -> Vec<Sums> {
 }
 
 fn of_info(info: IncarnationInfo) -> Incarnation {
+    let worker_id = info.worker_id.to_string();
+    // Behind a cable the system shows the process that holds the cable.
+    let named = worker_id
+        .rsplit_once('.')
+        .and_then(|(_, pid)| pid.parse().ok());
     Incarnation {
         incarnation: info.incarnation,
-        worker_id: info.worker_id.to_string(),
+        pid: named.or(info.pid),
+        worker_id,
         pool_name: info.pool_name,
-        pid: info.pid,
         emitted: info.emitted,
         emitted_before: info.emitted_before,
         received: info.received,

@@ -163,7 +163,7 @@ async fn a_thousand_random_changes_count_nothing_twice() {
     }
     let mut laws = Laws::default();
     // What managers that are gone counted.
-    let mut counted = 0;
+    let mut counted = Vec::new();
     for round in 1..=ROUNDS {
         let steps: Vec<_> = members
             .drain(..)
@@ -177,10 +177,7 @@ async fn a_thousand_random_changes_count_nothing_twice() {
         laws.look(&said, truth);
         if round % RESTARTS == 0 {
             world.manager.shutdown(PATIENCE).await;
-            counted += pools(&world.manager)
-                .iter()
-                .map(|it| it.emitted)
-                .sum::<u64>();
+            counted.push(pools(&world.manager));
             let old = Arc::into_inner(world).expect("no step is under way");
             world = Arc::new(World {
                 manager: World::manager(&old.arrivals),
@@ -229,12 +226,15 @@ async fn a_thousand_random_changes_count_nothing_twice() {
         );
     }
     let truth: u64 = members.iter().map(|member| member.emitted).sum();
-    for manager in [&world.manager, &world.thief] {
-        counted += pools(manager).iter().map(Sums::own).sum::<u64>();
-    }
-    if counted > truth {
+    counted.extend([&world.manager, &world.thief].map(|manager| pools(manager)));
+    let own: Vec<u64> = counted
+        .iter()
+        .map(|pools| pools.iter().map(Sums::own).sum())
+        .collect();
+    let together: u64 = own.iter().sum();
+    if together > truth {
         faults.push(format!(
-            "all managers together counted {counted} of {truth}"
+            "all managers counted {together} of {truth}: {own:?}"
         ));
     }
     assert!(faults.is_empty(), "seed {seed}\n{}", faults.join("\n"));

@@ -1,7 +1,7 @@
 //! Streams that are cut, and streams that another manager takes and gives back.
 
-use telemetry_server::{StreamInfo, StreamState};
-use telemetry_tests::truth::{Arrivals, Kind, Story};
+use telemetry_server::{Manager, StreamInfo, StreamState};
+use telemetry_tests::truth::{Arrivals, Kind, Story, Sums, pools};
 use telemetry_tests::{POOL, Proxy, TestManager, eventually};
 
 const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
@@ -17,7 +17,8 @@ async fn a_worker_whose_streams_are_cut_is_accounted_for() {
     let upstream = story.dir().join("w.sock");
     let cable = Proxy::start(story.dir().join("cable.sock"), &upstream).unwrap();
     let mut worker = story.program(Kind::Rust(CHAOS.into())).start(&upstream);
-    let id = story.register(cable.path(), WORKER, POOL, worker.pid).await;
+    let id = format!("{WORKER}.{}", worker.pid);
+    let id = story.register(cable.path(), &id, POOL, worker.pid).await;
     for cuts in 0..CUTS {
         // What was written before a cut may still be read after it: the new stream first.
         story
@@ -53,15 +54,15 @@ async fn a_worker_whose_stream_is_stolen_and_given_back_is_accounted_for_once() 
     let mut worker = story.program(Kind::Rust(CHAOS.into())).start(&socket);
     story.register(&socket, WORKER, POOL, worker.pid).await;
     let stolen = Arrivals::in_memory();
+    let thief = TestManager::blind();
+    thief
+        .dispatcher()
+        .attach("stolen", "snakepit.python.tool.*", stolen.handler())
+        .unwrap();
     for _ in 0..THEFTS {
         worker
             .emitted(story.pages.returned(worker.pid) + BETWEEN)
             .await;
-        let thief = TestManager::blind();
-        thief
-            .dispatcher()
-            .attach("stolen", "snakepit.python.tool.*", stolen.handler())
-            .unwrap();
         let before = stolen.of(worker.pid).distinct();
         let id = thief.register(&format!("unix:{}", socket.display()), WORKER);
         thief.streaming(&id).await;
@@ -70,7 +71,6 @@ async fn a_worker_whose_stream_is_stolen_and_given_back_is_accounted_for_once() 
         })
         .await;
         assert!(thief.unregister_worker(&id).await);
-        thief.stop().await;
         // The owner waits long before it takes a stream back that another manager took.
         story.register(&socket, WORKER, POOL, worker.pid).await;
     }
@@ -78,5 +78,17 @@ async fn a_worker_whose_stream_is_stolen_and_given_back_is_accounted_for_once() 
     let mut seen = story.arrivals.of(worker.pid);
     seen.merge(&stolen.of(worker.pid));
     assert_eq!(seen.twice, 0, "dispatched by both");
+    let truth = story.pages.of(worker.pid).unwrap();
+    let own = |manager: &Manager| pools(manager).iter().map(Sums::own).sum::<u64>();
+    let both = (own(&story.manager), own(&thief));
+    let came = (
+        story.arrivals.of(worker.pid).distinct(),
+        stolen.of(worker.pid).distinct(),
+    );
     story.judge(&[]).await;
+    assert_eq!(
+        truth.distance(both.0 + both.1),
+        0,
+        "owner and thief say {both:?}, {came:?} came, truth {truth:?}"
+    );
 }

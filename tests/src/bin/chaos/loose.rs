@@ -19,7 +19,7 @@ const SOME: u64 = 60;
 
 /// A worker, its cable and its registration.
 pub(crate) struct Slot {
-    id: String,
+    name: String,
     program: Program,
     worker: Loose,
     cable: Proxy,
@@ -47,7 +47,7 @@ impl Slot {
         let cable = Proxy::start(dir.join(format!("c{number}.sock")), &socket);
         let is_python = matches!(program.kind, telemetry_tests::truth::Kind::Python(_));
         Self {
-            id: format!("loose-{number}"),
+            name: format!("loose-{number}"),
             worker: program.start(&socket),
             program,
             cable: cable.expect("a free path for a cable"),
@@ -56,9 +56,14 @@ impl Slot {
         }
     }
 
+    /// Its id; with the process in it, since a manager sees the other end of the cable.
+    fn id(&self) -> String {
+        format!("{}.{}", self.name, self.worker.pid)
+    }
+
     fn register(&self) -> Order {
         Order::Register {
-            id: self.id.clone(),
+            id: self.id(),
             pool: POOLS[self.pool].to_owned(),
             address: format!("unix:{}", self.cable.path().display()),
             pid: self.worker.pid,
@@ -74,7 +79,7 @@ impl LooseLane {
             line.order(&slot.register()).await;
         }
         for slot in &self.slots {
-            line.streaming(&slot.id, slot.worker.pid).await;
+            line.streaming(&slot.id(), slot.worker.pid).await;
         }
     }
 
@@ -88,7 +93,7 @@ impl LooseLane {
         let line = self.watched.line.clone();
         let slot = &mut self.slots[index];
         let pid = slot.worker.pid;
-        line.streaming(&slot.id, pid).await;
+        line.streaming(&slot.id(), pid).await;
         let happened = |evidence| Happened {
             pids: vec![pid],
             evidence,
@@ -96,23 +101,20 @@ impl LooseLane {
         match fault {
             Fault::Cut => match slot.cable.cut() {
                 0 => Err("there was no stream".to_owned()),
-                cut => Ok(happened(format!("{cut} connection of {}", slot.id))),
+                cut => Ok(happened(format!("{cut} connection of {}", slot.name))),
             },
             Fault::Steal => self.steal(index).await.map(happened),
             Fault::Reregister => {
-                line.order(&Order::Unregister {
-                    id: slot.id.clone(),
-                })
-                .await;
+                line.order(&Order::Unregister { id: slot.id() }).await;
                 line.order(&slot.register()).await;
-                line.streaming(&slot.id, pid).await;
-                Ok(happened(format!("{} streams again", slot.id)))
+                line.streaming(&slot.id(), pid).await;
+                Ok(happened(format!("{} streams again", slot.name)))
             }
             Fault::ChangePool => {
                 slot.pool = 1 - slot.pool;
                 line.order(&slot.register()).await;
-                line.streaming(&slot.id, pid).await;
-                Ok(happened(format!("{} in {}", slot.id, POOLS[slot.pool])))
+                line.streaming(&slot.id(), pid).await;
+                Ok(happened(format!("{} in {}", slot.name, POOLS[slot.pool])))
             }
             Fault::Fork => self.fork(index).await,
             Fault::CloseRange => self.close_range(index).await.map(happened),
@@ -126,7 +128,7 @@ impl LooseLane {
         let pid = slot.worker.pid;
         let before = self.stolen.of(pid).distinct();
         let address = format!("unix:{}", slot.worker.socket.display());
-        let id = self.thief.register(&address, &slot.id);
+        let id = self.thief.register(&address, &slot.id());
         self.thief.streaming(&id).await;
         eventually("stolen events", || {
             (self.stolen.of(pid).distinct() >= before + SOME).then_some(())
@@ -138,8 +140,8 @@ impl LooseLane {
         let events = self.stolen.of(pid).distinct() - before;
         // The owner waits long before it takes a stream back that another manager took.
         self.watched.line.order(&slot.register()).await;
-        self.watched.line.streaming(&slot.id, pid).await;
-        Ok(format!("{events} events of {} went elsewhere", slot.id))
+        self.watched.line.streaming(&slot.id(), pid).await;
+        Ok(format!("{events} events of {} went elsewhere", slot.name))
     }
 
     /// A child that serves on its own, is registered like any worker, and ends one way or the other.
@@ -149,7 +151,7 @@ impl LooseLane {
         let answer = slot.worker.order("fork").await;
         let child = answer["child"].as_u64().ok_or("no child")?;
         let child = u32::try_from(child).map_err(|error| error.to_string())?;
-        let id = format!("fork-{child}");
+        let id = format!("fork.{child}");
         let address = format!("unix:{}.{child}", slot.worker.socket.display());
         line.order(&Order::Register {
             id: id.clone(),
@@ -198,10 +200,11 @@ impl LooseLane {
         }
         let ended = slot.worker.finish().await;
         self.record.note(&line.ended(pid).await);
+        line.order(&Order::Unregister { id: slot.id() }).await;
         let socket = slot.worker.socket.clone();
         slot.worker = slot.program.start(&socket);
         line.order(&slot.register()).await;
-        line.streaming(&slot.id, slot.worker.pid).await;
+        line.streaming(&slot.id(), slot.worker.pid).await;
         let files = &checked["files"];
         Ok(format!("{foreign} of {files} files spoilt, {pid}: {ended}"))
     }
@@ -209,7 +212,7 @@ impl LooseLane {
     /// Another process takes the manager's place; its workers live on.
     async fn restart(&mut self, kill: bool) -> Happened {
         for slot in &self.slots {
-            let (id, pid) = (&slot.id, slot.worker.pid);
+            let (id, pid) = (&slot.id(), slot.worker.pid);
             self.watched.line.streaming(id, pid).await;
         }
         self.watched.leaves().await;
@@ -238,14 +241,11 @@ impl LooseLane {
     pub(crate) async fn end(mut self) {
         let line = self.watched.line.clone();
         for slot in &mut self.slots {
-            line.streaming(&slot.id, slot.worker.pid).await;
+            line.streaming(&slot.id(), slot.worker.pid).await;
             let ended = slot.worker.finish().await;
             assert!(is_gone(slot.worker.pid), "{ended}");
             self.record.note(&line.ended(slot.worker.pid).await);
-            line.order(&Order::Unregister {
-                id: slot.id.clone(),
-            })
-            .await;
+            line.order(&Order::Unregister { id: slot.id() }).await;
         }
         self.watched.leaves().await;
         let manager = self.manager.take().expect("there is always a manager");
