@@ -19,7 +19,7 @@ use crate::patience::{PATIENCE, eventually, within};
 /// Between two attempts to reach a process that is starting.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(5);
 /// How long a manager may take to notice the end of a process.
-const TO_NOTICE: Duration = Duration::from_secs(5);
+const TO_NOTICE: Duration = Duration::from_secs(2);
 
 /// A manager's process. Dropping it kills it.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ impl Line {
         loop {
             let answer = self.order(&Order::Account).await;
             let rows = by_process(&answer.incarnations);
-            let is_ended = rows.get(&pid).is_some_and(|row| row.ended);
+            let is_ended = rows.get(&pid).is_some_and(|row| row.ended || row.complete);
             if is_ended || Instant::now() > deadline {
                 return answer;
             }

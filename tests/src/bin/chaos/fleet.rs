@@ -160,7 +160,7 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
             tell(&record, fault, pool.inject(fault).await);
         }
         watched.leaves().await;
-        record.note(&pool.manager.end().await);
+        record.close(&pool.manager.end().await);
     };
     let mut plan = Plan::new(OF_LOOSE, settings, Seed::new(seed.next_number()));
     let loose_lane = async {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use telemetry_tests::truth::{
-    Arrivals, Loose, Order, Program, Remote, Role, gone, is_gone, order, order_only,
+    Arrivals, Loose, Order, Program, Remote, Role, gone, is_gone, order, order_only, pools,
 };
 use telemetry_tests::{Proxy, Seed, TestManager, eventually};
 
@@ -220,11 +220,11 @@ impl LooseLane {
         let pid = manager.pid();
         if kill {
             // The last that it says; what comes later is known to its successor.
-            self.record
-                .note(&manager.line().order(&Order::Account).await);
+            let last = manager.line().order(&Order::Account).await;
+            self.record.close(&last);
             manager.kill().await;
         } else {
-            self.record.note(&manager.end().await);
+            self.record.close(&manager.end().await);
         }
         let successor = Remote::start(&self.chaos, &self.role).await;
         let new = successor.pid();
@@ -249,7 +249,8 @@ impl LooseLane {
         }
         self.watched.leaves().await;
         let manager = self.manager.take().expect("there is always a manager");
-        self.record.note(&manager.end().await);
+        self.record.close(&manager.end().await);
+        self.record.count(&pools(&self.thief));
         self.thief.stop().await;
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use telemetry_tests::truth::{Answer, Book, Laws, Line, Order, Pages};
+use telemetry_tests::truth::{Answer, Book, Laws, Line, Order, Pages, Sums};
 
 use crate::faults::{Fault, Happened};
 
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) broken: BTreeSet<String>,
     /// Looks at what managers say.
     pub(crate) looks: u64,
+    /// What all managers that ended had counted as emitted, each less what others have.
+    pub(crate) counted: u64,
 }
 
 impl Record {
@@ -66,6 +68,17 @@ impl Record {
     /// Something that must not be.
     pub(crate) fn broke(&self, what: impl Into<String>) {
         self.lock().broken.insert(what.into());
+    }
+
+    /// Takes over the last words of a manager.
+    pub(crate) fn close(&self, last: &Answer) {
+        self.note(last);
+        self.count(&last.pools);
+    }
+
+    /// Adds what a manager counted to what all of them did.
+    pub(crate) fn count(&self, pools: &[Sums]) {
+        self.lock().counted += pools.iter().map(Sums::own).sum::<u64>();
     }
 
     /// Takes over what a manager says.

@@ -107,6 +107,17 @@ pub(crate) fn print(record: &Record, truth: &Truth<'_>) -> bool {
         all.unknown,
         all.unknown_missing
     );
+    let somewhere = all.arrived + all.dropped + all.gaps + all.lost;
+    println!(
+        "in no ledger {}; all managers together counted {}",
+        all.emitted.saturating_sub(somewhere),
+        record.counted
+    );
+    let most: u64 = truth.pages.sum().begun;
+    let twice = record.counted.saturating_sub(most);
+    if twice > 0 {
+        println!("BROKEN {twice} events counted twice");
+    }
     println!("silent difference {}; {} looks", all.silent, record.looks);
     let more = wrong.len().saturating_sub(SHOWN);
     for line in wrong.iter().take(SHOWN) {
@@ -121,7 +132,7 @@ pub(crate) fn print(record: &Record, truth: &Truth<'_>) -> bool {
     if !missed.is_empty() {
         println!("NEVER HAPPENED {}", missed.join(", "));
     }
-    wrong.is_empty() && record.broken.is_empty() && missed.is_empty()
+    wrong.is_empty() && record.broken.is_empty() && missed.is_empty() && twice == 0
 }
 
 fn row(head: &str, sums: &Sums) {
