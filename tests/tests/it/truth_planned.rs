@@ -61,6 +61,9 @@ async fn a_term_by_somebody_else_is_exact_or_said_to_be_unknown() {
         .await;
         ended.push((pid, Expected::ExactOrUnknown));
     }
+    // Whether a planned end is exact is another story.
+    let last = story.ready_process(&pool, 1).await;
+    ended.push((last, Expected::ExactOrUnknown));
     within("the end of the pool", pool.shutdown(pool.grace())).await;
     story.judge(&ended).await;
 }

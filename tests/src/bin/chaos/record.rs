@@ -58,7 +58,11 @@ impl Record {
     pub(crate) fn happened(&self, fault: Fault, happened: Happened) {
         let mut shared = self.lock();
         for pid in happened.pids {
-            shared.causes.insert(pid, fault);
+            let cause = shared.causes.entry(pid).or_insert(fault);
+            // The end of a manager meets all workers, and says least about each.
+            if !matches!(fault, Fault::KillManager | Fault::RestartManager) {
+                *cause = fault;
+            }
         }
         let times = shared.faults.entry(fault).or_default();
         times.happened += 1;

@@ -54,19 +54,23 @@ impl Sums {
     }
 }
 
-/// Judges and prints; whether everything is as it should be.
+/// Judges and prints; whether everything is as it should be. A worker that its pool replaced was
+/// drained: it may not even be unknown.
 pub(crate) fn print(record: &Record, truth: &Truth<'_>) -> bool {
     let record = record.lock();
     let seen = seen(truth);
     let mut by_cause: BTreeMap<Option<Fault>, Sums> = BTreeMap::new();
     let mut all = Sums::default();
-    let mut wrong = Vec::new();
+    let (mut wrong, mut undrained) = (Vec::new(), Vec::new());
     for (pid, counted) in truth.pages.all() {
         let verdict = judge(pid, counted, record.book.of(pid));
         let cause = record.causes.get(&pid).copied();
         let seen = seen.get(&pid).cloned().unwrap_or_default();
         by_cause.entry(cause).or_default().add(&verdict, &seen);
         all.add(&verdict, &seen);
+        if verdict.finding == Finding::Unknown && cause == Some(Fault::Recycle) {
+            undrained.push(format!("planned recycle: {verdict}"));
+        }
         if verdict.finding == Finding::Silent {
             let cause = cause.map_or_else(|| "end in order".to_owned(), |it| it.to_string());
             wrong.push(format!(
@@ -126,13 +130,14 @@ pub(crate) fn print(record: &Record, truth: &Truth<'_>) -> bool {
     if more > 0 {
         println!("SILENT and {more} more");
     }
-    for line in &record.broken {
+    for line in record.broken.iter().chain(&undrained) {
         println!("BROKEN {line}");
     }
     if !missed.is_empty() {
         println!("NEVER HAPPENED {}", missed.join(", "));
     }
-    wrong.is_empty() && record.broken.is_empty() && missed.is_empty() && twice == 0
+    let is_broken = twice > 0 || !record.broken.is_empty() || !undrained.is_empty();
+    wrong.is_empty() && missed.is_empty() && !is_broken
 }
 
 fn row(head: &str, sums: &Sums) {
