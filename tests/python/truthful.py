@@ -62,25 +62,29 @@ def own_bytes(number):
     return f"the program's own line in file {number}\n".encode() * 3
 
 
-def open_own_files(pid):
-    """Closes everything but the standard three, as some libraries do, and opens files of ours."""
+def open_own_files(pid, own):
+    """Closes everything but the standard three, as some libraries do, and opens files of ours.
+
+    Raises if somebody closes what was just opened.
+    """
     os.closerange(3, 256)
-    own = []
     for number in range(OWN_FILES):
         path = f"{DIRECTORY}/own-{pid}-{number}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         os.write(descriptor, own_bytes(number))
         own.append((path, descriptor))
-    return own
 
 
 def foreign(own):
-    """The files that do not hold exactly what we wrote."""
+    """The files that do not hold exactly what we wrote, or are not open any more."""
     wrong = []
-    for number, (path, _) in enumerate(own):
-        with open(path, "rb") as file:
-            if file.read() != own_bytes(number):
-                wrong.append(os.path.basename(path))
+    for number, (path, descriptor) in enumerate(own):
+        try:
+            held = os.pread(descriptor, 4096, 0)
+        except OSError as error:
+            held = error
+        if held != own_bytes(number):
+            wrong.append(f"{os.path.basename(path)}: {held!r}")
     return wrong
 
 
@@ -118,8 +122,12 @@ def main():
             else:
                 page.answer(child=child)
         elif verb == "closerange":
-            own = open_own_files(page.pid)
-            page.answer(files=len(own))
+            own, hurt = [], None
+            try:
+                open_own_files(page.pid, own)
+            except OSError as error:
+                hurt = f"file {len(own)}: {error}"
+            page.answer(files=len(own), hurt=hurt)
         elif verb == "check":
             page.answer(files=len(own), foreign=foreign(own))
         elif verb == "finish":

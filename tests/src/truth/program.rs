@@ -7,8 +7,8 @@
 //! * `burst N`: emits N as fast as it can, then answers; `burst N exit` ends by `_exit` instead.
 //! * `finish`: answers and ends in order.
 //! * Python only: `fork` answers the child, which then is a worker like its parent; `closerange`
-//!   closes descriptors 3 to 255 and opens files of its own, `check` names those that hold anything
-//!   else than what it wrote.
+//!   closes descriptors 3 to 255, opens files of its own and answers what kept it from that,
+//!   `check` names those that hold anything else than what it wrote.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -19,6 +19,7 @@ async fn a_host_that_closes_our_descriptors_keeps_its_files_and_its_telemetry() 
     worker.emitted(EVENTS).await;
 
     let opened = worker.order("closerange").await;
+    assert_eq!(opened["hurt"], serde_json::Value::Null, "{opened}");
     assert!(opened["files"].as_u64().unwrap() > 16, "{opened}");
     let closed_at = story.pages.returned(worker.pid);
     worker.emitted(closed_at + EVENTS).await;

@@ -189,7 +189,12 @@ impl LooseLane {
         let slot = &mut self.slots[index];
         let pid = slot.worker.pid;
         let pages = slot.program.pages.clone();
-        slot.worker.order("closerange").await;
+        let opened = slot.worker.order("closerange").await;
+        if let Some(hurt) = opened["hurt"].as_str() {
+            self.record.broke(format!(
+                "closed descriptors: one of the program's was closed, {hurt}"
+            ));
+        }
         slot.worker.emitted(pages.returned(pid) + 2 * SOME).await;
         let checked = slot.worker.order("check").await;
         let foreign = checked["foreign"].as_array().map_or(usize::MAX, Vec::len);
