@@ -82,9 +82,10 @@ def foreign(own):
         try:
             held = os.pread(descriptor, 4096, 0)
         except OSError as error:
-            held = error
+            wrong.append(f"{os.path.basename(path)}: {error}")
+            continue
         if held != own_bytes(number):
-            wrong.append(f"{os.path.basename(path)}: {held!r}")
+            wrong.append(f"{os.path.basename(path)}: {len(held)} bytes, at last {held[-24:]!r}")
     return wrong
 
 
