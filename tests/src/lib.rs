@@ -6,6 +6,7 @@
 //!   [`RawWorker`] sends any bytes at all.
 //! * Faults: a [`Proxy`] is a cable that can be cut, a [`Turnstile`] holds a handler back, a [`Seed`]
 //!   makes chance repeatable.
+//! * Truth: [`truth`] counts outside of our code, and compares.
 //! * Waiting: [`within`], [`eventually`] and [`Witness`], all with a deadline, none with a sleep that
 //!   a story would rely on.
 //!
@@ -29,6 +30,7 @@ mod raw_worker;
 mod seed;
 mod stock_manager;
 mod stock_worker;
+pub mod truth;
 mod witness;
 mod worker;
 
@@ -42,7 +44,7 @@ pub use manager::{Account, NODE, POOL, TestManager, WITNESS};
 pub use patience::{Gate, PATIENCE, Turnstile, eventually, within};
 pub use proxy::Proxy;
 pub use puppet::{Puppet, Told, puppet_pool};
-pub use python::{PYTHON, python};
+pub use python::{PYTHON, python, python_or_skip};
 pub use raw_worker::{RawStream, RawWorker, event as raw_event};
 pub use seed::Seed;
 pub use stock_manager::{End, STOCK_TIMEOUT, StockManager, StockStream, toggle};

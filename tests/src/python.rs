@@ -28,3 +28,16 @@ pub fn python() -> Result<PathBuf, String> {
     assert!(path.is_file(), "{PYTHON}={} is no file", path.display());
     Ok(path)
 }
+
+/// The same for a story that only says that it is skipped.
+///
+/// # Panics
+///
+/// As [`python`].
+#[must_use]
+#[expect(clippy::print_stdout, reason = "a story that is not told says so")]
+pub fn python_or_skip() -> Option<PathBuf> {
+    python()
+        .inspect_err(|reason| println!("skipped: {reason}"))
+        .ok()
+}

@@ -27,6 +27,7 @@ const QUEUE_BYTES_PER_EVENT: usize = 4_096;
 #[derive(Debug)]
 pub struct Worker {
     id: String,
+    incarnation: String,
     telemetry: Telemetry,
     backend: Arc<StreamBackend>,
     address: ListenAddress,
@@ -103,6 +104,7 @@ impl WorkerBuilder {
             worker_id: self.id.clone(),
             ..Identity::default()
         };
+        let incarnation = identity.incarnation_id.clone();
         let stream = StreamConfig {
             identity,
             report_interval: REPORT_INTERVAL,
@@ -130,6 +132,7 @@ impl WorkerBuilder {
         let telemetry = TelemetryBuilder::default().backend(backend.clone()).build();
         Worker {
             id: self.id,
+            incarnation,
             telemetry,
             backend,
             address,
@@ -143,6 +146,12 @@ impl Worker {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The id of its incarnation, as it says in its hello.
+    #[must_use]
+    pub fn incarnation(&self) -> &str {
+        &self.incarnation
     }
 
     /// What a program would hold.

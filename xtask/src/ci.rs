@@ -1,16 +1,18 @@
 //! `ci`: what a change must pass, in one command that is the same here and on a build machine.
 //!
 //! Format, lints, freshness of generated files, every feature alone, documentation, optional tools
-//! where installed, the queue in the model checker, a short demo and a smoke run of the benchmarks,
-//! then exactly what `test` runs. A failing step does not stop the others; the list of steps with
-//! their durations and the summaries of the tests come last.
+//! where installed, the queue in the model checker, a short demo, every fault of `chaos`, a smoke run
+//! of the benchmarks, then exactly what `test` runs. A failing step does not stop the others; the list
+//! of steps with their durations and the summaries of the tests come last.
 
 use std::{
     process::Command,
     time::{Duration, Instant},
 };
 
-use crate::{bench, demo, failure::Failure, features, gen_events, gen_proto, loom, process, test};
+use crate::{
+    bench, chaos, demo, failure::Failure, features, gen_events, gen_proto, loom, process, test,
+};
 
 /// Runs all steps; fails if any of them did and names those.
 pub(crate) fn run() -> Result<(), Failure> {
@@ -48,6 +50,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 
     report.step("loom", loom::run);
     report.step("demo", demo::smoke);
+    report.step("chaos", chaos::quick);
     report.step("bench", || bench::run(&bench::Selection::SMOKE));
 
     let mut outcomes = Vec::new();

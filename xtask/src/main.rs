@@ -22,6 +22,7 @@
 
 mod artifacts;
 mod bench;
+mod chaos;
 mod ci;
 mod demo;
 mod failure;
@@ -62,6 +63,8 @@ enum Command {
     Test(test::Selection),
     /// Compare the speed of single steps with what one would write without us.
     Bench(bench::Selection),
+    /// Kill, stop, cut, steal and restart real processes, and compare every account with the truth.
+    Chaos(chaos::Run),
     /// Try the emit path's queue in every order of its threads that the memory model allows.
     Loom,
     /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.
@@ -92,6 +95,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::GenEvents(generate) => gen_events::run(generate.check),
         Command::Test(selection) => test::run(&selection),
         Command::Bench(selection) => bench::run(&selection),
+        Command::Chaos(run) => chaos::run(&run),
         Command::Loom => loom::run(),
         Command::Ci => ci::run(),
         Command::Demo(show) => demo::run(&show),

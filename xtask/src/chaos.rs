@@ -1,0 +1,64 @@
+//! `chaos`: real processes, every fault there is at once, and the truth beside them.
+//!
+//! Prepares the Python environment, builds the program and starts it; what happens then is in
+//! `tests/src/bin/chaos`.
+
+use std::process::Command;
+
+use clap::Args;
+
+use crate::{failure::Failure, process, python};
+
+/// How long, and which.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Minutes for which faults are injected, 1 to 600.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=600))]
+    minutes: u16,
+    /// Repeats the faults of an earlier run; another seed each time when absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Every fault a few times and no more, in well under a minute.
+    #[arg(long, conflicts_with = "minutes")]
+    quick: bool,
+}
+
+impl Run {
+    /// Shows that every fault happens and no account is wrong in silence.
+    const QUICK: Self = Self {
+        minutes: 1,
+        seed: None,
+        quick: true,
+    };
+}
+
+/// Builds what is needed and becomes the run, so that an interrupt is for it alone. The exit code is
+/// 0 if every fault happened, no law was broken and no account was wrong without saying so.
+pub(crate) fn run(run: &Run) -> Result<(), Failure> {
+    process::replace(&mut command(run)?)
+}
+
+/// Runs every fault a few times; fails as the whole run does.
+pub(crate) fn quick() -> Result<(), Failure> {
+    process::run(&mut command(&Run::QUICK)?)
+}
+
+/// The run as a command, with whatever it needs made ready.
+fn command(run: &Run) -> Result<Command, Failure> {
+    let python = python::ready()?.python();
+    let mut command = process::cargo();
+    command.args(["run", "--profile", "demo", "-p", "telemetry-tests"]);
+    command
+        .args(["--bin", "chaos", "--", "--python"])
+        .arg(python);
+    if run.quick {
+        command.arg("--quick");
+    } else {
+        let seconds = u32::from(run.minutes) * 60;
+        command.arg("--seconds").arg(seconds.to_string());
+    }
+    if let Some(seed) = run.seed {
+        command.arg("--seed").arg(seed.to_string());
+    }
+    Ok(command)
+}
