@@ -59,3 +59,18 @@ fn a_long_interval_does_not_delay_the_end() {
     drop(sampler);
     assert!(begun.elapsed() < Duration::from_secs(60));
 }
+
+#[test]
+fn an_interval_without_end_samples_once_and_ends_at_once() {
+    let clock = Arc::new(SystemClock::new());
+    let memory = Arc::new(MemoryBackend::new(RecorderConfig::default(), clock).expect("valid"));
+    let telemetry = Telemetry::builder().backend(memory.clone()).build();
+    let sampler = ResourceSampler::start(telemetry, Duration::MAX).expect("procfs");
+    let begun = Instant::now();
+    while memory.take().is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        std::thread::yield_now();
+    }
+    drop(sampler);
+    assert!(memory.take().is_empty());
+}
