@@ -14,10 +14,11 @@ mod book;
 mod incarnation;
 mod info;
 mod ledger;
+mod process;
 mod worker;
 
 pub(crate) use book::{Book, Strays};
-pub(crate) use incarnation::{End, Implausible};
+pub(crate) use incarnation::{End, Implausible, Parting};
 pub use info::IncarnationInfo;
 pub(crate) use ledger::{Arrival, LedgerReader, LedgerWriter};
 pub(crate) use worker::{Account, Origin, Said};

@@ -126,7 +126,7 @@ impl Session {
             let dialled_at = Instant::now();
             let socket = self.endpoint.socket_path().and_then(SocketFile::of);
             let ending = Box::pin(self.stream(dialled_at)).await;
-            if matches!(ending, Ending::Stopped) || self.must_stop() {
+            if matches!(ending, Ending::Stopped { .. }) || self.must_stop() {
                 break;
             }
             self.wait(ending, dialled_at, socket).await;
@@ -167,7 +167,7 @@ impl Session {
     async fn wait(&mut self, ending: Ending, dialled_at: Instant, socket: Option<SocketFile>) {
         let now = Instant::now();
         let (state, error, wait, asked) = match ending {
-            Ending::Stopped => return,
+            Ending::Stopped { .. } => return,
             Ending::NotOpened { error, asked } => (
                 StreamState::Backoff,
                 error.to_string(),

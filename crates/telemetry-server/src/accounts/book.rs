@@ -154,10 +154,19 @@ impl Book {
         }
     }
 
+    /// Of what was emitted in a pool so much, of which so much is away, went to another pool.
+    pub(super) fn hand_on(&self, pool: Option<String>, outstanding: u64, away: u64) {
+        let mut pages = self.lock();
+        let strays = pages.strays.entry(pool).or_default();
+        strays.elsewhere = strays.elsewhere.saturating_add(outstanding);
+        strays.sent = strays.sent.saturating_add(outstanding - away);
+    }
+
     /// All of them, oldest first.
     pub(crate) fn list(&self) -> Vec<IncarnationInfo> {
         let all: Vec<Shared> = {
-            let pages = self.lock();
+            let mut pages = self.lock();
+            pages.notice_ends();
             pages.all.values().map(|(_, it)| Arc::clone(it)).collect()
         };
         all.iter().map(|it| lock(it).info()).collect()
@@ -165,7 +174,8 @@ impl Book {
 
     /// What those without an owner add to the sums of their pools.
     pub(crate) fn strays(&self) -> BTreeMap<Option<String>, Strays> {
-        let pages = self.lock();
+        let mut pages = self.lock();
+        pages.notice_ends();
         let mut strays = pages.strays.clone();
         for (_, it) in pages.all.values() {
             let incarnation = lock(it);
@@ -185,6 +195,29 @@ impl Book {
 }
 
 impl Pages {
+    /// Notices which of those that nobody shows have ended.
+    fn notice_ends(&mut self) {
+        let mut ended = Vec::new();
+        let all = &self.all;
+        self.departed.retain(|_, numbers| {
+            numbers.retain(|number| {
+                let Some((_, it)) = all.get(number) else {
+                    return false;
+                };
+                let mut incarnation = lock(it);
+                if incarnation.owner.is_none() && incarnation.is_silently_over() {
+                    let news = incarnation.end(End::Unasked);
+                    ended.push((incarnation.pool_name.clone(), news));
+                }
+                incarnation.owner.is_none() && !incarnation.ended
+            });
+            !numbers.is_empty()
+        });
+        for (pool, news) in ended {
+            self.inherit(pool, &news);
+        }
+    }
+
     /// Lets the oldest of those go that nobody shows, beyond the bound.
     fn sweep(&mut self) {
         if self.all.len() <= MAX_FORGOTTEN.max(self.sweep_at) {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use telemetry_core::{Counts, Notes, StreamSnapshot, WorkerSnapshot};
 
 use super::ledger::{LedgerReader, LedgerWriter};
+use super::process::Process;
 use crate::identity::WorkerId;
 
 /// Most events that a worker can emit in a second of its life; who claims more lies or is broken.
@@ -52,6 +53,17 @@ pub(crate) enum End {
     Drained,
 }
 
+/// How a stream ended, as far as it matters for what comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// It was cut: what the next one misses was for us.
+    Cut,
+    /// We left in order, having read everything. Somebody else may have it meanwhile.
+    Left,
+    /// In order, for another manager that has it now.
+    Replaced,
+}
+
 /// What was not in the sums before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct News {
@@ -84,14 +96,16 @@ pub(crate) struct Incarnation {
     pub(super) worker_id: WorkerId,
     pub(super) pool_name: Option<String>,
     pub(super) pid: Option<u32>,
+    /// The process behind its socket, where the system tells.
+    process: Option<Process>,
     /// Whoever shows it; none once that was taken away.
     pub(super) owner: Option<u64>,
     /// A stream of it is open.
     pub(super) claimed: bool,
     /// The counters of that stream.
     pub(super) live: Option<LedgerReader>,
-    /// Whether another manager took its stream: what comes next did not start with us.
-    lent: bool,
+    /// How its last stream ended.
+    parting: Parting,
     /// Highest sequence that is accounted for.
     position: u64,
     /// Messages without a readable sequence behind that position.
@@ -144,10 +158,11 @@ impl Incarnation {
             worker_id,
             pool_name,
             pid: None,
+            process: None,
             owner: None,
             claimed: false,
             live: None,
-            lent: false,
+            parting: Parting::Cut,
             position: 0,
             undecoded: 0,
             received: 0,
@@ -177,13 +192,26 @@ impl Incarnation {
     /// that is for the stream to say, because another manager had it meanwhile, or because no stream
     /// has said yet where it begins.
     pub(super) fn resume_at(&self) -> Option<(u64, u64)> {
-        let known = self.first_origin.is_some() && !self.lent;
+        let known = self.first_origin.is_some() && self.parting == Parting::Cut;
         known.then_some((self.position, self.undecoded))
     }
 
     /// Whether no stream has said yet where it begins.
     pub(super) fn is_unread(&self) -> bool {
-        self.first_origin.is_none() && !self.lent
+        self.first_origin.is_none() && self.parting == Parting::Cut
+    }
+
+    /// The process behind its socket was seen.
+    pub(super) fn seen_behind(&mut self, pid: u32) {
+        self.pid = Some(pid);
+        if self.process.is_none_or(|known| known.is_over()) {
+            self.process = Process::of(pid);
+        }
+    }
+
+    /// Whether its process is gone, while nobody has said so.
+    pub(super) fn is_silently_over(&self) -> bool {
+        !self.claimed && !self.ended && self.process.is_some_and(Process::is_over)
     }
 
     /// Highest sequence that is accounted for.
@@ -234,9 +262,16 @@ impl Incarnation {
         let began_here = *self.first_origin.get_or_insert(origin) == 0;
         let believable = self.is_believable(&report, now);
         let mut news = News::default();
-        if self.lent || (self.last.is_none() && !(began_here && believable)) {
+        let was_elsewhere = match self.parting {
+            Parting::Cut => false,
+            // Nobody got anything meanwhile.
+            Parting::Left => origin > self.position,
+            Parting::Replaced => true,
+        };
+        if was_elsewhere || (self.last.is_none() && !(began_here && believable)) {
             news.elsewhere = self.rebase(&report, counted, origin);
         }
+        self.parting = Parting::Cut;
         let doubted = self.last.is_none() && began_here && !believable;
         let claimed = report.emitted;
         self.said_ns = now_ns;
@@ -275,13 +310,12 @@ impl Incarnation {
     /// arrives here and is ours. Returns how much of what is in the sums went to another manager.
     fn rebase(&mut self, report: &WorkerSnapshot, counted: &StreamSnapshot, origin: u64) -> u64 {
         let mut gone = 0;
-        if self.lent {
+        if self.parting != Parting::Cut {
             // Of what was queued when the other manager came, what was sent since went there.
             let passed = origin.saturating_sub(self.position);
             gone = self.outstanding(&StreamSnapshot::default()).min(passed);
             self.elsewhere = self.elsewhere.saturating_add(passed);
             self.handed_on = self.handed_on.saturating_add(gone);
-            self.lent = false;
         }
         self.position = self.position.max(origin);
         let expected = self.evident(counted).saturating_add(report.queued);
@@ -356,9 +390,8 @@ impl Incarnation {
         }
     }
 
-    /// Its open stream is over; the writer's last words. `lent`: another manager has it now. Returns
-    /// what that adds to the sums.
-    pub(super) fn close(&mut self, stream: &LedgerWriter, lent: bool, now_ns: i64) -> News {
+    /// Its open stream is over; the writer's last words. Returns what that adds to the sums.
+    pub(super) fn close(&mut self, stream: &LedgerWriter, how: Parting, now_ns: i64) -> News {
         let counted = stream.snapshot();
         if stream.is_settled() {
             self.first_origin.get_or_insert(stream.reader().origin());
@@ -373,13 +406,27 @@ impl Incarnation {
             .saturating_add(counted.gaps);
         self.position = self.position.max(stream.position());
         self.undecoded = stream.undecoded();
-        self.lent |= lent;
+        self.parting = how;
         if counted.received > 0 {
             self.said_ns = now_ns;
         }
         let mut news = News::default();
         self.raise(0, 0, &StreamSnapshot::default(), &mut news.reported);
         news
+    }
+
+    /// A stream of it was asked for and is gone before it said anything: what is missing from now on may
+    /// have been on it.
+    pub(super) fn distrust(&mut self) {
+        self.parting = Parting::Cut;
+    }
+
+    /// It moves from one pool to another, with all that is outstanding. Returns that, and how much of it
+    /// is away.
+    pub(super) fn move_on(&mut self, pool: Option<String>) -> (u64, u64) {
+        let nothing = StreamSnapshot::default();
+        self.pool_name = pool;
+        (self.outstanding(&nothing), self.away(&nothing))
     }
 
     /// Its open stream is gone, and with it the writer's last words. Returns what that adds to the sums.
@@ -410,7 +457,7 @@ impl Incarnation {
         self.claimed = false;
         self.complete = self.is_final || (how == End::Drained && self.written_through);
         let mut news = News::default();
-        if self.lent {
+        if self.parting == Parting::Replaced {
             self.handed_on = self.handed_on.saturating_add(outstanding);
             news.elsewhere = outstanding;
         } else {

@@ -18,7 +18,7 @@ use std::time::Instant;
 use telemetry_core::{Note, Notes, StreamSnapshot, WorkerSnapshot};
 
 use super::book::{Book, Claim, Key, Shared, lock};
-use super::incarnation::{End, Implausible, Incarnation, News};
+use super::incarnation::{End, Implausible, Incarnation, News, Parting};
 use super::ledger::{LedgerReader, LedgerWriter};
 use crate::identity::WorkerId;
 
@@ -291,12 +291,19 @@ impl Account {
             return;
         };
         stream.standing = Standing::Settled;
+        let mut moved = None;
         let mut incarnation = lock(it);
         incarnation.claimed = true;
         incarnation.owner = Some(self.owner);
-        incarnation.pid = peer_pid.or(incarnation.pid);
+        if let Some(pid) = peer_pid {
+            incarnation.seen_behind(pid);
+        }
         incarnation.worker_id = self.worker_id.clone();
-        incarnation.pool_name.clone_from(&self.pool_name);
+        if incarnation.pool_name != self.pool_name {
+            let old = incarnation.pool_name.clone();
+            let (outstanding, away) = incarnation.move_on(self.pool_name.clone());
+            moved = Some((old, outstanding, away));
+        }
         incarnation.live = Some(stream.reader.clone());
         // It lives, whatever was thought of it.
         incarnation.ended = false;
@@ -305,6 +312,13 @@ impl Account {
             None if origin == Origin::Birth && incarnation.is_unread() => writer.follow(0, 0),
             // Its first event or its report says where this stream begins.
             None => {}
+        }
+        drop(incarnation);
+        if let Some((pool, outstanding, away)) = moved {
+            // What waits arrives here: it is emitted in this pool, and was so in the other one.
+            self.book.hand_on(pool, outstanding, away);
+            self.reported.emitted = self.reported.emitted.saturating_add(outstanding);
+            self.reported.sent = self.reported.sent.saturating_add(away);
         }
     }
 
@@ -393,11 +407,11 @@ impl Account {
         self.notes.add(Note::ImplausibleReport, 1);
     }
 
-    /// The open stream is over. `lent`: another manager has it now.
+    /// The open stream is over.
     pub(crate) fn close(
         &mut self,
         mut writer: LedgerWriter,
-        lent: bool,
+        how: Parting,
         origin: Origin,
         now_ns: i64,
     ) {
@@ -419,11 +433,11 @@ impl Account {
             && let Some(present) = self.present.clone()
         {
             let mut incarnation = lock(&present);
-            if let Some(last) = incarnation.last().filter(|_| lent) {
-                // What it had sent before it turned to another manager was for us.
+            if let Some(last) = incarnation.last().filter(|_| how != Parting::Cut) {
+                // What it had sent before it turned to somebody else was for us.
                 writer.announce(last.sent);
             }
-            let news = incarnation.close(&writer, lent, now_ns);
+            let news = incarnation.close(&writer, how, now_ns);
             drop(incarnation);
             self.add(&news);
         }
@@ -434,6 +448,9 @@ impl Account {
             }
             self.incarnation_folded.merge(&counted);
         } else {
+            if let Some(present) = self.present.as_ref().filter(|_| how == Parting::Cut) {
+                lock(present).distrust();
+            }
             // It showed no sequence, or whom it belongs to is still read elsewhere.
             self.add_evident(&counted);
         }
@@ -462,6 +479,18 @@ impl Account {
                 self.unknown_since_ns = Some(since);
             }
             _ => self.end_if_gone(),
+        }
+    }
+
+    /// Notices that the process behind the socket is gone, where nobody else will say so.
+    pub(crate) fn notice_end(&mut self) {
+        let is_over = |present: &Shared| {
+            let present = lock(present);
+            present.owner == Some(self.owner) && present.is_silently_over()
+        };
+        if self.stream.is_none() && self.present.as_ref().is_some_and(is_over) {
+            self.gone.get_or_insert(End::Unasked);
+            self.end_if_gone();
         }
     }
 

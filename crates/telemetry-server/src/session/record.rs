@@ -12,7 +12,7 @@ use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::changes::Changes;
 use super::info::{StreamInfo, StreamState};
-use crate::accounts::{Account, Book, End, Implausible, LedgerWriter, Origin, Said};
+use crate::accounts::{Account, Book, End, Implausible, LedgerWriter, Origin, Parting, Said};
 use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
 
@@ -246,12 +246,12 @@ impl Record {
         writer
     }
 
-    /// The stream that `writer` counted is read to its end. `lent`: another manager has it now.
-    pub(super) fn end(&self, writer: LedgerWriter, lent: bool) {
+    /// The stream that `writer` counted is over, in this way.
+    pub(super) fn end(&self, writer: LedgerWriter, how: Parting) {
         let now_ns = self.clock.unix_nanos();
         let mut memory = self.lock();
         let origin = memory.origin();
-        memory.account.close(writer, lent, origin, now_ns);
+        memory.account.close(writer, how, origin, now_ns);
         drop(memory);
         self.changes.notify();
     }
@@ -323,7 +323,12 @@ impl Record {
 
     /// A copy for operators. `policy_revision` is what the worker should have.
     pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
-        let memory = self.lock();
+        let mut memory = self.lock();
+        if memory.context.python_pid.is_none() {
+            // Of a process with a registered number, whoever registered it says that it ended.
+            memory.account.notice_end();
+        }
+        let memory = memory;
         let sums = memory.account.sums();
         StreamInfo {
             worker_id: memory.context.worker_id.clone(),

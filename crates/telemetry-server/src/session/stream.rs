@@ -20,6 +20,7 @@ use super::reader::{Learned, Reader};
 use super::response::{Arrived, Farewell, Response, chain, farewell, refusal};
 use super::state::{Course, DRAIN_SILENCE, Phase, Speech};
 use super::{Run, Session};
+use crate::accounts::Parting;
 use crate::pipeline::{Pipeline, source_of};
 
 /// Time for the worker's hello; a worker that is silent until then is a stock one.
@@ -37,9 +38,12 @@ pub(super) enum Ending {
     Lost { reason: String, lived: Duration },
     /// The worker serves another manager now.
     Replaced { reason: String },
-    /// The session was told to stop.
-    Stopped,
+    /// The session was told to stop; `in_order`: the worker had said its last word.
+    Stopped { in_order: bool },
 }
+
+/// The end of a stream that was not read to its last word.
+const STOPPED: Ending = Ending::Stopped { in_order: false };
 
 /// One stream under way.
 struct Progress {
@@ -92,7 +96,7 @@ impl Session {
                 Ok(dialled) => dialled,
                 Err(error) => return Ending::NotOpened { error, asked: false },
             },
-            () = super::stopped(&mut self.run) => return Ending::Stopped,
+            () = super::stopped(&mut self.run) => return STOPPED,
         };
         self.record.asked(dialled.peer_pid);
         let mut progress = Progress {
@@ -122,7 +126,7 @@ impl Session {
                 Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason.clone(),
                 // It was alive and yet had no stream for us.
                 Ending::NotOpened { error, .. } => error.to_string(),
-                Ending::Stopped => "stopped".to_owned(),
+                Ending::Stopped { .. } => "stopped".to_owned(),
             };
             self.lost_at = Some(Instant::now());
             let messages = progress.reader.messages();
@@ -130,8 +134,12 @@ impl Session {
             self.events(&progress)
                 .closed(stream_id, lived, messages, &reason);
         }
-        let lent = matches!(ending, Ending::Replaced { .. });
-        self.record.end(progress.reader.into_ledger(), lent);
+        let how = match ending {
+            Ending::Replaced { .. } => Parting::Replaced,
+            Ending::Stopped { in_order: true } => Parting::Left,
+            _ => Parting::Cut,
+        };
+        self.record.end(progress.reader.into_ledger(), how);
         ending
     }
 
@@ -154,11 +162,11 @@ impl Session {
                 }
                 changed = self.run.changed(), if !progress.course.is_leaving() => {
                     if changed.is_err() {
-                        return Ending::Stopped;
+                        return STOPPED;
                     }
                     let Run::DrainUntil(last) = *self.run.borrow_and_update() else { continue };
                     if progress.phase.since().is_none() {
-                        return Ending::Stopped;
+                        return STOPPED;
                     }
                     let hears = self.record.is_capable_of(capability::GOODBYE);
                     progress.farewell = hears.then_some(LastWord::Goodbye);
@@ -197,7 +205,7 @@ impl Session {
                         self.opened(progress);
                     }
                 }
-                () = at(quiet_at), if quiet_at.is_some() => return Ending::Stopped,
+                () = at(quiet_at), if quiet_at.is_some() => return STOPPED,
             }
             if progress.farewell == Some(LastWord::Goodbye) {
                 progress.farewell = None;
@@ -227,10 +235,11 @@ impl Session {
         let mut turn = TURN_BYTES;
         loop {
             match arrived {
-                Arrived::Trailers(_) | Arrived::End | Arrived::Failed(_)
-                    if progress.course.is_leaving() =>
-                {
-                    return Err(Ending::Stopped);
+                Arrived::Trailers(_) if progress.course.is_leaving() => {
+                    return Err(Ending::Stopped { in_order: true });
+                }
+                Arrived::End | Arrived::Failed(_) if progress.course.is_leaving() => {
+                    return Err(STOPPED);
                 }
                 Arrived::Chunk(chunk) => {
                     self.chunk(progress, &chunk)?;

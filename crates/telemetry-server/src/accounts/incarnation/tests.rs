@@ -53,7 +53,7 @@ fn a_life_from_its_beginning_counts_whole_and_once() {
     let some = stream(0, 1..=3);
     let news = take(&mut it, report(3, 4, 2), &some);
     assert_eq!((news.reported.emitted, news.reported.sent), (2, 3));
-    it.close(&some, false, 3);
+    it.close(&some, Parting::Cut, 3);
     let info = it.info();
     assert_eq!((info.queued, info.away, info.difference()), (4, 0, 0));
 }
@@ -69,7 +69,7 @@ fn a_life_met_half_way_counts_from_there_with_what_still_waits() {
         (5, 0)
     );
     let rest = stream(1_000, 1_001..=1_005);
-    it.close(&rest, false, 3);
+    it.close(&rest, Parting::Cut, 3);
     let news = take(&mut it, report(1_005, 0, 71), &stream(1_005, 1..=0));
     assert_eq!(
         (news.reported.emitted, news.reported.dropped.total()),
@@ -85,7 +85,7 @@ fn arrivals_ahead_of_the_reports_are_emitted_at_once() {
     let mut it = incarnation();
     let ahead = stream(0, 1..=50);
     assert_eq!(it.news(&ahead.snapshot()).emitted, 50);
-    let news = it.close(&ahead, false, 2);
+    let news = it.close(&ahead, Parting::Cut, 2);
     assert_eq!((news.reported.emitted, news.reported.sent), (50, 50));
     assert_eq!(
         it.news(&StreamSnapshot::default()),
@@ -98,7 +98,7 @@ fn what_was_reported_and_did_not_arrive_is_away_until_the_end_and_then_lost() {
     let mut it = incarnation();
     let cut = stream(0, 1..=6);
     take(&mut it, report(6, 0, 0), &cut);
-    it.close(&cut, false, 2);
+    it.close(&cut, Parting::Cut, 2);
     take(&mut it, report(10, 3, 0), &stream(6, 1..=0));
     let info = it.info();
     assert_eq!((info.away, info.queued, info.lost_at_crash), (4, 3, 0));
@@ -132,7 +132,7 @@ fn what_another_manager_got_is_neither_a_gap_nor_ours() {
     let mut it = incarnation();
     let first = stream(0, 1..=10);
     take(&mut it, report(10, 4, 1), &first);
-    it.close(&first, true, 2);
+    it.close(&first, Parting::Replaced, 2);
     assert_eq!(it.resume_at(), None, "the next stream has to say");
     // The other manager got 11 to 40, and the worker dropped 3 meanwhile.
     let mut back = LedgerWriter::default();
@@ -141,7 +141,7 @@ fn what_another_manager_got_is_neither_a_gap_nor_ours() {
     assert_eq!(news.elsewhere, 4, "they were queued when it came");
     assert_eq!(news.reported.dropped.total(), 0);
     let back = stream(40, 41..=42);
-    it.close(&back, false, 3);
+    it.close(&back, Parting::Cut, 3);
     let info = it.info();
     assert_eq!((info.received, info.gaps, info.elsewhere), (12, 0, 30));
     assert_eq!((info.emitted, info.queued, info.away), (13, 0, 0));
@@ -153,7 +153,7 @@ fn a_life_that_ends_at_another_manager_loses_nothing_here() {
     let mut it = incarnation();
     let first = stream(0, 1..=10);
     take(&mut it, report(10, 4, 0), &first);
-    it.close(&first, true, 2);
+    it.close(&first, Parting::Replaced, 2);
     let news = it.end(End::Unasked);
     assert_eq!((news.lost, news.elsewhere), (0, 4));
     assert_eq!(news.unknown_since_ns, None);

@@ -202,7 +202,7 @@ impl World {
             it.process.send(lost);
             it.process.cut += it.process.under_way.drain(..).count() as u64;
         }
-        self.close(slot, false);
+        self.close(slot, Parting::Cut);
     }
 
     /// Another manager takes the stream, gets some events, and leaves.
@@ -212,23 +212,28 @@ impl World {
         }
         // The last report before the worker turns to somebody else.
         self.say(slot);
-        self.close(slot, true);
+        let how = match self.dice.below(2) {
+            0 => Parting::Left,
+            _ => Parting::Replaced,
+        };
+        self.close(slot, how);
         self.emit(slot);
         let process = &mut self.slots[slot].process;
         process.send(40);
         process.stolen += process.under_way.drain(..).count() as u64;
     }
 
-    fn close(&mut self, slot: usize, lent: bool) {
+    fn close(&mut self, slot: usize, how: Parting) {
         let it = &mut self.slots[slot];
         if let (Some(writer), Some(account)) = (it.stream.take(), &mut it.account) {
-            account.close(writer, lent, Origin::Birth, 1);
+            account.close(writer, how, Origin::Birth, 1);
         }
     }
 
     fn unregister(&mut self, slot: usize) {
-        self.deliver(slot);
-        self.close(slot, false);
+        // The last word before we leave.
+        self.say(slot);
+        self.close(slot, Parting::Left);
         if let Some(mut account) = self.slots[slot].account.take() {
             account.depart();
             add(&mut self.folded, &account.sums());
@@ -259,7 +264,7 @@ impl World {
                 taken.expect("an honest worker");
             }
         }
-        self.close(slot, false);
+        self.close(slot, Parting::Cut);
         let it = &mut self.slots[slot];
         if let Some(account) = &mut it.account {
             account.process_ended(End::Unasked, None);
@@ -414,7 +419,7 @@ fn a_hundred_thousand_lives_leave_the_book_bounded_and_every_other_number_exact(
         };
         let taken = churning.report(said(&claim), &mut writer, Origin::Birth, 1);
         taken.expect_err("nobody drops so fast");
-        churning.close(writer, false, Origin::Birth, 1);
+        churning.close(writer, Parting::Cut, Origin::Birth, 1);
     }
     process.send(10);
     for sequence in process.under_way.drain(..) {
@@ -475,7 +480,7 @@ fn two_registrations_of_one_process_share_its_account() {
             writer.count(arrival, None);
         }
     }
-    old.close(first, true, Origin::Birth, 1);
+    old.close(first, Parting::Replaced, Origin::Birth, 1);
     let process = Process {
         emitted: 6,
         sent: 6,
@@ -489,7 +494,7 @@ fn two_registrations_of_one_process_share_its_account() {
     };
     new.report(said, &mut second, Origin::FirstSight, 1)
         .expect("honest");
-    new.close(second, false, Origin::Birth, 1);
+    new.close(second, Parting::Cut, Origin::Birth, 1);
     let infos = book.list();
     assert_eq!(infos.len(), 1);
     assert_eq!((infos[0].received, infos[0].gaps), (6, 0));

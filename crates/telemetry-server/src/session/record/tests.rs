@@ -32,7 +32,7 @@ impl Rig {
     /// The stream ends and another one of this incarnation begins.
     fn restart(&mut self, incarnation: &str) {
         let writer = std::mem::take(&mut self.writer);
-        self.record.end(writer, false);
+        self.record.end(writer, Parting::Cut);
         self.writer = self.record.begin();
         self.hello(incarnation);
     }

@@ -1,0 +1,64 @@
+//! Whether a process that was seen behind a socket is still there.
+//!
+//! A number alone may be another process's by now, so it is held together with the time at which that
+//! process began, as the system tells it in `/proc`. Where there is no `/proc`, nothing is known.
+
+use std::fs;
+
+/// One process of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Process {
+    pid: u32,
+    /// Ticks since the machine was started.
+    began: u64,
+}
+
+impl Process {
+    /// The process with this number, if it runs.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name before it may hold anything, parentheses included.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace();
+        // A process that has ended and was not waited for is over, too.
+        if matches!(fields.next()?, "Z" | "X") {
+            return None;
+        }
+        // The 22nd field of all; the third was the first here.
+        let began = fields.nth(18)?.parse().ok()?;
+        Some(Self { pid, began })
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_over(self) -> bool {
+        Self::of(self.pid) != Some(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_is_over_when_it_has_ended_and_not_before() {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a child");
+        let process = Process::of(child.id()).expect("it runs");
+        assert!(!process.is_over());
+        child.kill().expect("it runs");
+        let _exit = child.wait().expect("it ended");
+        assert!(process.is_over());
+        let ours = Process::of(std::process::id()).expect("we run");
+        assert!(!ours.is_over());
+        let other = Process {
+            began: ours.began + 1,
+            ..ours
+        };
+        assert!(other.is_over(), "another one had the number before");
+    }
+}
