@@ -16,7 +16,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `patience`, `proxy`, `python`, `seed`, `stock_worker`
+//! 1. `patience`, `proxy`, `python`, `seed`, `stock_worker`, `truth`
 //! 2. `raw_worker`, `stock_manager`, `witness`, `worker`
 //! 3. `manager`
 //! 4. `puppet`

@@ -11,7 +11,7 @@
 //! 1. `failure`, `workspace`
 //! 2. `artifacts`, `process`
 //! 3. `features`, `gen_events`, `gen_proto`, `loom`, `python`
-//! 4. `bench`, `demo`, `test`
+//! 4. `bench`, `chaos`, `demo`, `test`
 //! 5. `ci`
 
 #![expect(

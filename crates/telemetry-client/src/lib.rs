@@ -40,7 +40,7 @@
 //! 2. `serve`
 //! 3. `backend`
 //! 4. `telemetry`
-//! 5. `resource`, `span`
+//! 5. `resource`, `signals`, `span`
 //! 6. `config`
 
 pub mod backend;

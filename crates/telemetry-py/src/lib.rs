@@ -21,9 +21,9 @@
 //!
 //! 1. `awaited`, `calls`, `clock`, `held`, `identity`, `interpreter`
 //! 2. `convert`
-//! 3. `fields`
+//! 3. `fields`, `raised`
 //! 4. in a circle: `context`, `emit`, `fastcall`, `fork`, `serve`, `service`, `settings`, `state`
-//! 5. `backend`, `span`
+//! 5. `backend`, `exit`, `span`
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;

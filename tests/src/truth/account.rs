@@ -62,8 +62,6 @@ pub struct Sums {
     pub lost_at_crash: u64,
     /// Sent, and not here.
     pub away: u64,
-    /// Emitted, and another manager has it.
-    pub elsewhere: u64,
     /// Incarnations whose end nobody told of.
     pub unaccounted_incarnations: u64,
 }
@@ -118,16 +116,7 @@ fn of_totals(pool_name: Option<String>, totals: &Totals) -> Sums {
         gaps: totals.ledger.gaps,
         lost_at_crash: totals.lost_at_crash,
         away: totals.away,
-        elsewhere: totals.elsewhere,
         unaccounted_incarnations: totals.unaccounted_incarnations,
-    }
-}
-
-impl Sums {
-    /// Emitted, less what another manager has.
-    #[must_use]
-    pub fn own(&self) -> u64 {
-        self.emitted.saturating_sub(self.elsewhere)
     }
 }
 

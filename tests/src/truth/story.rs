@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use telemetry_server::{Manager, Pool, StreamState, WorkerContext, WorkerId};
 use tokio::task::JoinHandle;
 
-use super::account::{Book, Sums, incarnations, pools};
+use super::account::{Book, incarnations, pools};
 use super::arrivals::Arrivals;
 use super::judge::{Finding, Verdict, judge};
 use super::laws::Laws;
@@ -242,7 +242,7 @@ impl Story {
         if verdicts.values().all(|it| it.finding == Finding::Exact) {
             let before = |it: &Verdict| it.row.as_ref().map_or(0, |row| row.emitted_before);
             let before: u64 = verdicts.values().map(before).sum();
-            let emitted: u64 = sums.iter().map(Sums::own).sum();
+            let emitted: u64 = sums.iter().map(|sums| sums.emitted).sum();
             if truth.distance(before + emitted) > 0 {
                 faults.push(format!(
                     "truth {truth:?}, totals {before} + {emitted}: {sums:?}"

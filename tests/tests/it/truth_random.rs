@@ -9,7 +9,7 @@ use std::time::Instant;
 use telemetry_core::Outcome;
 use telemetry_server::{StreamState, WorkerContext, WorkerId};
 use telemetry_tests::truth::{
-    Arrivals, Counted, EVENT, Laws, Sums, TAG, Verdict, by_incarnation, incarnations, judge, pools,
+    Arrivals, Counted, EVENT, Laws, TAG, Verdict, by_incarnation, incarnations, judge, pools,
 };
 use telemetry_tests::{PATIENCE, Proxy, Seed, TestManager, Worker, eventually, within, worker};
 
@@ -229,7 +229,7 @@ async fn a_thousand_random_changes_count_nothing_twice() {
     counted.extend([&world.manager, &world.thief].map(|manager| pools(manager)));
     let own: Vec<u64> = counted
         .iter()
-        .map(|pools| pools.iter().map(Sums::own).sum())
+        .map(|pools| pools.iter().map(|sums| sums.emitted).sum())
         .collect();
     let together: u64 = own.iter().sum();
     if together > truth {

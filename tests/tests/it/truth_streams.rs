@@ -1,7 +1,7 @@
 //! Streams that are cut, and streams that another manager takes and gives back.
 
 use telemetry_server::{Manager, StreamInfo, StreamState};
-use telemetry_tests::truth::{Arrivals, Kind, Story, Sums, pools};
+use telemetry_tests::truth::{Arrivals, Kind, Story, pools};
 use telemetry_tests::{POOL, Proxy, TestManager, eventually};
 
 const CHAOS: &str = env!("CARGO_BIN_EXE_chaos");
@@ -79,7 +79,7 @@ async fn a_worker_whose_stream_is_stolen_and_given_back_is_accounted_for_once() 
     seen.merge(&stolen.of(worker.pid));
     assert_eq!(seen.twice, 0, "dispatched by both");
     let truth = story.pages.of(worker.pid).unwrap();
-    let own = |manager: &Manager| pools(manager).iter().map(Sums::own).sum::<u64>();
+    let own = |manager: &Manager| pools(manager).iter().map(|sums| sums.emitted).sum::<u64>();
     let both = (own(&story.manager), own(&thief));
     let came = (
         story.arrivals.of(worker.pid).distinct(),

@@ -41,12 +41,8 @@ pub(super) enum Claim {
 /// What ended incarnations left that had no owner any more; part of their pool's sums.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Strays {
-    /// Of what is in the sums already, what was lost after all.
+    /// What was lost with them.
     pub(crate) lost: u64,
-    /// What was sent by those that were lost in a queue.
-    pub(crate) sent: u64,
-    /// Events that went to another manager.
-    pub(crate) elsewhere: u64,
     /// Incarnations whose last words nobody heard.
     pub(crate) unaccounted: u64,
     /// What those that may still live sent and did not arrive.
@@ -154,14 +150,6 @@ impl Book {
         }
     }
 
-    /// Of what was emitted in a pool so much, of which so much is away, went to another pool.
-    pub(super) fn hand_on(&self, pool: Option<String>, outstanding: u64, away: u64) {
-        let mut pages = self.lock();
-        let strays = pages.strays.entry(pool).or_default();
-        strays.elsewhere = strays.elsewhere.saturating_add(outstanding);
-        strays.sent = strays.sent.saturating_add(outstanding - away);
-    }
-
     /// All of them, oldest first.
     pub(crate) fn list(&self) -> Vec<IncarnationInfo> {
         let all: Vec<Shared> = {
@@ -259,8 +247,6 @@ impl Pages {
     fn inherit(&mut self, pool: Option<String>, news: &News) {
         let strays = self.strays.entry(pool).or_default();
         strays.lost = strays.lost.saturating_add(news.lost);
-        strays.sent = strays.sent.saturating_add(news.reported.sent);
-        strays.elsewhere = strays.elsewhere.saturating_add(news.elsewhere);
         strays.unaccounted += u64::from(news.unknown_since_ns.is_some());
     }
 }

@@ -4,8 +4,9 @@
 //! Whoever asks for news gets the *difference* to what was given out before, and adds it to a sum; so
 //! nothing is ever in a sum twice, and no sum ever falls.
 //!
-//! `emitted = arrived + gaps + dropped + lost + elsewhere + outstanding`, where what is outstanding is
-//! queued at the worker, on its way, or gone with a stream that was cut.
+//! In the sums is what has come to its end: `settled = received + gaps + dropped + lost`. What the worker
+//! claims beyond that is outstanding: queued, on its way, or gone with a stream that was cut. It is shown
+//! as such and enters the sums with its end, wherever the worker is registered by then.
 
 use std::time::{Duration, Instant};
 
@@ -67,12 +68,10 @@ pub(crate) enum Parting {
 /// What was not in the sums before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct News {
-    /// Of what it reported, and of what is evident without a report.
+    /// What has come to its end, and what was dropped and noted.
     pub(super) reported: WorkerSnapshot,
     /// Events that are lost for certain.
     pub(super) lost: u64,
-    /// Events in the sums that went to another manager.
-    pub(super) elsewhere: u64,
     /// Wall clock of its last word, if it has ended and may have emitted more after that.
     pub(super) unknown_since_ns: Option<i64>,
 }
@@ -120,8 +119,9 @@ pub(crate) struct Incarnation {
     dropped: Counts,
     notes: Notes,
     lost: u64,
-    /// Of what is in the sums, that went to another manager after all.
-    handed_on: u64,
+    /// What it says it has emitted and sent since we count.
+    said_emitted: u64,
+    said_sent: u64,
     /// Sequences that another manager has to account for.
     pub(super) elsewhere: u64,
     /// Where its first stream began; 0 is the beginning of its life.
@@ -173,7 +173,8 @@ impl Incarnation {
             dropped: Counts::default(),
             notes: Notes::default(),
             lost: 0,
-            handed_on: 0,
+            said_emitted: 0,
+            said_sent: 0,
             elsewhere: 0,
             first_origin: None,
             base: None,
@@ -269,7 +270,7 @@ impl Incarnation {
             Parting::Replaced => true,
         };
         if was_elsewhere || (self.last.is_none() && !(began_here && believable)) {
-            news.elsewhere = self.rebase(&report, counted, origin);
+            self.rebase(&report, counted, origin);
         }
         self.parting = Parting::Cut;
         let doubted = self.last.is_none() && began_here && !believable;
@@ -286,9 +287,9 @@ impl Incarnation {
             news.reported.notes.add(note, more);
         }
         self.notes.merge(&news.reported.notes);
-        let emitted = report.emitted.saturating_sub(base.emitted);
-        let sent = report.sent.saturating_sub(base.sent);
-        self.raise(emitted, sent, counted, &mut news.reported);
+        self.said_emitted = report.emitted.saturating_sub(base.emitted);
+        self.said_sent = report.sent.saturating_sub(base.sent);
+        self.settle(counted, &mut news.reported);
         self.last = Some(report);
         if doubted {
             return Err(Implausible {
@@ -307,47 +308,34 @@ impl Incarnation {
     }
 
     /// Sets what its counters had reached before they counted for us. What still waits in its queue
-    /// arrives here and is ours. Returns how much of what is in the sums went to another manager.
-    fn rebase(&mut self, report: &WorkerSnapshot, counted: &StreamSnapshot, origin: u64) -> u64 {
-        let mut gone = 0;
+    /// arrives here and is ours.
+    fn rebase(&mut self, report: &WorkerSnapshot, counted: &StreamSnapshot, origin: u64) {
         if self.parting != Parting::Cut {
-            // Of what was queued when the other manager came, what was sent since went there.
             let passed = origin.saturating_sub(self.position);
-            gone = self.outstanding(&StreamSnapshot::default()).min(passed);
             self.elsewhere = self.elsewhere.saturating_add(passed);
-            self.handed_on = self.handed_on.saturating_add(gone);
         }
         self.position = self.position.max(origin);
-        let expected = self.evident(counted).saturating_add(report.queued);
-        let ours = self.emitted.max(expected);
-        let sent = self.sent.max(self.evident_sent(counted));
+        let ours = self.settled(counted).saturating_add(report.queued);
+        let sent = self.settled_sent(counted);
         self.base = Some(Base {
             emitted: report.emitted.saturating_sub(ours),
             sent: report.sent.saturating_sub(sent),
             dropped: minus(&report.dropped, &self.dropped),
             notes: minus_notes(&report.notes, &self.notes),
         });
-        gone
     }
 
-    /// Raises what is in the sums to what is claimed, and to what is evident from what arrived.
-    fn raise(
-        &mut self,
-        emitted: u64,
-        sent: u64,
-        counted: &StreamSnapshot,
-        difference: &mut WorkerSnapshot,
-    ) {
-        let emitted = emitted.max(self.evident(counted));
-        let sent = sent.max(self.evident_sent(counted));
-        difference.emitted = emitted.saturating_sub(self.emitted);
-        difference.sent = sent.saturating_sub(self.sent);
-        self.emitted = self.emitted.max(emitted);
-        self.sent = self.sent.max(sent);
+    /// Takes what has come to its end into the sums.
+    fn settle(&mut self, counted: &StreamSnapshot, difference: &mut WorkerSnapshot) {
+        let news = self.news(counted);
+        self.emitted = self.emitted.saturating_add(news.emitted);
+        self.sent = self.sent.saturating_add(news.sent);
+        difference.emitted = news.emitted;
+        difference.sent = news.sent;
     }
 
-    /// What it has emitted as far as what arrived, was dropped or is lost shows.
-    fn evident(&self, counted: &StreamSnapshot) -> u64 {
+    /// What has come to its end: arrived, missing, dropped or lost.
+    fn settled(&self, counted: &StreamSnapshot) -> u64 {
         [
             self.received,
             self.gaps,
@@ -355,37 +343,35 @@ impl Incarnation {
             counted.gaps,
             self.dropped.total(),
             self.lost,
-            self.handed_on,
         ]
         .into_iter()
         .fold(0, u64::saturating_add)
     }
 
-    /// What it has sent as far as what arrived or is lost shows.
-    fn evident_sent(&self, counted: &StreamSnapshot) -> u64 {
+    /// The part of it that was sent, or died in a queue.
+    fn settled_sent(&self, counted: &StreamSnapshot) -> u64 {
         self.sequenced
             .saturating_add(counted.sequenced)
             .saturating_add(counted.gaps)
             .saturating_add(self.lost)
-            .saturating_add(self.handed_on)
     }
 
-    /// What was given out as emitted and is in no other place yet.
+    /// What it claims and what has not come to its end.
     pub(super) fn outstanding(&self, counted: &StreamSnapshot) -> u64 {
-        self.emitted.saturating_sub(self.evident(counted))
+        self.said_emitted.saturating_sub(self.settled(counted))
     }
 
-    /// What it sent, as it says, and did not arrive so far.
+    /// The part of it that it says it sent.
     pub(super) fn away(&self, counted: &StreamSnapshot) -> u64 {
-        let sent = self.sent.saturating_sub(self.evident_sent(counted));
+        let sent = self.said_sent.saturating_sub(self.settled_sent(counted));
         sent.min(self.outstanding(counted))
     }
 
-    /// What is evident from `counted` and not in the sums yet.
+    /// What has come to its end and is not in the sums yet.
     pub(super) fn news(&self, counted: &StreamSnapshot) -> WorkerSnapshot {
         WorkerSnapshot {
-            emitted: self.evident(counted).saturating_sub(self.emitted),
-            sent: self.evident_sent(counted).saturating_sub(self.sent),
+            emitted: self.settled(counted).saturating_sub(self.emitted),
+            sent: self.settled_sent(counted).saturating_sub(self.sent),
             ..WorkerSnapshot::default()
         }
     }
@@ -411,7 +397,7 @@ impl Incarnation {
             self.said_ns = now_ns;
         }
         let mut news = News::default();
-        self.raise(0, 0, &StreamSnapshot::default(), &mut news.reported);
+        self.settle(&StreamSnapshot::default(), &mut news.reported);
         news
     }
 
@@ -419,14 +405,6 @@ impl Incarnation {
     /// have been on it.
     pub(super) fn distrust(&mut self) {
         self.parting = Parting::Cut;
-    }
-
-    /// It moves from one pool to another, with all that is outstanding. Returns that, and how much of it
-    /// is away.
-    pub(super) fn move_on(&mut self, pool: Option<String>) -> (u64, u64) {
-        let nothing = StreamSnapshot::default();
-        self.pool_name = pool;
-        (self.outstanding(&nothing), self.away(&nothing))
     }
 
     /// Its open stream is gone, and with it the writer's last words. Returns what that adds to the sums.
@@ -443,7 +421,7 @@ impl Incarnation {
             .position
             .max(origin.saturating_add(counted.highest_sequence));
         let mut news = News::default();
-        self.raise(0, 0, &StreamSnapshot::default(), &mut news.reported);
+        self.settle(&StreamSnapshot::default(), &mut news.reported);
         news
     }
 
@@ -457,9 +435,9 @@ impl Incarnation {
         self.claimed = false;
         self.complete = self.is_final || (how == End::Drained && self.written_through);
         let mut news = News::default();
+        // What another manager had by then is not ours to miss.
         if self.parting == Parting::Replaced {
-            self.handed_on = self.handed_on.saturating_add(outstanding);
-            news.elsewhere = outstanding;
+            self.said_emitted = 0;
         } else {
             self.lost = self.lost.saturating_add(outstanding);
             news.lost = outstanding;
@@ -469,8 +447,7 @@ impl Incarnation {
                 news.unknown_since_ns = self.unknown_since_ns;
             }
         }
-        // What died in its queue counts as sent, or the sums of what was sent would not close.
-        self.raise(0, 0, &StreamSnapshot::default(), &mut news.reported);
+        self.settle(&StreamSnapshot::default(), &mut news.reported);
         news
     }
 
@@ -484,12 +461,8 @@ impl Incarnation {
             worker_id: self.worker_id.clone(),
             pool_name: self.pool_name.clone(),
             pid: self.pid,
-            emitted: self.emitted.max(self.evident(&counted)) - self.handed_on,
-            emitted_before: self
-                .base
-                .as_ref()
-                .map_or(0, |base| base.emitted)
-                .saturating_add(self.handed_on),
+            emitted: self.settled(&counted).saturating_add(outstanding),
+            emitted_before: self.base.as_ref().map_or(0, |base| base.emitted),
             received: self.received.saturating_add(counted.received),
             gaps: self.gaps.saturating_add(counted.gaps),
             dropped: self.dropped.clone(),

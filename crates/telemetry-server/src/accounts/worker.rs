@@ -38,7 +38,7 @@ pub(crate) struct Sums {
     pub(crate) ledger: StreamSnapshot,
     /// Over the streams of the present incarnation.
     pub(crate) incarnation_ledger: StreamSnapshot,
-    /// What all incarnations reported, and what is evident from arrivals after their last reports.
+    /// What has come to its end of what all incarnations emitted, and what is outstanding.
     pub(crate) reported: WorkerSnapshot,
     /// What the present incarnation last reported.
     pub(crate) report: Option<WorkerSnapshot>,
@@ -47,7 +47,6 @@ pub(crate) struct Sums {
     pub(crate) joined_at: u64,
     pub(crate) lost_at_crash: u64,
     pub(crate) away: u64,
-    pub(crate) elsewhere: u64,
     pub(crate) unaccounted: u64,
     pub(crate) unknown_since_ns: Option<i64>,
     /// By how many events its last report and what was counted until then disagree.
@@ -88,7 +87,6 @@ pub(crate) struct Account {
     /// What is counted about the worker itself and not its events.
     notes: Notes,
     lost: u64,
-    elsewhere: u64,
     unaccounted: u64,
     unknown_since_ns: Option<i64>,
     difference: u64,
@@ -134,7 +132,6 @@ impl Account {
             reported: WorkerSnapshot::default(),
             notes: Notes::default(),
             lost: 0,
-            elsewhere: 0,
             unaccounted: 0,
             unknown_since_ns: None,
             difference: 0,
@@ -291,7 +288,6 @@ impl Account {
             return;
         };
         stream.standing = Standing::Settled;
-        let mut moved = None;
         let mut incarnation = lock(it);
         incarnation.claimed = true;
         incarnation.owner = Some(self.owner);
@@ -299,11 +295,7 @@ impl Account {
             incarnation.seen_behind(pid);
         }
         incarnation.worker_id = self.worker_id.clone();
-        if incarnation.pool_name != self.pool_name {
-            let old = incarnation.pool_name.clone();
-            let (outstanding, away) = incarnation.move_on(self.pool_name.clone());
-            moved = Some((old, outstanding, away));
-        }
+        incarnation.pool_name.clone_from(&self.pool_name);
         incarnation.live = Some(stream.reader.clone());
         // It lives, whatever was thought of it.
         incarnation.ended = false;
@@ -312,13 +304,6 @@ impl Account {
             None if origin == Origin::Birth && incarnation.is_unread() => writer.follow(0, 0),
             // Its first event or its report says where this stream begins.
             None => {}
-        }
-        drop(incarnation);
-        if let Some((pool, outstanding, away)) = moved {
-            // What waits arrives here: it is emitted in this pool, and was so in the other one.
-            self.book.hand_on(pool, outstanding, away);
-            self.reported.emitted = self.reported.emitted.saturating_add(outstanding);
-            self.reported.sent = self.reported.sent.saturating_add(away);
         }
     }
 
@@ -543,7 +528,6 @@ impl Account {
             reported: self.reported.clone(),
             joined_at: self.joined_at,
             lost_at_crash: self.lost,
-            elsewhere: self.elsewhere,
             unaccounted: self.unaccounted,
             unknown_since_ns: self.unknown_since_ns,
             difference: self.difference,
@@ -591,6 +575,7 @@ impl Account {
         if !present.ended {
             sums.away = present.away(&counted);
             sums.reported.queued = present.outstanding(&counted).saturating_sub(sums.away);
+            sums.reported.sent = sums.reported.sent.saturating_add(sums.away);
         }
         sums.report = present.last().cloned();
         sums.report_final = present.is_final;
@@ -603,7 +588,6 @@ impl Account {
     fn add(&mut self, news: &News) {
         self.reported.merge(&news.reported);
         self.lost = self.lost.saturating_add(news.lost);
-        self.elsewhere = self.elsewhere.saturating_add(news.elsewhere);
         if news.unknown_since_ns.is_some() {
             self.unaccounted += 1;
             self.unknown_since_ns = news.unknown_since_ns;

@@ -8,8 +8,14 @@ use std::time::Duration;
 use telemetry_core::{Control, SamplingRule, capability};
 
 use super::Manager;
+#[cfg(feature = "pool")]
+use super::RegisterError;
 use crate::accounts::End;
 use crate::desired::{ControlReceipt, ControlRefused, Target};
+#[cfg(feature = "pool")]
+use crate::endpoint::Endpoint;
+#[cfg(feature = "pool")]
+use crate::identity::WorkerContext;
 use crate::identity::WorkerId;
 use crate::session::{StreamInfo, StreamState};
 
@@ -107,6 +113,21 @@ impl Manager {
             .record
             .process_ended(if drained { End::Drained } else { End::Unasked });
         true
+    }
+
+    /// Registers a worker whose end will be told with [`process_ended`](Self::process_ended), so that
+    /// nobody else concludes how it ended.
+    #[cfg(feature = "pool")]
+    pub(crate) fn register_supervised(
+        &self,
+        endpoint: Endpoint,
+        context: WorkerContext,
+    ) -> Result<WorkerId, RegisterError> {
+        let id = self.register_worker(endpoint, context)?;
+        if let Some(entry) = self.inner.lock().workers.get(&id) {
+            entry.record.supervise();
+        }
+        Ok(id)
     }
 
     /// Applies any control. A hello changes nothing but the revision.

@@ -49,7 +49,7 @@ type Counter = (&'static str, &'static str, fn(&Totals) -> u64);
 const COUNTERS: [Counter; 5] = [
     (
         "telemetry_emitted",
-        "Events emitted, as the workers report and arrivals show.",
+        "Events emitted by workers that have come to an end: dispatched, rejected, dropped or lost.",
         |totals| totals.reported.emitted,
     ),
     (

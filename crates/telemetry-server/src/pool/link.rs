@@ -32,7 +32,7 @@ impl Link {
         let endpoint = Endpoint::Unix(socket.to_owned());
         let registered = self
             .manager
-            .register_worker(endpoint, context(worker, pool, pid));
+            .register_supervised(endpoint, context(worker, pool, pid));
         registered.map(drop).map_err(|error| error.to_string())
     }
 

@@ -70,8 +70,9 @@ pub struct StreamInfo {
     pub incarnation_ledger: StreamSnapshot,
     /// The worker's own ledger: the last report of the present incarnation.
     pub report: Option<WorkerSnapshot>,
-    /// What all incarnations reported, each from where this manager knows it, and what is evident from
-    /// arrivals after their last reports; never falls, but for `accepted` and `queued`.
+    /// What became of the events of all incarnations, each from where this manager knows it: `emitted` are
+    /// those that have come to an end, here or at the worker, and never falls; those that have not are
+    /// `queued` at the worker, or `away`.
     pub reported: WorkerSnapshot,
     /// Whether the last report was the worker's last word before an orderly end.
     pub report_final: bool,
@@ -86,8 +87,6 @@ pub struct StreamInfo {
     /// Events that the present incarnation says it sent and that have not arrived so far: on the way, or
     /// lost with a stream that was cut, which its next stream will tell.
     pub away: u64,
-    /// Events counted in `reported` that another manager got in the end.
-    pub elsewhere: u64,
     /// Incarnations that ended without a last word: what they emitted after their last report and did
     /// not send is unknown.
     pub unaccounted_incarnations: u64,

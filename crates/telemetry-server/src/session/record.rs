@@ -37,6 +37,8 @@ pub(crate) struct Record {
 struct Memory {
     context: WorkerContext,
     endpoint: Endpoint,
+    /// Whether somebody will say that its process has ended.
+    supervised: bool,
     state: StreamState,
     retry_after: Option<Duration>,
     legacy: bool,
@@ -86,6 +88,7 @@ impl Record {
         let memory = Memory {
             context,
             endpoint,
+            supervised: false,
             state: StreamState::Connecting,
             retry_after: None,
             legacy: false,
@@ -131,6 +134,11 @@ impl Record {
 
     pub(crate) fn endpoint(&self) -> Endpoint {
         self.lock().endpoint.clone()
+    }
+
+    /// From now on somebody says when its process has ended, and how.
+    pub(crate) fn supervise(&self) {
+        self.lock().supervised = true;
     }
 
     pub(crate) fn context(&self) -> WorkerContext {
@@ -324,8 +332,7 @@ impl Record {
     /// A copy for operators. `policy_revision` is what the worker should have.
     pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
         let mut memory = self.lock();
-        if memory.context.python_pid.is_none() {
-            // Of a process with a registered number, whoever registered it says that it ended.
+        if !memory.supervised {
             memory.account.notice_end();
         }
         let memory = memory;
@@ -357,7 +364,6 @@ impl Record {
             joined_at: sums.joined_at,
             lost_at_crash: sums.lost_at_crash,
             away: sums.away,
-            elsewhere: sums.elsewhere,
             unaccounted_incarnations: sums.unaccounted,
             unknown_since_ns: sums.unknown_since_ns,
             report_difference: sums.difference,

@@ -82,7 +82,7 @@ impl Record {
 
     /// Adds what a manager counted to what all of them did.
     pub(crate) fn count(&self, pools: &[Sums]) {
-        self.lock().counted += pools.iter().map(Sums::own).sum::<u64>();
+        self.lock().counted += pools.iter().map(|sums| sums.emitted).sum::<u64>();
     }
 
     /// Takes over what a manager says.

@@ -79,12 +79,12 @@ fn a_report_that_takes_counts_back_is_left_out_and_counted() {
     rig.report(&report(100, 10)).expect("believable");
     rig.report(&report(3, 0)).expect_err("it fell");
     let info = rig.info();
-    assert_eq!((info.reported.emitted, info.reported.accepted), (110, 100));
+    assert_eq!((info.reported.emitted, info.reported.queued), (10, 100));
     assert_eq!(info.reported.dropped.get(Reason::QueueFull), 10);
     assert_eq!(info.reported.notes.get(Note::Redacted), 10);
     assert_eq!(info.ledger.notes.get(Note::ImplausibleReport), 1);
     rig.report(&report(101, 10)).expect("it goes on");
-    assert_eq!(rig.info().reported.emitted, 111);
+    assert_eq!(rig.info().reported.queued, 101);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn reasons_that_nobody_knows_and_those_of_others_leave_the_rest_as_it_is() {
     assert_eq!(info.reported.dropped.get(Reason::Gap), 0);
     assert_eq!(info.reported.notes.get(Note::OtherNote), 4);
     assert_eq!(info.ledger.notes.get(Note::ImplausibleReport), 1);
-    assert_eq!((info.reported.emitted, info.applied_revision), (10, 7));
+    assert_eq!((info.reported.emitted, info.applied_revision), (5, 7));
 }
 
 #[test]
@@ -155,7 +155,6 @@ fn a_worker_that_claims_2_to_the_53_in_every_life_adds_nothing_to_any_sum() {
     let mut rig = Rig::new();
     rig.hello("honest");
     rig.report(&report(100, 10)).expect("believable");
-    let honest = rig.info().reported.emitted;
     for life in 0..3_000 {
         rig.restart(&format!("liar {life}"));
         let mut claim = report(1 << 53, 0);
@@ -163,8 +162,8 @@ fn a_worker_that_claims_2_to_the_53_in_every_life_adds_nothing_to_any_sum() {
         rig.report(&claim).expect_err("nobody emits so fast");
     }
     let info = rig.info();
-    assert_eq!(info.reported.emitted, honest);
     assert_eq!(info.lost_at_crash, 100, "of the honest one");
+    assert_eq!(info.reported.emitted, 110);
     assert_eq!(info.ledger.notes.get(Note::ImplausibleReport), 3_000);
 }
 
