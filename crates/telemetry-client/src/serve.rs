@@ -12,6 +12,7 @@ mod config;
 mod control;
 mod handshake;
 mod listener;
+mod managers;
 mod meter;
 mod open_fds;
 mod own_file;

@@ -223,6 +223,12 @@ impl Gate {
         self.ledger.note(note);
     }
 
+    /// Events handed to a stream so far; also the sequence of the last one.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.ledger.sent()
+    }
+
     /// Counts one event handed over and returns its sequence, from 1.
     pub fn next_sequence(&self) -> u64 {
         self.ledger.next_sequence()

@@ -105,7 +105,7 @@ impl Reader {
         } = &control
         {
             tracing::debug!(manager_id, protocol_revision, "the manager said hello");
-            return self.session.greet(*protocol_revision);
+            return self.session.greet(manager_id.clone(), *protocol_revision);
         }
         if control == Control::Drain {
             return self.session.drain();

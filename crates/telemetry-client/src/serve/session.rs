@@ -4,7 +4,7 @@
 //! begins. This room knows no HTTP: the pump and the control reader bring that.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
@@ -12,6 +12,7 @@ use telemetry_core::{Budget, IsWritten, Reason, Recorder};
 use telemetry_proto::WorkerReport;
 
 use super::config::StreamConfig;
+use super::managers::Managers;
 
 /// All streams of one worker.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Sessions {
     config: StreamConfig,
     /// The newest stream. Held while it drains, so that a newer one begins between two drains.
     current: Mutex<Option<Arc<Session>>>,
+    /// What the streams before it were given.
+    managers: Mutex<Managers>,
     /// Streams whose response is still alive, replaced ones included.
     open: AtomicUsize,
     /// Set once: streams end when the queue is empty.
@@ -37,8 +40,12 @@ pub(crate) struct Session {
     number: u64,
     /// Whether the request announced a hello.
     expects_hello: bool,
+    /// Sequence of the last event that was sent before it.
+    sent_before: u64,
     /// Sequence of the last event it was given; 0 before the first one. Written while it drains.
     position: AtomicU64,
+    /// How many events it was given. Written while it drains.
+    given: AtomicU64,
     /// The ledger at the moment it took over from a stream whose manager gets reports.
     first_report: Mutex<Option<WorkerReport>>,
     /// The ledger at the moment another one took over: the same reading.
@@ -49,6 +56,8 @@ pub(crate) struct Session {
     replaced: AtomicBool,
     /// The manager said hello.
     greeted: AtomicBool,
+    /// What it calls itself.
+    manager: OnceLock<String>,
     /// The revision of the wire that it speaks.
     revision: AtomicU32,
     /// The manager said what it wants; events may go.
@@ -70,6 +79,7 @@ impl Sessions {
             recorder,
             config,
             current: Mutex::new(None),
+            managers: Mutex::default(),
             open: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -99,10 +109,12 @@ impl Sessions {
             .map(|_| self.recorder.report());
         if let Some(before) = &before {
             before.set_last_report(report.clone());
+            self.note_given(before);
         }
         let session = Arc::new(Session {
             number: self.recorder.begin_stream(),
             expects_hello,
+            sent_before: self.recorder.gate().sent(),
             first_report: Mutex::new(report),
             ..Session::default()
         });
@@ -122,9 +134,23 @@ impl Sessions {
         let mut current = self.lock();
         if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
             *current = None;
+            self.note_given(session);
             self.recorder.end_stream(session.number, is_written);
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Keeps what a stream that drains no more was given.
+    fn note_given(&self, session: &Session) {
+        if let Some(manager) = session.manager.get() {
+            lock(&self.managers).gave(manager, session.given.load(Ordering::Relaxed));
+        }
+    }
+
+    /// How many events the earlier streams of this one's manager were given.
+    pub(crate) fn given_before(&self, session: &Session) -> u64 {
+        let manager = session.manager.get();
+        manager.map_or(0, |manager| lock(&self.managers).given(manager))
     }
 
     /// Has every emit wait until its outcome is written on the current stream.
@@ -150,6 +176,8 @@ impl Sessions {
                 session
                     .position
                     .store(handed.last_sequence, Ordering::Relaxed);
+                let events = handed.events as u64;
+                session.given.fetch_add(events, Ordering::Relaxed);
             }
             handed.events
         })
@@ -228,13 +256,19 @@ impl Session {
         self.waker.register(waker);
     }
 
+    /// Sequence of the last event that was sent before it.
+    pub(crate) fn sent_before(&self) -> u64 {
+        self.sent_before
+    }
+
     /// Whether a newer stream has begun.
     pub(crate) fn is_replaced(&self) -> bool {
         self.replaced.load(Ordering::Acquire)
     }
 
     /// The manager said hello.
-    pub(crate) fn greet(&self, revision: u32) {
+    pub(crate) fn greet(&self, manager: String, revision: u32) {
+        let _first_word_counts = self.manager.set(manager);
         self.revision.store(revision, Ordering::Relaxed);
         self.greeted.store(true, Ordering::Release);
         self.waker.wake();

@@ -142,7 +142,7 @@ pub struct TelemetryEventFilter {
 /// The first control of a manager that knows the extensions.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ManagerHello {
-    /// Identity of the manager, for the worker's log.
+    /// Identity of the manager; another one for each life of its process.
     #[prost(string, tag = "1")]
     pub manager_id: ::prost::alloc::string::String,
     /// Revision of these extensions; 2 now.
@@ -189,6 +189,13 @@ pub struct WorkerHello {
     /// The pool the worker believes it is in.
     #[prost(string, tag = "7")]
     pub pool_name: ::prost::alloc::string::String,
+    /// Sequence of the last event sent before this stream, to whomever; 0 before the first one. Absent from
+    /// workers of revision 1.
+    #[prost(uint64, optional, tag = "13")]
+    pub sent_before: ::core::option::Option<u64>,
+    /// How many events went out on earlier streams of this manager, by its `manager_id`.
+    #[prost(uint64, optional, tag = "14")]
+    pub given_before: ::core::option::Option<u64>,
 }
 /// The ledger of a worker at a point of its stream.
 #[derive(Clone, PartialEq, ::prost::Message)]

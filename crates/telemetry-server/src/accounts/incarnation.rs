@@ -126,6 +126,8 @@ pub(crate) struct Incarnation {
     pub(super) elsewhere: u64,
     /// Where its first stream began; 0 is the beginning of its life.
     first_origin: Option<u64>,
+    /// Another manager was given what lies before the present stream.
+    was_elsewhere: bool,
     /// `None` before the first report.
     base: Option<Base>,
     /// The last plausible report.
@@ -177,6 +179,7 @@ impl Incarnation {
             said_sent: 0,
             elsewhere: 0,
             first_origin: None,
+            was_elsewhere: false,
             base: None,
             last: None,
             seen,
@@ -195,6 +198,24 @@ impl Incarnation {
     pub(super) fn resume_at(&self) -> Option<(u64, u64)> {
         let known = self.first_origin.is_some() && self.parting == Parting::Cut;
         known.then_some((self.position, self.undecoded))
+    }
+
+    /// The worker says itself who was given what; nothing need be concluded from how a stream ended.
+    pub(super) fn was_told(&mut self) {
+        self.parting = Parting::Cut;
+    }
+
+    /// How many of the events sent to us are accounted for.
+    pub(super) fn sequenced(&self) -> u64 {
+        self.sequenced
+    }
+
+    /// So many sequences went to other managers since its last stream.
+    pub(super) fn pass(&mut self, sequences: u64) {
+        if self.first_origin.is_some() && sequences > 0 {
+            self.was_elsewhere = true;
+            self.elsewhere = self.elsewhere.saturating_add(sequences);
+        }
     }
 
     /// Whether no stream has said yet where it begins.
@@ -264,11 +285,13 @@ impl Incarnation {
         let believable = self.is_believable(&report, now);
         let mut news = News::default();
         let was_elsewhere = match self.parting {
+            _ if self.was_elsewhere => true,
             Parting::Cut => false,
             // Nobody got anything meanwhile.
             Parting::Left => origin > self.position,
             Parting::Replaced => true,
         };
+        self.was_elsewhere = false;
         if was_elsewhere || (self.last.is_none() && !(began_here && believable)) {
             self.rebase(&report, counted, origin);
         }
@@ -315,8 +338,14 @@ impl Incarnation {
             self.elsewhere = self.elsewhere.saturating_add(passed);
         }
         self.position = self.position.max(origin);
-        let ours = self.settled(counted).saturating_add(report.queued);
-        let sent = self.settled_sent(counted);
+        // Of what it sent behind the origin some may have gone with a stream that said nothing.
+        let reached = origin.saturating_add(counted.highest_sequence);
+        let missing = report.sent.saturating_sub(reached);
+        let sent = self.settled_sent(counted).saturating_add(missing);
+        let ours = self
+            .settled(counted)
+            .saturating_add(missing)
+            .saturating_add(report.queued);
         self.base = Some(Base {
             emitted: report.emitted.saturating_sub(ours),
             sent: report.sent.saturating_sub(sent),

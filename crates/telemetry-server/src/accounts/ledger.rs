@@ -205,6 +205,14 @@ impl LedgerWriter {
         });
     }
 
+    /// Others have to account for what lies between the highest sequence so far and this one.
+    pub(crate) fn skip_to(&mut self, sequence: u64) {
+        let passed = sequence.saturating_sub(self.position());
+        if passed > 0 {
+            self.cells.change(|cells| bump(&cells.origin, passed));
+        }
+    }
+
     /// Where an event with this sequence stands; 0 is none. The first one settles the origin, if
     /// nothing else did.
     #[inline]

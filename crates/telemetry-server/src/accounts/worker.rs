@@ -29,6 +29,13 @@ pub(crate) enum Origin {
     Birth,
     /// Its first event that we see: others may have read it before.
     FirstSight,
+    /// As it says itself.
+    Told {
+        /// Sequence of the last event before this stream.
+        sent: u64,
+        /// How many of those were sent on streams of ours.
+        given: u64,
+    },
 }
 
 /// What is counted of one worker.
@@ -252,9 +259,9 @@ impl Account {
             now_ns,
         );
         // Whoever followed another one here was asked for before it was there.
-        let origin = match self.present {
-            Some(_) => Origin::Birth,
-            None => origin,
+        let origin = match (origin, &self.present) {
+            (Origin::FirstSight, Some(_)) => Origin::Birth,
+            _ => origin,
         };
         let new = self.book.enter(key.clone(), new);
         self.replace_present(Arc::clone(&new), key);
@@ -299,11 +306,25 @@ impl Account {
         incarnation.live = Some(stream.reader.clone());
         // It lives, whatever was thought of it.
         incarnation.ended = false;
-        match incarnation.resume_at() {
-            Some((position, undecoded)) => writer.follow(position, undecoded),
-            None if origin == Origin::Birth && incarnation.is_unread() => writer.follow(0, 0),
-            // Its first event or its report says where this stream begins.
-            None => {}
+        let at = match origin {
+            Origin::Told { sent, given } => {
+                incarnation.was_told();
+                let known = incarnation.resume_at();
+                Some(known.unwrap_or((sent.saturating_sub(given), 0)))
+            }
+            Origin::Birth if incarnation.is_unread() => Some((0, 0)),
+            Origin::Birth | Origin::FirstSight => incarnation.resume_at(),
+        };
+        // Where nothing says it, its first event or its report will.
+        if let Some((position, undecoded)) = at {
+            writer.follow(position, undecoded);
+        }
+        if let Origin::Told { sent, given } = origin {
+            // What was sent to us and did not arrive is missing; the rest others have to account for.
+            let missing = given.saturating_sub(incarnation.sequenced());
+            writer.announce(writer.position().saturating_add(missing).min(sent));
+            incarnation.pass(sent.saturating_sub(writer.position()));
+            writer.skip_to(sent);
         }
     }
 

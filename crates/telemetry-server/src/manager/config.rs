@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use telemetry_core::{Catalog, Clock, PolicySpec, Source, SystemClock};
+use telemetry_core::{Catalog, Clock, PolicySpec, Source, SystemClock, random_u64};
 use thiserror::Error;
 
 use crate::dispatch::Dispatcher;
@@ -16,7 +16,8 @@ use crate::session::MAX_DIALS_PER_SECOND;
 pub struct ManagerConfig {
     /// The node: identity of the machine or manager in the metadata of every event.
     pub node: String,
-    /// What the manager calls itself towards workers; for their logs.
+    /// What the manager calls itself towards workers, which tell by it what they sent to others. It must
+    /// be another one for each manager and each life of it, as the default is.
     pub manager_id: String,
     /// Where events go; it also says which catalog and clock are used.
     pub dispatcher: Dispatcher,
@@ -49,7 +50,7 @@ impl ManagerConfig {
     pub fn with_dispatcher(node: impl Into<String>, dispatcher: Dispatcher) -> Self {
         let node = node.into();
         Self {
-            manager_id: format!("{node}/{}", std::process::id()),
+            manager_id: format!("{node}/{}/{:016x}", std::process::id(), random_u64()),
             node,
             dispatcher,
             policy: PolicySpec::default(),

@@ -269,7 +269,11 @@ impl Record {
         let incarnation = word(&hello.incarnation_id);
         let now_ns = self.clock.unix_nanos();
         let mut memory = self.lock();
-        let (origin, seen) = (memory.origin(), memory.seen_pid);
+        let origin = match (hello.sent_before, hello.given_before) {
+            (Some(sent), Some(given)) => Origin::Told { sent, given },
+            _ => memory.origin(),
+        };
+        let seen = memory.seen_pid;
         let account = &mut memory.account;
         if !account.hello(&incarnation, seen, writer, origin, now_ns) {
             return;

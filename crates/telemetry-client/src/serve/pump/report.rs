@@ -21,7 +21,9 @@ impl Pump {
             Some(report) => self.address(report, false),
             None => self.report(),
         };
-        let hello = self.sessions.config().identity.to_hello();
+        let mut hello = self.sessions.config().identity.to_hello();
+        hello.sent_before = Some(self.session.sent_before());
+        hello.given_before = Some(self.sessions.given_before(&self.session));
         let mut out = Vec::new();
         push_message(
             &mut out,

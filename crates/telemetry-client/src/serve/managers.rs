@@ -1,0 +1,65 @@
+//! Who was given how much: the number of events that went out on the streams of each manager.
+//!
+//! A manager that comes back is told how many that were. It knows how many of them it got, so the rest
+//! is missing; and whatever else was sent meanwhile, others have to account for.
+
+/// Managers that are told apart; the one that came first is forgotten for a further one.
+const MAX_MANAGERS: usize = 16;
+/// Longest name that is kept, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+
+/// What was given to whom.
+#[derive(Debug, Default)]
+pub(super) struct Managers {
+    /// By name.
+    known: Vec<(Box<str>, u64)>,
+}
+
+impl Managers {
+    /// So many events went out on a stream of this manager.
+    pub(super) fn gave(&mut self, manager: &str, events: u64) {
+        if events == 0 || manager.len() > MAX_NAME_BYTES {
+            return;
+        }
+        if let Some((_, given)) = self.known.iter_mut().find(|(name, _)| **name == *manager) {
+            *given += events;
+            return;
+        }
+        if self.known.len() == MAX_MANAGERS {
+            self.known.remove(0);
+        }
+        self.known.push((manager.into(), events));
+    }
+
+    /// How many events this one was given.
+    pub(super) fn given(&self, manager: &str) -> u64 {
+        let mut own = self.known.iter().filter(|(name, _)| **name == *manager);
+        own.next().map_or(0, |(_, given)| *given)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_manager_has_its_own_sum() {
+        let mut managers = Managers::default();
+        managers.gave("a", 10);
+        managers.gave("b", 5);
+        managers.gave("a", 1);
+        assert_eq!(managers.given("a"), 11);
+        assert_eq!((managers.given("b"), managers.given("c")), (5, 0));
+    }
+
+    #[test]
+    fn any_number_of_managers_takes_no_more_memory() {
+        let mut managers = Managers::default();
+        for number in 1..=1_000_u64 {
+            managers.gave(&format!("m{number}"), number);
+        }
+        managers.gave(&"x".repeat(1_000), 1);
+        assert_eq!(managers.known.len(), MAX_MANAGERS);
+        assert_eq!((managers.given("m1000"), managers.given("m1")), (1_000, 0));
+    }
+}
