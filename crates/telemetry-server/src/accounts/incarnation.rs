@@ -464,17 +464,19 @@ impl Incarnation {
         self.claimed = false;
         self.complete = self.is_final || (how == End::Drained && self.written_through);
         let mut news = News::default();
-        // What another manager had by then is not ours to miss.
-        if self.parting == Parting::Replaced {
-            self.said_emitted = 0;
-        } else {
-            self.lost = self.lost.saturating_add(outstanding);
-            news.lost = outstanding;
-            // Of a worker that never says who it is nothing can be known at all.
-            if !self.complete && !self.id.is_empty() {
-                self.unknown_since_ns = Some(self.said_ns);
-                news.unknown_since_ns = self.unknown_since_ns;
+        match self.parting {
+            Parting::Cut => {
+                self.lost = self.lost.saturating_add(outstanding);
+                news.lost = outstanding;
             }
+            // What was queued when we left in order was for whoever came next.
+            Parting::Left | Parting::Replaced => self.said_emitted = 0,
+        }
+        // Of a worker that never says who it is nothing can be known at all.
+        let is_known = self.complete || self.parting == Parting::Replaced || self.id.is_empty();
+        if !is_known {
+            self.unknown_since_ns = Some(self.said_ns);
+            news.unknown_since_ns = self.unknown_since_ns;
         }
         self.settle(&StreamSnapshot::default(), &mut news.reported);
         news
