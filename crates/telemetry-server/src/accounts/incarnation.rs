@@ -255,7 +255,7 @@ impl Incarnation {
 
     /// Whether a report can be true, before anything of it is taken in.
     pub(super) fn judge(
-        &mut self,
+        &self,
         report: &WorkerSnapshot,
         position: Option<u64>,
         now: Instant,

@@ -127,6 +127,10 @@ impl LedgerReader {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_ref_mut,
+    reason = "that nobody else writes meanwhile is what the law rests on"
+)]
 impl LedgerWriter {
     /// A reader of what is counted here.
     pub(crate) fn reader(&self) -> LedgerReader {

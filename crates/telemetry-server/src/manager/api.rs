@@ -17,11 +17,15 @@ impl ApiSource for Manager {
     }
 }
 
-/// The workers, each with the verdict on its ledger beside the numbers it is made of.
+/// The workers, each with the verdict on its ledger beside the numbers it is made of; null for a stock
+/// worker, of which it cannot be known.
 fn workers(streams: &[StreamInfo]) -> Value {
     let mut rows = table(streams);
     for (row, stream) in rows.as_array_mut().into_iter().flatten().zip(streams) {
-        row["ledger_difference"] = stream.ledger_difference().into();
+        row["ledger_difference"] = match stream.legacy {
+            true => Value::Null,
+            false => stream.ledger_difference().into(),
+        };
     }
     rows
 }

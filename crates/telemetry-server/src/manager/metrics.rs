@@ -31,10 +31,10 @@ impl MetricSource for Manager {
         for (name, help, level) in GAUGES {
             let rows: Vec<_> = streams
                 .iter()
-                .map(|info| {
+                .filter_map(|info| {
                     let pool = info.pool_name.clone().unwrap_or_default();
                     let worker = info.worker_id.to_string();
-                    (vec![("pool", pool), ("worker", worker)], level(info))
+                    Some((vec![("pool", pool), ("worker", worker)], level(info)?))
                 })
                 .collect();
             encode_gauges(encoder, name, help, &rows)?;
@@ -74,29 +74,29 @@ const COUNTERS: [Counter; 5] = [
     ),
 ];
 
-/// A family of gauges: name, help, value.
-type Gauge = (&'static str, &'static str, fn(&StreamInfo) -> f64);
+/// A family of gauges: name, help, and the value where there is one.
+type Gauge = (&'static str, &'static str, fn(&StreamInfo) -> Option<f64>);
 
 const GAUGES: [Gauge; 4] = [
     (
         "telemetry_stream_up",
         "1 while the worker's stream is open.",
-        |info| f64::from(u8::from(info.state == StreamState::Streaming)),
+        |info| Some(f64::from(u8::from(info.state == StreamState::Streaming))),
     ),
     (
         "telemetry_worker_queued",
         "Events waiting in the worker, as it reports.",
-        |info| level(info.report.as_ref().map_or(0, |report| report.queued)),
+        |info| told(info, info.report.as_ref().map_or(0, |report| report.queued)),
     ),
     (
         "telemetry_worker_away",
         "Events that the worker says it sent and that have not arrived so far.",
-        |info| level(info.away),
+        |info| told(info, info.away),
     ),
     (
         "telemetry_ledger_difference",
         "Events by which the worker's ledger does not balance; anything but 0 is a defect.",
-        |info| level(info.ledger_difference()),
+        |info| told(info, info.ledger_difference()),
     ),
 ];
 
@@ -152,6 +152,11 @@ fn notes(pools: &[PoolInfo]) -> Vec<Row> {
 
 fn pool_label(pool: &PoolInfo) -> (&'static str, String) {
     ("pool", pool.pool_name.clone().unwrap_or_default())
+}
+
+/// What a worker that reports has told; of a stock one it cannot be known.
+fn told(info: &StreamInfo, count: u64) -> Option<f64> {
+    (!info.legacy).then(|| level(count))
 }
 
 /// A count as a gauge; beyond 2⁵³ it loses its last digits.
