@@ -8,42 +8,14 @@
 //! claims beyond that is outstanding: queued, on its way, or gone with a stream that was cut. It is shown
 //! as such and enters the sums with its end, wherever the worker is registered by then.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use telemetry_core::{Counts, Notes, StreamSnapshot, WorkerSnapshot};
 
 use super::ledger::{LedgerReader, LedgerWriter};
+use super::plausible::{Implausible, allowance, is_consistent, is_plausible};
 use super::process::Process;
 use crate::identity::WorkerId;
-
-/// Most events that a worker can emit in a second of its life; who claims more lies or is broken.
-const MAX_EVENTS_PER_SECOND: u64 = 1_000_000_000;
-/// Life that is granted to an incarnation before it was first seen.
-const GRANTED_LIFE: Duration = Duration::from_secs(1);
-/// Most events that the queue of a worker holds: 2 GiB of words, its largest, of the smallest records.
-const MAX_QUEUED: u64 = 1 << 27;
-/// What counters that are read one after the other may be apart while events are under way.
-const READING_SLACK: u64 = 1 << 20;
-
-/// A report that was left out: it cannot be true.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the report cannot be true: {what} is {claimed}, after or beside {before}")]
-pub(crate) struct Implausible {
-    what: &'static str,
-    before: u64,
-    claimed: u64,
-}
-
-impl Implausible {
-    /// A sequence beyond belief behind another one.
-    pub(super) fn of_position(before: u64, claimed: u64) -> Self {
-        Self {
-            what: "position",
-            before,
-            claimed,
-        }
-    }
-}
 
 /// How an incarnation came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -507,65 +479,6 @@ impl Incarnation {
             unknown_since_ns: self.unknown_since_ns,
         }
     }
-}
-
-/// Most events that can be emitted in a life of this length, seen in part.
-fn allowance(life: Duration) -> u64 {
-    let life = life.saturating_add(GRANTED_LIFE);
-    u64::try_from(life.as_millis())
-        .unwrap_or(u64::MAX)
-        .saturating_mul(MAX_EVENTS_PER_SECOND / 1_000)
-}
-
-/// Whether the counters of one report can stand beside each other.
-fn is_consistent(report: &WorkerSnapshot, position: Option<u64>) -> Result<(), Implausible> {
-    let most = report.emitted.saturating_add(READING_SLACK);
-    let parts = [
-        ("accepted", report.accepted, most),
-        ("sent", report.sent, most),
-        ("dropped", report.dropped.total(), most),
-        ("queued", report.queued, most.min(MAX_QUEUED)),
-        ("position", position.unwrap_or(0), report.sent),
-    ];
-    for (what, claimed, most) in parts {
-        if claimed > most {
-            return Err(Implausible {
-                what,
-                before: most,
-                claimed,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Whether a report can follow on another one of the same incarnation, known for so long.
-fn is_plausible(
-    last: &WorkerSnapshot,
-    report: &WorkerSnapshot,
-    known_for: Duration,
-) -> Result<(), Implausible> {
-    let most = allowance(known_for);
-    let rising = |what, before: u64, claimed: u64| {
-        if claimed < before || claimed - before > most {
-            return Err(Implausible {
-                what,
-                before,
-                claimed,
-            });
-        }
-        Ok(())
-    };
-    rising("emitted", last.emitted, report.emitted)?;
-    rising("sent", last.sent, report.sent)?;
-    for (reason, before) in last.dropped.iter() {
-        rising("dropped", before, report.dropped.get(reason))?;
-    }
-    for (note, before) in last.notes.iter() {
-        rising("notes", before, report.notes.get(note))?;
-    }
-    rising("dropped", last.dropped.total(), report.dropped.total())?;
-    rising("notes", last.notes.total(), report.notes.total())
 }
 
 fn minus(counts: &Counts, base: &Counts) -> Counts {

@@ -1,26 +1,21 @@
 //! The sums of one registered worker, and whose its present stream is.
 //!
-//! The session gives the stream's writer in whenever it learns something: hello, report, end. The hello
-//! names the incarnation. Events may come before it, from a worker that waited in vain for our first
-//! control; they are dispatched like any others, and the hello settles where their stream goes on.
-//! Without its word the order decides, because the sequences of an incarnation only ever rise: what
-//! begins above the highest one so far goes on with the present incarnation, and what does not is from
-//! a new one.
-//!
-//! A worker that never says hello is therefore never told that it repeats itself across streams. Its
-//! streams count for one nameless incarnation as long as the sequences rise, and what is missing
-//! between two of them is a gap. Where it restarts and is ahead of the old one at once, which nobody
-//! can see, the jump counts as a gap: rather a loss too many than one in silence.
+//! The session gives the stream's writer in whenever it learns something: hello, report, end.
+
+mod attribution;
+mod sums;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use telemetry_core::{Note, Notes, StreamSnapshot, WorkerSnapshot};
 
-use super::book::{Book, Claim, Key, Shared, lock};
-use super::incarnation::{End, Implausible, Incarnation, News, Parting};
+use super::book::{Book, Key, Shared, lock};
+use super::incarnation::{End, News, Parting};
 use super::ledger::{LedgerReader, LedgerWriter};
+use super::plausible::Implausible;
 use crate::identity::WorkerId;
+use sums::evident;
 
 /// Since when all that a new incarnation sends is meant for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,28 +31,6 @@ pub(crate) enum Origin {
         /// How many of those were sent on streams of ours.
         given: u64,
     },
-}
-
-/// What is counted of one worker.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Sums {
-    /// Over all streams.
-    pub(crate) ledger: StreamSnapshot,
-    /// Over the streams of the present incarnation.
-    pub(crate) incarnation_ledger: StreamSnapshot,
-    /// What has come to its end of what all incarnations emitted, and what is outstanding.
-    pub(crate) reported: WorkerSnapshot,
-    /// What the present incarnation last reported.
-    pub(crate) report: Option<WorkerSnapshot>,
-    pub(crate) report_final: bool,
-    /// Sequences of the present incarnation that came before this manager.
-    pub(crate) joined_at: u64,
-    pub(crate) lost_at_crash: u64,
-    pub(crate) away: u64,
-    pub(crate) unaccounted: u64,
-    pub(crate) unknown_since_ns: Option<i64>,
-    /// By how many events its last report and what was counted until then disagree.
-    pub(crate) difference: u64,
 }
 
 /// A report, as an account takes it in.
@@ -157,177 +130,6 @@ impl Account {
         });
     }
 
-    /// Takes in who the stream is from; false if somebody else has said so already.
-    pub(crate) fn hello(
-        &mut self,
-        id: &str,
-        peer_pid: Option<u32>,
-        writer: &mut LedgerWriter,
-        origin: Origin,
-        now_ns: i64,
-    ) -> bool {
-        let Some(stream) = &mut self.stream else {
-            return false;
-        };
-        let key = Key {
-            id: id.to_owned(),
-            peer_pid,
-        };
-        if stream.standing == Standing::Settled {
-            return self.key.as_ref() == Some(&key);
-        }
-        if id.is_empty() {
-            self.settle_by_order(None, writer, origin, now_ns);
-        } else {
-            stream.standing = Standing::Named(key.clone());
-            self.claim(key, writer, origin, now_ns);
-        }
-        true
-    }
-
-    fn claim(&mut self, key: Key, writer: &mut LedgerWriter, origin: Origin, now_ns: i64) {
-        match self.book.claim(&key) {
-            Claim::Known(it) => {
-                if self
-                    .present
-                    .as_ref()
-                    .is_none_or(|old| !Arc::ptr_eq(old, &it))
-                {
-                    self.replace_present(Arc::clone(&it), Some(key));
-                }
-                self.settle(&it, writer, origin);
-            }
-            Claim::Busy => {
-                if let Some(stream) = &mut self.stream {
-                    stream.standing = Standing::Waiting(key);
-                }
-            }
-            Claim::New => self.settle_by_order(None, writer, origin, now_ns),
-        }
-    }
-
-    /// Settles a stream of which no known incarnation was named, if its order can tell: by its first
-    /// sequence, or by the number of events `sent` before it.
-    fn settle_by_order(
-        &mut self,
-        sent: Option<u64>,
-        writer: &mut LedgerWriter,
-        origin: Origin,
-        now_ns: i64,
-    ) {
-        let Some(stream) = &self.stream else { return };
-        let key = match &stream.standing {
-            Standing::Settled | Standing::Waiting(_) => return,
-            Standing::Nameless => None,
-            Standing::Named(key) => Some(key.clone()),
-        };
-        // Two names are two incarnations.
-        let is_other = key.is_some() && self.key.is_some();
-        let same = match &self.present {
-            _ if is_other => Some(false),
-            Some(present) => goes_on(lock(present).position(), sent, writer),
-            None => Some(false),
-        };
-        match (same, self.present.clone()) {
-            (Some(true), Some(present)) => {
-                if let Some(key) = key {
-                    self.book.name(&present, &key);
-                    lock(&present).id.clone_from(&key.id);
-                    self.key = Some(key);
-                }
-                self.settle(&present, writer, origin);
-            }
-            (Some(_), _) => self.begin_new(key, writer, origin, now_ns),
-            (None, _) => {}
-        }
-    }
-
-    /// An incarnation that nobody has heard of.
-    fn begin_new(
-        &mut self,
-        key: Option<Key>,
-        writer: &mut LedgerWriter,
-        origin: Origin,
-        now_ns: i64,
-    ) {
-        let id = key.as_ref().map_or_else(String::new, |key| key.id.clone());
-        let new = Incarnation::new(
-            id,
-            self.worker_id.clone(),
-            self.pool_name.clone(),
-            Instant::now(),
-            now_ns,
-        );
-        // Whoever followed another one here was asked for before it was there.
-        let origin = match (origin, &self.present) {
-            (Origin::FirstSight, Some(_)) => Origin::Birth,
-            _ => origin,
-        };
-        let new = self.book.enter(key.clone(), new);
-        self.replace_present(Arc::clone(&new), key);
-        self.settle(&new, writer, origin);
-    }
-
-    /// Makes another incarnation the present one. The one before it has ended.
-    fn replace_present(&mut self, new: Shared, key: Option<Key>) {
-        let how = self.gone.take().unwrap_or(End::Unasked);
-        if let Some(before) = self.present.replace(new) {
-            let mut before = lock(&before);
-            if before.owner == Some(self.owner) && !before.claimed {
-                let news = before.end(how);
-                drop(before);
-                self.add(&news);
-            }
-        }
-        self.key = key;
-        self.incarnation_folded = StreamSnapshot::default();
-        self.joined_at = 0;
-        self.difference = 0;
-        if let (Some(_), Some(present)) = (&self.key, &self.present) {
-            self.book.supersede(&self.worker_id, present);
-        }
-    }
-
-    /// The open stream is this incarnation's.
-    fn settle(&mut self, it: &Shared, writer: &mut LedgerWriter, origin: Origin) {
-        let peer_pid = self.key.as_ref().and_then(|key| key.peer_pid);
-        let Some(stream) = &mut self.stream else {
-            return;
-        };
-        stream.standing = Standing::Settled;
-        let mut incarnation = lock(it);
-        incarnation.claimed = true;
-        incarnation.owner = Some(self.owner);
-        if let Some(pid) = peer_pid {
-            incarnation.seen_behind(pid);
-        }
-        incarnation.worker_id = self.worker_id.clone();
-        incarnation.pool_name.clone_from(&self.pool_name);
-        incarnation.live = Some(stream.reader.clone());
-        // It lives, whatever was thought of it.
-        incarnation.ended = false;
-        let at = match origin {
-            Origin::Told { sent, given } => {
-                incarnation.was_told();
-                let known = incarnation.resume_at();
-                Some(known.unwrap_or((sent.saturating_sub(given), 0)))
-            }
-            Origin::Birth if incarnation.is_unread() => Some((0, 0)),
-            Origin::Birth | Origin::FirstSight => incarnation.resume_at(),
-        };
-        // Where nothing says it, its first event or its report will.
-        if let Some((position, undecoded)) = at {
-            writer.follow(position, undecoded);
-        }
-        if let Origin::Told { sent, given } = origin {
-            // What was sent to us and did not arrive is missing; the rest others have to account for.
-            let missing = given.saturating_sub(incarnation.sequenced());
-            writer.announce(writer.position().saturating_add(missing).min(sent));
-            incarnation.pass(sent.saturating_sub(writer.position()));
-            writer.skip_to(sent);
-        }
-    }
-
     /// Takes in a report.
     ///
     /// # Errors
@@ -389,23 +191,6 @@ impl Account {
         incarnation.is_final = said.is_final;
         incarnation.written_through = said.written_through;
         Ok(news)
-    }
-
-    /// Takes a report's word for what the worker had sent where it is still open whose the stream is.
-    fn settle_by_report(
-        &mut self,
-        sent: u64,
-        writer: &mut LedgerWriter,
-        origin: Origin,
-        now_ns: i64,
-    ) {
-        match self.stream.as_ref().map(|stream| stream.standing.clone()) {
-            Some(Standing::Waiting(key)) => self.claim(key, writer, origin, now_ns),
-            Some(Standing::Nameless | Standing::Named(_)) => {
-                self.settle_by_order(Some(sent), writer, origin, now_ns);
-            }
-            Some(Standing::Settled) | None => {}
-        }
     }
 
     /// Counts that entries of a report were left out.
@@ -541,67 +326,6 @@ impl Account {
         self.difference = 0;
     }
 
-    /// A copy of all sums at one moment.
-    pub(crate) fn sums(&self) -> Sums {
-        let mut sums = Sums {
-            ledger: self.folded.clone(),
-            incarnation_ledger: self.incarnation_folded.clone(),
-            reported: self.reported.clone(),
-            joined_at: self.joined_at,
-            lost_at_crash: self.lost,
-            unaccounted: self.unaccounted,
-            unknown_since_ns: self.unknown_since_ns,
-            difference: self.difference,
-            ..Sums::default()
-        };
-        sums.ledger.notes.merge(&self.notes);
-        let counted = self.stream.as_ref().map(|open| open.reader.snapshot());
-        if let Some((open, counted)) = self.stream.as_ref().zip(counted.as_ref()) {
-            sums.ledger.merge(counted);
-            let is_settled = open.standing == Standing::Settled;
-            if is_settled || self.key.is_none() || matches!(open.standing, Standing::Named(_)) {
-                sums.incarnation_ledger.merge(counted);
-            }
-            if self.incarnation_folded == StreamSnapshot::default() {
-                sums.joined_at = open.reader.origin();
-            }
-        }
-        self.add_present(&mut sums, counted.unwrap_or_default());
-        sums.reported.accepted = sums
-            .reported
-            .emitted
-            .saturating_sub(sums.reported.dropped.total());
-        sums
-    }
-
-    /// Adds what only the present incarnation and the open stream know.
-    fn add_present(&self, sums: &mut Sums, counted: StreamSnapshot) {
-        let is_settled = |open: &Open| open.standing == Standing::Settled;
-        let settled = self.stream.as_ref().is_some_and(is_settled);
-        if !settled {
-            let evident = evident(&counted);
-            sums.reported.merge(&evident);
-        }
-        let Some(present) = &self.present else { return };
-        let present = lock(present);
-        if present.owner != Some(self.owner) {
-            return;
-        }
-        let counted = if settled {
-            counted
-        } else {
-            StreamSnapshot::default()
-        };
-        sums.reported.merge(&present.news(&counted));
-        if !present.ended {
-            sums.away = present.away(&counted);
-            sums.reported.queued = present.outstanding(&counted).saturating_sub(sums.away);
-            sums.reported.sent = sums.reported.sent.saturating_add(sums.away);
-        }
-        sums.report = present.last().cloned();
-        sums.report_final = present.is_final;
-    }
-
     fn add_evident(&mut self, counted: &StreamSnapshot) {
         self.reported.merge(&evident(counted));
     }
@@ -614,26 +338,6 @@ impl Account {
             self.unknown_since_ns = news.unknown_since_ns;
         }
     }
-}
-
-/// What is emitted and sent for certain if this arrived.
-fn evident(counted: &StreamSnapshot) -> WorkerSnapshot {
-    WorkerSnapshot {
-        emitted: counted.received.saturating_add(counted.gaps),
-        sent: counted.sequenced.saturating_add(counted.gaps),
-        ..WorkerSnapshot::default()
-    }
-}
-
-/// Whether a stream goes on behind `position`, by its first sequence or by the number of events `sent`
-/// before it; `None` if there is neither.
-fn goes_on(position: u64, sent: Option<u64>, writer: &LedgerWriter) -> Option<bool> {
-    if position == 0 {
-        return Some(true);
-    }
-    let next = sent.map(|sent| sent.saturating_add(1));
-    let first = writer.first().or(next)?;
-    Some(first > position)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use telemetry_core::Reason;
 
+use super::sums::Sums;
 use super::*;
 use crate::accounts::IncarnationInfo;
 
