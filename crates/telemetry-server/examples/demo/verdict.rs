@@ -45,6 +45,7 @@ pub(crate) async fn settle_and_sum_up(stage: &mut Stage) -> Result<bool, Fault> 
     lines.push(format!("drops   {}", view::drops(&totals)));
     let balanced = rows.iter().all(|info| unaccounted(info) == 0)
         && totals.ledger.check().is_ok()
+        && totals.check().is_ok()
         && totals.ledger_difference == 0;
     lines.push(format!(
         "ledger  {}",
@@ -54,6 +55,12 @@ pub(crate) async fn settle_and_sum_up(stage: &mut Stage) -> Result<bool, Fault> 
             "DOES NOT BALANCE"
         }
     ));
+    if totals.unaccounted_incarnations > 0 {
+        lines.push(format!(
+            "unknown what {} killed process emitted after its last report and did not send",
+            totals.unaccounted_incarnations
+        ));
+    }
     stage.say(&lines.join("\n"));
     Ok(balanced)
 }
