@@ -19,7 +19,7 @@ mod plausible;
 mod process;
 mod worker;
 
-pub(crate) use book::{Book, Strays};
+pub(crate) use book::{Book, Place, Strays};
 pub(crate) use incarnation::{End, Parting};
 pub use info::IncarnationInfo;
 pub(crate) use ledger::{Arrival, LedgerReader, LedgerWriter};

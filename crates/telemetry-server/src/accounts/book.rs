@@ -4,13 +4,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::IncarnationInfo;
 use super::incarnation::{End, Incarnation, News};
+use super::process::Process;
 use crate::identity::WorkerId;
 
 /// Incarnations that are kept although nobody shows them any more.
 pub(super) const MAX_FORGOTTEN: usize = 4_096;
+/// Time between two looks which processes have ended.
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// New incarnations between two looks for what may go.
 const SWEEP_EVERY: usize = 512;
 
@@ -18,13 +22,33 @@ const SWEEP_EVERY: usize = 512;
 pub(super) type Shared = Arc<Mutex<Incarnation>>;
 
 /// What tells incarnations apart: the id they claim, and the process that the system showed behind
-/// their socket, so that nobody takes over the account of another process by its id.
+/// their socket, so that nobody takes over the account of another process by its id. Where the system
+/// shows none, as behind a port, the address has to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     /// 32 hexadecimal digits, as it says.
     pub(super) id: String,
-    /// As the system says; of no connection to another machine.
-    pub(super) peer_pid: Option<u32>,
+    /// The process, or the address.
+    pub(super) place: Place,
+}
+
+/// Where an incarnation was met.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// In this process, as the system says.
+    Process(u32),
+    /// At this address.
+    Address(String),
+}
+
+impl Place {
+    /// The process, if it is known.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Process(pid) => Some(*pid),
+            Self::Address(_) => None,
+        }
+    }
 }
 
 /// What an incarnation's claim to be counted found.
@@ -71,6 +95,8 @@ struct Pages {
     strays: BTreeMap<Option<String>, Strays>,
     /// Numbers of owners.
     owners: u64,
+    /// When somebody last looked which processes have ended.
+    looked: Option<Instant>,
 }
 
 impl Book {
@@ -96,9 +122,17 @@ impl Book {
         Claim::Known(Arc::clone(&known.1))
     }
 
-    /// Enters a new one. Without a key it is found by nobody but its owner.
-    pub(super) fn enter(&self, key: Option<Key>, mut incarnation: Incarnation) -> Shared {
+    /// Enters a new one, claimed; `None` if another one was entered under this key meanwhile. Without a
+    /// key it is found by nobody but its owner.
+    pub(super) fn enter(&self, key: Option<Key>, mut incarnation: Incarnation) -> Option<Shared> {
         let mut pages = self.lock();
+        if key
+            .as_ref()
+            .is_some_and(|key| pages.by_key.contains_key(key))
+        {
+            return None;
+        }
+        incarnation.claimed = true;
         let number = pages.next;
         pages.next += 1;
         incarnation.number = number;
@@ -108,7 +142,14 @@ impl Book {
         }
         pages.all.insert(number, (key, Arc::clone(&shared)));
         pages.sweep();
-        shared
+        Some(shared)
+    }
+
+    /// The one with this key, whoever has claimed it.
+    pub(super) fn find(&self, key: &Key) -> Option<Shared> {
+        let pages = self.lock();
+        let number = pages.by_key.get(key)?;
+        pages.all.get(number).map(|(_, it)| Arc::clone(it))
     }
 
     /// Gives a nameless incarnation its name.
@@ -132,8 +173,9 @@ impl Book {
     }
 
     /// A new process serves where these did: those of this worker that nobody shows have ended.
-    pub(super) fn supersede(&self, worker: &WorkerId, new: &Shared) {
+    pub(super) fn supersede(&self, worker: &WorkerId, new: &Shared, here: Option<Process>) {
         let mut pages = self.lock();
+        let mut kept = Vec::new();
         for number in pages.departed.remove(worker).unwrap_or_default() {
             let Some((_, it)) = pages.all.get(&number) else {
                 continue;
@@ -142,11 +184,19 @@ impl Book {
                 continue;
             }
             let mut incarnation = lock(it);
+            // Another process may be alive elsewhere.
+            if incarnation.outlives(here) {
+                kept.push(number);
+                continue;
+            }
             if incarnation.owner.is_none() && !incarnation.claimed {
                 let (pool, news) = (incarnation.pool_name.clone(), incarnation.end(End::Unasked));
                 drop(incarnation);
                 pages.inherit(pool, &news);
             }
+        }
+        if !kept.is_empty() {
+            pages.departed.insert(worker.clone(), kept);
         }
     }
 
@@ -185,6 +235,10 @@ impl Book {
 impl Pages {
     /// Notices which of those that nobody shows have ended.
     fn notice_ends(&mut self) {
+        if self.looked.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
+            return;
+        }
+        self.looked = Some(Instant::now());
         let mut ended = Vec::new();
         let all = &self.all;
         self.departed.retain(|_, numbers| {

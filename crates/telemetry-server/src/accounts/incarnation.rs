@@ -102,7 +102,8 @@ pub(crate) struct Incarnation {
     was_elsewhere: bool,
     /// `None` before the first report.
     base: Option<Base>,
-    /// The last plausible report.
+    /// The first and the last report that were taken in.
+    first: Option<WorkerSnapshot>,
     last: Option<WorkerSnapshot>,
     /// When it was first seen.
     seen: Instant,
@@ -153,6 +154,7 @@ impl Incarnation {
             first_origin: None,
             was_elsewhere: false,
             base: None,
+            first: None,
             last: None,
             seen,
             said_ns: now_ns,
@@ -233,28 +235,36 @@ impl Incarnation {
         now: Instant,
     ) -> Result<(), Implausible> {
         is_consistent(report, position)?;
-        match &self.last {
-            Some(last) => is_plausible(last, report, now.saturating_duration_since(self.seen)),
-            None => Ok(()),
+        match (&self.first, &self.last) {
+            (Some(first), Some(last)) => {
+                let known_for = now.saturating_duration_since(self.seen);
+                is_plausible(first, last, report, known_for)
+            }
+            _ => Ok(()),
         }
     }
 
+    /// Whether a first report has more behind it than can be in a life that began with us. What it
+    /// announces is not to be believed either.
+    pub(super) fn is_doubtful(&self, report: &WorkerSnapshot, origin: u64, now: Instant) -> bool {
+        let began_here = self.first_origin.unwrap_or(origin) == 0;
+        let most = allowance(now.saturating_duration_since(self.seen));
+        let believable = report.emitted <= most && report.notes.total() <= most;
+        self.last.is_none() && began_here && !believable
+    }
+
     /// Takes in a report that was judged. `counted` is what the stream has counted behind `origin`,
-    /// after what the report announced. Returns what it adds to the sums.
-    ///
-    /// # Errors
-    ///
-    /// [`Implausible`] if a life that began with us has more behind it than can be; it adds nothing,
-    /// and the next reports count from there.
+    /// after what the report announced. Returns what it adds to the sums; of a doubtful one that is
+    /// nothing that it claims, and the next reports count from there.
     pub(super) fn report(
         &mut self,
         report: WorkerSnapshot,
         counted: &StreamSnapshot,
         origin: u64,
         (now, now_ns): (Instant, i64),
-    ) -> Result<News, Implausible> {
+    ) -> News {
+        let doubtful = self.is_doubtful(&report, origin, now);
         let began_here = *self.first_origin.get_or_insert(origin) == 0;
-        let believable = self.is_believable(&report, now);
         let mut news = News::default();
         let was_elsewhere = match self.parting {
             _ if self.was_elsewhere => true,
@@ -264,12 +274,10 @@ impl Incarnation {
             Parting::Replaced => true,
         };
         self.was_elsewhere = false;
-        if was_elsewhere || (self.last.is_none() && !(began_here && believable)) {
+        if was_elsewhere || (self.last.is_none() && (!began_here || doubtful)) {
             self.rebase(&report, counted, origin);
         }
         self.parting = Parting::Cut;
-        let doubted = self.last.is_none() && began_here && !believable;
-        let claimed = report.emitted;
         self.said_ns = now_ns;
         let base = self.base.clone().unwrap_or_default();
         for (reason, count) in minus(&report.dropped, &base.dropped).iter() {
@@ -285,21 +293,9 @@ impl Incarnation {
         self.said_emitted = report.emitted.saturating_sub(base.emitted);
         self.said_sent = report.sent.saturating_sub(base.sent);
         self.settle(counted, &mut news.reported);
+        self.first.get_or_insert_with(|| report.clone());
         self.last = Some(report);
-        if doubted {
-            return Err(Implausible {
-                what: "emitted",
-                before: 0,
-                claimed,
-            });
-        }
-        Ok(news)
-    }
-
-    /// Whether so much can have happened since it was first seen, and a moment before.
-    fn is_believable(&self, report: &WorkerSnapshot, now: Instant) -> bool {
-        let most = allowance(now.saturating_duration_since(self.seen));
-        report.emitted <= most && report.notes.total() <= most
+        news
     }
 
     /// Sets what its counters had reached before they counted for us. What still waits in its queue
@@ -378,25 +374,25 @@ impl Incarnation {
     }
 
     /// Its open stream is over; the writer's last words. Returns what that adds to the sums.
-    pub(super) fn close(&mut self, stream: &LedgerWriter, how: Parting, now_ns: i64) -> News {
+    pub(super) fn close(&mut self, stream: &LedgerWriter, how: Parting) -> News {
         let counted = stream.snapshot();
         if stream.is_settled() {
             self.first_origin.get_or_insert(stream.reader().origin());
         }
         self.claimed = false;
         self.live = None;
-        self.received = self.received.saturating_add(counted.received);
-        self.gaps = self.gaps.saturating_add(counted.gaps);
-        self.sequenced = self
-            .sequenced
-            .saturating_add(counted.sequenced)
-            .saturating_add(counted.gaps);
-        self.position = self.position.max(stream.position());
         self.undecoded = stream.undecoded();
         self.parting = how;
-        if counted.received > 0 {
-            self.said_ns = now_ns;
-        }
+        self.add_stream(&counted, stream.position())
+    }
+
+    /// Adds what a stream has counted that is over, or whose end nobody heard of.
+    pub(super) fn add_stream(&mut self, counted: &StreamSnapshot, position: u64) -> News {
+        self.received = self.received.saturating_add(counted.received);
+        self.gaps = self.gaps.saturating_add(counted.gaps);
+        let sequenced = counted.sequenced.saturating_add(counted.gaps);
+        self.sequenced = self.sequenced.saturating_add(sequenced);
+        self.position = self.position.max(position);
         let mut news = News::default();
         self.settle(&StreamSnapshot::default(), &mut news.reported);
         news
@@ -414,16 +410,20 @@ impl Incarnation {
         let origin = self.live.as_ref().map_or(0, LedgerReader::origin);
         self.claimed = false;
         self.live = None;
-        self.received = self.received.saturating_add(counted.received);
-        self.gaps = self.gaps.saturating_add(counted.gaps);
-        let sequenced = counted.sequenced.saturating_add(counted.gaps);
-        self.sequenced = self.sequenced.saturating_add(sequenced);
-        self.position = self
-            .position
-            .max(origin.saturating_add(counted.highest_sequence));
-        let mut news = News::default();
-        self.settle(&StreamSnapshot::default(), &mut news.reported);
-        news
+        self.add_stream(&counted, origin.saturating_add(counted.highest_sequence))
+    }
+
+    /// It is there, whatever was thought of it.
+    pub(super) fn revive(&mut self) {
+        self.ended = false;
+        self.complete = false;
+        self.unknown_since_ns = None;
+    }
+
+    /// Whether its process still runs, as far as the system tells, and is not the one that is `here`.
+    pub(super) fn outlives(&self, here: Option<Process>) -> bool {
+        let is_there = |it: Process| Some(it) != here && !it.is_over();
+        self.process.is_some_and(is_there)
     }
 
     /// It has ended, and its stream is read to the end: what did not arrive never will. Says so once.

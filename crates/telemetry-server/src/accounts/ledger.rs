@@ -8,8 +8,11 @@ use std::hint;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
+use std::time::Instant;
 
 use telemetry_core::{Counts, Note, Notes, Reason, StreamSnapshot};
+
+use super::plausible::allowance;
 
 /// Longest believable jump of a sequence; what claims more is treated as if it had none.
 const MAX_SEQUENCE_STEP: u64 = 1 << 32;
@@ -83,7 +86,7 @@ pub(crate) struct LedgerReader {
 }
 
 /// Counts the events of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LedgerWriter {
     cells: Arc<Cells>,
     /// Whether the origin is settled.
@@ -92,6 +95,20 @@ pub(crate) struct LedgerWriter {
     first: u64,
     /// Undecodable messages since the last sequence: the jump they cause is no second loss.
     undecoded: u64,
+    /// When it began: nobody can lose more than can have been emitted since.
+    began: Instant,
+}
+
+impl Default for LedgerWriter {
+    fn default() -> Self {
+        Self {
+            cells: Arc::default(),
+            settled: false,
+            first: 0,
+            undecoded: 0,
+            began: Instant::now(),
+        }
+    }
 }
 
 impl LedgerReader {
@@ -182,9 +199,9 @@ impl LedgerWriter {
         }
         let origin = load(&self.cells.origin);
         let Some(missing) = origin.checked_sub(position) else {
-            return self.forget_until(position);
+            return self.go_on_behind(position);
         };
-        if missing > MAX_SEQUENCE_STEP {
+        if !self.can_miss(missing) {
             return;
         }
         self.cells.change(|cells| {
@@ -196,16 +213,30 @@ impl LedgerWriter {
         });
     }
 
-    /// Moves the origin up to `position`; repeats of a worker that breaks the rules leave the count of
-    /// sequences.
-    fn forget_until(&mut self, position: u64) {
-        let further = self.position().saturating_sub(position);
+    /// Goes on behind `position` or behind what arrived, whichever is further. What a worker that breaks
+    /// the rules repeated stays counted, for it was dispatched, and no count ever falls.
+    fn go_on_behind(&mut self, position: u64) {
+        let end = self.position().max(position);
         self.cells.change(|cells| {
-            let gaps = load(&cells.gaps).min(further);
-            store(&cells.gaps, gaps);
-            store(&cells.sequenced, further - gaps);
-            store(&cells.highest, further);
-            store(&cells.origin, position);
+            store(&cells.origin, end.saturating_sub(load(&cells.highest)));
+        });
+    }
+
+    /// Whether so many events can be missing at once, beside those that are missing already.
+    fn can_miss(&self, missing: u64) -> bool {
+        let all = load(&self.cells.gaps).saturating_add(missing);
+        missing <= MAX_SEQUENCE_STEP && all <= allowance(self.began.elapsed())
+    }
+
+    /// So many events of earlier streams are missing, whatever arrived on this one.
+    pub(crate) fn miss(&mut self, missing: u64) {
+        if missing == 0 || !self.can_miss(missing) {
+            return;
+        }
+        self.cells.change(|cells| {
+            bump(&cells.gaps, missing);
+            bump(&cells.highest, missing);
+            store(&cells.origin, load(&cells.origin).saturating_sub(missing));
         });
     }
 
@@ -233,7 +264,7 @@ impl LedgerWriter {
             return Arrival::Duplicate;
         }
         let gap = sequence - highest - 1;
-        if gap > MAX_SEQUENCE_STEP {
+        if gap > 0 && !self.can_miss(gap) {
             return Arrival::Unsequenced;
         }
         Arrival::Next { sequence, gap }
@@ -286,7 +317,7 @@ impl LedgerWriter {
         let Some(missing) = sequence.checked_sub(load(&self.cells.highest)) else {
             return true;
         };
-        if missing > MAX_SEQUENCE_STEP {
+        if !self.can_miss(missing) {
             return false;
         }
         if missing > 0 {

@@ -26,6 +26,15 @@ pub(crate) struct Implausible {
 }
 
 impl Implausible {
+    /// More than can be in a life that began with us.
+    pub(super) fn of_beginning(claimed: u64) -> Self {
+        Self {
+            what: "emitted",
+            before: 0,
+            claimed,
+        }
+    }
+
     /// A sequence beyond belief behind another one.
     pub(super) fn of_position(before: u64, claimed: u64) -> Self {
         Self {
@@ -71,13 +80,14 @@ pub(super) fn is_consistent(
 
 /// Whether a report can follow on another one of the same incarnation, known for so long.
 pub(super) fn is_plausible(
+    first: &WorkerSnapshot,
     last: &WorkerSnapshot,
     report: &WorkerSnapshot,
     known_for: Duration,
 ) -> Result<(), Implausible> {
     let most = allowance(known_for);
-    let rising = |what, before: u64, claimed: u64| {
-        if claimed < before || claimed - before > most {
+    let rising = |what, first: u64, before: u64, claimed: u64| {
+        if claimed < before || claimed.saturating_sub(first) > most {
             return Err(Implausible {
                 what,
                 before,
@@ -86,14 +96,18 @@ pub(super) fn is_plausible(
         }
         Ok(())
     };
-    rising("emitted", last.emitted, report.emitted)?;
-    rising("sent", last.sent, report.sent)?;
+    rising("emitted", first.emitted, last.emitted, report.emitted)?;
+    rising("sent", first.sent, last.sent, report.sent)?;
     for (reason, before) in last.dropped.iter() {
-        rising("dropped", before, report.dropped.get(reason))?;
+        let then = first.dropped.get(reason);
+        rising("dropped", then, before, report.dropped.get(reason))?;
     }
     for (note, before) in last.notes.iter() {
-        rising("notes", before, report.notes.get(note))?;
+        let then = first.notes.get(note);
+        rising("notes", then, before, report.notes.get(note))?;
     }
-    rising("dropped", last.dropped.total(), report.dropped.total())?;
-    rising("notes", last.notes.total(), report.notes.total())
+    let (then, before) = (first.dropped.total(), last.dropped.total());
+    rising("dropped", then, before, report.dropped.total())?;
+    let (then, before) = (first.notes.total(), last.notes.total());
+    rising("notes", then, before, report.notes.total())
 }

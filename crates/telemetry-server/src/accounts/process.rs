@@ -3,7 +3,10 @@
 //! A number alone may be another process's by now, so it is held together with the time at which that
 //! process began, as the system tells it in `/proc`. Where there is no `/proc`, nothing is known.
 
-use std::fs;
+use std::{fs, io};
+
+/// What the system says of a process that is not there.
+const ESRCH: i32 = 3;
 
 /// One process of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,9 +17,23 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// The process with this number, if it runs.
+    /// The process with this number, if it runs and the system tells.
     pub(super) fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Self::look(pid).ok().flatten()
+    }
+
+    /// The process with this number; `None` if there is none. An error is no answer.
+    fn look(pid: u32) -> io::Result<Option<Self>> {
+        match fs::read_to_string(format!("/proc/{pid}/stat")) {
+            Ok(stat) => Ok(Self::read(pid, &stat)),
+            // ESRCH: it ended while it was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.raw_os_error() == Some(ESRCH) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read(pid: u32, stat: &str) -> Option<Self> {
         // The name before it may hold anything, parentheses included.
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
@@ -29,9 +46,9 @@ impl Process {
         Some(Self { pid, began })
     }
 
-    /// Whether it has ended.
+    /// Whether it has ended for certain: a manager that is out of descriptors must not think so.
     pub(super) fn is_over(self) -> bool {
-        Self::of(self.pid) != Some(self)
+        Self::look(self.pid).is_ok_and(|found| found != Some(self))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use telemetry_core::{Note, Notes, StreamSnapshot, WorkerSnapshot};
 
-use super::book::{Book, Key, Shared, lock};
+use super::book::{BETWEEN_LOOKS, Book, Key, Shared, lock};
 use super::incarnation::{End, News, Parting};
 use super::ledger::{LedgerReader, LedgerWriter};
 use super::plausible::Implausible;
@@ -76,7 +76,17 @@ pub(crate) struct Account {
     key: Option<Key>,
     stream: Option<Open>,
     /// The process behind it is known to have ended; told when its stream is read to the end.
-    gone: Option<End>,
+    gone: Option<Gone>,
+    /// When somebody last looked whether its process has ended.
+    looked: Option<Instant>,
+}
+
+/// A process that is known to have ended.
+#[derive(Debug, Clone, Copy)]
+struct Gone {
+    how: End,
+    /// Wall clock of its beginning, if it counts although it never said anything.
+    silent_since_ns: Option<i64>,
 }
 
 /// The stream that is open.
@@ -85,6 +95,8 @@ struct Open {
     reader: LedgerReader,
     /// Whose it is.
     standing: Standing,
+    /// What its hello said of the streams before it.
+    told: Option<Origin>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,14 +131,18 @@ impl Account {
             key: None,
             stream: None,
             gone: None,
+            looked: None,
         }
     }
 
     /// A stream begins.
     pub(crate) fn open(&mut self, writer: &LedgerWriter) {
+        // Of a session that was torn away.
+        self.abandon_stream();
         self.stream = Some(Open {
             reader: writer.reader(),
             standing: Standing::Nameless,
+            told: None,
         });
     }
 
@@ -171,6 +187,15 @@ impl Account {
         if !writer.is_settled() {
             writer.begin_after(said.snapshot.sent);
         }
+        let origin = writer.reader().origin();
+        if incarnation.is_doubtful(&said.snapshot, origin, now) {
+            let claimed = said.snapshot.emitted;
+            let counted = writer.snapshot();
+            let news = incarnation.report(said.snapshot, &counted, origin, (now, now_ns));
+            drop(incarnation);
+            self.add(&news);
+            return Err(Implausible::of_beginning(claimed));
+        }
         let announced = said.position.unwrap_or(said.snapshot.sent);
         if announced > 0 && !writer.announce(announced) {
             return Err(Implausible::of_position(writer.position(), announced));
@@ -187,7 +212,7 @@ impl Account {
         };
         self.difference = own.saturating_add(ahead);
         let (counted, origin) = (writer.snapshot(), writer.reader().origin());
-        let news = incarnation.report(said.snapshot, &counted, origin, (now, now_ns))?;
+        let news = incarnation.report(said.snapshot, &counted, origin, (now, now_ns));
         incarnation.is_final = said.is_final;
         incarnation.written_through = said.written_through;
         Ok(news)
@@ -209,13 +234,14 @@ impl Account {
         if self.stream.is_none() {
             return;
         }
+        let origin = self.told().unwrap_or(origin);
         self.settle_by_order(None, &mut writer, origin, now_ns);
-        if let Some(Open {
-            standing: Standing::Waiting(key),
-            ..
-        }) = &self.stream
-        {
-            self.claim(key.clone(), &mut writer, origin, now_ns);
+        let waiting = match self.stream.as_ref().map(|open| &open.standing) {
+            Some(Standing::Waiting(key)) => Some(key.clone()),
+            _ => None,
+        };
+        if let Some(key) = waiting {
+            self.claim(key, &mut writer, origin, now_ns);
         }
         let Some(stream) = self.stream.take() else {
             return;
@@ -228,7 +254,7 @@ impl Account {
                 // What it had sent before it turned to somebody else was for us.
                 writer.announce(last.sent);
             }
-            let news = incarnation.close(&writer, how, now_ns);
+            let news = incarnation.close(&writer, how);
             drop(incarnation);
             self.add(&news);
         }
@@ -242,34 +268,43 @@ impl Account {
             if let Some(present) = self.present.as_ref().filter(|_| how == Parting::Cut) {
                 lock(present).distrust();
             }
-            // It showed no sequence, or whom it belongs to is still read elsewhere.
-            self.add_evident(&counted);
+            match &stream.standing {
+                // Whom it belongs to is still read elsewhere.
+                Standing::Waiting(key) => self.add_to(key, &writer),
+                // It showed no sequence.
+                _ => self.add_evident(&counted),
+            }
         }
         self.folded.merge(&counted);
         self.end_if_gone();
     }
 
-    /// The process behind this worker is known to have ended; whatever it sent is still to be read, if
-    /// its stream is open. `silent`: one that never said anything counts, too.
-    pub(crate) fn process_ended(&mut self, how: End, silent: Option<i64>) {
-        self.gone = Some(how);
-        if self.stream.is_some() {
-            return;
+    /// Adds a stream to an incarnation that another one is still counted for.
+    fn add_to(&mut self, key: &Key, writer: &LedgerWriter) {
+        let counted = writer.snapshot();
+        match self.book.find(key) {
+            Some(it) => {
+                let news = lock(&it).add_stream(&counted, writer.position());
+                self.add(&news);
+            }
+            None => self.add_evident(&counted),
         }
-        let is_silent = match &self.present {
-            None => true,
-            Some(present) => {
-                let present = lock(present);
-                present.ended || present.owner != Some(self.owner)
-            }
-        };
-        match silent {
-            Some(since) if is_silent => {
-                self.gone = None;
-                self.unaccounted += 1;
-                self.unknown_since_ns = Some(since);
-            }
-            _ => self.end_if_gone(),
+    }
+
+    /// What the hello of the open stream said of those before it.
+    pub(super) fn told(&self) -> Option<Origin> {
+        self.stream.as_ref().and_then(|open| open.told)
+    }
+
+    /// The process behind this worker is known to have ended; whatever it sent is still to be read, if
+    /// its stream is open. `silent_since_ns`: one that never said anything counts, too.
+    pub(crate) fn process_ended(&mut self, how: End, silent_since_ns: Option<i64>) {
+        self.gone = Some(Gone {
+            how,
+            silent_since_ns,
+        });
+        if self.stream.is_none() {
+            self.end_if_gone();
         }
     }
 
@@ -279,39 +314,56 @@ impl Account {
             let present = lock(present);
             present.owner == Some(self.owner) && present.is_silently_over()
         };
-        if self.stream.is_none() && self.present.as_ref().is_some_and(is_over) {
-            self.gone.get_or_insert(End::Unasked);
-            self.end_if_gone();
+        if self.stream.is_some() || self.looked.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        if self.present.as_ref().is_some_and(is_over) {
+            self.process_ended(End::Unasked, None);
         }
     }
 
     fn end_if_gone(&mut self) {
-        let Some(how) = self.gone.take() else { return };
-        let Some(present) = self.present.clone() else {
+        let Some(gone) = self.gone.take() else {
             return;
         };
-        let mut incarnation = lock(&present);
-        if incarnation.owner == Some(self.owner) && !incarnation.claimed {
-            let news = incarnation.end(how);
-            drop(incarnation);
-            self.add(&news);
+        if let Some(present) = self.present.clone() {
+            let mut incarnation = lock(&present);
+            if incarnation.owner == Some(self.owner) && !incarnation.ended {
+                if !incarnation.claimed {
+                    let news = incarnation.end(gone.how);
+                    drop(incarnation);
+                    self.add(&news);
+                }
+                return;
+            }
         }
+        if let Some(since) = gone.silent_since_ns {
+            self.unaccounted += 1;
+            self.unknown_since_ns = Some(since);
+        }
+    }
+
+    /// What a stream counted whose writer is gone.
+    fn abandon_stream(&mut self) {
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        let counted = stream.reader.snapshot();
+        match &self.present {
+            Some(present) if stream.standing == Standing::Settled => {
+                let news = lock(present).abandon();
+                self.add(&news);
+            }
+            _ => self.add_evident(&counted),
+        }
+        self.folded.merge(&counted);
     }
 
     /// The worker is taken away: its present incarnation goes on without an owner.
     pub(crate) fn depart(&mut self) {
         // Its writer went with a task that was cancelled.
-        if let Some(stream) = self.stream.take() {
-            let counted = stream.reader.snapshot();
-            match &self.present {
-                Some(present) if stream.standing == Standing::Settled => {
-                    let news = lock(present).abandon();
-                    self.add(&news);
-                }
-                _ => self.add_evident(&counted),
-            }
-            self.folded.merge(&counted);
-        }
+        self.abandon_stream();
         if let Some(present) = self.present.take() {
             let mut present = lock(&present);
             if present.owner == Some(self.owner) {

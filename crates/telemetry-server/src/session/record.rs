@@ -12,7 +12,9 @@ use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::changes::Changes;
 use super::info::{StreamInfo, StreamState};
-use crate::accounts::{Account, Book, End, Implausible, LedgerWriter, Origin, Parting, Said};
+use crate::accounts::{
+    Account, Book, End, Implausible, LedgerWriter, Origin, Parting, Place, Said,
+};
 use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
 
@@ -123,6 +125,8 @@ impl Record {
     /// Who the worker is and where it listens, after a new registration.
     pub(crate) fn relocate(&self, context: WorkerContext, endpoint: Endpoint) {
         let mut memory = self.lock();
+        // At another place another process may have been at work for long.
+        memory.asked_before &= memory.endpoint == endpoint;
         memory.context = context;
         memory.endpoint = endpoint;
         memory.seen_pid = None;
@@ -273,9 +277,12 @@ impl Record {
             (Some(sent), Some(given)) => Origin::Told { sent, given },
             _ => memory.origin(),
         };
-        let seen = memory.seen_pid;
+        let place = match memory.seen_pid {
+            Some(pid) => Place::Process(pid),
+            None => Place::Address(memory.endpoint.to_string()),
+        };
         let account = &mut memory.account;
-        if !account.hello(&incarnation, seen, writer, origin, now_ns) {
+        if !account.hello(&incarnation, place, writer, origin, now_ns) {
             return;
         }
         memory.hello = Hello {

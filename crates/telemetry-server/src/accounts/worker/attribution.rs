@@ -16,9 +16,10 @@ use std::time::Instant;
 
 use telemetry_core::StreamSnapshot;
 
-use super::super::book::{Claim, Key, Shared, lock};
+use super::super::book::{Claim, Key, Place, Shared, lock};
 use super::super::incarnation::{End, Incarnation};
 use super::super::ledger::LedgerWriter;
+use super::super::process::Process;
 use super::{Account, Origin, Standing};
 
 impl Account {
@@ -26,7 +27,7 @@ impl Account {
     pub(crate) fn hello(
         &mut self,
         id: &str,
-        peer_pid: Option<u32>,
+        place: Place,
         writer: &mut LedgerWriter,
         origin: Origin,
         now_ns: i64,
@@ -36,11 +37,12 @@ impl Account {
         };
         let key = Key {
             id: id.to_owned(),
-            peer_pid,
+            place,
         };
         if stream.standing == Standing::Settled {
             return self.key.as_ref() == Some(&key);
         }
+        stream.told = Some(origin);
         if id.is_empty() {
             self.settle_by_order(None, writer, origin, now_ns);
         } else {
@@ -96,7 +98,14 @@ impl Account {
         let is_other = key.is_some() && self.key.is_some();
         let same = match &self.present {
             _ if is_other => Some(false),
-            Some(present) => goes_on(lock(present).position(), sent, writer),
+            Some(present) => {
+                let present = lock(present);
+                match present.owner == Some(self.owner) && !present.claimed {
+                    true => goes_on(present.position(), sent, writer),
+                    // It goes on elsewhere.
+                    false => Some(false),
+                }
+            }
             None => Some(false),
         };
         match (same, self.present.clone()) {
@@ -134,20 +143,36 @@ impl Account {
             (Origin::FirstSight, Some(_)) => Origin::Birth,
             _ => origin,
         };
-        let new = self.book.enter(key.clone(), new);
+        let Some(new) = self.book.enter(key.clone(), new) else {
+            // Somebody was quicker by a moment; its word comes with the next report.
+            if let (Some(stream), Some(key)) = (&mut self.stream, key) {
+                stream.standing = Standing::Waiting(key);
+            }
+            return;
+        };
         self.replace_present(Arc::clone(&new), key);
         self.settle(&new, writer, origin);
     }
 
     /// Makes another incarnation the present one. The one before it has ended.
     fn replace_present(&mut self, new: Shared, key: Option<Key>) {
-        let how = self.gone.take().unwrap_or(End::Unasked);
-        if let Some(before) = self.present.replace(new) {
+        let gone = self.gone.take();
+        let here = key.as_ref().and_then(|key| key.place.pid());
+        let here = here.and_then(Process::of);
+        if let Some(before) = self.present.replace(Arc::clone(&new)) {
             let mut before = lock(&before);
             if before.owner == Some(self.owner) && !before.claimed {
-                let news = before.end(how);
-                drop(before);
-                self.add(&news);
+                if gone.is_none() && before.outlives(here) {
+                    // It was pushed from its place, and may still come back at another one.
+                    before.owner = None;
+                    let number = before.number;
+                    drop(before);
+                    self.book.depart(&self.worker_id, number);
+                } else {
+                    let news = before.end(gone.map_or(End::Unasked, |gone| gone.how));
+                    drop(before);
+                    self.add(&news);
+                }
             }
         }
         self.key = key;
@@ -155,13 +180,13 @@ impl Account {
         self.joined_at = 0;
         self.difference = 0;
         if let (Some(_), Some(present)) = (&self.key, &self.present) {
-            self.book.supersede(&self.worker_id, present);
+            self.book.supersede(&self.worker_id, present, here);
         }
     }
 
     /// The open stream is this incarnation's.
     fn settle(&mut self, it: &Shared, writer: &mut LedgerWriter, origin: Origin) {
-        let peer_pid = self.key.as_ref().and_then(|key| key.peer_pid);
+        let peer_pid = self.key.as_ref().and_then(|key| key.place.pid());
         let Some(stream) = &mut self.stream else {
             return;
         };
@@ -175,8 +200,7 @@ impl Account {
         incarnation.worker_id = self.worker_id.clone();
         incarnation.pool_name.clone_from(&self.pool_name);
         incarnation.live = Some(stream.reader.clone());
-        // It lives, whatever was thought of it.
-        incarnation.ended = false;
+        incarnation.revive();
         let at = match origin {
             Origin::Told { sent, given } => {
                 incarnation.was_told();
@@ -187,15 +211,23 @@ impl Account {
             Origin::Birth | Origin::FirstSight => incarnation.resume_at(),
         };
         // Where nothing says it, its first event or its report will.
-        if let Some((position, undecoded)) = at {
+        if let Some((position, undecoded)) = at
+            && !(writer.first().is_some() && matches!(origin, Origin::Told { .. }))
+        {
             writer.follow(position, undecoded);
         }
         if let Origin::Told { sent, given } = origin {
             // What was sent to us and did not arrive is missing; the rest others have to account for.
             let missing = given.saturating_sub(incarnation.sequenced());
-            writer.announce(writer.position().saturating_add(missing).min(sent));
-            incarnation.pass(sent.saturating_sub(writer.position()));
-            writer.skip_to(sent);
+            let position = at.map_or(0, |at| at.0);
+            if writer.first().is_some() {
+                // It learns late whose it is.
+                writer.miss(missing);
+            } else {
+                writer.announce(position.saturating_add(missing).min(sent));
+                writer.skip_to(sent);
+            }
+            incarnation.pass(sent.saturating_sub(position.saturating_add(missing)));
         }
     }
 
@@ -207,6 +239,7 @@ impl Account {
         origin: Origin,
         now_ns: i64,
     ) {
+        let origin = self.told().unwrap_or(origin);
         match self.stream.as_ref().map(|stream| stream.standing.clone()) {
             Some(Standing::Waiting(key)) => self.claim(key, writer, origin, now_ns),
             Some(Standing::Nameless | Standing::Named(_)) => {

@@ -10,7 +10,12 @@ use telemetry_core::Reason;
 
 use super::sums::Sums;
 use super::*;
-use crate::accounts::IncarnationInfo;
+use crate::accounts::{IncarnationInfo, Place};
+
+/// A place where the system shows no process.
+fn nowhere() -> Place {
+    Place::Address("nowhere".to_owned())
+}
 
 /// A generator of repeatable numbers.
 struct Dice(u64);
@@ -203,7 +208,7 @@ impl World {
             },
             false => Origin::FirstSight,
         };
-        assert!(account.hello(&it.process.id, None, &mut writer, origin, 1));
+        assert!(account.hello(&it.process.id, nowhere(), &mut writer, origin, 1));
         it.stream = Some(writer);
         self.say(slot);
     }
@@ -410,7 +415,7 @@ fn a_hundred_thousand_lives_leave_the_book_bounded_and_every_other_number_exact(
     let mut honest = Account::new(Arc::clone(&book), "honest".into(), Some("p".to_owned()));
     let mut writer = LedgerWriter::default();
     honest.open(&writer);
-    honest.hello("honest", None, &mut writer, Origin::Birth, 1);
+    honest.hello("honest", nowhere(), &mut writer, Origin::Birth, 1);
     let mut process = Process {
         emitted: 10,
         queued: 10,
@@ -428,7 +433,7 @@ fn a_hundred_thousand_lives_leave_the_book_bounded_and_every_other_number_exact(
     for life in 0..100_000 {
         let mut writer = LedgerWriter::default();
         churning.open(&writer);
-        churning.hello(&format!("{life}"), None, &mut writer, Origin::Birth, 1);
+        churning.hello(&format!("{life}"), nowhere(), &mut writer, Origin::Birth, 1);
         let claim = Process {
             emitted: 1 << 53,
             dropped: 1 << 53,
@@ -464,7 +469,7 @@ fn nobody_takes_over_the_account_of_another_process_by_its_id() {
         let mut account = Account::new(Arc::clone(&book), worker.into(), None);
         let mut writer = LedgerWriter::default();
         account.open(&writer);
-        account.hello("same", Some(pid), &mut writer, Origin::Birth, 1);
+        account.hello("same", Place::Process(pid), &mut writer, Origin::Birth, 1);
         (account, writer)
     };
     let (honest, mut stream) = open("a", 1);
@@ -487,10 +492,10 @@ fn two_registrations_of_one_process_share_its_account() {
     let (mut old, mut new) = (account("old"), account("new"));
     let (mut first, mut second) = (LedgerWriter::default(), LedgerWriter::default());
     old.open(&first);
-    old.hello("one", None, &mut first, Origin::FirstSight, 1);
+    old.hello("one", nowhere(), &mut first, Origin::FirstSight, 1);
     // The worker has turned to the newer stream; the older one is still being read.
     new.open(&second);
-    new.hello("one", None, &mut second, Origin::FirstSight, 1);
+    new.hello("one", nowhere(), &mut second, Origin::FirstSight, 1);
     for (writer, sequences) in [(&mut second, 4..=6), (&mut first, 1..=3)] {
         for sequence in sequences {
             let arrival = writer.arrival(sequence);
