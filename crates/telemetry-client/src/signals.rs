@@ -116,13 +116,15 @@ impl Telemetry {
         let handle = arriving.handle();
         let thread = std::thread::Builder::new().name("telemetry-signal".to_owned());
         // Registered first: the signal may be here already.
-        registered().push(Registration {
+        let mut all = registered();
+        all.push(Registration {
             telemetry: self.clone(),
             signals: chosen,
             timeout,
         });
+        // Held meanwhile, so that the last one is still this one.
         if let Err(error) = thread.spawn(move || wait(arriving)) {
-            registered().pop();
+            all.pop();
             Handle::close(&handle);
             return Err(SignalError::Thread(error));
         }

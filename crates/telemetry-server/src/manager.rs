@@ -55,6 +55,8 @@ struct Inner {
     /// All incarnations, whoever shows them.
     book: Arc<Book>,
     departures: Departures,
+    /// Departures under way.
+    departing: watch::Sender<usize>,
 }
 
 impl Manager {
@@ -87,6 +89,7 @@ impl Manager {
             registry: Mutex::default(),
             book: Arc::default(),
             departures: Departures::default(),
+            departing: watch::Sender::new(0),
         };
         Ok(Self {
             inner: Arc::new(inner),

@@ -9,13 +9,13 @@
 //! This room uses the manager's public handle only. What a worker does is none of its business.
 
 mod config;
-mod drain;
 mod error;
 mod events;
 mod link;
 mod output;
 mod spawn;
 mod status;
+mod stop;
 mod supervise;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
+use telemetry_core::mark_sending_thread;
 
 use super::own_socket::{Losses, OwnSocket};
 
@@ -139,7 +140,11 @@ impl Poller {
             .name("telemetry-poll".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || shared.run()
+                move || {
+                    // Whoever traces here must not wait for what this thread is needed for.
+                    mark_sending_thread();
+                    shared.run();
+                }
             })?;
         let thread = Some(thread);
         Ok(Self { shared, thread })

@@ -242,7 +242,7 @@ pub struct WorkerReport {
     #[prost(uint64, optional, tag = "13")]
     pub position: ::core::option::Option<u64>,
     /// After a drain: every `emit` that returned is in this report or an earlier one, and those that
-    /// return later will be in a later one, whatever ends the process.
+    /// return later will be in a later one, unless the manager takes nothing for longer than an emit waits.
     #[prost(bool, tag = "26")]
     pub written_through: bool,
 }

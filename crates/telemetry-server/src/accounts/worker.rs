@@ -235,7 +235,9 @@ impl Account {
             return;
         }
         let origin = self.told().unwrap_or(origin);
-        self.settle_by_order(None, &mut writer, origin, now_ns);
+        if writer.snapshot().received > 0 {
+            self.settle_by_order(None, &mut writer, origin, now_ns);
+        }
         let waiting = match self.stream.as_ref().map(|open| &open.standing) {
             Some(Standing::Waiting(key)) => Some(key.clone()),
             _ => None,
@@ -392,5 +394,7 @@ impl Account {
     }
 }
 
+#[cfg(test)]
+mod rough;
 #[cfg(test)]
 mod tests;

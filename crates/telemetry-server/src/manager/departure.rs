@@ -60,26 +60,38 @@ impl Manager {
 
     /// Ends all sessions: each reads what its worker has sent until it is quiet, all together at
     /// most for `timeout`. No worker can be registered afterwards; totals stay readable. Whether all
-    /// sessions have ended, be it quiet or at the deadline; one whose handler blocks has not. Goes on
-    /// when the caller stops waiting, so that every departure is told.
+    /// sessions have ended, those of workers that were taken away before included, be it quiet or at the
+    /// deadline; one whose handler blocks has not. Goes on when the caller stops waiting, so that every
+    /// departure is told; a second call waits for the same end.
     pub async fn shutdown(&self, timeout: Duration) -> bool {
         let deadline = deadline(timeout);
-        let departures: Vec<_> = {
+        {
             let mut registry = self.inner.lock();
             registry.closed = true;
             let ids: Vec<_> = registry.workers.keys().cloned().collect();
-            ids.iter()
-                .filter_map(|id| registry.retire(id, deadline))
-                .map(|retired| self.inner.see_off(retired, Some(deadline + SHUTDOWN_SLACK)))
-                .collect()
-        };
+            for id in ids {
+                if let Some(retired) = registry.retire(&id, deadline) {
+                    let _goes_on = self.inner.see_off(retired, Some(deadline + SHUTDOWN_SLACK));
+                }
+            }
+        }
         let inner = Arc::clone(&self.inner);
         let closing = self.inner.runtime.spawn(async move {
-            let mut in_time = true;
-            for departure in departures {
-                in_time &= departure.await.unwrap_or(false);
+            let mut departing = inner.departing.subscribe();
+            let none_left = departing.wait_for(|count| *count == 0);
+            let in_time = timeout_at(deadline + SHUTDOWN_SLACK * 2, none_left).await;
+            let in_time = matches!(in_time, Ok(Ok(_)));
+            if in_time {
+                inner.departures.lock().clear();
+            } else {
+                // Whoever is still held by its handler is told of when that lets go.
+                let inner = Arc::clone(&inner);
+                inner.runtime.clone().spawn(async move {
+                    let mut departing = inner.departing.subscribe();
+                    let _none_left = departing.wait_for(|count| *count == 0).await.is_ok();
+                    inner.departures.lock().clear();
+                });
             }
-            inner.departures.lock().clear();
             inner.changes.notify();
             in_time
         });
@@ -87,16 +99,34 @@ impl Manager {
     }
 }
 
+/// Counts one departure under way.
+struct Departing(Arc<Inner>);
+
+impl Departing {
+    fn begin(inner: &Arc<Inner>) -> Self {
+        inner.departing.send_modify(|count| *count += 1);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Departing {
+    fn drop(&mut self) {
+        self.0
+            .departing
+            .send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
 impl Inner {
     /// Waits for the session of a worker that was taken away and folds its record, whoever waits for
     /// that. A session that has not ended at the deadline is cancelled, and its worker departs when the
-    /// handler that held it lets go. Whether it ended in time.
+    /// handler that held it lets go.
     pub(super) fn see_off(
         self: &Arc<Self>,
         retired: Retired,
         deadline: Option<Instant>,
-    ) -> JoinHandle<bool> {
-        let inner = Arc::clone(self);
+    ) -> JoinHandle<()> {
+        let departing = Departing::begin(self);
         self.runtime.spawn(async move {
             let Retired { record, mut task } = retired;
             if let Some(deadline) = deadline
@@ -104,28 +134,21 @@ impl Inner {
             {
                 task.abort();
                 // It may still count what it holds: until then its record is among those that are read.
-                let listeners = inner.departures.lock().clone();
-                inner.runtime.clone().spawn(async move {
-                    let _ = task.await;
-                    inner.depart(&record, listeners);
-                });
-                return false;
-            }
-            if deadline.is_none() {
+                let _ = task.await;
+            } else if deadline.is_none() {
                 // A task that was cancelled has ended too.
                 let _ = task.await;
             }
-            let listeners = inner.departures.lock().clone();
-            inner.depart(&record, listeners);
-            true
+            departing.0.depart(&record);
         })
     }
 
     /// Folds the record of a worker whose session has ended, and tells of it. Nothing is locked
     /// while listeners run.
-    fn depart(&self, record: &Arc<Record>, listeners: Vec<Listener>) {
+    fn depart(&self, record: &Arc<Record>) {
         self.lock().fold_retired(record);
         self.changes.notify();
+        let listeners = self.departures.lock().clone();
         let id = record.context().worker_id;
         for listener in listeners {
             listener(&id);
@@ -210,5 +233,55 @@ mod tests {
         assert!(manager.shutdown(Duration::from_secs(20)).await);
         assert_eq!(next(&mut left).await, Some(id));
         assert_eq!(next(&mut left).await, None, "the listener is gone");
+    }
+
+    #[tokio::test]
+    async fn shutdown_waits_for_those_who_left_before_and_tells_of_them() {
+        let (manager, mut left) = manager();
+        let id = register(&manager, "p");
+        let retired = manager.inner.lock().retire(&id, deadline(UNREGISTER_DRAIN));
+        let mut retired = retired.expect("it is there");
+        let (release, held) = tokio::sync::oneshot::channel::<()>();
+        retired.task = tokio::spawn(async move {
+            let _released = held.await.is_ok();
+        });
+        drop(manager.inner.see_off(retired, None));
+        let ending = manager.clone();
+        let ending = tokio::spawn(async move { ending.shutdown(Duration::from_secs(20)).await });
+        tokio::task::yield_now().await;
+        assert!(!ending.is_finished());
+        release.send(()).expect("it waits");
+        assert!(ending.await.expect("no panic"));
+        assert_eq!(next(&mut left).await, Some(id));
+    }
+
+    #[tokio::test]
+    async fn a_second_shutdown_waits_for_the_first_that_nobody_waits_for() {
+        let (manager, mut left) = manager();
+        let id = register(&manager, "p");
+        let (release, held) = tokio::sync::oneshot::channel::<()>();
+        let slow = tokio::spawn(async move {
+            let _released = held.await.is_ok();
+        });
+        manager
+            .inner
+            .lock()
+            .workers
+            .get_mut(&id)
+            .expect("there")
+            .task = slow;
+        {
+            let mut first = pin!(manager.shutdown(Duration::from_secs(20)));
+            poll_fn(|context| {
+                assert!(first.as_mut().poll(context).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        }
+        let again = manager.clone();
+        let again = tokio::spawn(async move { again.shutdown(Duration::from_secs(20)).await });
+        release.send(()).expect("it waits");
+        assert!(again.await.expect("no panic"));
+        assert_eq!(next(&mut left).await, Some(id));
     }
 }

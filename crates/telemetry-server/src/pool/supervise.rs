@@ -1,7 +1,7 @@
 //! The life of one worker: start, watch, replace, restart after a crash, stop. One task per worker,
 //! one loop.
 //!
-//! Decides when; `spawn` and `drain` know how. The worker's id and socket stay the same through all
+//! Decides when; `spawn` and `stop` know how. The worker's id and socket stay the same through all
 //! its processes.
 
 use std::io;
@@ -18,11 +18,11 @@ use tokio::time::{sleep, sleep_until};
 
 use super::Shared;
 use super::config::Transport;
-use super::drain;
 use super::error::PoolError;
 use super::events::{Succession, Termination};
 use super::spawn::Process;
 use super::status::{WorkerState, describe_exit};
+use super::stop;
 use crate::deadline::{deadline, share_of};
 
 /// How long a worker may take to send what it holds before it is told to end.
@@ -259,7 +259,7 @@ impl Supervisor {
             }
         };
         let drained = self.drain(&mut live).await;
-        let exit = drain::stop(&mut live.process, live.stderr, patience).await;
+        let exit = stop::stop(&mut live.process, live.stderr, patience).await;
         // Who had to be killed may have had something in its hands.
         let killed = |exit: &ExitStatus| exit.signal() == Some(SIGKILL);
         let in_order = drained && exit.as_ref().is_ok_and(|exit| !killed(exit));
@@ -284,7 +284,7 @@ impl Supervisor {
 
     /// Takes leave of a process that ended unasked.
     async fn bury(&self, live: Live, exit: io::Result<ExitStatus>) -> Gone {
-        drain::clear(&live.process, live.stderr).await;
+        stop::clear(&live.process, live.stderr).await;
         let lived_well = live.process.started.elapsed() >= self.pool.config.restart.healthy_after;
         self.pool.update(self.index, |slot| {
             slot.state = WorkerState::Backoff;
