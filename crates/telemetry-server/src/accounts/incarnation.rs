@@ -292,7 +292,7 @@ impl Incarnation {
         self.notes.merge(&news.reported.notes);
         self.said_emitted = report.emitted.saturating_sub(base.emitted);
         self.said_sent = report.sent.saturating_sub(base.sent);
-        self.settle(counted, &mut news.reported);
+        self.book(counted, &mut news.reported);
         self.first.get_or_insert_with(|| report.clone());
         self.last = Some(report);
         news
@@ -323,7 +323,7 @@ impl Incarnation {
     }
 
     /// Takes what has come to its end into the sums.
-    fn settle(&mut self, counted: &StreamSnapshot, difference: &mut WorkerSnapshot) {
+    fn book(&mut self, counted: &StreamSnapshot, difference: &mut WorkerSnapshot) {
         let news = self.news(counted);
         self.emitted = self.emitted.saturating_add(news.emitted);
         self.sent = self.sent.saturating_add(news.sent);
@@ -376,7 +376,7 @@ impl Incarnation {
     /// Its open stream is over; the writer's last words. Returns what that adds to the sums.
     pub(super) fn close(&mut self, stream: &LedgerWriter, how: Parting) -> News {
         let counted = stream.snapshot();
-        if stream.is_settled() {
+        if stream.knows_origin() {
             self.first_origin.get_or_insert(stream.reader().origin());
         }
         self.claimed = false;
@@ -394,7 +394,7 @@ impl Incarnation {
         self.sequenced = self.sequenced.saturating_add(sequenced);
         self.position = self.position.max(position);
         let mut news = News::default();
-        self.settle(&StreamSnapshot::default(), &mut news.reported);
+        self.book(&StreamSnapshot::default(), &mut news.reported);
         news
     }
 
@@ -450,7 +450,7 @@ impl Incarnation {
             self.unknown_since_ns = Some(self.said_ns);
             news.unknown_since_ns = self.unknown_since_ns;
         }
-        self.settle(&StreamSnapshot::default(), &mut news.reported);
+        self.book(&StreamSnapshot::default(), &mut news.reported);
         news
     }
 

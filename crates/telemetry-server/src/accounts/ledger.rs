@@ -90,7 +90,7 @@ pub(crate) struct LedgerReader {
 pub(crate) struct LedgerWriter {
     cells: Arc<Cells>,
     /// Whether the origin is settled.
-    settled: bool,
+    knows_origin: bool,
     /// The first sequence that arrived; 0 before it.
     first: u64,
     /// Undecodable messages since the last sequence: the jump they cause is no second loss.
@@ -103,7 +103,7 @@ impl Default for LedgerWriter {
     fn default() -> Self {
         Self {
             cells: Arc::default(),
-            settled: false,
+            knows_origin: false,
             first: 0,
             undecoded: 0,
             began: Instant::now(),
@@ -177,14 +177,14 @@ impl LedgerWriter {
     }
 
     /// Whether the origin is settled.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.settled
+    pub(crate) fn knows_origin(&self) -> bool {
+        self.knows_origin
     }
 
     /// Settles that sequences up to `sequence` are not this stream's, unless that is settled.
     pub(crate) fn begin_after(&mut self, sequence: u64) {
-        if !self.settled {
-            self.settled = true;
+        if !self.knows_origin {
+            self.knows_origin = true;
             self.cells.change(|cells| store(&cells.origin, sequence));
         }
     }
@@ -193,7 +193,7 @@ impl LedgerWriter {
     /// one before it left `undecoded` messages without a sequence: what is missing in between is a gap.
     /// A sequence that was counted before that position counts as an event without one.
     pub(crate) fn follow(&mut self, position: u64, undecoded: u64) {
-        if !self.settled {
+        if !self.knows_origin {
             self.undecoded = self.undecoded.saturating_add(undecoded);
             return self.begin_after(position);
         }
@@ -273,7 +273,7 @@ impl LedgerWriter {
     /// Takes the first sequence in; false if it cannot be believed.
     #[cold]
     fn accept_first(&mut self, sequence: u64) -> bool {
-        if !self.settled {
+        if !self.knows_origin {
             if sequence > MAX_ORIGIN {
                 return false;
             }

@@ -108,7 +108,7 @@ enum Standing {
     /// Another stream of the same incarnation is still being read.
     Waiting(Key),
     /// The present incarnation's.
-    Settled,
+    Assigned,
 }
 
 impl Account {
@@ -158,9 +158,9 @@ impl Account {
         origin: Origin,
         now_ns: i64,
     ) -> Result<(), Implausible> {
-        self.settle_by_report(said.snapshot.sent, writer, origin, now_ns);
+        self.assign_by_report(said.snapshot.sent, writer, origin, now_ns);
         let present = match (&self.stream, &self.present) {
-            (Some(stream), Some(present)) if stream.standing == Standing::Settled => {
+            (Some(stream), Some(present)) if stream.standing == Standing::Assigned => {
                 Arc::clone(present)
             }
             // Whose it is has to be known first.
@@ -184,7 +184,7 @@ impl Account {
         let now = Instant::now();
         let mut incarnation = lock(present);
         incarnation.judge(&said.snapshot, said.position, now)?;
-        if !writer.is_settled() {
+        if !writer.knows_origin() {
             writer.begin_after(said.snapshot.sent);
         }
         let origin = writer.reader().origin();
@@ -236,7 +236,7 @@ impl Account {
         }
         let origin = self.told().unwrap_or(origin);
         if writer.snapshot().received > 0 {
-            self.settle_by_order(None, &mut writer, origin, now_ns);
+            self.assign_by_order(None, &mut writer, origin, now_ns);
         }
         let waiting = match self.stream.as_ref().map(|open| &open.standing) {
             Some(Standing::Waiting(key)) => Some(key.clone()),
@@ -248,7 +248,7 @@ impl Account {
         let Some(stream) = self.stream.take() else {
             return;
         };
-        if stream.standing == Standing::Settled
+        if stream.standing == Standing::Assigned
             && let Some(present) = self.present.clone()
         {
             let mut incarnation = lock(&present);
@@ -261,7 +261,7 @@ impl Account {
             self.add(&news);
         }
         let counted = writer.snapshot();
-        if stream.standing == Standing::Settled {
+        if stream.standing == Standing::Assigned {
             if self.incarnation_folded == StreamSnapshot::default() {
                 self.joined_at = stream.reader.origin();
             }
@@ -353,7 +353,7 @@ impl Account {
         };
         let counted = stream.reader.snapshot();
         match &self.present {
-            Some(present) if stream.standing == Standing::Settled => {
+            Some(present) if stream.standing == Standing::Assigned => {
                 let news = lock(present).abandon();
                 self.add(&news);
             }

@@ -39,12 +39,12 @@ impl Account {
             id: id.to_owned(),
             place,
         };
-        if stream.standing == Standing::Settled {
+        if stream.standing == Standing::Assigned {
             return self.key.as_ref() == Some(&key);
         }
         stream.told = Some(origin);
         if id.is_empty() {
-            self.settle_by_order(None, writer, origin, now_ns);
+            self.assign_by_order(None, writer, origin, now_ns);
         } else {
             stream.standing = Standing::Named(key.clone());
             self.claim(key, writer, origin, now_ns);
@@ -68,20 +68,20 @@ impl Account {
                 {
                     self.replace_present(Arc::clone(&it), Some(key));
                 }
-                self.settle(&it, writer, origin);
+                self.assign(&it, writer, origin);
             }
             Claim::Busy => {
                 if let Some(stream) = &mut self.stream {
                     stream.standing = Standing::Waiting(key);
                 }
             }
-            Claim::New => self.settle_by_order(None, writer, origin, now_ns),
+            Claim::New => self.assign_by_order(None, writer, origin, now_ns),
         }
     }
 
     /// Settles a stream of which no known incarnation was named, if its order can tell: by its first
     /// sequence, or by the number of events `sent` before it.
-    pub(super) fn settle_by_order(
+    pub(super) fn assign_by_order(
         &mut self,
         sent: Option<u64>,
         writer: &mut LedgerWriter,
@@ -90,7 +90,7 @@ impl Account {
     ) {
         let Some(stream) = &self.stream else { return };
         let key = match &stream.standing {
-            Standing::Settled | Standing::Waiting(_) => return,
+            Standing::Assigned | Standing::Waiting(_) => return,
             Standing::Nameless => None,
             Standing::Named(key) => Some(key.clone()),
         };
@@ -115,7 +115,7 @@ impl Account {
                     lock(&present).id.clone_from(&key.id);
                     self.key = Some(key);
                 }
-                self.settle(&present, writer, origin);
+                self.assign(&present, writer, origin);
             }
             (Some(_), _) => self.begin_new(key, writer, origin, now_ns),
             (None, _) => {}
@@ -151,7 +151,7 @@ impl Account {
             return;
         };
         self.replace_present(Arc::clone(&new), key);
-        self.settle(&new, writer, origin);
+        self.assign(&new, writer, origin);
     }
 
     /// Makes another incarnation the present one. The one before it has ended.
@@ -185,12 +185,12 @@ impl Account {
     }
 
     /// The open stream is this incarnation's.
-    fn settle(&mut self, it: &Shared, writer: &mut LedgerWriter, origin: Origin) {
+    fn assign(&mut self, it: &Shared, writer: &mut LedgerWriter, origin: Origin) {
         let peer_pid = self.key.as_ref().and_then(|key| key.place.pid());
         let Some(stream) = &mut self.stream else {
             return;
         };
-        stream.standing = Standing::Settled;
+        stream.standing = Standing::Assigned;
         let mut incarnation = lock(it);
         incarnation.claimed = true;
         incarnation.owner = Some(self.owner);
@@ -232,7 +232,7 @@ impl Account {
     }
 
     /// Takes a report's word for what the worker had sent where it is still open whose the stream is.
-    pub(super) fn settle_by_report(
+    pub(super) fn assign_by_report(
         &mut self,
         sent: u64,
         writer: &mut LedgerWriter,
@@ -243,9 +243,9 @@ impl Account {
         match self.stream.as_ref().map(|stream| stream.standing.clone()) {
             Some(Standing::Waiting(key)) => self.claim(key, writer, origin, now_ns),
             Some(Standing::Nameless | Standing::Named(_)) => {
-                self.settle_by_order(Some(sent), writer, origin, now_ns);
+                self.assign_by_order(Some(sent), writer, origin, now_ns);
             }
-            Some(Standing::Settled) | None => {}
+            Some(Standing::Assigned) | None => {}
         }
     }
 }

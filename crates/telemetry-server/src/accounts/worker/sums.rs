@@ -46,7 +46,7 @@ impl Account {
         let counted = self.stream.as_ref().map(|open| open.reader.snapshot());
         if let Some((open, counted)) = self.stream.as_ref().zip(counted.as_ref()) {
             sums.ledger.merge(counted);
-            let is_settled = open.standing == Standing::Settled;
+            let is_settled = open.standing == Standing::Assigned;
             if is_settled || self.key.is_none() || matches!(open.standing, Standing::Named(_)) {
                 sums.incarnation_ledger.merge(counted);
             }
@@ -64,7 +64,7 @@ impl Account {
 
     /// Adds what only the present incarnation and the open stream know.
     fn add_present(&self, sums: &mut Sums, counted: StreamSnapshot) {
-        let is_settled = |open: &Open| open.standing == Standing::Settled;
+        let is_settled = |open: &Open| open.standing == Standing::Assigned;
         let settled = self.stream.as_ref().is_some_and(is_settled);
         if !settled {
             let evident = evident(&counted);
