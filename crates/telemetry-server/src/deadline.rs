@@ -16,6 +16,11 @@ pub(crate) fn deadline(after: Duration) -> tokio::time::Instant {
     tokio::time::Instant::now() + after.min(NEVER)
 }
 
+/// A duration that clocks can be moved by.
+pub(crate) fn bounded(duration: Duration) -> Duration {
+    duration.min(NEVER)
+}
+
 /// A factor of a duration that may be beyond every other.
 pub(crate) fn share_of(duration: Duration, share: f64) -> Duration {
     duration.min(NEVER).mul_f64(share.clamp(0.0, 1.0))

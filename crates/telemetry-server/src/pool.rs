@@ -31,6 +31,7 @@ use tokio::process::ChildStderr;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::deadline::bounded;
 use crate::manager::Manager;
 use crate::socket_dir;
 
@@ -403,7 +404,7 @@ async fn report_status(
     shared: Arc<Shared>,
     mut stop: watch::Receiver<Option<tokio::time::Instant>>,
 ) {
-    let mut ticks = tokio::time::interval(shared.config.status_interval);
+    let mut ticks = tokio::time::interval(bounded(shared.config.status_interval));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // The first tick is immediate: a status of workers that had no chance to be ready tells
     // nothing.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::PoolError;
+use crate::deadline::share_of;
 
 /// Workers of a pool that names no size.
 pub const DEFAULT_SIZE: usize = 1;
@@ -230,7 +231,7 @@ impl RestartDelays {
         // 53 bits of the draw: the fraction is exact in an f64.
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit an f64 exactly")]
         let fraction = (draw >> 11) as f64 / (1_u64 << 53) as f64;
-        bound.mul_f64(fraction)
+        share_of(bound, fraction)
     }
 }
 

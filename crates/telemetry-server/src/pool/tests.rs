@@ -208,6 +208,26 @@ async fn each_worker_is_told_who_it_is() {
 }
 
 #[tokio::test]
+async fn no_duration_is_too_long_for_a_pool_or_its_manager() {
+    let rig = Rig::new();
+    let mut config = rig.script("exec sleep 100");
+    config.grace = Duration::MAX;
+    config.status_interval = Duration::MAX;
+    config.max_lifetime = Some(Duration::MAX);
+    config.restart.healthy_after = Duration::MAX;
+    (config.restart.base, config.restart.cap) = (Duration::MAX, Duration::MAX);
+    let delay = config.restart.delay(u32::MAX, u64::MAX);
+    assert!(delay > Duration::from_secs(1));
+    let pool = rig.start(config).await;
+    soon(pool.ready()).await;
+    soon(pool.recycle("p-1")).await.expect("it is there");
+    soon(pool.shutdown(Duration::MAX)).await;
+    assert!(soon(rig.manager.shutdown(Duration::MAX)).await);
+    let handlers = rig.manager.dispatcher().shutdown(Duration::MAX);
+    assert_eq!(handlers.len(), 1);
+}
+
+#[tokio::test]
 async fn start_tells_of_itself_in_order() {
     let rig = Rig::new();
     let mut config = rig.script("exec sleep 100");
