@@ -96,15 +96,21 @@ fn reported(worker: &Value, shown: fn(&Value, &str) -> String, place: &str) -> S
     shown(worker, place)
 }
 
-/// Events lost with processes that ended. Where one of those said no last word there may be more.
+/// Events lost with processes that ended. Where some of those said no last word there may be more; the
+/// time is that of the last word of the latest.
 fn lost(worker: &Value) -> String {
     let known = reported(worker, field, "/lost_at_crash");
     let since = worker.get("unknown_since_ns").and_then(Value::as_i64);
-    match since {
-        Some(since) if !is_legacy(worker) => {
-            format!("≥ {known}, unknown since {}", show::time_of_day(since))
-        }
-        _ => known,
+    let Some(since) = since.filter(|_| !is_legacy(worker)) else {
+        return known;
+    };
+    let since = show::time_of_day(since);
+    match worker
+        .get("unaccounted_incarnations")
+        .and_then(Value::as_u64)
+    {
+        Some(count @ 2..) => format!("≥ {known}, {count} unknown, last since {since}"),
+        _ => format!("≥ {known}, unknown since {since}"),
     }
 }
 
@@ -179,6 +185,11 @@ mod tests {
         assert_eq!(
             cells(&worker, &["LOST"]),
             ["≥ 3, unknown since 00:00:05.000"]
+        );
+        worker["unaccounted_incarnations"] = json!(4);
+        assert_eq!(
+            cells(&worker, &["LOST"]),
+            ["≥ 3, 4 unknown, last since 00:00:05.000"]
         );
         worker["legacy"] = json!(true);
         assert_eq!(cells(&worker, &["LOST"]), ["-"]);
