@@ -8,13 +8,10 @@ use std::time::Duration;
 use telemetry_core::{Control, SamplingRule, capability};
 
 use super::Manager;
-#[cfg(feature = "pool")]
 use super::RegisterError;
 use crate::accounts::End;
 use crate::desired::{ControlReceipt, ControlRefused, Target};
-#[cfg(feature = "pool")]
 use crate::endpoint::Endpoint;
-#[cfg(feature = "pool")]
 use crate::identity::WorkerContext;
 use crate::identity::WorkerId;
 use crate::session::{StreamInfo, StreamState};
@@ -115,10 +112,13 @@ impl Manager {
         true
     }
 
-    /// Registers a worker whose end will be told with [`process_ended`](Self::process_ended), so that
-    /// nobody else concludes how it ended.
-    #[cfg(feature = "pool")]
-    pub(crate) fn register_supervised(
+    /// Registers a worker whose end will be told with [`process_ended`](Self::process_ended), as by who
+    /// started its process; then the manager draws no conclusion of its own from that it is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`register_worker`](Self::register_worker).
+    pub fn register_supervised(
         &self,
         endpoint: Endpoint,
         context: WorkerContext,
