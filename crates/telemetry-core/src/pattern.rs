@@ -152,6 +152,28 @@ impl PatternLimits {
 }
 
 impl Pattern {
+    /// Whether a text has nothing of a glob, so that it can match one name only: itself.
+    #[must_use]
+    pub fn is_exact(text: &str) -> bool {
+        !text.contains(['*', '?', '[', '{', '}', '\\'])
+    }
+
+    /// The patterns of a comma list, trimmed and without empty ones; a comma within `{a,b}` is part of its
+    /// pattern. Whether they are valid is another question.
+    pub fn split_list(list: &str) -> impl Iterator<Item = &str> {
+        let mut depth = 0_usize;
+        list.split(move |character| {
+            match character {
+                '{' => depth += 1,
+                '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            character == ',' && depth == 0
+        })
+        .map(str::trim)
+        .filter(|pattern| !pattern.is_empty())
+    }
+
     /// Compiles one pattern of at most [`MAX_PATTERN_BYTES`].
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use telemetry_core::{Overflow, SamplingRule};
+use telemetry_core::{Overflow, Pattern, SamplingRule};
 
 use super::{BackendKind, Config, ConfigError, MAX_QUEUE_EVENTS};
 use crate::serve::ListenAddress;
@@ -170,24 +170,8 @@ impl<L: Fn(&'static str) -> Option<String>> Variables<L> {
     /// A list of globs; whether they are valid is for the policy to say.
     fn globs(&self, variable: &'static str) -> Vec<String> {
         let list = self.get(variable).unwrap_or_default();
-        split_globs(&list).into_iter().map(str::to_owned).collect()
+        Pattern::split_list(&list).map(str::to_owned).collect()
     }
-}
-
-/// Splits a comma list, but not inside `{a,b}`.
-fn split_globs(list: &str) -> Vec<&str> {
-    let mut depth = 0_usize;
-    list.split(|character| {
-        match character {
-            '{' => depth += 1,
-            '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        character == ',' && depth == 0
-    })
-    .map(str::trim)
-    .filter(|glob| !glob.is_empty())
-    .collect()
 }
 
 /// A list of backends.
@@ -222,8 +206,7 @@ fn rate(text: &str) -> Option<f64> {
 
 /// A list of `glob=rate`.
 fn sampling_rules(text: &str) -> Option<Vec<SamplingRule>> {
-    split_globs(text)
-        .into_iter()
+    Pattern::split_list(text)
         .map(|rule| {
             let (glob, share) = rule.rsplit_once('=')?;
             Some(SamplingRule {

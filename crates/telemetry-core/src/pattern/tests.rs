@@ -117,3 +117,11 @@ fn pathological_patterns_stay_cheap() {
         assert!(!set.matches(&"b".repeat(500)));
     }
 }
+
+#[test]
+fn a_list_is_split_at_its_commas_and_not_within_braces() {
+    let split = |list| Pattern::split_list(list).collect::<Vec<_>>();
+    assert_eq!(split("a.*, b.{c,d} ,,e"), ["a.*", "b.{c,d}", "e"]);
+    assert_eq!(split(""), Vec::<&str>::new());
+    assert!(Pattern::is_exact("a.b") && !Pattern::is_exact("a.{b,c}"));
+}

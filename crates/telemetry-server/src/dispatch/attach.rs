@@ -16,9 +16,6 @@ use super::queued::{MAX_HANDLER_QUEUE, Queue, QueuedConfig};
 use super::table::{Contained, Entry, Inline, Kind};
 use super::{Dispatcher, Level};
 
-/// The characters that make a pattern more than the exact name of one event.
-const GLOB: [char; 6] = ['*', '?', '[', '{', '}', '\\'];
-
 /// Why a handler was not attached.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -218,7 +215,7 @@ fn compile(id: &str, patterns: &[&str], catalog: &Catalog) -> Result<Vec<Pattern
         return Err(AttachError::NoPattern { id: id.to_owned() });
     }
     let one = |pattern: &&str| {
-        if !pattern.is_empty() && !pattern.contains(GLOB) && catalog.by_name(pattern).is_none() {
+        if !pattern.is_empty() && Pattern::is_exact(pattern) && catalog.by_name(pattern).is_none() {
             let (id, name) = (id.to_owned(), (*pattern).to_owned());
             let suggestion = suggest(pattern, catalog);
             return Err(AttachError::UnknownEvent {
