@@ -20,8 +20,10 @@
 //!
 //! # What runs where
 //!
-//! `emit` encodes on the calling thread and puts bytes into a bounded queue. [`serve::Server`] has
-//! one thread, `telemetry`; [`backend::StderrBackend`] starts one, `telemetry-stderr`, with its first
+//! `emit` encodes on the calling thread and puts bytes into a bounded queue. It waits for nothing, with
+//! one exception: when a manager has said that it is about to end the process, an emit returns once its
+//! outcome is in the socket, or after 20 ms. [`serve::Server`] has two threads, `telemetry` and
+//! `telemetry-poll`, which waits for the sockets of the first; [`backend::StderrBackend`] starts one, `telemetry-stderr`, with its first
 //! event; [`ResourceSampler`] has one, `telemetry-resource`; `Telemetry::flush_on_signal` starts one,
 //! `telemetry-signal`. Nothing else starts a thread. Threads inherit the signal mask of the thread that
 //! starts them.

@@ -1,4 +1,4 @@
-//! A worker's own server: a socket, a thread named `telemetry` and its end.
+//! A worker's own server: a socket, a thread named `telemetry`, one that waits for sockets, and their end.
 //!
 //! The thread runs a single-threaded runtime and nothing of the host program. The runtime has timers
 //! and no descriptor; a second thread, `telemetry-poll`, waits for the sockets. Both inherit the

@@ -150,7 +150,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`Implausible`]: nothing of it was taken in.
+    /// [`Implausible`]: nothing that it claims was taken in.
     pub(crate) fn report(
         &mut self,
         said: Said,
