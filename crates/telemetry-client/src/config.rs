@@ -10,17 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Clock, ControlError, DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec, QueueLimits, Recorder,
-    RecorderConfig, SystemClock,
+    Address, Clock, ControlError, DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec, QueueLimits,
+    Recorder, RecorderConfig, SystemClock,
 };
 
 use crate::backend::{
     Backend, CompositeBackend, MemoryBackend, NoopBackend, StderrBackend, StreamBackend,
 };
 use crate::resource::{ResourceError, ResourceSampler};
-use crate::serve::{
-    DEFAULT_BATCH_DELAY, Identity, ListenAddress, ServeConfig, ServeError, StreamConfig,
-};
+use crate::serve::{DEFAULT_BATCH_DELAY, Identity, ServeConfig, ServeError, StreamConfig};
 use crate::telemetry::Telemetry;
 
 /// Time that the end of a program waits for events to leave.
@@ -47,7 +45,7 @@ pub struct Config {
     /// Where events go; more than one is a composite, none at all emits nothing.
     pub backends: Vec<BackendKind>,
     /// Where the server listens; required by [`BackendKind::Server`].
-    pub address: Option<ListenAddress>,
+    pub address: Option<Address>,
     /// A file to write once the server listens.
     pub ready_file: Option<PathBuf>,
     /// The id the worker was given; empty if none was.

@@ -6,7 +6,6 @@
 //! is and which are kept is decided in `telemetry-core`.
 
 mod accept;
-mod address;
 mod bind;
 mod config;
 mod control;
@@ -24,7 +23,6 @@ mod service;
 mod session;
 mod stream;
 
-pub use address::{ListenAddress, ListenAddressError};
 pub use bind::BindError;
 pub use config::{
     DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_HELLO_WAIT, DEFAULT_REPORT_INTERVAL,

@@ -13,9 +13,9 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use telemetry_client::backend::{Backend, StderrBackend};
-use telemetry_client::serve::{BindError, ListenAddress, ServeError};
+use telemetry_client::serve::{BindError, ServeError};
 use telemetry_client::{BackendKind, ResourceSampler, Telemetry};
-use telemetry_core::SystemClock;
+use telemetry_core::{Address, SystemClock};
 
 use crate::emit::guarded;
 use crate::service::{Service, SignalsMasked};
@@ -23,8 +23,7 @@ use crate::settings::{self, Settings, invalid};
 use crate::state::{self, Incarnation, Sink, State};
 
 /// Where a worker listens that was told nothing: loopback, any free port.
-const DEFAULT_ADDRESS: ListenAddress =
-    ListenAddress::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+const DEFAULT_ADDRESS: Address = Address::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 /// How long a wait goes on before it looks whether a signal has arrived.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a thread waits before it looks whether another one has started the server.
@@ -94,7 +93,7 @@ impl PyServer {
 
 impl PyServer {
     /// The server that runs already, if it is the one that is asked for.
-    fn of_running(service: Arc<Service>, address: Option<&ListenAddress>) -> PyResult<Self> {
+    fn of_running(service: Arc<Service>, address: Option<&Address>) -> PyResult<Self> {
         let running = service.server.address();
         if address.is_some_and(|address| address != running) {
             return Err(invalid(format!(
@@ -216,7 +215,7 @@ pub(crate) fn serve(
 
 /// Serves again in a forked child whose parent served. An address that cannot be used leaves the
 /// child's events in its queue, as if it had not been asked to serve.
-pub(crate) fn restart(py: Python<'_>, address: &ListenAddress) {
+pub(crate) fn restart(py: Python<'_>, address: &Address) {
     let Some(state) = state::latest(py) else {
         return;
     };
@@ -240,7 +239,7 @@ impl Incarnation {
     }
 
     /// Remembers what runs and begins to sample resources, if it should.
-    fn keep(&self, service: &Arc<Service>, address: ListenAddress) -> PyResult<()> {
+    fn keep(&self, service: &Arc<Service>, address: Address) -> PyResult<()> {
         let _asked_before = self.served.set(address);
         self.recorder.set_started(true);
         let kept = &self.service;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::ptr;
 use std::sync::Arc;
 
-use telemetry_client::serve::{ListenAddress, ServeConfig, ServeError, Server, StreamConfig};
+use telemetry_client::serve::{ServeConfig, ServeError, Server, StreamConfig};
+use telemetry_core::Address;
 
 use crate::fork;
 use crate::state::Incarnation;
@@ -23,7 +24,7 @@ impl Service {
     /// Starts to serve an incarnation's events.
     pub(crate) fn start(
         incarnation: &Incarnation,
-        address: &ListenAddress,
+        address: &Address,
         ready_file: Option<PathBuf>,
     ) -> Result<Self, ServeError> {
         let config = ServeConfig {

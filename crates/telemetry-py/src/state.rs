@@ -20,8 +20,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 use telemetry_client::ResourceSampler;
-use telemetry_client::serve::ListenAddress;
-use telemetry_core::{Callsite, ControlError, NameError, Recorder, Redactor};
+use telemetry_core::{Address, Callsite, ControlError, NameError, Recorder, Redactor};
 
 use crate::fork;
 use crate::identity::ByIdentity;
@@ -129,7 +128,7 @@ pub(crate) struct Incarnation {
     /// The last exception of a backend, as one line.
     last_error: Mutex<Option<String>>,
     /// Where it was asked to serve; set once and then only read, as in a child.
-    pub(crate) served: OnceLock<ListenAddress>,
+    pub(crate) served: OnceLock<Address>,
 }
 
 /// The events of a span.
@@ -372,16 +371,16 @@ fn resolve(py: Python<'_>) {
 
 impl State {
     /// Where a child is to serve by itself, if it is.
-    fn address_in_child(&self) -> Option<ListenAddress> {
+    fn address_in_child(&self) -> Option<Address> {
         if self.incarnation.settings.on_fork != ForkMode::Restart {
             return None;
         }
         Some(match self.incarnation.served.get()? {
-            ListenAddress::Tcp(address) => ListenAddress::Tcp((address.ip(), 0).into()),
-            ListenAddress::Unix(path) => {
+            Address::Tcp(address) => Address::Tcp((address.ip(), 0).into()),
+            Address::Unix(path) => {
                 let mut path = path.clone().into_os_string();
                 path.push(format!(".{}", std::process::id()));
-                ListenAddress::Unix(path.into())
+                Address::Unix(path.into())
             }
         })
     }

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::PolicySpec;
+use telemetry_core::{Backoff, PolicySpec};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -29,7 +29,7 @@ use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
-use backoff::Backoff;
+use backoff::backoff;
 use stream::Ending;
 
 pub(crate) use backoff::DialLimiter;
@@ -108,7 +108,7 @@ impl Session {
             policy,
             run,
             drain,
-            backoff: Backoff::default(),
+            backoff: backoff(),
             lost_at: None,
         }
     }
@@ -171,14 +171,14 @@ impl Session {
             Ending::NotOpened { error, asked } => (
                 StreamState::Backoff,
                 error.to_string(),
-                self.backoff.next(),
+                self.backoff.next_wait(),
                 asked,
             ),
             Ending::Lost { reason, lived } => {
                 if lived >= BACKOFF_RESET_AFTER {
                     self.backoff.reset();
                 }
-                (StreamState::Backoff, reason, self.backoff.next(), true)
+                (StreamState::Backoff, reason, self.backoff.next_wait(), true)
             }
             Ending::Replaced { reason } => (StreamState::Replaced, reason, REPLACED_BACKOFF, true),
         };

@@ -4,13 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use telemetry_core::{
-    Control, ControlError, Fields, NameError, Outcome, Reason, Recorder, WorkerSnapshot,
+    Address, Control, ControlError, Fields, NameError, Outcome, Reason, Recorder, WorkerSnapshot,
 };
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites, through_recorder};
-use crate::serve::{
-    ListenAddress, ServeConfig, ServeError, Server, StreamConfig, TelemetryService,
-};
+use crate::serve::{ServeConfig, ServeError, Server, StreamConfig, TelemetryService};
 
 /// Sends events to whichever manager opened the newest stream.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ impl StreamBackend {
     ///
     /// [`ServeError`] says what is wrong with the address and what to do.
     pub fn serve(
-        address: &ListenAddress,
+        address: &Address,
         recorder: Arc<Recorder>,
         config: ServeConfig,
     ) -> Result<Self, ServeError> {

@@ -6,10 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use telemetry_core::{Overflow, Pattern, SamplingRule};
+use telemetry_core::{Address, Overflow, Pattern, SamplingRule};
 
 use super::{BackendKind, Config, ConfigError, MAX_QUEUE_EVENTS};
-use crate::serve::ListenAddress;
 
 impl Config {
     /// Reads the environment of this process:
@@ -55,7 +54,7 @@ impl Config {
         }
         config.address = vars.parse(
             "TELEMETRY_ADDRESS",
-            |text| text.parse::<ListenAddress>().ok(),
+            |text| text.parse::<Address>().ok(),
             "unix:/path/to.sock or a loopback IP and port such as 127.0.0.1:0",
         )?;
         config.backends = match vars.get("TELEMETRY_BACKEND") {
@@ -259,10 +258,7 @@ mod tests {
         ])
         .expect("settings");
         assert_eq!(config.backends, [BackendKind::Server, BackendKind::Stderr]);
-        assert_eq!(
-            config.address,
-            Some(ListenAddress::Unix("/run/w.sock".into()))
-        );
+        assert_eq!(config.address, Some(Address::Unix("/run/w.sock".into())));
         assert_eq!(config.ready_file, Some("/run/ready".into()));
         assert_eq!(
             (config.worker_id.as_str(), config.pool_name.as_str()),

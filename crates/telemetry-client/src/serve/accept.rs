@@ -13,12 +13,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use telemetry_core::Address;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tower_service::Service;
 
-use super::address::ListenAddress;
 use super::bind::Bound;
 use super::handshake::{HandshakeFlag, Handshaking};
 use super::listener::Listener;
@@ -110,7 +110,7 @@ pub(super) async fn serve(
 }
 
 /// Listens where it did before the program closed the listener, as soon as that can be.
-async fn listen_again(address: &ListenAddress, poller: &PollerHandle, uid: u32) -> Listener {
+async fn listen_again(address: &Address, poller: &PollerHandle, uid: u32) -> Listener {
     let mut pause = OUT_OF_THE_WAY;
     loop {
         sleep(pause).await;

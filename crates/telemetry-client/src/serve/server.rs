@@ -13,12 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use telemetry_core::{Recorder, mark_sending_thread};
+use telemetry_core::{Address, Recorder, mark_sending_thread};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::accept::serve;
-use super::address::ListenAddress;
 use super::bind::{BindError, Bound};
 use super::config::StreamConfig;
 use super::own_file::OwnFile;
@@ -119,7 +118,7 @@ pub enum ServeError {
 #[must_use = "a server that is dropped is closed"]
 pub struct Server {
     /// Where it really listens.
-    address: ListenAddress,
+    address: Address,
     /// The service, for its streams.
     service: TelemetryService,
     /// Tells the thread to stop, and by when.
@@ -149,7 +148,7 @@ impl Server {
     ///
     /// [`ServeError`] says what is wrong with the address and what to do.
     pub fn start(
-        address: &ListenAddress,
+        address: &Address,
         recorder: Arc<Recorder>,
         config: ServeConfig,
     ) -> Result<Self, ServeError> {
@@ -202,7 +201,7 @@ impl Server {
 
     /// Where it listens, with the port it really has.
     #[must_use]
-    pub fn address(&self) -> &ListenAddress {
+    pub fn address(&self) -> &Address {
         &self.address
     }
 
@@ -256,7 +255,7 @@ impl Drop for Server {
 }
 
 /// Writes the file that says where the server listens.
-fn write_ready_file(path: PathBuf, address: &ListenAddress) -> Result<OwnFile, ServeError> {
+fn write_ready_file(path: PathBuf, address: &Address) -> Result<OwnFile, ServeError> {
     match write_whole(&path, format!("{address}\n").as_bytes()) {
         Ok(made) => Ok(OwnFile::new(path, &made)),
         Err(source) => Err(ServeError::ReadyFile { path, source }),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemetry_core::random_u64;
+use telemetry_core::Backoff;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
@@ -17,37 +17,9 @@ pub const MIN_REDIAL: Duration = Duration::from_millis(250);
 /// Most dials per second over all workers of a manager.
 pub const MAX_DIALS_PER_SECOND: u32 = 50;
 
-/// Full jitter: the n-th wait is random between zero and `base · 2ⁿ`, at most the cap. (Formula:
-/// "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.)
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
-    /// Failures in a row.
-    failures: u32,
-}
-
-impl Backoff {
-    /// How long to wait after one more failure.
-    pub(super) fn next(&mut self) -> Duration {
-        let bound = self.bound();
-        self.failures = self.failures.saturating_add(1);
-        let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(random_u64() % nanos.max(1))
-    }
-
-    /// Forgets the failures.
-    pub(super) fn reset(&mut self) {
-        self.failures = 0;
-    }
-
-    /// Failures in a row.
-    pub(super) fn failures(&self) -> u32 {
-        self.failures
-    }
-
-    fn bound(&self) -> Duration {
-        let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-        BACKOFF_BASE.saturating_mul(factor).min(BACKOFF_CAP)
-    }
+/// Waits between the attempts at one worker.
+pub(super) fn backoff() -> Backoff {
+    Backoff::new(BACKOFF_BASE, BACKOFF_CAP)
 }
 
 /// Spaces the dials of all sessions of a manager.
@@ -83,19 +55,6 @@ impl DialLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_grow_to_the_cap_and_start_over_after_a_reset() {
-        let mut backoff = Backoff::default();
-        assert_eq!(backoff.bound(), BACKOFF_BASE);
-        for _ in 0..100 {
-            let bound = backoff.bound();
-            assert!(backoff.next() <= bound);
-        }
-        assert_eq!(backoff.bound(), BACKOFF_CAP);
-        backoff.reset();
-        assert_eq!(backoff.bound(), BACKOFF_BASE);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn dials_are_spaced_and_the_first_is_immediate() {
