@@ -82,7 +82,7 @@ impl Settings {
 pub(crate) fn sink(py: Python<'_>, kind: BackendKind) -> PyResult<Sink> {
     let (module, class) = match kind {
         BackendKind::None => return Ok(Sink::Nothing),
-        BackendKind::Server => return Ok(Sink::Queue),
+        BackendKind::Connect | BackendKind::Server => return Ok(Sink::Queue),
         BackendKind::Stderr => ("telemetry_py.backends.stderr", "StderrBackend"),
         BackendKind::Memory => ("telemetry_py.backends.memory", "MemoryBackend"),
     };

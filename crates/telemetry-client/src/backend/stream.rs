@@ -8,7 +8,10 @@ use telemetry_core::{
 };
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites, through_recorder};
-use crate::serve::{ServeConfig, ServeError, Server, StreamConfig, TelemetryService};
+use crate::serve::{
+    ConnectConfig, ConnectError, Connection, ServeConfig, ServeError, Server, StreamConfig,
+    TelemetryService,
+};
 
 /// Sends events to whichever manager opened the newest stream.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct StreamBackend {
 enum Host {
     /// A server of our own.
     Server(Server),
+    /// A connection that we opened.
+    Connection(Connection),
     /// A server of the program's, which mounts this service.
     Mounted(TelemetryService),
 }
@@ -50,6 +55,25 @@ impl StreamBackend {
         })
     }
 
+    /// Connects to a manager, whenever there is one, with a thread of its own; see
+    /// [`Connection::start`].
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] for an address that can never be connected to.
+    pub fn connect(
+        managers: Vec<Address>,
+        recorder: Arc<Recorder>,
+        config: ConnectConfig,
+    ) -> Result<Self, ConnectError> {
+        let connection = Connection::start(managers, Arc::clone(&recorder), config)?;
+        Ok(Self {
+            recorder,
+            host: Host::Connection(connection),
+            ending: Mutex::default(),
+        })
+    }
+
     /// Makes a service to mount in a gRPC server that the program runs itself.
     #[must_use]
     pub fn mounted(recorder: Arc<Recorder>, config: StreamConfig) -> (Self, TelemetryService) {
@@ -69,7 +93,16 @@ impl StreamBackend {
     pub fn server(&self) -> Option<&Server> {
         match &self.host {
             Host::Server(server) => Some(server),
-            Host::Mounted(_) => None,
+            Host::Connection(_) | Host::Mounted(_) => None,
+        }
+    }
+
+    /// The connection to the manager, if this backend opens one.
+    #[must_use]
+    pub fn connection(&self) -> Option<&Connection> {
+        match &self.host {
+            Host::Connection(connection) => Some(connection),
+            Host::Server(_) | Host::Mounted(_) => None,
         }
     }
 
@@ -103,6 +136,11 @@ impl Backend for StreamBackend {
             Host::Server(server) => {
                 if !server.close(timeout) {
                     tracing::warn!("the telemetry server did not end in time");
+                }
+            }
+            Host::Connection(connection) => {
+                if !connection.close(timeout) {
+                    tracing::warn!("the connection to the manager did not end in time");
                 }
             }
             // Without a stream nobody would come for the rest.

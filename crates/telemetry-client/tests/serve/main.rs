@@ -2,6 +2,7 @@
 
 mod addresses;
 mod batches;
+mod connect;
 mod drain;
 mod gated;
 mod manager;
