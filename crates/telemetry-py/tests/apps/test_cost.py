@@ -1,0 +1,55 @@
+"""What it costs the host: nothing that a request would notice, and little at the start."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from place import Place
+from program import request, when_up
+from real_manager import Manager
+
+REQUESTS = 200
+MOST_SECONDS_A_REQUEST = 0.005
+MOST_SECONDS_TO_START = 0.025
+
+START = """
+import time
+begun = time.perf_counter()
+import telemetry_py as telemetry
+telemetry.start()
+print(time.perf_counter() - begun)
+"""
+
+
+def test_no_request_is_slowed_down(place: Place) -> None:
+    arguments = ("gunicorn", "--workers", "1", "--bind")
+    off = place.directory / "off.sock"
+    with (
+        Manager(place.directory) as manager,
+        place.program(manager, *arguments, f"unix:{place.web}", "web_wsgi:app") as with_it,
+        place.program(manager, *arguments, f"unix:{off}", "web_wsgi:app", TELEMETRY_DISABLED="true") as without_it,
+    ):
+        took: dict[str, list[float]] = {}
+        for server, path in ((with_it, place.web), (without_it, off)):
+            when_up(path, server.said)
+        for _ in range(REQUESTS):
+            for path in (place.web, off):
+                begun = time.perf_counter()
+                request(path)
+                took.setdefault(path.name, []).append(time.perf_counter() - begun)
+        medians = {name: statistics.median(times) for name, times in took.items()}
+        assert medians[place.web.name] - medians[off.name] < MOST_SECONDS_A_REQUEST, medians
+        print(f"medians in ms: {({name: round(it * 1000, 3) for name, it in medians.items()})}")
+
+
+def test_the_start_is_quick(place: Place) -> None:
+    with Manager(place.directory) as manager:
+        took = []
+        for _ in range(10):
+            with place.program(manager, "python", "-c", START) as program:
+                assert program.wait() == 0, program.said()
+                took.append(float(program.said()))
+        # What else the machine does is not counted.
+        assert min(took) < MOST_SECONDS_TO_START, took
+        print(f"import and start in ms: {sorted(round(it * 1000, 1) for it in took)}")
