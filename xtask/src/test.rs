@@ -161,7 +161,7 @@ impl Runner {
             Self::Apps => {
                 build_command()?;
                 let mut pytest = python::ready_for_apps()?.command();
-                pytest.env("TELEMETRY_COMMAND", workspace::path(COMMAND));
+                pytest.env("APPS_COMMAND", workspace::path(COMMAND));
                 // The configuration and the fixtures of the other Python tests are not for these.
                 pytest.args(["-m", "pytest", "-c"]);
                 pytest.arg(format!("{APPS}/pytest.ini"));

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A directory with a short path, for sockets, and the programs' environment."""
     for variable in list(os.environ):
-        if variable.startswith(("TELEMETRY_", "OTEL_")) and variable != "TELEMETRY_COMMAND":
+        if variable.startswith(("TELEMETRY_", "OTEL_")):
             monkeypatch.delenv(variable)
     directory = Path(tmp_path_factory.mktemp("a", numbered=True))
     yield Place(directory)

@@ -35,7 +35,6 @@ class Place:
             "APPS_MESSAGES": str(self._messages),
             "TMPDIR": str(self._temporary),
             "XDG_RUNTIME_DIR": str(self._temporary),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
@@ -93,5 +92,6 @@ class Place:
         assert manager.stop() == 0, manager.log()
         left = [path for path in manager.run_dir.rglob("*") if path.is_socket()]
         assert not left, left
-        temporary = [str(path) for path in self._temporary.rglob("*")]
+        # A signal leaves those of multiprocessing itself.
+        temporary = [str(path) for path in self._temporary.iterdir() if not path.name.startswith("pymp-")]
         assert not temporary, temporary

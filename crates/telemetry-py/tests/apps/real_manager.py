@@ -46,7 +46,7 @@ class Manager:
         self._log = directory / "manager.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [os.environ["TELEMETRY_COMMAND"], "manager", "--config", str(configuration)],
+                [os.environ["APPS_COMMAND"], "manager", "--config", str(configuration)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -58,7 +58,7 @@ class Manager:
         assert line.startswith("listening on http://"), f"{line}\n{self.log()}"
         self._authority = line.strip().removeprefix("listening on http://")
         self._tap = http.client.HTTPConnection(self._authority, timeout=None)
-        self._tap.request("GET", "/api/tap?match=apps.work")
+        self._tap.request("GET", "/api/tap?match=snakepit.python.apps.work")
         answer = self._tap.getresponse()
         assert answer.status == 200, answer.read()
         self._reader = threading.Thread(target=self._read, args=(answer,), daemon=True)

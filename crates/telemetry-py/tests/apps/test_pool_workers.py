@@ -9,7 +9,7 @@ import pytest
 from patience import until
 from place import Place
 from processes_seen import below
-from program import PROGRAMS, requests_to_all, when_up
+from program import OWN_THREADS, PROGRAMS, requests_to_all, when_up
 from real_manager import Manager
 from test_queues import CELERY, SEND
 
@@ -43,11 +43,11 @@ def check_members(manager: Manager) -> None:
 def test_each_request_of_a_server_in_a_pool_arrives(place: Place, command: tuple[str, ...]) -> None:
     with Manager(place.directory, pool_of(command, place.web), **place.environment()) as manager:
         when_up(place.web, manager.log)
-        requests_to_all(place.web, workers=3, at_least=60)
+        answered = requests_to_all(place.web, workers=3, at_least=60)
         place.check_all_arrived(manager)
         check_members(manager)
-        threads = {process.pid: process.own_threads() for process in below(manager.process.pid)}
-        assert all(len(own) == 2 for own in threads.values()), threads
+        connected = {p.pid for p in below(manager.process.pid) if p.own_threads() == OWN_THREADS}
+        assert connected >= set(answered), f"{connected} of {set(answered)} are connected"
         place.check_nothing_left(manager)
     place.check_all_arrived_by_the_end(manager)
 
