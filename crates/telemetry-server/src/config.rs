@@ -14,12 +14,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use telemetry_core::{Catalog, PatternLimits, PatternSet};
 use toml::de::DeTable;
 
 use crate::endpoint::Endpoint;
 use crate::identity::identity_fault;
+use crate::manager::DEFAULT_AWAY_GRACE;
 use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
 
 pub use error::{ConfigError, Place};
@@ -30,6 +32,9 @@ use section::Section;
 /// Where `/metrics` and the API listen unless the file says otherwise.
 pub const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
+
+/// Name of the socket at which workers dial in, unless the file says otherwise.
+const ACCEPT_SOCKET: &str = "manager.sock";
 
 /// Most series per metric unless the file says otherwise.
 const DEFAULT_SERIES_LIMIT: usize = 2_000;
@@ -44,6 +49,8 @@ pub struct Config {
     pub node: Option<String>,
     /// `[manager] run_dir`: directory of the pools' sockets.
     pub run_dir: PathBuf,
+    /// `[accept]`: where workers dial in; on without being asked for, absent if it is switched off.
+    pub accept: Option<AcceptSection>,
     /// `[http]`; absent: no HTTP server.
     pub http: Option<HttpSection>,
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
@@ -61,6 +68,15 @@ pub struct Config {
     pub series_limit: usize,
     /// The built-in catalog with what `[catalog]` adds.
     pub catalog: Arc<Catalog>,
+}
+
+/// `[accept]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptSection {
+    /// A unix socket; `{run_dir}/manager.sock` unless the file says otherwise.
+    pub listen: Endpoint,
+    /// How long a worker that lost its connection keeps its place while its process may be there.
+    pub grace: Duration,
 }
 
 /// `[http]`
@@ -127,6 +143,7 @@ impl Config {
             .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
         let whole = Section::whole(text, &parsed);
         let (node, run_dir) = manager(whole.section("manager")?)?;
+        let accept = accept(whole.section("accept")?, &run_dir)?;
         let http = whole.section("http")?.map(http).transpose()?;
         let telemetry = whole
             .section("telemetry")?
@@ -135,7 +152,9 @@ impl Config {
             .unwrap_or_default();
         let mut pools = Vec::new();
         for section in whole.sections("pool")? {
-            pools.push(pool(&section, &pools, &telemetry, &run_dir)?);
+            let mut pool = pool(&section, &pools, &telemetry, &run_dir)?;
+            pool.manager = accept.as_ref().map(|accept| accept.listen.clone());
+            pools.push(pool);
         }
         let mut endpoints = Vec::new();
         for section in whole.sections("endpoint")? {
@@ -161,6 +180,7 @@ impl Config {
         Ok(Self {
             node,
             run_dir,
+            accept,
             http,
             telemetry,
             pools,
@@ -199,6 +219,37 @@ fn default_run_dir() -> PathBuf {
             std::env::temp_dir().join(format!("telemetry-{}", rustix::process::geteuid().as_raw()))
         }
     }
+}
+
+/// `[accept]`, which is on unless it is switched off.
+fn accept(
+    section: Option<Section<'_>>,
+    run_dir: &Path,
+) -> Result<Option<AcceptSection>, ConfigError> {
+    // Workers may have another working directory.
+    let run_dir = std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.to_owned());
+    let default = AcceptSection {
+        listen: Endpoint::Unix(run_dir.join(ACCEPT_SOCKET)),
+        grace: DEFAULT_AWAY_GRACE,
+    };
+    let Some(section) = section else {
+        return Ok(Some(default));
+    };
+    let is_on = section.flag("enabled")?.unwrap_or(true);
+    let listen = section.parsed("listen", |text| match text.parse::<Endpoint>() {
+        Ok(Endpoint::Unix(path)) => Ok(Endpoint::Unix(std::path::absolute(&path).unwrap_or(path))),
+        Ok(port @ Endpoint::Tcp(_)) => Err(format!(
+            "{port} is a port, at which workers can only dial in with TLS, which this version does \
+             not have; use \"unix:/path/to.sock\""
+        )),
+        Err(problem) => Err(problem.to_string()),
+    })?;
+    let grace = section.duration("grace")?;
+    section.finish()?;
+    Ok(is_on.then(|| AcceptSection {
+        listen: listen.unwrap_or(default.listen),
+        grace: grace.unwrap_or(default.grace),
+    }))
 }
 
 fn http(section: Section<'_>) -> Result<HttpSection, ConfigError> {

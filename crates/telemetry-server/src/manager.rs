@@ -3,6 +3,7 @@
 //! It starts one session per worker and holds what they share. It must not be called per event; the
 //! events go from the sessions straight to the dispatcher.
 
+mod admission;
 #[cfg(feature = "http")]
 mod api;
 mod config;
@@ -10,6 +11,8 @@ mod control;
 mod departure;
 #[cfg(feature = "prometheus")]
 mod metrics;
+mod names;
+mod refusals;
 mod registry;
 mod totals;
 
@@ -19,7 +22,7 @@ use std::time::Duration;
 
 use telemetry_core::{Catalog, PolicySpec};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout_at;
 
 use crate::accounts::{Book, IncarnationInfo, LedgerWriter};
@@ -28,13 +31,22 @@ use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
 use crate::pipeline::{Pipeline, Quarantine, source_of};
-use crate::session::{Changes, DialLimiter, Record, Run, Session, Shared, StreamInfo, StreamState};
+use crate::session::{
+    Changes, DialLimiter, Link, Over, Record, Run, Session, Shared, StreamInfo, StreamState,
+};
 use departure::Departures;
+use refusals::Refusals;
 use registry::{Entry, Registry};
 
-pub use config::{ManagerConfig, RegisterError};
+pub use admission::MAX_WORKERS;
+pub(crate) use admission::{Admission, Caller};
+pub use config::{DEFAULT_AWAY_GRACE, ManagerConfig, RegisterError};
 pub use departure::UNREGISTER_DRAIN;
+pub(crate) use refusals::Refusal;
 pub use totals::{PoolInfo, Totals};
+
+/// Connections of one worker that may wait for its session; it takes the newest of them.
+const WAITING_ARRIVALS: usize = 4;
 
 /// Collects from and controls a fleet of workers. Clones are handles to the same manager.
 ///
@@ -57,6 +69,8 @@ struct Inner {
     departures: Departures,
     /// Departures under way.
     departing: watch::Sender<usize>,
+    /// Connections that were not taken, by why.
+    refusals: Refusals,
 }
 
 impl Manager {
@@ -79,6 +93,7 @@ impl Manager {
             limiter: DialLimiter::new(config.dials_per_second),
             accepted_uids: config.accepted_uids,
             message_events: config.message_events,
+            away_grace: config.away_grace,
         };
         let inner = Inner {
             shared: Arc::new(shared),
@@ -90,6 +105,7 @@ impl Manager {
             book: Arc::default(),
             departures: Departures::default(),
             departing: watch::Sender::new(0),
+            refusals: Refusals::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -117,38 +133,9 @@ impl Manager {
         if registry.closed {
             return Err(RegisterError::ShutDown);
         }
-        let policy = inner.desired.enter(&id, context.pool_name.as_deref());
-        let (kept, retired) = registry.replace(&context);
-        let record = kept.unwrap_or_else(|| Arc::new(inner.record(&context, &endpoint)));
-        let before = registry.predecessors(&context.worker_id, &endpoint);
-        let (run, watch) = watch::channel(Run::On);
-        let (drain, drained) = watch::channel(false);
-        let (reading, ended) = watch::channel(());
-        let shared = Arc::clone(&inner.shared);
-        let session = Arc::clone(&record);
-        let task = inner.runtime.spawn(async move {
-            // One stream per worker, always.
-            for mut predecessor in before {
-                // An error means that its task is over, however it ended.
-                let _over = predecessor.changed().await;
-            }
-            session.relocate(context.clone(), endpoint.clone());
-            Session::new(shared, session, context, endpoint, policy, watch, drained)
-                .run()
-                .await;
-            drop(reading);
-        });
-        let entry = Entry {
-            record,
-            run,
-            drain,
-            ended,
-            task,
-        };
-        registry.workers.insert(id.clone(), entry);
-        if let Some(retired) = retired {
-            inner.see_off(retired, None);
-        }
+        registry.banned.lift(&id);
+        inner.call_back(&mut registry, &context);
+        inner.enter(&mut registry, context, Some(endpoint));
         drop(registry);
         inner.changes.notify();
         Ok(id)
@@ -326,13 +313,69 @@ impl Inner {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts the session of a worker and enters it; an older one under its id is read empty and ended.
+    /// Without an endpoint it is served when it dials in, and leaves by itself.
+    fn enter(
+        self: &Arc<Self>,
+        registry: &mut Registry,
+        context: WorkerContext,
+        endpoint: Option<Endpoint>,
+    ) {
+        let id = context.worker_id.clone();
+        let policy = self.desired.enter(&id, context.pool_name.as_deref());
+        let (kept, retired) = registry.replace(&context);
+        let record = kept.unwrap_or_else(|| Arc::new(self.record(&context, endpoint.as_ref())));
+        let before = registry.predecessors(&id, endpoint.as_ref());
+        let (run, watch) = watch::channel(Run::On);
+        let (drain, drained) = watch::channel(false);
+        let (reading, ended) = watch::channel(());
+        let (arrivals, arriving) = mpsc::channel(WAITING_ARRIVALS);
+        let shared = Arc::clone(&self.shared);
+        let ours = Arc::clone(&record);
+        let inner = Arc::downgrade(self);
+        let task = self.runtime.spawn(async move {
+            // One stream per worker, always.
+            for mut predecessor in before {
+                // An error means that its task is over, however it ended.
+                let _over = predecessor.changed().await;
+            }
+            ours.relocate(context.clone(), endpoint.clone());
+            let link = Link {
+                endpoint,
+                arrivals: arriving,
+            };
+            let record = Arc::clone(&ours);
+            let mut session = Session::new(shared, record, context, link, policy, watch, drained);
+            while session.run().await == Over::Left {
+                let Some(inner) = inner.upgrade() else { break };
+                if inner.let_go(&ours, &session) {
+                    break;
+                }
+            }
+            drop(reading);
+        });
+        let entry = Entry {
+            record,
+            run,
+            drain,
+            arrivals,
+            holder: None,
+            ended,
+            task,
+        };
+        registry.workers.insert(id, entry);
+        if let Some(retired) = retired {
+            self.see_off(retired, None);
+        }
+    }
+
     /// A record of a worker that was not there before.
-    fn record(&self, context: &WorkerContext, endpoint: &Endpoint) -> Record {
+    fn record(&self, context: &WorkerContext, endpoint: Option<&Endpoint>) -> Record {
         let clock = self.shared.dispatcher.clock();
         let changes = self.changes.clone();
         Record::new(
             context.clone(),
-            endpoint.clone(),
+            endpoint.cloned(),
             changes,
             &self.book,
             clock,

@@ -1,8 +1,13 @@
-//! One worker's session: dial, stream, wait, dial again, until it is told to stop.
+//! One worker's session: get a connection, stream, wait, get another one, until it is told to stop.
+//!
+//! A connection is dialled, where the worker has an endpoint, or arrives because the worker dialled in;
+//! one that arrives goes before. How it came does not matter to the stream on it.
 //!
 //! One task owns everything of a session, so nothing here is shared but the [`Record`] it writes.
 //! It knows no other worker; what limits all of them together (dials per second) is handed in.
 
+mod arrival;
+mod arrivals;
 mod backoff;
 mod changes;
 mod control;
@@ -10,6 +15,8 @@ mod dial;
 mod events;
 mod info;
 mod legacy;
+mod life;
+mod peer;
 mod reader;
 mod record;
 mod response;
@@ -22,13 +29,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{Backoff, PolicySpec};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
+pub(crate) use arrival::Arrival;
 use backoff::backoff;
 use stream::Ending;
 
@@ -42,6 +50,8 @@ pub use dial::{
     MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, STREAM_WINDOW,
 };
 pub use info::{StreamInfo, StreamState};
+pub(crate) use life::Life;
+pub use peer::{LinkKind, Peer};
 pub use reader::MAX_MESSAGE_BYTES;
 pub(crate) use record::Record;
 pub use stream::HELLO_TIMEOUT;
@@ -62,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) limiter: DialLimiter,
     pub(crate) accepted_uids: Vec<u32>,
     pub(crate) message_events: bool,
+    /// How long a worker that dialled in may be away.
+    pub(crate) away_grace: Duration,
 }
 
 /// Whether a session is to go on.
@@ -73,13 +85,37 @@ pub(crate) enum Run {
     DrainUntil(Instant),
 }
 
+/// Where the connections of a session come from.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Where the worker is dialled while it does not dial in itself. One without an endpoint leaves when it
+    /// does not come back.
+    pub(crate) endpoint: Option<Endpoint>,
+    /// Connections that the worker opened.
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+}
+
+/// How a session came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// It was told to stop.
+    Stopped,
+    /// The worker has left.
+    Left,
+}
+
 /// One worker's session.
 #[derive(Debug)]
 pub(crate) struct Session {
     shared: Arc<Shared>,
     record: Arc<Record>,
     context: WorkerContext,
-    endpoint: Endpoint,
+    endpoint: Option<Endpoint>,
+    arrivals: mpsc::Receiver<Arrival>,
+    /// A connection that is to be served next.
+    next: Option<Arrival>,
+    /// The process behind the last one that arrived.
+    life: Life,
     /// The policy the worker should have.
     policy: watch::Receiver<Arc<PolicySpec>>,
     run: watch::Receiver<Run>,
@@ -95,7 +131,7 @@ impl Session {
         shared: Arc<Shared>,
         record: Arc<Record>,
         context: WorkerContext,
-        endpoint: Endpoint,
+        link: Link,
         policy: watch::Receiver<Arc<PolicySpec>>,
         run: watch::Receiver<Run>,
         drain: watch::Receiver<bool>,
@@ -104,7 +140,10 @@ impl Session {
             shared,
             record,
             context,
-            endpoint,
+            endpoint: link.endpoint,
+            arrivals: link.arrivals,
+            next: None,
+            life: Life::default(),
             policy,
             run,
             drain,
@@ -113,25 +152,47 @@ impl Session {
         }
     }
 
-    /// Runs until told to stop.
-    pub(crate) async fn run(mut self) {
+    /// Runs until told to stop, or until the worker has left. A worker that has left may have come back
+    /// meanwhile: then it may be run again.
+    pub(crate) async fn run(&mut self) -> Over {
         while !self.must_stop() {
-            self.await_socket().await;
+            if let Some(arrival) = self.next.take() {
+                if self.serve(arrival).await.is_break() {
+                    return Over::Left;
+                }
+                continue;
+            }
+            let Some(endpoint) = self.endpoint.clone() else {
+                if self.await_return().await.is_break() {
+                    return Over::Left;
+                }
+                continue;
+            };
+            self.await_socket(&endpoint).await;
+            if self.next.is_some() {
+                continue;
+            }
             let shared = Arc::clone(&self.shared);
             tokio::select! {
                 biased;
                 () = stopped(&mut self.run) => break,
+                Some(arrival) = self.arrivals.recv() => {
+                    self.next = Some(arrival);
+                    continue;
+                }
                 () = shared.limiter.turn() => {}
             }
             let dialled_at = Instant::now();
-            let socket = self.endpoint.socket_path().and_then(SocketFile::of);
-            let ending = Box::pin(self.stream(dialled_at)).await;
+            self.life = Life::default();
+            let socket = endpoint.socket_path().and_then(SocketFile::of);
+            let ending = Box::pin(self.dialled(&endpoint, dialled_at)).await;
             if matches!(ending, Ending::Stopped { .. }) || self.must_stop() {
                 break;
             }
-            self.wait(ending, dialled_at, socket).await;
+            self.wait(&endpoint, ending, dialled_at, socket).await;
         }
         self.record.closed();
+        Over::Stopped
     }
 
     fn must_stop(&self) -> bool {
@@ -139,8 +200,8 @@ impl Session {
     }
 
     /// Waits for the socket file of a worker that is still starting. Costs no dial.
-    async fn await_socket(&mut self) {
-        let Some(path) = self.endpoint.socket_path() else {
+    async fn await_socket(&mut self, endpoint: &Endpoint) {
+        let Some(path) = endpoint.socket_path() else {
             return;
         };
         if SocketFile::of(path).is_some() {
@@ -157,6 +218,10 @@ impl Session {
         while SocketFile::of(path).is_none() {
             tokio::select! {
                 _ = ticks.tick() => {}
+                Some(arrival) = self.arrivals.recv() => {
+                    self.next = Some(arrival);
+                    return;
+                }
                 () = stopped(&mut self.run) => return,
             }
         }
@@ -164,10 +229,16 @@ impl Session {
 
     /// Waits until the next dial is due: when the backoff is over, or when a new process has bound
     /// the socket.
-    async fn wait(&mut self, ending: Ending, dialled_at: Instant, socket: Option<SocketFile>) {
+    async fn wait(
+        &mut self,
+        endpoint: &Endpoint,
+        ending: Ending,
+        dialled_at: Instant,
+        socket: Option<SocketFile>,
+    ) {
         let now = Instant::now();
         let (state, error, wait, asked) = match ending {
-            Ending::Stopped { .. } => return,
+            Ending::Stopped { .. } | Ending::Superseded | Ending::Gone => return,
             Ending::NotOpened { error, asked } => (
                 StreamState::Backoff,
                 error.to_string(),
@@ -198,9 +269,13 @@ impl Session {
             tokio::select! {
                 () = sleep_until(due) => return,
                 () = stopped(&mut self.run) => return,
-                _ = ticks.tick(), if self.endpoint.socket_path().is_some() => {}
+                Some(arrival) = self.arrivals.recv() => {
+                    self.next = Some(arrival);
+                    return;
+                }
+                _ = ticks.tick(), if endpoint.socket_path().is_some() => {}
             }
-            let file = self.endpoint.socket_path().and_then(SocketFile::of);
+            let file = endpoint.socket_path().and_then(SocketFile::of);
             if file.is_some() && file != socket && Instant::now() >= dialled_at + MIN_REDIAL {
                 return;
             }

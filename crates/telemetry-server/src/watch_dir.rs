@@ -228,7 +228,7 @@ mod tests {
         registered(&manager, "w", true).await;
         let info = manager.stream(&WorkerId::from("w")).unwrap();
         assert_eq!(info.pool_name.as_deref(), Some("p"));
-        assert_eq!(info.endpoint, Endpoint::Unix(path.clone()));
+        assert_eq!(info.endpoint, Some(Endpoint::Unix(path.clone())));
         fs::remove_file(&path).unwrap();
         drop(first);
         registered(&manager, "w", false).await;
@@ -254,7 +254,7 @@ mod tests {
         registered(&manager, "untaken", true).await;
         watch.stop().await;
         let info = manager.stream(&WorkerId::from("taken")).unwrap();
-        assert_eq!((info.endpoint, info.pool_name), (elsewhere, None));
+        assert_eq!((info.endpoint, info.pool_name), (Some(elsewhere), None));
     }
 
     #[test]

@@ -3,20 +3,21 @@
 //! A record leaves one list only as it enters the next, under the manager's lock: registered,
 //! retiring (its session still reads), folded. A sum over all three therefore never falls.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Totals;
 use super::departure::UNREGISTER_DRAIN;
+use super::names::{Banned, Claim, Holder};
 use crate::accounts::{LedgerReader, Strays};
 use crate::deadline::deadline;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
-use crate::session::{Record, Run, StreamInfo};
+use crate::session::{Arrival, Record, Run, StreamInfo};
 
 /// One registered worker.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub(super) struct Entry {
     pub(super) run: watch::Sender<Run>,
     /// Tells the session to have its worker drained.
     pub(super) drain: watch::Sender<bool>,
+    /// Takes the connections that the worker opens.
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    /// Who has claimed the id by dialling in.
+    pub(super) holder: Option<Holder>,
     /// Closed when the session is over.
     pub(super) ended: watch::Receiver<()>,
     /// The session's task.
@@ -43,6 +48,12 @@ pub(super) struct Retired {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) workers: BTreeMap<WorkerId, Entry>,
+    /// Who holds which id, of those that dialled in.
+    pub(super) claims: HashMap<Claim, WorkerId>,
+    /// Those that were unregistered while they lived, until they are registered again.
+    pub(super) banned: Banned,
+    /// Pools that workers which dialled in have named.
+    pub(super) named_pools: BTreeSet<String>,
     /// Workers that were taken away and are still being read, and the signs that they are not any more.
     retiring: Vec<(Arc<Record>, watch::Receiver<()>)>,
     /// Sessions that were told to end although their record goes on.
@@ -71,7 +82,7 @@ impl Registry {
         if !stays {
             return (None, self.retire(&context.worker_id, deadline));
         }
-        let Some(entry) = self.workers.remove(&context.worker_id) else {
+        let Some(entry) = self.take_out(&context.worker_id) else {
             return (None, None);
         };
         entry.run.send_replace(Run::DrainUntil(deadline));
@@ -86,10 +97,11 @@ impl Registry {
     pub(super) fn predecessors(
         &self,
         id: &WorkerId,
-        endpoint: &Endpoint,
+        endpoint: Option<&Endpoint>,
     ) -> Vec<watch::Receiver<()>> {
         let retiring = self.retiring.iter().filter(|(record, _)| {
-            record.context().worker_id == *id || record.endpoint() == *endpoint
+            record.context().worker_id == *id
+                || (endpoint.is_some() && record.endpoint().as_ref() == endpoint)
         });
         let ending = self.ending.iter().filter(|(ending, _)| ending == id);
         retiring
@@ -100,7 +112,7 @@ impl Registry {
 
     /// Takes a worker out and tells its session to end.
     pub(super) fn retire(&mut self, id: &WorkerId, deadline: Instant) -> Option<Retired> {
-        let entry = self.workers.remove(id)?;
+        let entry = self.take_out(id)?;
         entry.run.send_replace(Run::DrainUntil(deadline));
         let record = entry.record;
         self.retiring.push((Arc::clone(&record), entry.ended));
@@ -108,6 +120,15 @@ impl Registry {
             record,
             task: entry.task,
         })
+    }
+
+    /// Takes a worker out, and with it its claim.
+    fn take_out(&mut self, id: &WorkerId) -> Option<Entry> {
+        let entry = self.workers.remove(id)?;
+        if let Some(holder) = &entry.holder {
+            self.claims.remove(&holder.claim);
+        }
+        Some(entry)
     }
 
     /// Adds the counters of a worker whose session has ended to its pool.

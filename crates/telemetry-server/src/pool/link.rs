@@ -80,5 +80,6 @@ fn context(worker: &str, pool: &str, pid: u32) -> WorkerContext {
         worker_id: WorkerId::from(worker),
         pool_name: Some(pool.to_owned()),
         python_pid: Some(pid),
+        parent: None,
     }
 }

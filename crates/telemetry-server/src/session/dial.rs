@@ -26,6 +26,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::control::ControlBody;
+use super::peer::Peer;
 use super::response::chain;
 use crate::endpoint::Endpoint;
 
@@ -72,32 +73,32 @@ pub enum DialError {
         endpoint: Endpoint,
     },
     /// The process behind the socket runs as a user that is not accepted.
-    #[error("the process behind {endpoint} runs as user {found}, who is not accepted")]
+    #[error("the process behind {peer} runs as user {found}, who is not accepted")]
     ForeignPeer {
-        /// What was dialled.
-        endpoint: Endpoint,
+        /// The other end.
+        peer: Peer,
         /// The user id behind it.
         found: u32,
     },
     /// HTTP/2 could not be started, or the peer ended it before it answered.
-    #[error("HTTP/2 with {endpoint}: {}", chain(error))]
+    #[error("HTTP/2 with {peer}: {}", chain(error))]
     Http2 {
-        /// What was dialled.
-        endpoint: Endpoint,
+        /// The other end.
+        peer: Peer,
         /// What went wrong.
         error: hyper::Error,
     },
     /// The peer did not answer the request for the stream.
-    #[error("no response headers from {endpoint} within {HANDSHAKE_TIMEOUT:?}")]
+    #[error("no response headers from {peer} within {HANDSHAKE_TIMEOUT:?}")]
     NoHeaders {
-        /// What was dialled.
-        endpoint: Endpoint,
+        /// The other end.
+        peer: Peer,
     },
     /// The peer answered, but not with a stream.
-    #[error("{endpoint} refused the stream: {reason}")]
+    #[error("{peer} refused the stream: {reason}")]
     Refused {
-        /// What was dialled.
-        endpoint: Endpoint,
+        /// The other end.
+        peer: Peer,
         /// Status and message, escaped.
         reason: String,
     },
@@ -130,24 +131,23 @@ pub(super) async fn dial(
     let stream = connected.map_err(|_| DialError::ConnectTimeout {
         endpoint: endpoint.clone(),
     })??;
+    let other = || Peer::Endpoint(endpoint.clone());
     match stream {
-        Stream::Tcp(stream) => open(endpoint, stream, None, opening).await,
+        Stream::Tcp(stream) => open(&other(), stream, None, opening).await,
         Stream::Unix(stream) => {
             let failed = |error| DialError::Connect {
                 endpoint: endpoint.clone(),
                 error,
             };
-            let peer = stream.peer_cred().map_err(failed)?;
+            let credentials = stream.peer_cred().map_err(failed)?;
             let own = rustix::process::geteuid().as_raw();
-            let found = peer.uid();
+            let found = credentials.uid();
             if found != own && found != 0 && !accepted_uids.contains(&found) {
-                return Err(DialError::ForeignPeer {
-                    endpoint: endpoint.clone(),
-                    found,
-                });
+                let peer = Peer::Endpoint(endpoint.clone());
+                return Err(DialError::ForeignPeer { peer, found });
             }
-            let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
-            open(endpoint, stream, pid, opening).await
+            let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+            open(&other(), stream, pid, opening).await
         }
     }
 }
@@ -176,8 +176,9 @@ async fn connect(endpoint: &Endpoint) -> Result<Stream, DialError> {
     })
 }
 
-async fn open(
-    endpoint: &Endpoint,
+/// Starts HTTP/2 on a connection, whoever opened it, and asks for the stream.
+pub(super) async fn open(
+    peer: &Peer,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer_pid: Option<u32>,
     opening: Bytes,
@@ -195,7 +196,7 @@ async fn open(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| DialError::Http2 {
-            endpoint: endpoint.clone(),
+            peer: peer.clone(),
             error,
         })?;
     tasks.executor().execute(async move {

@@ -12,6 +12,7 @@ use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::changes::Changes;
 use super::info::{StreamInfo, StreamState};
+use super::peer::LinkKind;
 use crate::accounts::{
     Account, Book, End, Implausible, LedgerWriter, Origin, Parting, Place, Said,
 };
@@ -38,7 +39,10 @@ pub(crate) struct Record {
 #[derive(Debug)]
 struct Memory {
     context: WorkerContext,
-    endpoint: Endpoint,
+    /// Where it is dialled, if it is.
+    endpoint: Option<Endpoint>,
+    /// Who opened the present or last connection, or will open the first.
+    link: LinkKind,
     /// Whether somebody will say that its process has ended.
     supervised: bool,
     state: StreamState,
@@ -77,7 +81,7 @@ struct Hello {
 impl Record {
     pub(crate) fn new(
         context: WorkerContext,
-        endpoint: Endpoint,
+        endpoint: Option<Endpoint>,
         changes: Changes,
         book: &Arc<Book>,
         clock: &Arc<dyn Clock>,
@@ -89,6 +93,7 @@ impl Record {
         );
         let memory = Memory {
             context,
+            link: first_link(endpoint.as_ref()),
             endpoint,
             supervised: false,
             state: StreamState::Connecting,
@@ -123,11 +128,12 @@ impl Record {
     }
 
     /// Who the worker is and where it listens, after a new registration.
-    pub(crate) fn relocate(&self, context: WorkerContext, endpoint: Endpoint) {
+    pub(crate) fn relocate(&self, context: WorkerContext, endpoint: Option<Endpoint>) {
         let mut memory = self.lock();
         // At another place another process may have been at work for long.
         memory.asked_before &= memory.endpoint == endpoint;
         memory.context = context;
+        memory.link = first_link(endpoint.as_ref());
         memory.endpoint = endpoint;
         memory.seen_pid = None;
         memory.claimed_pid = None;
@@ -136,7 +142,7 @@ impl Record {
         self.changes.notify();
     }
 
-    pub(crate) fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
         self.lock().endpoint.clone()
     }
 
@@ -164,7 +170,7 @@ impl Record {
     }
 
     /// The process id that is not registered but seen or claimed.
-    pub(super) fn observed_pid(&self) -> Option<u32> {
+    pub(crate) fn observed_pid(&self) -> Option<u32> {
         let memory = self.lock();
         memory.seen_pid.or(memory.claimed_pid)
     }
@@ -191,8 +197,20 @@ impl Record {
     }
 
     /// The request for a stream went out.
-    pub(super) fn asked(&self, peer_pid: Option<u32>) {
-        self.lock().seen_pid = peer_pid;
+    pub(super) fn asked(&self, peer_pid: Option<u32>, link: LinkKind) {
+        let mut memory = self.lock();
+        memory.seen_pid = peer_pid;
+        memory.link = link;
+    }
+
+    /// Whether the last report was the worker's last word before an orderly end.
+    pub(super) fn has_said_last(&self) -> bool {
+        self.lock().account.sums().report_final
+    }
+
+    /// Whether somebody will say that its process has ended.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.lock().supervised
     }
 
     /// The worker accepted the stream. Returns how many streams there were before.
@@ -279,7 +297,11 @@ impl Record {
         };
         let place = match memory.seen_pid {
             Some(pid) => Place::Process(pid),
-            None => Place::Address(memory.endpoint.to_string()),
+            None => Place::Address(match &memory.endpoint {
+                Some(endpoint) if memory.link == LinkKind::Out => endpoint.to_string(),
+                // Where the system tells no process there is nothing but its word.
+                _ => String::new(),
+            }),
         };
         let account = &mut memory.account;
         if !account.hello(&incarnation, place, writer, origin, now_ns) {
@@ -351,6 +373,8 @@ impl Record {
         StreamInfo {
             worker_id: memory.context.worker_id.clone(),
             pool_name: memory.context.pool_name.clone(),
+            parent: memory.context.parent.clone(),
+            link: memory.link,
             endpoint: memory.endpoint.clone(),
             state: memory.state,
             retry_after_ms: memory
@@ -407,6 +431,14 @@ impl Memory {
         } else {
             Origin::FirstSight
         }
+    }
+}
+
+/// Who opens the first connection.
+fn first_link(endpoint: Option<&Endpoint>) -> LinkKind {
+    match endpoint {
+        Some(_) => LinkKind::Out,
+        None => LinkKind::In,
     }
 }
 

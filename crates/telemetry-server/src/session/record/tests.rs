@@ -20,7 +20,7 @@ impl Rig {
         let context = WorkerContext::new("w");
         let record = Record::new(
             context,
-            endpoint,
+            Some(endpoint),
             Changes::default(),
             &Arc::default(),
             &clock,
