@@ -268,9 +268,14 @@ impl FileWatch {
 
     /// Waits until what is there is as wanted; returns it. Pends for ever once the runtime is gone.
     pub(crate) async fn wait_for(&mut self, mut wanted: impl FnMut(Seen) -> bool) -> Seen {
-        match self.seen.wait_for(|seen| wanted(*seen)).await {
-            Ok(seen) => *seen,
-            Err(_gone) => std::future::pending().await,
+        loop {
+            let seen = *self.seen.borrow_and_update();
+            if wanted(seen) {
+                return seen;
+            }
+            if self.seen.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ use tokio::time::timeout_at;
 
 use crate::accounts::{Book, IncarnationInfo, LedgerWriter};
 use crate::desired::Desired;
+use crate::dir_events::DirEvents;
 use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
@@ -77,6 +78,7 @@ impl Manager {
             dispatcher: config.dispatcher,
             quarantine: Arc::default(),
             limiter: DialLimiter::new(config.dials_per_second),
+            dirs: DirEvents::new(Handle::current()),
             accepted_uids: config.accepted_uids,
             message_events: config.message_events,
         };

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::backoff::Turn;
 use super::control::ControlBody;
 use super::response::chain;
 use crate::endpoint::Endpoint;
@@ -103,6 +104,19 @@ pub enum DialError {
     },
 }
 
+impl DialError {
+    /// Whether nobody is behind a local socket: to find that out cost nothing.
+    pub(super) fn is_nobody(&self) -> bool {
+        match self {
+            Self::NoSocket { .. } => true,
+            Self::Connect { endpoint, error } => {
+                endpoint.socket_path().is_some() && error.kind() == io::ErrorKind::ConnectionRefused
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The response to come.
 pub(super) type Answer =
     Pin<Box<dyn Future<Output = hyper::Result<http::Response<Incoming>>> + Send + 'static>>;
@@ -120,13 +134,31 @@ pub(super) struct Dialled {
     _tasks: Tasks,
 }
 
-/// Connects and asks for the stream. `opening` is in the request body from the start.
+/// Connects and asks for the stream. `opening` is in the request body from the start. The turn is taken
+/// unless a local socket is missing or refuses.
 pub(super) async fn dial(
     endpoint: &Endpoint,
     accepted_uids: &[u32],
     opening: Bytes,
+    turn: Turn<'_>,
 ) -> Result<(Dialled, Answer), DialError> {
-    let connected = timeout(HANDSHAKE_TIMEOUT, connect(endpoint)).await;
+    let connecting = async {
+        match endpoint.socket_path() {
+            // A local socket answers or refuses at once.
+            Some(_) => match connect(endpoint).await {
+                Err(error) if error.is_nobody() => Err(error),
+                connected => {
+                    turn.taken();
+                    connected
+                }
+            },
+            None => {
+                turn.taken();
+                connect(endpoint).await
+            }
+        }
+    };
+    let connected = timeout(HANDSHAKE_TIMEOUT, connecting).await;
     let stream = connected.map_err(|_| DialError::ConnectTimeout {
         endpoint: endpoint.clone(),
     })??;
@@ -332,7 +364,9 @@ mod tests {
     #[tokio::test]
     async fn a_missing_socket_has_an_error_of_its_own() {
         let endpoint = Endpoint::Unix("/nonexistent/worker.sock".into());
-        let dialled = dial(&endpoint, &[], Bytes::new()).await.map(drop);
+        let limiter = crate::session::DialLimiter::new(1);
+        let turn = limiter.turn(true).await;
+        let dialled = dial(&endpoint, &[], Bytes::new(), turn).await.map(drop);
         assert!(
             matches!(dialled, Err(DialError::NoSocket { .. })),
             "{dialled:?}"

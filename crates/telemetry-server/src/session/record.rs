@@ -62,6 +62,8 @@ struct Memory {
     connected_since_ns: Option<i64>,
     /// Whether a stream was asked for before: what the worker sent since was meant for us.
     asked_before: bool,
+    /// Whether a stream was asked for, here or elsewhere.
+    dialled: bool,
     /// When the present process, or the wait for the first one, began.
     since_ns: i64,
 }
@@ -108,6 +110,7 @@ impl Record {
             stream_error: None,
             connected_since_ns: None,
             asked_before: false,
+            dialled: false,
             since_ns: clock.unix_nanos(),
         };
         Self {
@@ -192,7 +195,14 @@ impl Record {
 
     /// The request for a stream went out.
     pub(super) fn asked(&self, peer_pid: Option<u32>) {
-        self.lock().seen_pid = peer_pid;
+        let mut memory = self.lock();
+        memory.seen_pid = peer_pid;
+        memory.dialled = true;
+    }
+
+    /// Whether a stream was ever asked for.
+    pub(super) fn was_dialled(&self) -> bool {
+        self.lock().dialled
     }
 
     /// The worker accepted the stream. Returns how many streams there were before.
@@ -211,19 +221,19 @@ impl Record {
         before
     }
 
-    /// An attempt or stream ended; the next one is due in `retry_after`. `asked`: the worker may
+    /// An attempt or stream ended; the next one is due in `retry_after`, if that is known. `asked`: the worker may
     /// have sent something on it.
     pub(super) fn waiting(
         &self,
         state: StreamState,
         error: &str,
         failures: u32,
-        retry_after: Duration,
+        retry_after: Option<Duration>,
         asked: bool,
     ) {
         let mut memory = self.lock();
         memory.state = state;
-        memory.retry_after = Some(retry_after);
+        memory.retry_after = retry_after;
         memory.failures = failures;
         let error = escape(truncate(error, MAX_TEXT_BYTES)).into_owned();
         if asked {

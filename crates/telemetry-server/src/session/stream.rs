@@ -12,6 +12,7 @@ use telemetry_core::{Control, PROTOCOL_REVISION, PolicySpec, capability, random_
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::backoff::Turn;
 use super::control::control_frames;
 use super::dial::{self, Answer, DialError, Dialled, HANDSHAKE_TIMEOUT};
 use super::events::SessionEvents;
@@ -86,13 +87,13 @@ enum LastWord {
 
 impl Session {
     /// Dials and streams until it ends.
-    pub(super) async fn stream(&mut self, dialled_at: Instant) -> Ending {
+    pub(super) async fn stream(&mut self, dialled_at: Instant, turn: Turn<'_>) -> Ending {
         self.record.connecting();
         let legacy = self.record.is_legacy();
         let opening = self.opening(legacy);
         let accepted = &self.shared.accepted_uids;
         let (mut dialled, answer) = tokio::select! {
-            dialled = dial::dial(&self.endpoint, accepted, opening) => match dialled {
+            dialled = dial::dial(&self.endpoint, accepted, opening, turn) => match dialled {
                 Ok(dialled) => dialled,
                 Err(error) => return Ending::NotOpened { error, asked: false },
             },
