@@ -21,6 +21,7 @@ use toml::de::DeTable;
 use crate::endpoint::Endpoint;
 use crate::identity::identity_fault;
 use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
+use crate::session::MAX_DIALS_PER_SECOND;
 
 pub use error::{ConfigError, Place};
 
@@ -34,6 +35,9 @@ pub const DEFAULT_LISTEN: SocketAddr =
 /// Most series per metric unless the file says otherwise.
 const DEFAULT_SERIES_LIMIT: usize = 2_000;
 
+/// Most dials per second that may be asked for: one each millisecond, which is the timers' step.
+const DIALS_PER_SECOND_CAP: usize = 1_000;
+
 /// Largest queue a worker may be given, in events.
 const MAX_BUFFER: usize = 1_048_576;
 
@@ -44,6 +48,8 @@ pub struct Config {
     pub node: Option<String>,
     /// `[manager] run_dir`: directory of the pools' sockets.
     pub run_dir: PathBuf,
+    /// `[manager] dials_per_second`: most dials per second over all workers, first dials apart.
+    pub dials_per_second: u32,
     /// `[http]`; absent: no HTTP server.
     pub http: Option<HttpSection>,
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
@@ -126,7 +132,7 @@ impl Config {
         let parsed = DeTable::parse(content)
             .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
         let whole = Section::whole(text, &parsed);
-        let (node, run_dir) = manager(whole.section("manager")?)?;
+        let (node, run_dir, dials_per_second) = manager(whole.section("manager")?)?;
         let http = whole.section("http")?.map(http).transpose()?;
         let telemetry = whole
             .section("telemetry")?
@@ -161,6 +167,7 @@ impl Config {
         Ok(Self {
             node,
             run_dir,
+            dials_per_second,
             http,
             telemetry,
             pools,
@@ -173,9 +180,10 @@ impl Config {
     }
 }
 
-fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf), ConfigError> {
+/// Node, directory of the pools' sockets, dials per second.
+fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf, u32), ConfigError> {
     let Some(section) = section else {
-        return Ok((None, default_run_dir()));
+        return Ok((None, default_run_dir(), MAX_DIALS_PER_SECOND));
     };
     let node = section.text("node")?;
     if node.as_deref().is_some_and(str::is_empty) {
@@ -187,8 +195,12 @@ fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf), Co
     let run_dir = section
         .text("run_dir")?
         .map_or_else(default_run_dir, PathBuf::from);
+    let dials_per_second = section
+        .whole_number("dials_per_second", 1..=DIALS_PER_SECOND_CAP)?
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(MAX_DIALS_PER_SECOND);
     section.finish()?;
-    Ok((node, run_dir))
+    Ok((node, run_dir, dials_per_second))
 }
 
 /// `$XDG_RUNTIME_DIR/telemetry`, else a directory of this user's below the temporary one.

@@ -112,6 +112,7 @@ async fn start(config: Config) -> Result<Running, Failure> {
     }
     let mut settings = ManagerConfig::with_dispatcher(node, dispatcher.clone());
     settings.policy = policy(&config.telemetry);
+    settings.dials_per_second = config.dials_per_second;
     let manager = Manager::start(settings).map_err(Failure::of)?;
     let exporter = prometheus.clone();
     manager.on_departure(move |worker| {
