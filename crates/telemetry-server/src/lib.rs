@@ -87,7 +87,7 @@ pub use session::{
 #[cfg(feature = "pool")]
 pub use socket_dir::SocketDirError;
 #[cfg(feature = "pool")]
-pub use watch_dir::{MAX_WATCHED, WATCH_INTERVAL, WatchDir};
+pub use watch_dir::{MAX_WATCHED, VANISHED_AFTER, WatchDir};
 
 /// The README's example is a test.
 #[cfg(doctest)]

@@ -187,6 +187,21 @@ impl Manager {
             .map(|entry| entry.record.state())
     }
 
+    /// Whether the socket of a worker is there and nobody listens behind it, for longer than a worker
+    /// needs to start.
+    #[cfg(feature = "pool")]
+    pub(crate) fn is_refused_by(&self, id: &WorkerId) -> bool {
+        let registry = self.inner.lock();
+        let entry = registry.workers.get(id);
+        entry.is_some_and(|entry| entry.record.is_refused())
+    }
+
+    /// What happens in directories.
+    #[cfg(feature = "pool")]
+    pub(crate) fn dir_events(&self) -> &DirEvents {
+        &self.inner.shared.dirs
+    }
+
     /// The policy that a worker should have.
     #[must_use]
     pub fn policy(&self, id: &WorkerId) -> Option<Arc<PolicySpec>> {

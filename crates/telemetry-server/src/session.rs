@@ -175,9 +175,13 @@ impl Session {
     async fn wait(&mut self, ending: Ending, dialled_at: Instant, socket: Option<FileId>) {
         let now = Instant::now();
         let mut shortest = MIN_REDIAL;
+        let is_nobody = matches!(&ending, Ending::NotOpened { error, .. } if error.is_nobody());
+        if !is_nobody {
+            self.backoff.forget_refusals();
+        }
         let (state, error, wait, asked) = match ending {
             Ending::Stopped { .. } => return,
-            Ending::NotOpened { error, .. } if error.is_nobody() => {
+            Ending::NotOpened { error, .. } if is_nobody => {
                 shortest = REFUSED_BASE;
                 let wait = self.backoff.next_refused();
                 (StreamState::Backoff, error.to_string(), wait, false)
@@ -211,6 +215,7 @@ impl Session {
             // Said once; `last_error` shows what it is by now.
             tracing::debug!(%worker, %error, wait_ms, "worker still not connected");
         }
+        self.record.set_refused(refusals >= TELLING_REFUSALS);
         self.record
             .waiting(state, &error, failures, Some(due - now), asked);
         let renewed = async {

@@ -45,17 +45,21 @@ impl Manager {
     /// [`UNREGISTER_DRAIN`], closes its stream, forgets it, and folds its counters into its pool.
     /// False if there is no such worker. Goes on when the caller stops waiting.
     pub async fn unregister_worker(&self, id: &WorkerId) -> bool {
-        let departure = {
-            let mut registry = self.inner.lock();
-            let Some(retired) = registry.retire(id, deadline(UNREGISTER_DRAIN)) else {
-                return false;
-            };
-            self.inner.desired.leave(id);
-            self.inner.see_off(retired, None)
+        let Some(departure) = self.begin_departure(id) else {
+            return false;
         };
         // It can only have been cancelled together with the runtime.
         let _ = departure.await;
         true
+    }
+
+    /// As [`unregister_worker`](Self::unregister_worker), for who does not wait: when it returns, the id
+    /// is free. The task ends when the worker has departed.
+    pub(crate) fn begin_departure(&self, id: &WorkerId) -> Option<JoinHandle<()>> {
+        let mut registry = self.inner.lock();
+        let retired = registry.retire(id, deadline(UNREGISTER_DRAIN))?;
+        self.inner.desired.leave(id);
+        Some(self.inner.see_off(retired, None))
     }
 
     /// Ends all sessions: each reads what its worker has sent until it is quiet, all together at

@@ -42,7 +42,6 @@ impl Backoff {
     /// How long to wait after one more failure.
     pub(super) fn next(&mut self) -> Duration {
         let bound = self.bound();
-        self.refusals = 0;
         self.failures = self.failures.saturating_add(1);
         let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(random_u64() % nanos.max(1))
@@ -63,7 +62,7 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Another socket is there: what the one before refused says nothing of it.
+    /// The socket answered, or another one is there.
     pub(super) fn forget_refusals(&mut self) {
         self.refusals = 0;
     }

@@ -64,6 +64,8 @@ struct Memory {
     asked_before: bool,
     /// Whether a stream was asked for, here or elsewhere.
     dialled: bool,
+    /// Whether nobody listens behind its socket.
+    is_refused: bool,
     /// When the present process, or the wait for the first one, began.
     since_ns: i64,
 }
@@ -111,6 +113,7 @@ impl Record {
             connected_since_ns: None,
             asked_before: false,
             dialled: false,
+            is_refused: false,
             since_ns: clock.unix_nanos(),
         };
         Self {
@@ -200,6 +203,17 @@ impl Record {
         memory.dialled = true;
     }
 
+    /// Nobody listens behind its socket, or somebody may.
+    pub(super) fn set_refused(&self, is_refused: bool) {
+        self.lock().is_refused = is_refused;
+    }
+
+    /// Whether its socket is there and refuses, and not only while its worker starts.
+    #[cfg(feature = "pool")]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.lock().is_refused
+    }
+
     /// Whether a stream was ever asked for.
     pub(super) fn was_dialled(&self) -> bool {
         self.lock().dialled
@@ -212,6 +226,7 @@ impl Record {
         memory.retry_after = None;
         memory.connected_since_ns = Some(now_ns);
         memory.failures = 0;
+        memory.is_refused = false;
         // That it was not there yet is no news any more; why its last stream ended is.
         memory.last_error = memory.stream_error.clone();
         let before = memory.streams;
