@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use telemetry_core::{Clock, SamplingRule, escape, snapshot_from_report, truncate};
 use telemetry_proto::{WorkerHello, WorkerReport};
+use tokio::sync::watch;
 
 use super::changes::Changes;
 use super::info::{StreamInfo, StreamState};
@@ -29,7 +30,10 @@ const MAX_CAPABILITIES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Record {
     memory: Mutex<Memory>,
-    changes: Changes,
+    /// Of all workers: states and reports.
+    changes: Arc<Changes>,
+    /// Of this one: those, and the arrival of events.
+    own: Changes,
     /// Tells when something was last heard.
     clock: Arc<dyn Clock>,
 }
@@ -82,7 +86,7 @@ impl Record {
     pub(crate) fn new(
         context: WorkerContext,
         endpoint: Endpoint,
-        changes: Changes,
+        changes: Arc<Changes>,
         book: &Arc<Book>,
         clock: &Arc<dyn Clock>,
     ) -> Self {
@@ -119,13 +123,25 @@ impl Record {
         Self {
             memory: Mutex::new(memory),
             changes,
+            own: Changes::default(),
             clock: Arc::clone(clock),
         }
     }
 
-    /// Who to notify.
-    pub(super) fn changes(&self) -> &Changes {
-        &self.changes
+    /// Listens to changes of this worker, the arrival of events included.
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.own.listen()
+    }
+
+    /// Says that something about it changed.
+    pub(crate) fn notify(&self) {
+        self.own.notify();
+        self.changes.notify();
+    }
+
+    /// Says that events arrived, to those who wait for this worker.
+    pub(super) fn arrived(&self) {
+        self.own.notify();
     }
 
     /// Who the worker is and where it listens, after a new registration.
@@ -139,7 +155,7 @@ impl Record {
         memory.claimed_pid = None;
         memory.since_ns = self.clock.unix_nanos();
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
@@ -180,7 +196,7 @@ impl Record {
         memory.legacy = legacy;
         memory.unsupported_rules = unsupported_rules;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// A dial begins, or a new process of the worker was registered: nothing that was said of the
@@ -193,7 +209,7 @@ impl Record {
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// The request for a stream went out.
@@ -232,7 +248,7 @@ impl Record {
         let before = memory.streams;
         memory.streams += 1;
         drop(memory);
-        self.changes.notify();
+        self.notify();
         before
     }
 
@@ -260,7 +276,7 @@ impl Record {
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// The session ended.
@@ -271,7 +287,7 @@ impl Record {
         memory.connected_since_ns = None;
         memory.asked_before = true;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// A stream begins. Returns the counters for its events.
@@ -290,7 +306,7 @@ impl Record {
         let origin = memory.origin();
         memory.account.close(writer, how, origin, now_ns);
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// Takes in who the worker is. A new incarnation ends the old one.
@@ -324,7 +340,7 @@ impl Record {
         memory.legacy = false;
         memory.unsupported_rules.clear();
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// Takes in the worker's report. Its word on control holds whatever becomes of its counters.
@@ -352,7 +368,7 @@ impl Record {
         memory.applied_revision = report.policy_revision;
         memory.control_error = escape(truncate(&report.control_error, MAX_TEXT_BYTES)).into_owned();
         drop(memory);
-        self.changes.notify();
+        self.notify();
         taken
     }
 
@@ -362,16 +378,28 @@ impl Record {
         let silent = (!memory.legacy).then_some(memory.since_ns);
         memory.account.process_ended(how, silent);
         drop(memory);
-        self.changes.notify();
+        self.notify();
+    }
+
+    /// Whether it is worth asking the system if its process is still there: nobody else will say so.
+    pub(crate) fn may_have_ended(&self) -> bool {
+        let memory = self.lock();
+        !memory.supervised && memory.account.may_have_ended()
+    }
+
+    /// Asks the system whether its process is still there. May wait for it.
+    pub(crate) fn notice_end(&self) {
+        let mut memory = self.lock();
+        let is_over = !memory.supervised && memory.account.notice_end();
+        drop(memory);
+        if is_over {
+            self.notify();
+        }
     }
 
     /// A copy for operators. `policy_revision` is what the worker should have.
     pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
-        let mut memory = self.lock();
-        if !memory.supervised {
-            memory.account.notice_end();
-        }
-        let memory = memory;
+        let memory = self.lock();
         let sums = memory.account.sums();
         StreamInfo {
             worker_id: memory.context.worker_id.clone(),

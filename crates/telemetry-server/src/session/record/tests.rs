@@ -18,13 +18,7 @@ impl Rig {
         let endpoint = "unix:/run/w.sock".parse().expect("an endpoint");
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1));
         let context = WorkerContext::new("w");
-        let record = Record::new(
-            context,
-            endpoint,
-            Changes::default(),
-            &Arc::default(),
-            &clock,
-        );
+        let record = Record::new(context, endpoint, Arc::default(), &Arc::default(), &clock);
         let writer = record.begin();
         Self { record, writer }
     }
