@@ -9,6 +9,7 @@ mod control;
 mod dial;
 mod events;
 mod info;
+mod kin;
 mod legacy;
 mod reader;
 mod record;
@@ -157,8 +158,12 @@ impl Session {
         if seen.file().is_some() {
             return;
         }
-        let error = DialError::NoSocket {
-            path: path.to_owned(),
+        let path = path.to_owned();
+        // Who was asked for a stream before had a socket.
+        let started = self.record.started_pid();
+        let error = match started.filter(|_| self.record.was_asked()) {
+            Some(process) if kin::lives(process).await => DialError::SocketTaken { path, process },
+            _ => DialError::NoSocket { path },
         }
         .to_string();
         let failures = self.backoff.failures();

@@ -27,6 +27,7 @@ use tokio::time::timeout;
 
 use super::backoff::Turn;
 use super::control::ControlBody;
+use super::kin;
 use super::response::chain;
 use crate::endpoint::Endpoint;
 
@@ -57,6 +58,31 @@ pub enum DialError {
     NoSocket {
         /// Where it should be.
         path: PathBuf,
+    },
+    /// There is no socket file any more, of a worker whose process lives as far as is known.
+    #[error(
+        "there is no socket at {} any more, although process {process} lives: somebody removed it; \
+         the worker can be reached again after its restart",
+        path.display()
+    )]
+    SocketTaken {
+        /// Where it was.
+        path: PathBuf,
+        /// The process that made it.
+        process: u32,
+    },
+    /// The process behind the socket is not the worker that was started, nor of its family.
+    #[error(
+        "the socket at {endpoint} is not the one that the worker made: process {found} is behind it, \
+         which process {started} did not start"
+    )]
+    Impostor {
+        /// What was dialled.
+        endpoint: Endpoint,
+        /// The process behind it.
+        found: u32,
+        /// The process that was started as the worker.
+        started: u32,
     },
     /// The connection was refused or failed.
     #[error("connecting to {endpoint}: {error}")]
@@ -135,10 +161,12 @@ pub(super) struct Dialled {
 }
 
 /// Connects and asks for the stream. `opening` is in the request body from the start. The turn is taken
-/// unless a local socket is missing or refuses.
+/// unless a local socket is missing or refuses. `started`: the process that was started as the worker,
+/// beside whose family nobody is taken for it.
 pub(super) async fn dial(
     endpoint: &Endpoint,
     accepted_uids: &[u32],
+    started: Option<u32>,
     opening: Bytes,
     turn: Turn<'_>,
 ) -> Result<(Dialled, Answer), DialError> {
@@ -179,6 +207,15 @@ pub(super) async fn dial(
                 });
             }
             let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
+            if let (Some(found), Some(started)) = (pid, started) {
+                if !kin::may_be(found, started).await {
+                    return Err(DialError::Impostor {
+                        endpoint: endpoint.clone(),
+                        found,
+                        started,
+                    });
+                }
+            }
             open(endpoint, stream, pid, opening).await
         }
     }
@@ -366,7 +403,9 @@ mod tests {
         let endpoint = Endpoint::Unix("/nonexistent/worker.sock".into());
         let limiter = crate::session::DialLimiter::new(1);
         let turn = limiter.turn(true).await;
-        let dialled = dial(&endpoint, &[], Bytes::new(), turn).await.map(drop);
+        let dialled = dial(&endpoint, &[], None, Bytes::new(), turn)
+            .await
+            .map(drop);
         assert!(
             matches!(dialled, Err(DialError::NoSocket { .. })),
             "{dialled:?}"

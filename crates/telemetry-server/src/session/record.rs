@@ -66,8 +66,10 @@ struct Memory {
     connected_since_ns: Option<i64>,
     /// Whether a stream was asked for before: what the worker sent since was meant for us.
     asked_before: bool,
-    /// Whether a stream was asked for, here or elsewhere.
+    /// Whether somebody answered a dial, here or elsewhere.
     dialled: bool,
+    /// Whether a stream was asked for, here or elsewhere.
+    asked: bool,
     /// Whether nobody listens behind its socket.
     is_refused: bool,
     /// When the present process, or the wait for the first one, began.
@@ -117,6 +119,7 @@ impl Record {
             connected_since_ns: None,
             asked_before: false,
             dialled: false,
+            asked: false,
             is_refused: false,
             since_ns: clock.unix_nanos(),
         };
@@ -216,7 +219,18 @@ impl Record {
     pub(super) fn asked(&self, peer_pid: Option<u32>) {
         let mut memory = self.lock();
         memory.seen_pid = peer_pid;
-        memory.dialled = true;
+        memory.asked = true;
+    }
+
+    /// Somebody answered a dial, whoever it is.
+    pub(super) fn dialled(&self) {
+        self.lock().dialled = true;
+    }
+
+    /// The process that was started as this worker by somebody who says when it ends.
+    pub(super) fn started_pid(&self) -> Option<u32> {
+        let memory = self.lock();
+        memory.context.python_pid.filter(|_| memory.supervised)
     }
 
     /// Nobody listens behind its socket, or somebody may.
@@ -231,6 +245,11 @@ impl Record {
     }
 
     /// Whether a stream was ever asked for.
+    pub(super) fn was_asked(&self) -> bool {
+        self.lock().asked
+    }
+
+    /// Whether somebody ever answered a dial.
     pub(super) fn was_dialled(&self) -> bool {
         self.lock().dialled
     }

@@ -92,13 +92,20 @@ impl Session {
         let legacy = self.record.is_legacy();
         let opening = self.opening(legacy);
         let accepted = &self.shared.accepted_uids;
+        let started = self.record.started_pid();
         let (mut dialled, answer) = tokio::select! {
-            dialled = dial::dial(&self.endpoint, accepted, opening, turn) => match dialled {
+            dialled = dial::dial(&self.endpoint, accepted, started, opening, turn) => match dialled {
                 Ok(dialled) => dialled,
-                Err(error) => return Ending::NotOpened { error, asked: false },
+                Err(error) => {
+                    if !error.is_nobody() {
+                        self.record.dialled();
+                    }
+                    return Ending::NotOpened { error, asked: false };
+                }
             },
             () = super::stopped(&mut self.run) => return STOPPED,
         };
+        self.record.dialled();
         self.record.asked(dialled.peer_pid);
         let mut progress = Progress {
             reader: self.reader(),
