@@ -23,6 +23,7 @@ use crate::endpoint::Endpoint;
 use crate::identity::identity_fault;
 use crate::manager::DEFAULT_AWAY_GRACE;
 use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
+use crate::session::MAX_DIALS_PER_SECOND;
 
 pub use error::{ConfigError, Place};
 
@@ -39,6 +40,9 @@ const ACCEPT_SOCKET: &str = "manager.sock";
 /// Most series per metric unless the file says otherwise.
 const DEFAULT_SERIES_LIMIT: usize = 2_000;
 
+/// Most dials per second that may be asked for: one each millisecond, which is the timers' step.
+const DIALS_PER_SECOND_CAP: usize = 1_000;
+
 /// Largest queue a worker may be given, in events.
 const MAX_BUFFER: usize = 1_048_576;
 
@@ -51,6 +55,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// `[accept]`: where workers dial in; on without being asked for, absent if it is switched off.
     pub accept: Option<AcceptSection>,
+    /// `[manager] dials_per_second`: most dials per second over all workers, first dials apart.
+    pub dials_per_second: u32,
     /// `[http]`; absent: no HTTP server.
     pub http: Option<HttpSection>,
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
@@ -142,7 +148,7 @@ impl Config {
         let parsed = DeTable::parse(content)
             .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
         let whole = Section::whole(text, &parsed);
-        let (node, run_dir) = manager(whole.section("manager")?)?;
+        let (node, run_dir, dials_per_second) = manager(whole.section("manager")?)?;
         let accept = accept(whole.section("accept")?, &run_dir)?;
         let http = whole.section("http")?.map(http).transpose()?;
         let telemetry = whole
@@ -181,6 +187,7 @@ impl Config {
             node,
             run_dir,
             accept,
+            dials_per_second,
             http,
             telemetry,
             pools,
@@ -193,9 +200,10 @@ impl Config {
     }
 }
 
-fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf), ConfigError> {
+/// Node, directory of the pools' sockets, dials per second.
+fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf, u32), ConfigError> {
     let Some(section) = section else {
-        return Ok((None, default_run_dir()));
+        return Ok((None, default_run_dir(), MAX_DIALS_PER_SECOND));
     };
     let node = section.text("node")?;
     if node.as_deref().is_some_and(str::is_empty) {
@@ -207,8 +215,12 @@ fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf), Co
     let run_dir = section
         .text("run_dir")?
         .map_or_else(default_run_dir, PathBuf::from);
+    let dials_per_second = section
+        .whole_number("dials_per_second", 1..=DIALS_PER_SECOND_CAP)?
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(MAX_DIALS_PER_SECOND);
     section.finish()?;
-    Ok((node, run_dir))
+    Ok((node, run_dir, dials_per_second))
 }
 
 /// `$XDG_RUNTIME_DIR/telemetry`, else a directory of this user's below the temporary one.

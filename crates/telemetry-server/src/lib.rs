@@ -4,7 +4,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `endpoint`, `identity`, `socket_dir`
+//! 1. `deadline`, `dir_events`, `endpoint`, `identity`, `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`
 //! 4. `capture`, `http`, `session`
@@ -20,6 +20,7 @@ mod capture;
 mod config;
 mod deadline;
 mod desired;
+mod dir_events;
 mod dispatch;
 mod endpoint;
 mod export;
@@ -82,14 +83,14 @@ pub use pool::{
     WorkerTelemetry,
 };
 pub use session::{
-    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError,
+    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError, FIRST_DIALS,
     HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, LinkKind,
     MAX_DIALS_PER_SECOND, MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, MAX_MESSAGE_BYTES,
-    MIN_REDIAL, Peer, REPLACED_BACKOFF, STREAM_WINDOW, StreamInfo, StreamState,
+    MIN_REDIAL, Peer, REFUSED_CAP, REPLACED_BACKOFF, STREAM_WINDOW, StreamInfo, StreamState,
 };
 pub use socket_dir::SocketDirError;
 #[cfg(feature = "pool")]
-pub use watch_dir::{MAX_WATCHED, WATCH_INTERVAL, WatchDir};
+pub use watch_dir::{MAX_WATCHED, VANISHED_AFTER, WatchDir};
 
 /// The README's example is a test.
 #[cfg(doctest)]

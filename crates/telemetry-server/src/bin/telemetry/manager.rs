@@ -116,6 +116,7 @@ async fn start(config: Config) -> Result<Running, Failure> {
     if let Some(accept) = &config.accept {
         settings.away_grace = accept.grace;
     }
+    settings.dials_per_second = config.dials_per_second;
     let manager = Manager::start(settings).map_err(Failure::of)?;
     let exporter = prometheus.clone();
     manager.on_departure(move |worker| {
