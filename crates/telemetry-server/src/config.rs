@@ -6,6 +6,7 @@
 mod catalog;
 mod duration;
 mod error;
+mod log;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use crate::identity::identity_fault;
 use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
 
 pub use error::{ConfigError, Place};
+pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
 
 use error::Text;
 use section::Section;
@@ -44,6 +46,8 @@ pub struct Config {
     pub node: Option<String>,
     /// `[manager] run_dir`: directory of the pools' sockets.
     pub run_dir: PathBuf,
+    /// `[log]`: what the manager says of itself.
+    pub own_log: OwnLogSection,
     /// `[http]`; absent: no HTTP server.
     pub http: Option<HttpSection>,
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
@@ -127,6 +131,8 @@ impl Config {
             .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
         let whole = Section::whole(text, &parsed);
         let (node, run_dir) = manager(whole.section("manager")?)?;
+        let own_log = whole.section("log")?;
+        let own_log = own_log.as_ref().map(log::read).transpose()?;
         let http = whole.section("http")?.map(http).transpose()?;
         let telemetry = whole
             .section("telemetry")?
@@ -161,6 +167,7 @@ impl Config {
         Ok(Self {
             node,
             run_dir,
+            own_log: own_log.unwrap_or_default(),
             http,
             telemetry,
             pools,
@@ -346,7 +353,7 @@ fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize)
     let Some(section) = section else {
         return Ok((None, DEFAULT_SERIES_LIMIT));
     };
-    let log = section.section("log")?.map(log).transpose()?;
+    let log = section.section("log")?.map(event_log).transpose()?;
     let mut series_limit = DEFAULT_SERIES_LIMIT;
     if let Some(prometheus) = section.section("prometheus")? {
         series_limit = prometheus
@@ -358,7 +365,7 @@ fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize)
     Ok((log, series_limit))
 }
 
-fn log(section: Section<'_>) -> Result<LogSection, ConfigError> {
+fn event_log(section: Section<'_>) -> Result<LogSection, ConfigError> {
     let level = section.parsed("level", |word| {
         word.parse::<tracing::Level>()
             .map_err(|_| format!("{word:?} is not allowed; use error, warn, info, debug or trace"))

@@ -269,3 +269,20 @@ fn a_worker_id_that_is_taken_is_refused() {
         "{endpoint}[[pool]]\nname = \"w-1\"\ncommand = [\"true\"]\n"
     ));
 }
+
+#[test]
+fn own_log_has_a_format_and_a_filter() {
+    let config = parse("[log]\nformat = \"json\"\nlevel = \"warn,h2=debug\"\n");
+    assert_eq!(config.own_log.format, LogFormat::Json);
+    assert_eq!(config.own_log.level, "warn,h2=debug".parse().unwrap());
+    assert_eq!(parse("").own_log, OwnLogSection::default());
+    refused(
+        "[log]\nlevel = \"inof\"\n",
+        "t.toml:2:9: log.level: \"inof\" is not allowed; use off, error, warn, info, debug or \
+         trace, or a list such as \"info,telemetry_server::session=debug\"",
+    );
+    refused(
+        "[log]\nformat = \"xml\"\n",
+        "t.toml:2:10: log.format: \"xml\" is not allowed; it must be \"text\" or \"json\"",
+    );
+}
