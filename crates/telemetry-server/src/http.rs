@@ -236,6 +236,7 @@ fn router(state: HttpState, guard: Guard) -> Router {
 async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
     let mut reserve = Reserve::new();
+    let mut made_room = false;
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let next = async {
@@ -243,14 +244,22 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
-            next = next => next,
+            biased;
             () = stop(&mut stopped) => break,
+            next = next => next,
             // Reaps those that have ended, and takes their descriptors before others do.
             Some(_) = connections.join_next(), if !connections.is_empty() => {
                 reserve.fill();
                 continue;
             }
+            // The system misses a descriptor before it looks whether anybody is there to accept.
+            () = std::future::ready(()), if made_room => {
+                made_room = false;
+                reserve.fill();
+                continue;
+            }
         };
+        made_room = false;
         match accepted {
             Ok((stream, _)) => {
                 let serving = serve(stream, router.clone(), stopped.clone());
@@ -259,7 +268,7 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
                     drop(place);
                 });
             }
-            Err(error) if reserve.makes_room(&error) => {}
+            Err(error) if reserve.makes_room(&error) => made_room = true,
             Err(error) => {
                 tracing::warn!(%error, "no HTTP connection could be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

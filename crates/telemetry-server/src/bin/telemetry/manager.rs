@@ -247,7 +247,8 @@ fn announce(running: &Running) {
         let mut out = io::stdout().lock();
         let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         if let Err(error) = printed {
-            tracing::warn!(%error, "what runs could not be printed to stdout: {}", text.trim_end());
+            let text = text.trim_end().replace('\n', "; ");
+            tracing::warn!(%error, "what runs could not be printed to stdout: {text}");
         }
     };
     let printing = thread::Builder::new().name("telemetry-stdout".to_owned());
