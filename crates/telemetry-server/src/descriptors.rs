@@ -42,7 +42,7 @@ pub(crate) fn give_back_limit(pid: u32) {
         .ok()
         .and_then(rustix::process::Pid::from_raw);
     let Some(pid) = pid else { return };
-    let given = rustix::process::prlimit(Some(pid), Resource::Nofile, inherited.clone());
+    let given = rustix::process::prlimit(Some(pid), Resource::Nofile, *inherited);
     if let Err(error) = given {
         // It has ended already, or changed its user; it works with our limit as well.
         tracing::debug!(%error, "a worker keeps the raised limit of descriptors");

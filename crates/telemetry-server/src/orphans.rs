@@ -108,8 +108,13 @@ fn reap_orphans() -> io::Result<usize> {
         Ok(None) | Err(Errno::CHILD) => return Ok(0),
         Err(error) => return Err(error.into()),
     }
+    Ok(reap_those(children()?))
+}
+
+/// Waits for those of these children that have ended and are nobody's.
+fn reap_those(children: Vec<Pid>) -> usize {
     let mut orphans = 0;
-    for pid in children()? {
+    for pid in children {
         let awaited = u32::try_from(pid.as_raw_pid()).is_ok_and(|pid| started().contains(&pid));
         if awaited {
             continue;
@@ -120,7 +125,7 @@ fn reap_orphans() -> io::Result<usize> {
         );
         orphans += usize::from(matches!(reaped, Ok(Some(_))));
     }
-    Ok(orphans)
+    orphans
 }
 
 /// All children of this process, as the kernel lists them for each of our threads.
@@ -138,4 +143,49 @@ fn children() -> io::Result<Vec<Pid>> {
         children.extend(pids.filter_map(Pid::from_raw));
     }
     Ok(children)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    /// A process that has ended, and that nobody has waited for.
+    fn ended() -> (Child, Pid) {
+        let child = Command::new("sh").args(["-c", "exit 7"]).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), look).unwrap();
+        (child, pid)
+    }
+
+    #[test]
+    fn the_exit_of_a_process_that_is_awaited_is_left_to_whoever_waits() {
+        let started = Awaited::start(|| {
+            let (child, pid) = ended();
+            Ok(((child, pid), pid.as_raw_pid().unsigned_abs()))
+        });
+        let ((mut child, pid), awaited) = started.unwrap();
+        assert_eq!(reap_those(vec![pid]), 0);
+        assert_eq!(child.wait().unwrap().code(), Some(7));
+        drop(awaited);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_reaped_once() {
+        let (mut child, pid) = ended();
+        assert_eq!(reap_those(vec![pid]), 1);
+        assert_eq!(reap_those(vec![pid]), 0);
+        assert!(child.wait().is_err(), "it was still there");
+    }
+
+    #[test]
+    fn children_of_all_threads_are_listed() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let listed = children().unwrap().contains(&Pid::from_child(&child));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(listed);
+    }
 }

@@ -117,7 +117,7 @@ fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
     refused(
         "[telemtry]\n",
         "t.toml:1:2: unknown key \"telemtry\"; did you mean \"telemetry\"? \
-         (known: catalog, endpoint, exporters, http, manager, pool, telemetry, watch)",
+         (known: catalog, endpoint, exporters, http, log, manager, pool, telemetry, watch)",
     );
     refused(
         "[watch]\ndirectory = \"/x\"\nzzz = 1",

@@ -135,11 +135,14 @@ fn panicked(info: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture();
     let shown = backtrace.status() == BacktraceStatus::Captured;
     let place = info.location().map(ToString::to_string);
+    let payload = info.payload();
+    let said = payload.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     tracing::error!(
         target: "telemetry::panic",
         place = place.as_deref(),
         backtrace = shown.then(|| backtrace.to_string()).as_deref(),
         "a panic, which is a defect: {}",
-        info.payload_as_str().unwrap_or("without a message")
+        said.unwrap_or("without a message")
     );
 }

@@ -26,8 +26,8 @@ const LINES: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 /// How often to look whether there is something to tell.
 const LOOK: Duration = Duration::from_secs(1);
-/// Bytes that are kept of a suppressed message.
-const MAX_MESSAGE_BYTES: usize = 200;
+/// Characters that are kept of a suppressed message.
+const MAX_MESSAGE_CHARS: usize = 200;
 
 /// Keeps events from the layers above it that repeat themselves.
 #[derive(Debug, Clone, Default)]
@@ -160,8 +160,9 @@ fn message(event: &Event<'_>) -> String {
     }
     let mut message = Message(String::new());
     event.record(&mut message);
-    let end = message.0.floor_char_boundary(MAX_MESSAGE_BYTES);
-    message.0.truncate(end);
+    if let Some((end, _)) = message.0.char_indices().nth(MAX_MESSAGE_CHARS) {
+        message.0.truncate(end);
+    }
     message.0
 }
 
