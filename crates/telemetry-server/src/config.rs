@@ -6,6 +6,7 @@
 mod catalog;
 mod duration;
 mod error;
+mod log;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
 use crate::session::MAX_DIALS_PER_SECOND;
 
 pub use error::{ConfigError, Place};
+pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
 
 use error::Text;
 use section::Section;
@@ -57,6 +59,8 @@ pub struct Config {
     pub accept: Option<AcceptSection>,
     /// `[manager] dials_per_second`: most dials per second over all workers, first dials apart.
     pub dials_per_second: u32,
+    /// `[log]`: what the manager says of itself.
+    pub own_log: OwnLogSection,
     /// `[http]`; absent: no HTTP server.
     pub http: Option<HttpSection>,
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
@@ -149,6 +153,8 @@ impl Config {
             .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
         let whole = Section::whole(text, &parsed);
         let (node, run_dir, dials_per_second) = manager(whole.section("manager")?)?;
+        let own_log = whole.section("log")?;
+        let own_log = own_log.as_ref().map(log::read).transpose()?;
         let accept = accept(whole.section("accept")?, &run_dir)?;
         let http = whole.section("http")?.map(http).transpose()?;
         let telemetry = whole
@@ -188,6 +194,7 @@ impl Config {
             run_dir,
             accept,
             dials_per_second,
+            own_log: own_log.unwrap_or_default(),
             http,
             telemetry,
             pools,
@@ -409,7 +416,7 @@ fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize)
     let Some(section) = section else {
         return Ok((None, DEFAULT_SERIES_LIMIT));
     };
-    let log = section.section("log")?.map(log).transpose()?;
+    let log = section.section("log")?.map(event_log).transpose()?;
     let mut series_limit = DEFAULT_SERIES_LIMIT;
     if let Some(prometheus) = section.section("prometheus")? {
         series_limit = prometheus
@@ -421,7 +428,7 @@ fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize)
     Ok((log, series_limit))
 }
 
-fn log(section: Section<'_>) -> Result<LogSection, ConfigError> {
+fn event_log(section: Section<'_>) -> Result<LogSection, ConfigError> {
     let level = section.parsed("level", |word| {
         word.parse::<tracing::Level>()
             .map_err(|_| format!("{word:?} is not allowed; use error, warn, info, debug or trace"))

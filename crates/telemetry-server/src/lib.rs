@@ -4,7 +4,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `dir_events`, `endpoint`, `identity`, `socket_dir`
+//! 1. `deadline`, `descriptors`, `dir_events`, `endpoint`, `identity`, `lossy`, `orphans`, `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`
 //! 4. `capture`, `http`, `session`
@@ -19,6 +19,7 @@ mod capture;
 #[cfg(feature = "config")]
 mod config;
 mod deadline;
+mod descriptors;
 mod desired;
 mod dir_events;
 mod dispatch;
@@ -28,7 +29,10 @@ mod host;
 #[cfg(feature = "http")]
 mod http;
 mod identity;
+mod lossy;
 mod manager;
+#[cfg(feature = "pool")]
+mod orphans;
 mod pipeline;
 #[cfg(feature = "pool")]
 mod pool;
@@ -48,9 +52,10 @@ pub use accounts::IncarnationInfo;
 pub use capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
 #[cfg(feature = "config")]
 pub use config::{
-    AcceptSection, Config, ConfigError, DEFAULT_LISTEN, EndpointSection, HttpSection, LogSection,
-    Place, WatchSection,
+    AcceptSection, Config, ConfigError, DEFAULT_LISTEN, EndpointSection, HttpSection, LogFilter,
+    LogFilterError, LogFormat, LogSection, OwnLogSection, Place, WatchSection,
 };
+pub use descriptors::{OpenDescriptors, raise_descriptor_limit};
 pub use desired::{ControlReceipt, ControlRefused, Target};
 pub use dispatch::{
     AttachError, DEFAULT_HANDLER_DRAIN, DEFAULT_HANDLER_QUEUE, DEFAULT_HANDLER_QUEUE_BYTES,
@@ -62,7 +67,8 @@ pub use export::LogHandler;
 #[cfg(feature = "prometheus")]
 pub use export::{
     DEFAULT_SERIES_LIMIT, DURATION_BUCKETS, ExpositionFormat, HandlerMetrics, MAX_LABEL_BYTES,
-    MAX_LABELS, MAX_SHARDS, MetricSource, PrometheusConfig, PrometheusExporter, SIZE_BUCKETS,
+    MAX_LABELS, MAX_SHARDS, MetricSource, ProcessMetrics, PrometheusConfig, PrometheusExporter,
+    SIZE_BUCKETS,
 };
 pub use host::{
     Buffer, CircuitBreakerEvents, GrpcCall, HardwareEvents, HardwareStep, HeartbeatEvents, Host,
@@ -70,10 +76,13 @@ pub use host::{
     RetryEvents, ScriptShutdown, SessionEvents, SessionStoreEvents, ZeroCopyEvents,
 };
 pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
+pub use lossy::{LOG_QUEUE_BYTES, LossyWriter};
 pub use manager::{
     DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, Totals,
     UNREGISTER_DRAIN,
 };
+#[cfg(feature = "pool")]
+pub use orphans::OrphanReaper;
 pub use pipeline::{Batch, Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, QuarantinedName};
 #[cfg(feature = "pool")]
 pub use pool::{

@@ -17,6 +17,8 @@ use tokio::process::{Child, ChildStderr, Command};
 
 use super::config::{PoolConfig, Transport};
 use super::error::PoolError;
+use crate::descriptors::give_back_limit;
+use crate::orphans::Awaited;
 
 /// A program that was found, with everything that is equal for all workers of a pool.
 #[derive(Debug, Clone)]
@@ -92,6 +94,8 @@ fn is_executable(path: &Path) -> bool {
 pub(super) struct Process {
     child: Child,
     group: Group,
+    /// We wait for it, and nobody else may.
+    _awaited: Awaited,
     /// Process id, known also after the exit.
     pub(super) pid: u32,
     /// When it was started.
@@ -133,15 +137,20 @@ impl Process {
         if let Some(cwd) = &config.cwd {
             command.current_dir(cwd);
         }
-        let mut child = command.spawn()?;
-        let pid = child
-            .id()
-            .ok_or_else(|| io::Error::other("the process has no id"))?;
+        let (mut child, awaited) = Awaited::start(|| {
+            let child = command.spawn()?;
+            let pid = child.id();
+            let pid = pid.ok_or_else(|| io::Error::other("the process has no id"))?;
+            Ok((child, pid))
+        })?;
+        let pid = awaited.pid();
+        give_back_limit(pid);
         let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let stderr = child.stderr.take();
         Ok(Self {
             child,
             group: Group(group),
+            _awaited: awaited,
             pid,
             started: Instant::now(),
             stderr,

@@ -29,6 +29,10 @@ use crate::deadline::{deadline, share_of};
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// The signal that cannot be handled.
 const SIGKILL: i32 = 9;
+/// Signals that ask a process to end, and that whoever ends us may send to its workers as well.
+const ASKED_BY: [i32; 2] = [2, 15];
+/// How long a worker that was asked to end by somebody else may have been asked before us.
+const TOLD_TOGETHER: Duration = Duration::from_millis(300);
 /// Early part of `max_lifetime` in which a worker may be replaced, so that workers of one age do
 /// not all go at once.
 const LIFETIME_SPREAD: f64 = 0.1;
@@ -214,7 +218,12 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = asked_to_stop(&mut self.stop) => return End::Stop,
-                exit = live.process.wait() => return End::Exited(exit),
+                exit = live.process.wait() => {
+                    if exit.as_ref().is_ok_and(may_be_asked) && told_together(&mut self.stop).await {
+                        return End::Stop;
+                    }
+                    return End::Exited(exit);
+                }
                 Some(replace) = self.requests.recv() => return End::Replace(replace),
                 () = &mut streaming, if !ready => {
                     ready = true;
@@ -404,6 +413,20 @@ impl Supervisor {
 /// Resolves once the pool shuts down, or is gone.
 async fn asked_to_stop(stop: &mut watch::Receiver<Option<tokio::time::Instant>>) {
     let _gone_is_stopped_too = stop.wait_for(Option::is_some).await.is_ok();
+}
+
+/// Whether this is how a process ends that was asked to, by a signal it handles or not.
+fn may_be_asked(exit: &ExitStatus) -> bool {
+    let by = exit.signal().or_else(|| exit.code().map(|code| code - 128));
+    exit.success() || by.is_some_and(|signal| ASKED_BY.contains(&signal))
+}
+
+/// Waits a moment whether the pool is to stop as well. A service manager that ends a whole control
+/// group signals one process after the other, in no particular order.
+async fn told_together(stop: &mut watch::Receiver<Option<tokio::time::Instant>>) -> bool {
+    tokio::time::timeout(TOLD_TOGETHER, asked_to_stop(stop))
+        .await
+        .is_ok()
 }
 
 /// Resolves at the deadline of the pool's shutdown, never while there is none.
