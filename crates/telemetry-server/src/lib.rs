@@ -4,7 +4,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `endpoint`, `identity`, `socket_dir`
+//! 1. `deadline`, `dir_events`, `endpoint`, `identity`, `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`
 //! 4. `capture`, `http`, `session`
@@ -19,6 +19,7 @@ mod capture;
 mod config;
 mod deadline;
 mod desired;
+mod dir_events;
 mod dispatch;
 mod endpoint;
 mod export;
