@@ -20,7 +20,8 @@ use toml::de::DeTable;
 
 use crate::endpoint::Endpoint;
 use crate::identity::identity_fault;
-use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
+use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
+use crate::run_dir::{RUN_DIR_ALLOWED, default_run_dir};
 
 pub use error::{ConfigError, Place};
 
@@ -42,8 +43,14 @@ const MAX_BUFFER: usize = 1_048_576;
 pub struct Config {
     /// `[manager] node`: the node name in metadata; the host's name when absent.
     pub node: Option<String>,
-    /// `[manager] run_dir`: directory of the pools' sockets.
-    pub run_dir: PathBuf,
+    /// `[manager] run_dir`: the manager's own directory, to be held with
+    /// [`RunDir::lock`](crate::RunDir::lock); the default is a directory named as the file, below
+    /// `$XDG_RUNTIME_DIR/telemetry`, `$RUNTIME_DIRECTORY` itself, or below `/run/telemetry` for root.
+    /// Absent where there is no place for it and no pool needs it.
+    pub run_dir: Option<PathBuf>,
+    /// `[manager] on_manager_exit`: what becomes of the pools' workers when the manager dies. Whoever
+    /// starts the pools tells them, together with the [`exec_shim`](PoolConfig::exec_shim).
+    pub on_manager_exit: OnManagerExit,
     /// `[http]`; absent: no HTTP server.
     pub http: Option<HttpSection>,
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
@@ -126,7 +133,7 @@ impl Config {
         let parsed = DeTable::parse(content)
             .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
         let whole = Section::whole(text, &parsed);
-        let (node, run_dir) = manager(whole.section("manager")?)?;
+        let manager = manager(whole.section("manager")?, file)?;
         let http = whole.section("http")?.map(http).transpose()?;
         let telemetry = whole
             .section("telemetry")?
@@ -135,7 +142,10 @@ impl Config {
             .unwrap_or_default();
         let mut pools = Vec::new();
         for section in whole.sections("pool")? {
-            pools.push(pool(&section, &pools, &telemetry, &run_dir)?);
+            let Some(run_dir) = &manager.run_dir else {
+                return Err(section.refuse(format!("a pool needs a run_dir: {RUN_DIR_ALLOWED}")));
+            };
+            pools.push(pool(&section, &pools, &telemetry, run_dir)?);
         }
         let mut endpoints = Vec::new();
         for section in whole.sections("endpoint")? {
@@ -144,7 +154,7 @@ impl Config {
         let watch = match whole.section("watch")? {
             Some(section) => {
                 let watch = watch(&section)?;
-                if !pools.is_empty() && watch.directory == run_dir {
+                if !pools.is_empty() && Some(&watch.directory) == manager.run_dir.as_ref() {
                     return Err(section.invalid(
                         "directory",
                         "is the run_dir of the pools, whose workers are dialled anyway; \
@@ -159,8 +169,9 @@ impl Config {
         let catalog = catalog::read(whole.section("catalog")?.as_ref())?;
         whole.finish()?;
         Ok(Self {
-            node,
-            run_dir,
+            node: manager.node,
+            run_dir: manager.run_dir,
+            on_manager_exit: manager.on_exit,
             http,
             telemetry,
             pools,
@@ -173,9 +184,20 @@ impl Config {
     }
 }
 
-fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf), ConfigError> {
+/// `[manager]`
+struct ManagerSection {
+    node: Option<String>,
+    run_dir: Option<PathBuf>,
+    on_exit: OnManagerExit,
+}
+
+fn manager(section: Option<Section<'_>>, file: &str) -> Result<ManagerSection, ConfigError> {
     let Some(section) = section else {
-        return Ok((None, default_run_dir()));
+        return Ok(ManagerSection {
+            node: None,
+            run_dir: default_run_dir(file),
+            on_exit: OnManagerExit::Keep,
+        });
     };
     let node = section.text("node")?;
     if node.as_deref().is_some_and(str::is_empty) {
@@ -184,21 +206,20 @@ fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf), Co
             "must not be empty; leave it out for the host's name",
         ));
     }
-    let run_dir = section
-        .text("run_dir")?
-        .map_or_else(default_run_dir, PathBuf::from);
+    let run_dir = section.text("run_dir")?.map(PathBuf::from);
+    let on_exit = section.parsed("on_manager_exit", |word| match word {
+        "keep" => Ok(OnManagerExit::Keep),
+        "stop" => Ok(OnManagerExit::Stop),
+        _ => Err(format!(
+            "{word:?} is not allowed; it must be \"keep\" or \"stop\""
+        )),
+    })?;
     section.finish()?;
-    Ok((node, run_dir))
-}
-
-/// `$XDG_RUNTIME_DIR/telemetry`, else a directory of this user's below the temporary one.
-fn default_run_dir() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => PathBuf::from(dir).join("telemetry"),
-        None => {
-            std::env::temp_dir().join(format!("telemetry-{}", rustix::process::geteuid().as_raw()))
-        }
-    }
+    Ok(ManagerSection {
+        node,
+        run_dir: run_dir.or_else(|| default_run_dir(file)),
+        on_exit: on_exit.unwrap_or(OnManagerExit::Keep),
+    })
 }
 
 fn http(section: Section<'_>) -> Result<HttpSection, ConfigError> {

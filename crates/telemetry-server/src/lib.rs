@@ -6,7 +6,7 @@
 //!
 //! 1. `deadline`, `dir_events`, `endpoint`, `identity`, `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
-//! 3. `export`, `host`, `pipeline`
+//! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
 //! 6. `pool`, `watch_dir`
@@ -31,6 +31,8 @@ mod manager;
 mod pipeline;
 #[cfg(feature = "pool")]
 mod pool;
+#[cfg(feature = "pool")]
+mod run_dir;
 mod session;
 #[cfg(feature = "pool")]
 mod socket_dir;
@@ -74,10 +76,12 @@ pub use pipeline::{Batch, Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, Qu
 #[cfg(feature = "pool")]
 pub use pool::{
     DEFAULT_GRACE, DEFAULT_HEALTHY_AFTER, DEFAULT_RESTART_BASE, DEFAULT_RESTART_CAP, DEFAULT_SIZE,
-    DEFAULT_STATUS_INTERVAL, MAX_POOL_NAME_BYTES, MAX_POOL_SIZE, Pool, PoolConfig, PoolError,
-    PoolLoad, PoolStatus, RestartDelays, StderrTarget, Transport, WorkerState, WorkerStatus,
-    WorkerTelemetry,
+    DEFAULT_STATUS_INTERVAL, MAX_LAST_LINE_BYTES, MAX_POOL_NAME_BYTES, MAX_POOL_SIZE,
+    OnManagerExit, Pool, PoolConfig, PoolError, PoolLoad, PoolStatus, RestartDelays, StderrTarget,
+    Transport, WorkerState, WorkerStatus, WorkerTelemetry, end_strangers,
 };
+#[cfg(feature = "pool")]
+pub use run_dir::{RunDir, RunDirError};
 pub use session::{
     BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError,
     HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,

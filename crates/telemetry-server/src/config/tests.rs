@@ -31,6 +31,7 @@ fn every_setting_is_read() {
         [manager]
         node = "n1"
         run_dir = "/run/t"
+        on_manager_exit = "stop"
         [http]
         listen = "127.0.0.1:1234"
         allowed_hosts = ["metrics.internal"]
@@ -76,6 +77,8 @@ fn every_setting_is_read() {
         "#,
     );
     assert_eq!(config.node.as_deref(), Some("n1"));
+    assert_eq!(config.run_dir.as_deref(), Some(Path::new("/run/t")));
+    assert_eq!(config.on_manager_exit, OnManagerExit::Stop);
     let http = config.http.unwrap();
     assert_eq!((http.listen.port(), http.allowed_hosts.len()), (1234, 1));
     assert_eq!(

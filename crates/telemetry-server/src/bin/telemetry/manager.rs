@@ -4,17 +4,19 @@
 //! in the reverse one: workers finish first, so that their last events still arrive.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{PolicySpec, SamplingRule, Source, SystemClock, escape};
 use telemetry_server::{
     Config, Dispatcher, HandlerMetrics, HttpConfig, HttpServer, HttpState, LogHandler, LogSection,
-    Manager, ManagerConfig, Pool, PoolInfo, PrometheusConfig, PrometheusExporter, QueuedConfig,
-    WatchDir, WorkerContext, WorkerTelemetry,
+    Manager, ManagerConfig, OnManagerExit, Pool, PoolConfig, PoolInfo, PrometheusConfig,
+    PrometheusExporter, QueuedConfig, RunDir, WatchDir, WorkerContext, WorkerTelemetry,
+    end_strangers,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
@@ -31,13 +33,16 @@ const LOG_VARIABLE: &str = "TELEMETRY_LOG";
 pub(crate) fn run(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path)?;
     log_to_stderr(config.log.as_ref())?;
+    let run_dir = hold(&config, path)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(Failure::of)?;
-    let outcome = runtime.block_on(serve(config));
+    let outcome = runtime.block_on(serve(config, run_dir.clone()));
     // A reader of our output that stands still must not keep us from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    // Until here nobody else may have it.
+    drop(run_dir);
     outcome
 }
 
@@ -55,6 +60,18 @@ fn log_to_stderr(events: Option<&LogSection>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Holds the manager's directory, so that no second one does.
+fn hold(config: &Config, path: &Path) -> Result<Option<RunDir>, Failure> {
+    let name = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let hold = |run_dir: &PathBuf| RunDir::lock(run_dir, &name.to_string_lossy());
+    config
+        .run_dir
+        .as_ref()
+        .map(hold)
+        .transpose()
+        .map_err(Failure::of)
+}
+
 /// Everything that runs.
 struct Running {
     manager: Manager,
@@ -62,12 +79,14 @@ struct Running {
     http: Option<HttpServer>,
     watch: Option<WatchDir>,
     pools: Vec<Arc<Pool>>,
+    /// Ends what an earlier manager left and the configuration does not know.
+    strangers: Option<JoinHandle<()>>,
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, run_dir: Option<RunDir>) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::of)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::of)?;
-    let running = start(config).await?;
+    let running = start(config, run_dir).await?;
     announce(&running)?;
     stop_signal(&mut interrupt, &mut terminate).await;
     tracing::info!("stopping; a second signal ends at once");
@@ -86,7 +105,7 @@ async fn stop_signal(interrupt: &mut Signal, terminate: &mut Signal) {
     }
 }
 
-async fn start(config: Config) -> Result<Running, Failure> {
+async fn start(config: Config, run_dir: Option<RunDir>) -> Result<Running, Failure> {
     let node = config.node.clone().unwrap_or_else(host_name);
     let clock = Arc::new(SystemClock::new());
     let dispatcher = Dispatcher::new(
@@ -125,6 +144,7 @@ async fn start(config: Config) -> Result<Running, Failure> {
         http: None,
         watch: None,
         pools: Vec::new(),
+        strangers: None,
     };
     let roster = Roster::new(running.manager.clone());
     if let Some(http) = &config.http {
@@ -150,15 +170,51 @@ async fn start(config: Config) -> Result<Running, Failure> {
         running.watch =
             Some(watching.map_err(|error| Failure::Failed(format!("[watch]: {error}")))?);
     }
-    for pool in config.pools {
-        let pool = Pool::start(&running.manager, pool)
-            .await
-            .map_err(Failure::of)?;
+    let pools = start_pools(
+        &running.manager,
+        config.pools,
+        config.on_manager_exit,
+        &run_dir,
+    );
+    for pool in pools.await? {
         let pool = Arc::new(pool);
         roster.add(&pool);
         running.pools.push(pool);
     }
+    if let Some(run_dir) = run_dir {
+        let ending = tokio::spawn(async move { end_strangers(&run_dir).await });
+        running.strangers = Some(ending);
+    }
     Ok(running)
+}
+
+/// Starts all pools side by side; they come in the order of the file.
+async fn start_pools(
+    manager: &Manager,
+    pools: Vec<PoolConfig>,
+    on_exit: OnManagerExit,
+    run_dir: &Option<RunDir>,
+) -> Result<Vec<Pool>, Failure> {
+    let shim = std::env::current_exe().ok();
+    let starting: Vec<_> = pools
+        .into_iter()
+        .map(|mut pool| {
+            pool.on_manager_exit = on_exit;
+            pool.exec_shim.clone_from(&shim);
+            let (manager, run_dir) = (manager.clone(), run_dir.clone());
+            tokio::spawn(async move {
+                match run_dir {
+                    Some(run_dir) => Pool::start_in(&manager, pool, &run_dir).await,
+                    None => Pool::start(&manager, pool).await,
+                }
+            })
+        })
+        .collect();
+    let mut started = Vec::new();
+    for pool in starting {
+        started.push(pool.await.map_err(Failure::of)?.map_err(Failure::of)?);
+    }
+    Ok(started)
 }
 
 /// Says what became of every event, pool by pool, when nothing can be added any more.
@@ -230,8 +286,15 @@ async fn stop(running: Running) {
         http,
         watch,
         pools,
+        strangers,
     } = running;
     let mut ending = tokio::task::JoinSet::new();
+    if let Some(strangers) = strangers {
+        ending.spawn(async move {
+            // It can only fail by a defect that the log shows.
+            let _ended = strangers.await.is_ok();
+        });
+    }
     for pool in pools {
         ending.spawn(async move { pool.shutdown(pool.grace()).await });
     }
