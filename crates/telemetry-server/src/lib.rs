@@ -6,7 +6,7 @@
 //!
 //! 1. `deadline`, `descriptors`, `dir_events`, `endpoint`, `identity`, `lossy`, `orphans`, `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
-//! 3. `export`, `host`, `pipeline`
+//! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
 //! 6. `accept`, `pool`, `watch_dir`
@@ -36,6 +36,8 @@ mod orphans;
 mod pipeline;
 #[cfg(feature = "pool")]
 mod pool;
+#[cfg(feature = "pool")]
+mod run_dir;
 mod session;
 mod socket_dir;
 #[cfg(feature = "pool")]
@@ -87,10 +89,12 @@ pub use pipeline::{Batch, Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, Qu
 #[cfg(feature = "pool")]
 pub use pool::{
     DEFAULT_GRACE, DEFAULT_HEALTHY_AFTER, DEFAULT_RESTART_BASE, DEFAULT_RESTART_CAP, DEFAULT_SIZE,
-    DEFAULT_STATUS_INTERVAL, MAX_POOL_NAME_BYTES, MAX_POOL_SIZE, Pool, PoolConfig, PoolError,
-    PoolLoad, PoolStatus, RestartDelays, StderrTarget, Transport, WorkerState, WorkerStatus,
-    WorkerTelemetry,
+    DEFAULT_STATUS_INTERVAL, MAX_LAST_LINE_BYTES, MAX_POOL_NAME_BYTES, MAX_POOL_SIZE,
+    OnManagerExit, Pool, PoolConfig, PoolError, PoolLoad, PoolStatus, RestartDelays, StderrTarget,
+    Transport, WorkerState, WorkerStatus, WorkerTelemetry, end_strangers,
 };
+#[cfg(feature = "pool")]
+pub use run_dir::{RunDir, RunDirError};
 pub use session::{
     BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError, FIRST_DIALS,
     HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, LinkKind,

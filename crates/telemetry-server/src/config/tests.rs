@@ -32,6 +32,7 @@ fn every_setting_is_read() {
         [manager]
         node = "n1"
         run_dir = "/run/t"
+        on_manager_exit = "stop"
         dials_per_second = 200
         [http]
         listen = "127.0.0.1:1234"
@@ -79,6 +80,8 @@ fn every_setting_is_read() {
     );
     assert_eq!(config.dials_per_second, 200);
     assert_eq!(config.node.as_deref(), Some("n1"));
+    assert_eq!(config.run_dir.as_deref(), Some(Path::new("/run/t")));
+    assert_eq!(config.on_manager_exit, OnManagerExit::Stop);
     let http = config.http.unwrap();
     assert_eq!((http.listen.port(), http.allowed_hosts.len()), (1234, 1));
     assert_eq!(

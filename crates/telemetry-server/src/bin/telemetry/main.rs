@@ -5,6 +5,7 @@
 
 mod api;
 mod catalog;
+mod exec;
 mod failure;
 mod log;
 mod manager;
@@ -76,6 +77,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Become a worker that ends with its manager; used by managers.
+    #[command(hide = true)]
+    Exec(exec::Exec),
 }
 
 /// Which running manager is meant.
@@ -96,6 +100,7 @@ fn main() -> ExitCode {
         Command::Workers { manager, json } => workers::run(&manager.url, json),
         Command::Tap { manager, pattern } => tap::run(&manager.url, &pattern),
         Command::Catalog { markdown, config } => catalog::run(markdown, config.as_deref()),
+        Command::Exec(exec) => exec::run(exec),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

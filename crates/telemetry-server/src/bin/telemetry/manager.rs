@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -15,11 +15,12 @@ use std::time::Duration;
 use telemetry_core::{PolicySpec, SamplingRule, Source, SystemClock, escape};
 use telemetry_server::{
     AcceptConfig, Acceptor, Config, Dispatcher, HandlerMetrics, HttpConfig, HttpServer, HttpState,
-    LogHandler, Manager, ManagerConfig, OpenDescriptors, OrphanReaper, Pool, PoolInfo,
-    ProcessMetrics, PrometheusConfig, PrometheusExporter, QueuedConfig, WatchDir, WorkerContext,
-    WorkerTelemetry, raise_descriptor_limit,
+    LogHandler, Manager, ManagerConfig, OnManagerExit, OpenDescriptors, OrphanReaper, Pool,
+    PoolConfig, PoolInfo, ProcessMetrics, PrometheusConfig, PrometheusExporter, QueuedConfig,
+    RunDir, WatchDir, WorkerContext, WorkerTelemetry, end_strangers, raise_descriptor_limit,
 };
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::failure::Failure;
 use crate::log::Log;
@@ -37,6 +38,10 @@ const HANDLERS_END: Duration = Duration::from_secs(2);
 pub(crate) fn run(path: &Path) -> Result<ExitCode, Failure> {
     let config = Config::load(path)?;
     let log = Log::set_up(&config)?;
+    let run_dir = match hold(&config, path) {
+        Ok(run_dir) => run_dir,
+        Err(failure) => return Ok(end(&log, Err(failure))),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -44,9 +49,11 @@ pub(crate) fn run(path: &Path) -> Result<ExitCode, Failure> {
         Ok(runtime) => runtime,
         Err(error) => return Ok(end(&log, Err(Failure::of(error)))),
     };
-    let outcome = runtime.block_on(serve(config, &log));
+    let outcome = runtime.block_on(serve(config, run_dir.clone(), &log));
     // Whatever still stands in a call of the system must not keep us from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    // Until here nobody else may have it.
+    drop(run_dir);
     Ok(end(&log, outcome))
 }
 
@@ -57,6 +64,18 @@ fn end(log: &Log, outcome: Result<(), Failure>) -> ExitCode {
     said.map_or_else(|(_, code)| code, |()| ExitCode::SUCCESS)
 }
 
+/// Holds the manager's directory, so that no second one does.
+fn hold(config: &Config, path: &Path) -> Result<Option<RunDir>, Failure> {
+    let name = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let hold = |run_dir: &PathBuf| RunDir::lock(run_dir, &name.to_string_lossy());
+    config
+        .run_dir
+        .as_ref()
+        .map(hold)
+        .transpose()
+        .map_err(Failure::of)
+}
+
 /// Everything that runs.
 struct Running {
     manager: Manager,
@@ -65,16 +84,18 @@ struct Running {
     http: Option<HttpServer>,
     watch: Option<WatchDir>,
     pools: Vec<Arc<Pool>>,
+    /// Ends what an earlier manager left and the configuration does not know.
+    strangers: Option<JoinHandle<()>>,
 }
 
-async fn serve(config: Config, log: &Log) -> Result<(), Failure> {
+async fn serve(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::of)?;
     // Lives until the last process has ended.
     let _reaper = OrphanReaper::start().map_err(Failure::of)?;
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of file descriptors stays as it is");
     }
-    let running = start(config, log).await?;
+    let running = start(config, run_dir, log).await?;
     announce(&running);
     let first = tokio::select! {
         request = signals.next() => request,
@@ -104,7 +125,7 @@ async fn serve(config: Config, log: &Log) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn start(config: Config, log: &Log) -> Result<Running, Failure> {
+async fn start(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<Running, Failure> {
     let node = config.node.clone().unwrap_or_else(host_name);
     let clock = Arc::new(SystemClock::new());
     let dispatcher = Dispatcher::new(
@@ -152,6 +173,7 @@ async fn start(config: Config, log: &Log) -> Result<Running, Failure> {
         http: None,
         watch: None,
         pools: Vec::new(),
+        strangers: None,
     };
     let roster = Roster::new(running.manager.clone());
     if let Some(http) = &config.http {
@@ -162,11 +184,6 @@ async fn start(config: Config, log: &Log) -> Result<Running, Failure> {
         };
         let server = HttpServer::bind_with(http.listen, state, allowed).await;
         running.http = Some(server.map_err(Failure::of)?);
-    }
-    if let Some(accept) = config.accept {
-        let acceptor = Acceptor::start(&running.manager, AcceptConfig::at(accept.listen));
-        running.acceptor =
-            Some(acceptor.map_err(|error| Failure::Failed(format!("[accept]: {error}")))?);
     }
     for endpoint in &config.endpoints {
         let mut context = WorkerContext::new(endpoint.worker_id.as_str());
@@ -182,16 +199,56 @@ async fn start(config: Config, log: &Log) -> Result<Running, Failure> {
         running.watch =
             Some(watching.map_err(|error| Failure::Failed(format!("[watch]: {error}")))?);
     }
-    for mut pool in config.pools {
+    let mut pools = config.pools;
+    for pool in &mut pools {
         pool.stderr = log.stderr_of(&pool.name);
-        let pool = Pool::start(&running.manager, pool)
-            .await
-            .map_err(Failure::of)?;
+    }
+    let pools = start_pools(&running.manager, pools, config.on_manager_exit, &run_dir);
+    for pool in pools.await? {
         let pool = Arc::new(pool);
         roster.add(&pool);
         running.pools.push(pool);
     }
+    // Workers that were adopted are known by now, whoever of them calls first.
+    if let Some(accept) = config.accept {
+        let acceptor = Acceptor::start(&running.manager, AcceptConfig::at(accept.listen));
+        running.acceptor =
+            Some(acceptor.map_err(|error| Failure::Failed(format!("[accept]: {error}")))?);
+    }
+    if let Some(run_dir) = run_dir {
+        let ending = tokio::spawn(async move { end_strangers(&run_dir).await });
+        running.strangers = Some(ending);
+    }
     Ok(running)
+}
+
+/// Starts all pools side by side; they come in the order of the file.
+async fn start_pools(
+    manager: &Manager,
+    pools: Vec<PoolConfig>,
+    on_exit: OnManagerExit,
+    run_dir: &Option<RunDir>,
+) -> Result<Vec<Pool>, Failure> {
+    let shim = std::env::current_exe().ok();
+    let starting: Vec<_> = pools
+        .into_iter()
+        .map(|mut pool| {
+            pool.on_manager_exit = on_exit;
+            pool.exec_shim.clone_from(&shim);
+            let (manager, run_dir) = (manager.clone(), run_dir.clone());
+            tokio::spawn(async move {
+                match run_dir {
+                    Some(run_dir) => Pool::start_in(&manager, pool, &run_dir).await,
+                    None => Pool::start(&manager, pool).await,
+                }
+            })
+        })
+        .collect();
+    let mut started = Vec::new();
+    for pool in starting {
+        started.push(pool.await.map_err(Failure::of)?.map_err(Failure::of)?);
+    }
+    Ok(started)
 }
 
 /// Says what became of every event, pool by pool, when nothing can be added any more.
@@ -281,8 +338,15 @@ async fn stop(running: Running, mut hastened: watch::Receiver<bool>) {
         http,
         watch,
         pools,
+        strangers,
     } = running;
     let mut ending = tokio::task::JoinSet::new();
+    if let Some(strangers) = strangers {
+        ending.spawn(async move {
+            // It can only fail by a defect that the log shows.
+            let _ended = strangers.await.is_ok();
+        });
+    }
     for pool in pools {
         ending.spawn(async move { pool.shutdown(pool.grace()).await });
     }
