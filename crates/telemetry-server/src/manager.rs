@@ -14,6 +14,8 @@ mod metrics;
 mod names;
 mod refusals;
 mod registry;
+mod sums;
+mod sweep;
 mod totals;
 
 use std::fmt;
@@ -27,6 +29,7 @@ use tokio::time::timeout_at;
 
 use crate::accounts::{Book, IncarnationInfo, LedgerWriter};
 use crate::desired::Desired;
+use crate::dir_events::DirEvents;
 use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
@@ -60,7 +63,8 @@ pub struct Manager {
 struct Inner {
     shared: Arc<Shared>,
     desired: Desired,
-    changes: Changes,
+    /// Of all workers.
+    changes: Arc<Changes>,
     allow_remote: bool,
     runtime: Handle,
     registry: Mutex<Registry>,
@@ -91,6 +95,7 @@ impl Manager {
             dispatcher: config.dispatcher,
             quarantine: Arc::default(),
             limiter: DialLimiter::new(config.dials_per_second),
+            dirs: DirEvents::new(Handle::current()),
             accepted_uids: config.accepted_uids,
             message_events: config.message_events,
             away_grace: config.away_grace,
@@ -98,7 +103,7 @@ impl Manager {
         let inner = Inner {
             shared: Arc::new(shared),
             desired: Desired::new(config.policy),
-            changes: Changes::default(),
+            changes: Arc::default(),
             allow_remote: config.allow_remote,
             runtime: Handle::current(),
             registry: Mutex::default(),
@@ -107,9 +112,9 @@ impl Manager {
             departing: watch::Sender::new(0),
             refusals: Refusals::default(),
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new(inner);
+        inner.runtime.spawn(sweep::run(Arc::downgrade(&inner)));
+        Ok(Self { inner })
     }
 
     /// Has a worker dialled, and its events collected from now on. Returns at once.
@@ -144,22 +149,18 @@ impl Manager {
     /// All registered workers, sorted by id.
     #[must_use]
     pub fn list_streams(&self) -> Vec<StreamInfo> {
-        let registry = self.inner.lock();
-        registry
-            .workers
-            .iter()
-            .map(|(id, entry)| self.inner.info(id, entry))
+        let registered: Vec<_> = self.inner.lock().registered().collect();
+        let infos = registered.iter();
+        infos
+            .map(|(id, record)| self.inner.info(id, record))
             .collect()
     }
 
     /// One registered worker.
     #[must_use]
     pub fn stream(&self, id: &WorkerId) -> Option<StreamInfo> {
-        let registry = self.inner.lock();
-        registry
-            .workers
-            .get(id)
-            .map(|entry| self.inner.info(id, entry))
+        let record = self.inner.registered(id)?;
+        Some(self.inner.info(id, &record))
     }
 
     /// Where the session of a worker stands.
@@ -172,6 +173,21 @@ impl Manager {
             .map(|entry| entry.record.state())
     }
 
+    /// Whether the socket of a worker is there and nobody listens behind it, for longer than a worker
+    /// needs to start.
+    #[cfg(feature = "pool")]
+    pub(crate) fn is_refused_by(&self, id: &WorkerId) -> bool {
+        let registry = self.inner.lock();
+        let entry = registry.workers.get(id);
+        entry.is_some_and(|entry| entry.record.is_refused())
+    }
+
+    /// What happens in directories.
+    #[cfg(feature = "pool")]
+    pub(crate) fn dir_events(&self) -> &DirEvents {
+        &self.inner.shared.dirs
+    }
+
     /// The policy that a worker should have.
     #[must_use]
     pub fn policy(&self, id: &WorkerId) -> Option<Arc<PolicySpec>> {
@@ -181,24 +197,16 @@ impl Manager {
     /// Sums over all workers there ever were.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let strays = self.inner.book.strays();
-        self.inner
-            .lock()
-            .totals(|id, entry| self.inner.info(id, entry), |_| true, &strays)
+        let mut sums = self.inner.sums(|_| ());
+        sums.remove(&()).unwrap_or_default()
     }
 
     /// Sums by pool, also of pools that have no worker any more; sorted by name.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolInfo> {
-        let strays = self.inner.book.strays();
-        let registry = self.inner.lock();
-        let names = registry.pool_names();
-        let of_pool = |pool_name: Option<String>| {
-            let info = |id: &_, entry: &_| self.inner.info(id, entry);
-            let totals = registry.totals(info, |pool| *pool == pool_name, &strays);
-            PoolInfo { pool_name, totals }
-        };
-        names.into_iter().map(of_pool).collect()
+        let sums = self.inner.sums(Clone::clone).into_iter();
+        sums.map(|(pool_name, totals)| PoolInfo { pool_name, totals })
+            .collect()
     }
 
     /// The account of every incarnation that this manager knows, oldest first: all that are there, and
@@ -212,7 +220,7 @@ impl Manager {
     /// [`stream_state`](Self::stream_state) or [`list_streams`](Self::list_streams).
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.inner.changes.states()
+        self.inner.changes.listen()
     }
 
     /// Waits until `wanted` holds for a worker; looks again after every change, the arrival of
@@ -229,18 +237,44 @@ impl Manager {
         timeout: Duration,
     ) -> Result<StreamInfo, Option<Box<StreamInfo>>> {
         let deadline = crate::deadline::deadline(timeout);
-        let mut changes = self.inner.changes.progress();
         loop {
-            changes.mark_unchanged();
-            let info = self.stream(id);
-            match info {
+            // Listened to before it is looked at, so that no change is missed.
+            let mut all = self.inner.changes.listen();
+            let record = self.inner.registered(id);
+            let mut own = record.as_ref().map(|record| record.listen());
+            let info = record.map(|record| self.inner.info(id, &record));
+            let info = match info {
                 Some(info) if wanted(&info) => return Ok(info),
-                info => {
-                    let changed = timeout_at(deadline, changes.changed()).await;
-                    if !matches!(changed, Ok(Ok(()))) {
-                        return Err(info.map(Box::new));
-                    }
+                info => info,
+            };
+            let changed = async {
+                match &mut own {
+                    Some(own) => own.changed().await.is_ok(),
+                    None => all.changed().await.is_ok(),
                 }
+            };
+            if timeout_at(deadline, changed).await != Ok(true) {
+                return Err(info.map(Box::new));
+            }
+        }
+    }
+
+    /// Resolves when the worker's stream is open.
+    #[cfg(feature = "pool")]
+    pub(crate) async fn streaming(&self, id: &WorkerId) {
+        loop {
+            let mut all = self.inner.changes.listen();
+            let record = self.inner.registered(id);
+            let mut own = record.as_ref().map(|record| record.listen());
+            if record.is_some_and(|record| record.state() == StreamState::Streaming) {
+                return;
+            }
+            let changed = match &mut own {
+                Some(own) => own.changed().await,
+                None => all.changed().await,
+            };
+            if changed.is_err() {
+                std::future::pending::<()>().await;
             }
         }
     }
@@ -375,7 +409,7 @@ impl Inner {
     /// A record of a worker that was not there before.
     fn record(&self, context: &WorkerContext, endpoint: Option<&Endpoint>) -> Record {
         let clock = self.shared.dispatcher.clock();
-        let changes = self.changes.clone();
+        let changes = Arc::clone(&self.changes);
         Record::new(
             context.clone(),
             endpoint.cloned(),
@@ -385,10 +419,15 @@ impl Inner {
         )
     }
 
-    fn info(&self, id: &WorkerId, entry: &Entry) -> StreamInfo {
-        entry
-            .record
-            .info(self.desired.policy(id).map_or(0, |policy| policy.revision))
+    /// What is remembered of a worker that is there.
+    fn registered(&self, id: &WorkerId) -> Option<Arc<Record>> {
+        let registry = self.lock();
+        let entry = registry.workers.get(id)?;
+        Some(Arc::clone(&entry.record))
+    }
+
+    fn info(&self, id: &WorkerId, record: &Record) -> StreamInfo {
+        record.info(self.desired.policy(id).map_or(0, |policy| policy.revision))
     }
 }
 

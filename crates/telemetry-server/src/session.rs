@@ -14,6 +14,7 @@ mod control;
 mod dial;
 mod events;
 mod info;
+mod kin;
 mod legacy;
 mod life;
 mod peer;
@@ -23,26 +24,26 @@ mod response;
 mod state;
 mod stream;
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Backoff, PolicySpec};
+use telemetry_core::PolicySpec;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::dir_events::{DirEvents, FileId, FileWatch, Seen};
 use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
 pub(crate) use arrival::Arrival;
-use backoff::backoff;
+use backoff::{Backoff, REFUSED_BASE};
 use stream::Ending;
 
 pub(crate) use backoff::DialLimiter;
 pub use backoff::{
-    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, MAX_DIALS_PER_SECOND, MIN_REDIAL,
+    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, FIRST_DIALS, MAX_DIALS_PER_SECOND, MIN_REDIAL,
+    REFUSED_CAP,
 };
 pub(crate) use changes::Changes;
 pub use dial::{
@@ -59,8 +60,8 @@ pub use stream::HELLO_TIMEOUT;
 /// Wait after another manager took the stream: long enough that two managers do not take it from
 /// each other all the time.
 pub const REPLACED_BACKOFF: Duration = Duration::from_secs(30);
-/// Between two looks at a socket file that is missing or dead.
-const SOCKET_POLL: Duration = Duration::from_millis(20);
+/// A socket that refused so often in a row is not about to listen.
+const TELLING_REFUSALS: u32 = 5;
 
 /// What all sessions of a manager share.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) limiter: DialLimiter,
+    /// Tells of socket files.
+    pub(crate) dirs: DirEvents,
     pub(crate) accepted_uids: Vec<u32>,
     pub(crate) message_events: bool,
     /// How long a worker that dialled in may be away.
@@ -123,6 +126,8 @@ pub(crate) struct Session {
     run: watch::Receiver<Run>,
     /// Whether the worker's process is about to be ended.
     drain: watch::Receiver<bool>,
+    /// What is where the socket should be; of an endpoint that has one.
+    socket: Option<FileWatch>,
     backoff: Backoff,
     /// When the stream was lost, if there was one.
     lost_at: Option<Instant>,
@@ -138,6 +143,8 @@ impl Session {
         run: watch::Receiver<Run>,
         drain: watch::Receiver<bool>,
     ) -> Self {
+        let path = link.endpoint.as_ref().and_then(Endpoint::socket_path);
+        let socket = path.map(|path| shared.dirs.follow(path));
         Self {
             shared,
             record,
@@ -150,7 +157,8 @@ impl Session {
             policy,
             run,
             drain,
-            backoff: backoff(),
+            socket,
+            backoff: Backoff::default(),
             lost_at: None,
         }
     }
@@ -176,23 +184,24 @@ impl Session {
                 continue;
             }
             let shared = Arc::clone(&self.shared);
-            tokio::select! {
+            let is_first = !self.record.was_dialled();
+            let turn = tokio::select! {
                 biased;
                 () = stopped(&mut self.run) => break,
                 Some(arrival) = self.arrivals.recv() => {
                     self.next = Some(arrival);
                     continue;
                 }
-                () = shared.limiter.turn() => {}
-            }
+                turn = shared.limiter.turn(is_first) => turn,
+            };
             let dialled_at = Instant::now();
             self.life = Life::default();
-            let socket = endpoint.socket_path().and_then(SocketFile::of);
-            let ending = Box::pin(self.dialled(&endpoint, dialled_at)).await;
+            let socket = self.socket.as_ref().and_then(|socket| socket.seen().file());
+            let ending = Box::pin(self.dialled(&endpoint, dialled_at, turn)).await;
             if matches!(ending, Ending::Stopped { .. }) || self.must_stop() {
                 break;
             }
-            self.wait(&endpoint, ending, dialled_at, socket).await;
+            self.wait(ending, dialled_at, socket).await;
         }
         self.record.closed();
         Over::Stopped
@@ -202,86 +211,99 @@ impl Session {
         *self.run.borrow() != Run::On
     }
 
-    /// Waits for the socket file of a worker that is still starting. Costs no dial.
+    /// Waits for the socket file of a worker that is still starting. Costs no dial and no looks.
     async fn await_socket(&mut self, endpoint: &Endpoint) {
-        let Some(path) = endpoint.socket_path() else {
+        let (Some(socket), Some(path)) = (&mut self.socket, endpoint.socket_path()) else {
             return;
         };
-        if SocketFile::of(path).is_some() {
+        let seen = tokio::select! {
+            seen = socket.wait_for(|seen| seen != Seen::Unknown) => seen,
+            () = stopped(&mut self.run) => return,
+        };
+        if seen.file().is_some() {
             return;
         }
-        let error = DialError::NoSocket {
-            path: path.to_owned(),
+        let path = path.to_owned();
+        // Who was asked for a stream before had a socket.
+        let started = self.record.started_pid();
+        let error = match started.filter(|_| self.record.was_asked()) {
+            Some(process) if kin::lives(process).await => DialError::SocketTaken { path, process },
+            _ => DialError::NoSocket { path },
         }
         .to_string();
         let failures = self.backoff.failures();
         self.record
-            .waiting(StreamState::Backoff, &error, failures, SOCKET_POLL, false);
-        let mut ticks = tokio::time::interval(SOCKET_POLL);
-        while SocketFile::of(path).is_none() {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                Some(arrival) = self.arrivals.recv() => {
-                    self.next = Some(arrival);
-                    return;
-                }
-                () = stopped(&mut self.run) => return,
-            }
+            .waiting(StreamState::Backoff, &error, failures, None, false);
+        tokio::select! {
+            _there = socket.wait_for(|seen| seen.file().is_some()) => {}
+            Some(arrival) = self.arrivals.recv() => self.next = Some(arrival),
+            () = stopped(&mut self.run) => {}
         }
     }
 
     /// Waits until the next dial is due: when the backoff is over, or when a new process has bound
     /// the socket.
-    async fn wait(
-        &mut self,
-        endpoint: &Endpoint,
-        ending: Ending,
-        dialled_at: Instant,
-        socket: Option<SocketFile>,
-    ) {
+    async fn wait(&mut self, ending: Ending, dialled_at: Instant, socket: Option<FileId>) {
         let now = Instant::now();
+        let mut shortest = MIN_REDIAL;
+        let is_nobody = matches!(&ending, Ending::NotOpened { error, .. } if error.is_nobody());
+        if !is_nobody {
+            self.backoff.forget_refusals();
+        }
         let (state, error, wait, asked) = match ending {
             Ending::Stopped { .. } | Ending::Superseded | Ending::Gone => return,
+            Ending::NotOpened { error, .. } if is_nobody => {
+                shortest = REFUSED_BASE;
+                let wait = self.backoff.next_refused();
+                (StreamState::Backoff, error.to_string(), wait, false)
+            }
             Ending::NotOpened { error, asked } => (
                 StreamState::Backoff,
                 error.to_string(),
-                self.backoff.next_wait(),
+                self.backoff.next(),
                 asked,
             ),
             Ending::Lost { reason, lived } => {
                 if lived >= BACKOFF_RESET_AFTER {
                     self.backoff.reset();
                 }
-                (StreamState::Backoff, reason, self.backoff.next_wait(), true)
+                (StreamState::Backoff, reason, self.backoff.next(), true)
             }
             Ending::Replaced { reason } => (StreamState::Replaced, reason, REPLACED_BACKOFF, true),
         };
-        let due = (now + wait).max(dialled_at + MIN_REDIAL);
-        let failures = self.backoff.failures();
+        let due = (now + wait).max(dialled_at + shortest);
+        let refusals = self.backoff.refusals();
+        let failures = self.backoff.failures().saturating_add(refusals);
         let (worker, wait_ms) = (&self.context.worker_id, wait.as_millis());
-        if failures <= 1 {
+        // Between `bind` and `listen` every socket refuses.
+        let is_news = match refusals {
+            0 => failures <= 1,
+            refusals => refusals == TELLING_REFUSALS,
+        };
+        if is_news {
             tracing::info!(%worker, %error, wait_ms, "worker not connected");
         } else {
             // Said once; `last_error` shows what it is by now.
             tracing::debug!(%worker, %error, wait_ms, "worker still not connected");
         }
+        self.record.set_refused(refusals >= TELLING_REFUSALS);
         self.record
-            .waiting(state, &error, failures, due - now, asked);
-        let mut ticks = tokio::time::interval(SOCKET_POLL);
-        loop {
-            tokio::select! {
-                () = sleep_until(due) => return,
-                () = stopped(&mut self.run) => return,
-                Some(arrival) = self.arrivals.recv() => {
-                    self.next = Some(arrival);
-                    return;
+            .waiting(state, &error, failures, Some(due - now), asked);
+        let renewed = async {
+            match &mut self.socket {
+                Some(file) => {
+                    let is_other = |seen: Seen| seen.file().is_some() && seen.file() != socket;
+                    file.wait_for(is_other).await;
+                    sleep_until(dialled_at + shortest).await;
                 }
-                _ = ticks.tick(), if endpoint.socket_path().is_some() => {}
+                None => std::future::pending().await,
             }
-            let file = endpoint.socket_path().and_then(SocketFile::of);
-            if file.is_some() && file != socket && Instant::now() >= dialled_at + MIN_REDIAL {
-                return;
-            }
+        };
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = stopped(&mut self.run) => {}
+            Some(arrival) = self.arrivals.recv() => self.next = Some(arrival),
+            () = renewed => self.backoff.forget_refusals(),
         }
     }
 }
@@ -290,24 +312,4 @@ impl Session {
 async fn stopped(run: &mut watch::Receiver<Run>) {
     // A manager that is gone without a word ends its sessions too.
     let _ = run.wait_for(|run| *run != Run::On).await;
-}
-
-/// Which socket file it is: a new one at the same path is a new process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SocketFile {
-    device: u64,
-    inode: u64,
-    changed: (i64, i64),
-}
-
-impl SocketFile {
-    /// The file at `path`, if there is one.
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
-    }
 }

@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use super::Totals;
 use super::departure::UNREGISTER_DRAIN;
 use super::names::{Banned, Claim, Holder};
-use crate::accounts::{LedgerReader, Strays};
+use super::sums::Parts;
+use crate::accounts::LedgerReader;
 use crate::deadline::deadline;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
-use crate::session::{Arrival, Record, Run, StreamInfo};
+use crate::session::{Arrival, Record, Run};
 
 /// One registered worker.
 #[derive(Debug)]
@@ -68,6 +69,8 @@ pub(super) struct Registry {
     captures: Vec<(Option<String>, LedgerReader)>,
     /// No more workers.
     pub(super) closed: bool,
+    /// How often something was moved to the sums of those that are gone.
+    departures: u64,
 }
 
 impl Registry {
@@ -119,6 +122,8 @@ impl Registry {
         let entry = self.take_out(id)?;
         entry.run.send_replace(Run::DrainUntil(deadline));
         let record = entry.record;
+        // Whoever waits for it here waits for another one from now on.
+        record.notify();
         self.retiring.push((Arc::clone(&record), entry.ended));
         Some(Retired {
             record,
@@ -145,6 +150,7 @@ impl Registry {
             return;
         };
         self.retiring.swap_remove(place);
+        self.departures += 1;
         record.depart();
         let info = record.info(0);
         self.folded
@@ -153,57 +159,40 @@ impl Registry {
             .fold(&info);
     }
 
-    /// Every pool that has or had a worker.
-    pub(super) fn pool_names(&self) -> BTreeSet<Option<String>> {
-        let registered = self
-            .workers
-            .values()
-            .map(|entry| entry.record.context().pool_name);
-        let retiring = self
-            .retiring
-            .iter()
-            .map(|(record, _)| record.context().pool_name);
-        let captures = self.captures.iter().map(|(pool, _)| pool.clone());
-        registered
-            .chain(retiring)
-            .chain(captures)
-            .chain(self.folded.keys().cloned())
-            .collect()
+    /// Everything that counts, at this moment.
+    pub(super) fn parts(&self) -> Parts {
+        let captures = self.captures.iter();
+        Parts {
+            registered: self.registered().map(|(_, record)| record).collect(),
+            retiring: self.retiring.iter().map(|(it, _)| Arc::clone(it)).collect(),
+            folded: self.folded.clone(),
+            captures: captures
+                .map(|(pool, ledger)| (pool.clone(), ledger.snapshot()))
+                .collect(),
+            departures: self.departures,
+        }
     }
 
-    /// The sum over the pools that `wanted` picks.
-    pub(super) fn totals(
-        &self,
-        info: impl Fn(&WorkerId, &Entry) -> StreamInfo,
-        wanted: impl Fn(&Option<String>) -> bool,
-        strays: &BTreeMap<Option<String>, Strays>,
-    ) -> Totals {
-        let mut totals = Totals::default();
-        for (id, entry) in &self.workers {
-            let info = info(id, entry);
-            if wanted(&info.pool_name) {
-                totals.add(&info);
-            }
-        }
-        for info in self.retiring.iter().map(|(record, _)| record.info(0)) {
-            if wanted(&info.pool_name) {
-                totals.fold(&info);
-            }
-        }
-        for (_, ledger) in self.captures.iter().filter(|(pool, _)| wanted(pool)) {
-            totals.add_captured(&ledger.snapshot());
-        }
-        for (_, folded) in self.folded.iter().filter(|(pool, _)| wanted(pool)) {
-            totals.merge(folded);
-        }
-        for (_, strays) in strays.iter().filter(|(pool, _)| wanted(pool)) {
-            totals.add_strays(strays);
-        }
-        totals
+    /// How often something was moved to the sums of those that are gone.
+    pub(super) fn departures(&self) -> u64 {
+        self.departures
+    }
+
+    /// Every worker that is there, by id.
+    pub(super) fn registered(&self) -> impl Iterator<Item = (WorkerId, Arc<Record>)> {
+        let workers = self.workers.iter();
+        workers.map(|(id, entry)| (id.clone(), Arc::clone(&entry.record)))
+    }
+
+    /// The records of all workers that are not folded.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        let registered = self.workers.values().map(|entry| &entry.record);
+        registered.chain(self.retiring.iter().map(|(it, _)| it))
     }
 
     /// Adds a ledger that a capture writes to. Those of captures that ended are folded.
     pub(super) fn add_capture(&mut self, pool: Option<String>, ledger: LedgerReader) {
+        self.departures += 1;
         for (pool, ended) in self
             .captures
             .extract_if(.., |(_, ledger)| ledger.is_abandoned())

@@ -35,7 +35,7 @@ impl Session {
             Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason,
         };
         self.record
-            .waiting(StreamState::Away, &error, 0, self.grace(), true);
+            .waiting(StreamState::Away, &error, 0, Some(self.grace()), true);
         if self.may_leave() && self.record.has_said_last() {
             return self.left("it said its last word");
         }

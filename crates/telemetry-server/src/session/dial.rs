@@ -25,7 +25,9 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::backoff::Turn;
 use super::control::ControlBody;
+use super::kin;
 use super::peer::Peer;
 use super::response::chain;
 use crate::endpoint::Endpoint;
@@ -57,6 +59,31 @@ pub enum DialError {
     NoSocket {
         /// Where it should be.
         path: PathBuf,
+    },
+    /// There is no socket file any more, of a worker whose process lives as far as is known.
+    #[error(
+        "there is no socket at {} any more, although process {process} lives: somebody removed it; \
+         the worker can be reached again after its restart",
+        path.display()
+    )]
+    SocketTaken {
+        /// Where it was.
+        path: PathBuf,
+        /// The process that made it.
+        process: u32,
+    },
+    /// The process behind the socket is not the worker that was started, nor of its family.
+    #[error(
+        "the socket at {endpoint} is not the one that the worker made: process {found} is behind it, \
+         which process {started} did not start"
+    )]
+    Impostor {
+        /// What was dialled.
+        endpoint: Endpoint,
+        /// The process behind it.
+        found: u32,
+        /// The process that was started as the worker.
+        started: u32,
     },
     /// The connection was refused or failed.
     #[error("connecting to {endpoint}: {error}")]
@@ -104,6 +131,19 @@ pub enum DialError {
     },
 }
 
+impl DialError {
+    /// Whether nobody is behind a local socket: to find that out cost nothing.
+    pub(super) fn is_nobody(&self) -> bool {
+        match self {
+            Self::NoSocket { .. } => true,
+            Self::Connect { endpoint, error } => {
+                endpoint.socket_path().is_some() && error.kind() == io::ErrorKind::ConnectionRefused
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The response to come.
 pub(super) type Answer =
     Pin<Box<dyn Future<Output = hyper::Result<http::Response<Incoming>>> + Send + 'static>>;
@@ -121,13 +161,33 @@ pub(super) struct Dialled {
     _tasks: Tasks,
 }
 
-/// Connects and asks for the stream. `opening` is in the request body from the start.
+/// Connects and asks for the stream. `opening` is in the request body from the start. The turn is taken
+/// unless a local socket is missing or refuses. `started`: the process that was started as the worker,
+/// beside whose family nobody is taken for it.
 pub(super) async fn dial(
     endpoint: &Endpoint,
     accepted_uids: &[u32],
+    started: Option<u32>,
     opening: Bytes,
+    turn: Turn<'_>,
 ) -> Result<(Dialled, Answer), DialError> {
-    let connected = timeout(HANDSHAKE_TIMEOUT, connect(endpoint)).await;
+    let connecting = async {
+        match endpoint.socket_path() {
+            // A local socket answers or refuses at once.
+            Some(_) => match connect(endpoint).await {
+                Err(error) if error.is_nobody() => Err(error),
+                connected => {
+                    turn.taken();
+                    connected
+                }
+            },
+            None => {
+                turn.taken();
+                connect(endpoint).await
+            }
+        }
+    };
+    let connected = timeout(HANDSHAKE_TIMEOUT, connecting).await;
     let stream = connected.map_err(|_| DialError::ConnectTimeout {
         endpoint: endpoint.clone(),
     })??;
@@ -147,6 +207,15 @@ pub(super) async fn dial(
                 return Err(DialError::ForeignPeer { peer, found });
             }
             let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+            if let (Some(found), Some(started)) = (pid, started)
+                && !kin::may_be(found, started).await
+            {
+                return Err(DialError::Impostor {
+                    endpoint: endpoint.clone(),
+                    found,
+                    started,
+                });
+            }
             open(&other(), stream, pid, opening).await
         }
     }
@@ -333,7 +402,11 @@ mod tests {
     #[tokio::test]
     async fn a_missing_socket_has_an_error_of_its_own() {
         let endpoint = Endpoint::Unix("/nonexistent/worker.sock".into());
-        let dialled = dial(&endpoint, &[], Bytes::new()).await.map(drop);
+        let limiter = crate::session::DialLimiter::new(1);
+        let turn = limiter.turn(true).await;
+        let dialled = dial(&endpoint, &[], None, Bytes::new(), turn)
+            .await
+            .map(drop);
         assert!(
             matches!(dialled, Err(DialError::NoSocket { .. })),
             "{dialled:?}"

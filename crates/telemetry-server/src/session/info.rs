@@ -59,8 +59,9 @@ pub struct StreamInfo {
     pub endpoint: Option<Endpoint>,
     /// Where the session stands.
     pub state: StreamState,
-    /// Milliseconds that the wait before the next attempt was given, in `Backoff` and `Replaced`; in
-    /// `Away`, that the worker was given to come back.
+    /// Milliseconds that the wait before the next attempt was given, in `Backoff` and `Replaced`, and not
+    /// while a socket is waited for that is not there: it is dialled when it appears; in `Away`, that the
+    /// worker was given to come back.
     pub retry_after_ms: Option<u64>,
     /// Whether the worker is a stock one, which knows neither hello nor policy.
     pub legacy: bool,

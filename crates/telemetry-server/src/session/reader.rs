@@ -119,7 +119,7 @@ impl Reader {
             }
         });
         drop(batch);
-        self.record.changes().notify_progress();
+        self.record.arrived();
         fed.map(|()| learned)
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use telemetry_core::{Clock, SamplingRule, escape, snapshot_from_report, truncate};
 use telemetry_proto::{WorkerHello, WorkerReport};
+use tokio::sync::watch;
 
 use super::changes::Changes;
 use super::info::{StreamInfo, StreamState};
@@ -30,7 +31,10 @@ const MAX_CAPABILITIES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Record {
     memory: Mutex<Memory>,
-    changes: Changes,
+    /// Of all workers: states and reports.
+    changes: Arc<Changes>,
+    /// Of this one: those, and the arrival of events.
+    own: Changes,
     /// Tells when something was last heard.
     clock: Arc<dyn Clock>,
 }
@@ -66,6 +70,12 @@ struct Memory {
     connected_since_ns: Option<i64>,
     /// Whether a stream was asked for before: what the worker sent since was meant for us.
     asked_before: bool,
+    /// Whether somebody answered a dial, here or elsewhere.
+    dialled: bool,
+    /// Whether a stream was asked for, here or elsewhere.
+    asked: bool,
+    /// Whether nobody listens behind its socket.
+    is_refused: bool,
     /// When the present process, or the wait for the first one, began.
     since_ns: i64,
 }
@@ -82,7 +92,7 @@ impl Record {
     pub(crate) fn new(
         context: WorkerContext,
         endpoint: Option<Endpoint>,
-        changes: Changes,
+        changes: Arc<Changes>,
         book: &Arc<Book>,
         clock: &Arc<dyn Clock>,
     ) -> Self {
@@ -113,18 +123,33 @@ impl Record {
             stream_error: None,
             connected_since_ns: None,
             asked_before: false,
+            dialled: false,
+            asked: false,
+            is_refused: false,
             since_ns: clock.unix_nanos(),
         };
         Self {
             memory: Mutex::new(memory),
             changes,
+            own: Changes::default(),
             clock: Arc::clone(clock),
         }
     }
 
-    /// Who to notify.
-    pub(super) fn changes(&self) -> &Changes {
-        &self.changes
+    /// Listens to changes of this worker, the arrival of events included.
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.own.listen()
+    }
+
+    /// Says that something about it changed.
+    pub(crate) fn notify(&self) {
+        self.own.notify();
+        self.changes.notify();
+    }
+
+    /// Says that events arrived, to those who wait for this worker.
+    pub(super) fn arrived(&self) {
+        self.own.notify();
     }
 
     /// Who the worker is and where it listens, after a new registration.
@@ -139,7 +164,7 @@ impl Record {
         memory.claimed_pid = None;
         memory.since_ns = self.clock.unix_nanos();
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     pub(crate) fn endpoint(&self) -> Option<Endpoint> {
@@ -180,7 +205,7 @@ impl Record {
         memory.legacy = legacy;
         memory.unsupported_rules = unsupported_rules;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// A dial begins, or a new process of the worker was registered: nothing that was said of the
@@ -193,7 +218,7 @@ impl Record {
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// The request for a stream went out.
@@ -201,6 +226,8 @@ impl Record {
         let mut memory = self.lock();
         memory.seen_pid = peer_pid;
         memory.link = link;
+        // One that dials in need not have a socket.
+        memory.asked |= link == LinkKind::Out;
     }
 
     /// Whether the last report was the worker's last word before an orderly end.
@@ -213,6 +240,38 @@ impl Record {
         self.lock().supervised
     }
 
+    /// Somebody answered a dial, whoever it is.
+    pub(super) fn dialled(&self) {
+        self.lock().dialled = true;
+    }
+
+    /// The process that was started as this worker by somebody who says when it ends.
+    pub(super) fn started_pid(&self) -> Option<u32> {
+        let memory = self.lock();
+        memory.context.python_pid.filter(|_| memory.supervised)
+    }
+
+    /// Nobody listens behind its socket, or somebody may.
+    pub(super) fn set_refused(&self, is_refused: bool) {
+        self.lock().is_refused = is_refused;
+    }
+
+    /// Whether its socket is there and refuses, and not only while its worker starts.
+    #[cfg(feature = "pool")]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.lock().is_refused
+    }
+
+    /// Whether a stream was ever asked for.
+    pub(super) fn was_asked(&self) -> bool {
+        self.lock().asked
+    }
+
+    /// Whether somebody ever answered a dial.
+    pub(super) fn was_dialled(&self) -> bool {
+        self.lock().dialled
+    }
+
     /// The worker accepted the stream. Returns how many streams there were before.
     pub(super) fn streaming(&self, now_ns: i64) -> u64 {
         let mut memory = self.lock();
@@ -220,28 +279,29 @@ impl Record {
         memory.retry_after = None;
         memory.connected_since_ns = Some(now_ns);
         memory.failures = 0;
+        memory.is_refused = false;
         // That it was not there yet is no news any more; why its last stream ended is.
         memory.last_error = memory.stream_error.clone();
         let before = memory.streams;
         memory.streams += 1;
         drop(memory);
-        self.changes.notify();
+        self.notify();
         before
     }
 
-    /// An attempt or stream ended; the next one is due in `retry_after`. `asked`: the worker may
+    /// An attempt or stream ended; the next one is due in `retry_after`, if that is known. `asked`: the worker may
     /// have sent something on it.
     pub(super) fn waiting(
         &self,
         state: StreamState,
         error: &str,
         failures: u32,
-        retry_after: Duration,
+        retry_after: Option<Duration>,
         asked: bool,
     ) {
         let mut memory = self.lock();
         memory.state = state;
-        memory.retry_after = Some(retry_after);
+        memory.retry_after = retry_after;
         memory.failures = failures;
         let error = escape(truncate(error, MAX_TEXT_BYTES)).into_owned();
         if asked {
@@ -253,7 +313,7 @@ impl Record {
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// The session ended.
@@ -264,7 +324,7 @@ impl Record {
         memory.connected_since_ns = None;
         memory.asked_before = true;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// A stream begins. Returns the counters for its events.
@@ -283,7 +343,7 @@ impl Record {
         let origin = memory.origin();
         memory.account.close(writer, how, origin, now_ns);
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// Takes in who the worker is. A new incarnation ends the old one.
@@ -321,7 +381,7 @@ impl Record {
         memory.legacy = false;
         memory.unsupported_rules.clear();
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// Takes in the worker's report. Its word on control holds whatever becomes of its counters.
@@ -349,7 +409,7 @@ impl Record {
         memory.applied_revision = report.policy_revision;
         memory.control_error = escape(truncate(&report.control_error, MAX_TEXT_BYTES)).into_owned();
         drop(memory);
-        self.changes.notify();
+        self.notify();
         taken
     }
 
@@ -359,7 +419,23 @@ impl Record {
         let silent = (!memory.legacy).then_some(memory.since_ns);
         memory.account.process_ended(how, silent);
         drop(memory);
-        self.changes.notify();
+        self.notify();
+    }
+
+    /// Whether it is worth asking the system if its process is still there: nobody else will say so.
+    pub(crate) fn may_have_ended(&self) -> bool {
+        let memory = self.lock();
+        !memory.supervised && memory.account.may_have_ended()
+    }
+
+    /// Asks the system whether its process is still there. May wait for it.
+    pub(crate) fn notice_end(&self) {
+        let mut memory = self.lock();
+        let is_over = !memory.supervised && memory.account.notice_end();
+        drop(memory);
+        if is_over {
+            self.notify();
+        }
     }
 
     /// The process of a worker that dialled in as this incarnation has ended. It counts although it never
@@ -375,11 +451,7 @@ impl Record {
 
     /// A copy for operators. `policy_revision` is what the worker should have.
     pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
-        let mut memory = self.lock();
-        if !memory.supervised {
-            memory.account.notice_end();
-        }
-        let memory = memory;
+        let memory = self.lock();
         let sums = memory.account.sums();
         StreamInfo {
             worker_id: memory.context.worker_id.clone(),

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::arrival::Arrival;
+use super::backoff::Turn;
 use super::control::control_frames;
 use super::dial::{self, Answer, DialError, Dialled, HANDSHAKE_TIMEOUT};
 use super::events::SessionEvents;
@@ -112,15 +113,26 @@ enum LastWord {
 
 impl Session {
     /// Dials and streams until it ends.
-    pub(super) async fn dialled(&mut self, endpoint: &Endpoint, dialled_at: Instant) -> Ending {
+    pub(super) async fn dialled(
+        &mut self,
+        endpoint: &Endpoint,
+        dialled_at: Instant,
+        turn: Turn<'_>,
+    ) -> Ending {
         self.record.connecting();
         let legacy = self.record.is_legacy();
         let opening = self.opening(legacy);
         let accepted = &self.shared.accepted_uids;
+        let started = self.record.started_pid();
         let connected = tokio::select! {
-            connected = dial::dial(endpoint, accepted, opening) => match connected {
+            connected = dial::dial(endpoint, accepted, started, opening, turn) => match connected {
                 Ok(connected) => connected,
-                Err(error) => return Ending::NotOpened { error, asked: false },
+                Err(error) => {
+                    if !error.is_nobody() {
+                        self.record.dialled();
+                    }
+                    return Ending::NotOpened { error, asked: false };
+                }
             },
             Some(arrival) = self.arrivals.recv() => {
                 self.next = Some(arrival);
@@ -128,6 +140,7 @@ impl Session {
             }
             () = super::stopped(&mut self.run) => return STOPPED,
         };
+        self.record.dialled();
         let speech = if legacy {
             Speech::Legacy
         } else {
