@@ -63,7 +63,12 @@ class Place:
         else:
             until(lambda: manager.arrived == truth or manager.left_out, lambda: self.tell(manager))
             self._check_nothing_extra(manager, truth)
-        assert manager.metric("telemetry_ledger_difference") == 0
+        assert [totals["ledger_difference"] for totals in manager.totals()] in ([0], [0, 0]), manager.totals()
+
+    def check_last_words(self, manager: Manager) -> None:
+        """Whether all processes have left, each with a last word: nothing of them is unknown."""
+        when_left(manager)
+        assert manager.unknown() == 0, self.tell(manager)
 
     def check_all_arrived_by_the_end(self, manager: Manager) -> None:
         """As `check_all_arrived`, of a manager that has ended: what its workers did at their end included."""

@@ -89,20 +89,20 @@ class Manager:
         finally:
             connection.close()
 
-    def metric(self, name: str) -> float:
-        """The sum of all series of a metric."""
-        connection = http.client.HTTPConnection(self._authority, timeout=PATIENCE)
-        try:
-            connection.request("GET", "/metrics")
-            lines = connection.getresponse().read().decode().splitlines()
-        finally:
-            connection.close()
-        found = [line for line in lines if line.startswith((f"{name}{{", f"{name} "))]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+    def totals(self) -> list[dict[str, Any]]:
+        """The accounts of each pool, one of which is of the workers without."""
+        return [pool["totals"] for pool in self.get("/api/pools")]
 
-    def unknown(self) -> float:
+    def unknown(self) -> int:
         """Processes of which it says that it does not know all, and events that it says are lost."""
-        return self.metric("telemetry_unaccounted_incarnations_total") + self.metric("telemetry_dropped_total")
+        return sum(
+            totals["unaccounted_incarnations"]
+            + totals["lost_at_crash"]
+            + totals["ledger"]["gaps"]
+            + sum(totals["ledger"]["rejected"].values())
+            + sum(totals["reported"]["dropped"].values())
+            for totals in self.totals()
+        )
 
     def log(self) -> str:
         """The end of what it said."""

@@ -6,7 +6,7 @@ import statistics
 import time
 
 from place import Place
-from program import request, when_up
+from program import OWN_THREADS, Program, request, when_up
 from real_manager import Manager
 
 REQUESTS = 200
@@ -27,7 +27,13 @@ print((now() - begun) / 1e9)
 """Prints how long import and start take, without the time in which other processes had the processor."""
 
 
-def test_no_request_is_slowed_down(place: Place) -> None:
+def threads_of(program: Program, pid: int) -> int:
+    """How many one of its processes has."""
+    (process,) = [process for process in program.family() if process.pid == pid]
+    return len(process.threads())
+
+
+def test_no_request_is_slowed_down_and_two_threads_are_all(place: Place) -> None:
     arguments = ("gunicorn", "--workers", "1", "--bind")
     off = place.directory / "off.sock"
     with (
@@ -43,6 +49,8 @@ def test_no_request_is_slowed_down(place: Place) -> None:
                 begun = time.perf_counter()
                 request(path)
                 took.setdefault(path.name, []).append(time.perf_counter() - begun)
+        threads = [threads_of(server, request(path)) for server, path in ((with_it, place.web), (without_it, off))]
+        assert threads[0] - threads[1] == len(OWN_THREADS), threads
         medians = {name: statistics.median(times) for name, times in took.items()}
         assert medians[place.web.name] - medians[off.name] < MOST_SECONDS_A_REQUEST, medians
         print(f"medians in ms: {({name: round(it * 1000, 3) for name, it in medians.items()})}")

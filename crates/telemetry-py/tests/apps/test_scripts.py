@@ -21,4 +21,5 @@ def test_each_event_of_a_short_script_arrives(place: Place, milliseconds: int, t
                 assert script.said() == ""
         assert place.truth().total() == times * EVENTS
         place.check_all_arrived(manager)
+        place.check_last_words(manager)
         place.check_nothing_left(manager)

@@ -53,4 +53,5 @@ def test_serving_at_import_calls_the_manager(place: Place, preload: tuple[str, .
             server.check_processes()
             server.end()
         place.check_all_arrived(manager)
+        place.check_last_words(manager)
         place.check_nothing_left(manager)

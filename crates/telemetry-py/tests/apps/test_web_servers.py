@@ -5,11 +5,14 @@ Each serves requests, an event each, from all its workers, and is ended in order
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 
 import pytest
+from patience import until
 from place import Place
-from program import OWN_THREADS, requests_for, requests_to_all, when_up
+from program import OWN_THREADS, requests, requests_for, requests_to_all, when_up
 from real_manager import Manager
 
 LOAD_SECONDS = 60
@@ -39,6 +42,9 @@ BY_SIGNAL = {
 }
 """Those whose workers raise the SIGTERM again that ended them."""
 
+NO_LAST_WORD = {"uwsgi", "uwsgi threads"}
+"""Those whose master runs the line as well, and leaves Python without an end: it emits nothing."""
+
 
 @pytest.mark.parametrize("name", [*ORDERLY, *BY_SIGNAL])
 def test_each_request_of_each_worker_arrives(place: Place, name: str) -> None:
@@ -54,6 +60,24 @@ def test_each_request_of_each_worker_arrives(place: Place, name: str) -> None:
             server.check_processes()
             server.end()
         place.check_all_arrived(manager, unknown=name in BY_SIGNAL)
+        if name in ORDERLY and name not in NO_LAST_WORD:
+            place.check_last_words(manager)
+        place.check_nothing_left(manager)
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+def test_of_a_killed_worker_it_is_shown_that_not_all_is_known(place: Place, preload: tuple[str, ...]) -> None:
+    """Its successor's requests arrive as before."""
+    arguments = [part.format(web=place.web) for part in (*GUNICORN, *preload, "web_wsgi:app")]
+    with Manager(place.directory) as manager:
+        with place.program(manager, *arguments) as server:
+            when_up(place.web, server.said)
+            first = set(requests_to_all(place.web, workers=2, at_least=20))
+            os.kill(first.pop(), signal.SIGKILL)
+            until(lambda: set(requests(place.web, 8)) - first, server.said)
+            server.end()
+        place.check_all_arrived(manager, unknown=True)
+        assert manager.unknown() >= 1, "there is no sign of the end of the one that was killed"
         place.check_nothing_left(manager)
 
 
