@@ -25,7 +25,6 @@ ORDERLY = {
     "gunicorn sync preload": (*GUNICORN, "--preload", "web_wsgi:app"),
     "gunicorn gthread": (*GUNICORN, "--threads", "4", "web_wsgi:app"),
     "gunicorn gthread preload": (*GUNICORN, "--threads", "4", "--preload", "web_wsgi:app"),
-    "hypercorn": ("hypercorn", "--workers", "2", "--bind", "unix:{web}", "web_asgi:app"),
     "uwsgi": UWSGI,
     "uwsgi lazy": (*UWSGI, "--lazy-apps"),
     "uwsgi threads": (*UWSGI, "--enable-threads"),
@@ -38,9 +37,11 @@ UVICORN_WORKER = (*GUNICORN, "--worker-class", "uvicorn_worker.UvicornWorker")
 BY_SIGNAL = {
     "gunicorn uvicorn": (*UVICORN_WORKER, "web_asgi:app"),
     "gunicorn uvicorn preload": (*UVICORN_WORKER, "--preload", "web_asgi:app"),
+    "hypercorn": ("hypercorn", "--workers", "2", "--bind", "unix:{web}", "web_asgi:app"),
     "uvicorn": ("uvicorn", "--workers", "2", "--uds", "{web}", "web_asgi:app"),
 }
-"""Those whose workers raise the SIGTERM again that ended them."""
+"""Those whose workers end by a signal: those of uvicorn raise the SIGTERM again that ended them, hypercorn sends
+one to the others as soon as the first has ended."""
 
 NO_LAST_WORD = {"uwsgi", "uwsgi threads"}
 """Those whose master runs the line as well, and leaves Python without an end: it emits nothing."""
