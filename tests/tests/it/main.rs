@@ -2,6 +2,7 @@
 
 mod control;
 mod coverage;
+mod crowd;
 mod desired;
 mod end_to_end;
 mod exact_values;

@@ -207,14 +207,14 @@ pub(super) async fn dial(
                 });
             }
             let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
-            if let (Some(found), Some(started)) = (pid, started) {
-                if !kin::may_be(found, started).await {
-                    return Err(DialError::Impostor {
-                        endpoint: endpoint.clone(),
-                        found,
-                        started,
-                    });
-                }
+            if let (Some(found), Some(started)) = (pid, started)
+                && !kin::may_be(found, started).await
+            {
+                return Err(DialError::Impostor {
+                    endpoint: endpoint.clone(),
+                    found,
+                    started,
+                });
             }
             open(endpoint, stream, pid, opening).await
         }
