@@ -19,6 +19,13 @@ mod capture;
 mod config;
 mod deadline;
 mod desired;
+#[cfg_attr(
+    not(any(feature = "pool", test)),
+    expect(
+        dead_code,
+        reason = "whole directories are watched for local workers only"
+    )
+)]
 mod dir_events;
 mod dispatch;
 mod endpoint;
