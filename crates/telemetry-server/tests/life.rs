@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -100,14 +100,16 @@ impl Home {
         let log = self.dir.path().join(format!("log-{}", self.managers));
         let began = Instant::now();
         let mut child = self.command(&log).spawn().expect("the command runs");
-        let said = BufReader::new(child.stdout.take().expect("piped"));
-        let first = said.lines().next().and_then(Result::ok).unwrap_or_default();
+        let mut said = BufReader::new(child.stdout.take().expect("piped"));
+        let mut first = String::new();
+        said.read_line(&mut first).expect("UTF-8");
         let url = first.strip_prefix("listening on ").unwrap_or_else(|| {
             panic!("{}", fs::read_to_string(&log).unwrap_or_default());
         });
         Manager {
-            url: url.to_owned(),
+            url: url.trim().to_owned(),
             child,
+            _said: said,
             log,
             began,
         }
@@ -154,6 +156,8 @@ impl Drop for Home {
 /// A manager that is killed with the test.
 struct Manager {
     child: Child,
+    /// Nobody may find it closed.
+    _said: BufReader<ChildStdout>,
     url: String,
     log: PathBuf,
     began: Instant,
@@ -165,7 +169,8 @@ impl Manager {
             .args(["workers", "--json", "--url", &self.url])
             .output()
             .expect("the command runs");
-        let rows: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let rows = serde_json::from_slice::<Value>(&output.stdout);
+        let rows = rows.unwrap_or_else(|_| panic!("{output:?}: {}", self.log()));
         let rows = rows.as_array().expect("a list").iter();
         rows.map(|row| {
             (
@@ -483,8 +488,11 @@ fn crash_loop_is_visible() {
         (&3.into(), &Value::Null)
     );
     assert_eq!(row["last_exit"], "exit code 3");
-    assert_eq!(row["last_stderr"], "ValueError: \u{1b}[31mno");
-    assert_eq!(row["last_error"], "exit code 3: ValueError: \u{1b}[31mno");
+    assert_eq!(row["last_stderr"], "ValueError: \\u{001B}[31mno");
+    assert_eq!(
+        row["last_error"],
+        "exit code 3: ValueError: \\u{001B}[31mno"
+    );
     let log = manager.log();
     let said: Vec<&str> = log
         .lines()
