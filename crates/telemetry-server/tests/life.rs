@@ -242,10 +242,10 @@ fn workers_of_a_killed_manager_are_adopted_and_end_with_the_next_one() {
         .iter()
         .map(|id| {
             let log = fs::read_to_string(&log).expect("a log");
-            let lines = log
+            let mut lines = log
                 .lines()
                 .filter(|line| line.starts_with(&format!("line {id} ")));
-            let last = lines.last().expect("a line");
+            let last = lines.next_back().expect("a line");
             last.rsplit(' ')
                 .next()
                 .expect("a number")

@@ -328,3 +328,34 @@ async fn what_a_worker_wrote_last_is_shown_with_its_end() {
         pool.shutdown(Duration::ZERO).await;
     }
 }
+
+#[tokio::test]
+async fn signal_that_ends_worker_and_pool_is_no_crash() {
+    let rig = Rig::new();
+    let pool = rig.start(rig.script("exec sleep 1000")).await;
+    let worker = pid(&soon(pool.ready()).await);
+    kill_process(raw(worker), Signal::TERM).unwrap();
+    soon(pool.shutdown(PATIENCE)).await;
+    assert!(rig.named("snakepit.worker.crash").is_empty());
+    let status = pool.status();
+    assert_eq!(status.workers[0].last_signal, Some(15));
+    assert!(status.workers[0].last_exit_planned, "{status:?}");
+}
+
+#[tokio::test]
+async fn pool_that_is_dropped_while_it_starts_a_worker_leaves_none() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    let mut config = rig.script(&format!("echo $$ >> {}; exec sleep 1000", out.display()));
+    config.size = 20;
+    let starting = tokio::time::timeout(Duration::ZERO, Pool::start(&rig.manager, config));
+    assert!(starting.await.is_err(), "it takes some time");
+    // Whoever comes after on the thread that starts them knows that the last one was dealt with.
+    let mut after = rig.script("exit 0");
+    after.name = "q".into();
+    let after = rig.start(after).await;
+    for pid in fs::read_to_string(&out).unwrap_or_default().lines() {
+        gone(pid.parse().unwrap()).await;
+    }
+    after.shutdown(Duration::ZERO).await;
+}
