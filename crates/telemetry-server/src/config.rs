@@ -198,6 +198,16 @@ impl Config {
                          watch another directory",
                     ));
                 }
+                let listen = accept.as_ref().and_then(|it| it.listen.socket_path());
+                if listen.and_then(Path::parent)
+                    == std::path::absolute(&watch.directory).ok().as_deref()
+                {
+                    return Err(section.invalid(
+                        "directory",
+                        "holds the socket at which workers dial in ([accept] listen), which is no \
+                         worker's; watch another directory",
+                    ));
+                }
                 Some(watch)
             }
             None => None,
