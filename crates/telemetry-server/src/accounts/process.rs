@@ -10,15 +10,27 @@ const ESRCH: i32 = 3;
 
 /// One process of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: u32,
     /// Ticks since the machine was started.
     began: u64,
 }
 
 impl Process {
+    /// One that was seen before, perhaps by another program.
+    #[cfg(feature = "pool")]
+    pub(crate) fn known(pid: u32, began: u64) -> Self {
+        Self { pid, began }
+    }
+
+    /// When it began, in ticks since the machine was started.
+    #[cfg(feature = "pool")]
+    pub(crate) fn began(self) -> u64 {
+        self.began
+    }
+
     /// The process with this number, if it runs and the system tells.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
         Self::look(pid).ok().flatten()
     }
 
@@ -47,7 +59,7 @@ impl Process {
     }
 
     /// Whether it has ended for certain: a manager that is out of descriptors must not think so.
-    pub(super) fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         Self::look(self.pid).is_ok_and(|found| found != Some(self))
     }
 }

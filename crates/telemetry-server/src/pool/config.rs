@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use telemetry_core::Address;
+
 use super::PoolError;
 use crate::deadline::share_of;
 
@@ -45,6 +47,9 @@ pub struct PoolConfig {
     /// Directory of the workers' sockets. Created 0700 when absent, refused when others may enter
     /// it.
     pub run_dir: PathBuf,
+    /// Where the workers, and the processes that they start, dial in. When absent they only serve, and are
+    /// dialled. Not used by those that report over stderr.
+    pub manager: Option<Address>,
     /// What the workers are told about their telemetry.
     pub telemetry: WorkerTelemetry,
     /// Time from SIGTERM to SIGKILL.
@@ -57,6 +62,12 @@ pub struct PoolConfig {
     pub restart: RestartDelays,
     /// Where the workers' stderr goes once its telemetry lines are taken out.
     pub stderr: StderrTarget,
+    /// What becomes of the workers when this program dies. Not when it shuts the pool down or drops it,
+    /// which ends them.
+    pub on_manager_exit: OnManagerExit,
+    /// For [`OnManagerExit::Stop`]: the program that sets the parent-death signal and then becomes the
+    /// worker, which is the `telemetry` command.
+    pub exec_shim: Option<PathBuf>,
 }
 
 impl PoolConfig {
@@ -73,12 +84,15 @@ impl PoolConfig {
             env: Vec::new(),
             cwd: None,
             run_dir: run_dir.into(),
+            manager: None,
             telemetry: WorkerTelemetry::default(),
             grace: DEFAULT_GRACE,
             max_lifetime: None,
             status_interval: DEFAULT_STATUS_INTERVAL,
             restart: RestartDelays::default(),
             stderr: StderrTarget::Inherit,
+            on_manager_exit: OnManagerExit::Keep,
+            exec_shim: None,
         }
     }
 
@@ -155,8 +169,25 @@ impl PoolConfig {
                 "the base delay must be above 0 and at most the cap".into(),
             );
         }
+        if self.on_manager_exit == OnManagerExit::Stop && self.exec_shim.is_none() {
+            return refuse(
+                "on_manager_exit",
+                "stop needs exec_shim, the path of the `telemetry` command, which has the system \
+                 tell a worker of our end; or use keep"
+                    .into(),
+            );
+        }
         Ok(())
     }
+}
+
+/// What becomes of workers whose manager dies, however it dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnManagerExit {
+    /// They go on. The next manager with the same [`RunDir`](crate::RunDir) adopts them.
+    Keep,
+    /// The system sends them SIGTERM.
+    Stop,
 }
 
 /// How a spawned worker is told to emit: each field becomes one environment variable.
@@ -283,6 +314,11 @@ mod tests {
         assert_eq!(
             refused(|c| c.size = 0),
             "pool \"pool\": size: 0 is not within 1 to 1024"
+        );
+        assert_eq!(
+            refused(|c| c.on_manager_exit = OnManagerExit::Stop),
+            "pool \"pool\": on_manager_exit: stop needs exec_shim, the path of the `telemetry` command, \
+             which has the system tell a worker of our end; or use keep"
         );
         assert_eq!(
             refused(|c| c.telemetry.sampling_rate = f64::NAN),
