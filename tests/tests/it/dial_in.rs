@@ -333,6 +333,15 @@ async fn what_is_no_introduction_is_refused_with_what_is_wrong_with_it() {
     assert!(reason(refused).contains("no introduction within 5 s"));
     assert!(began.elapsed() >= INTRODUCTION_TIMEOUT);
     assert!(house.ids().is_empty());
+    let counted = house.manager.refused_connections();
+    let wanted = [
+        ("slow", 1),
+        ("http2", 1),
+        ("unknown", 1),
+        ("too_long", 1),
+        ("malformed", 1),
+    ];
+    assert_eq!(counted, [&wanted[..], &[("identity", 4)]].concat());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

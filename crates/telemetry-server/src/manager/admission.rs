@@ -107,6 +107,14 @@ impl Manager {
         self.inner.refusals.add(why);
     }
 
+    /// Connections of workers that wanted to dial in and were not taken, by why; reasons that did not
+    /// occur are left out. The words are those of `telemetry_connections_refused_total`.
+    #[must_use]
+    pub fn refused_connections(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.inner.refusals.counts();
+        counts.map(|(why, count)| (why.as_str(), count)).collect()
+    }
+
     /// Users whose processes may be workers, besides our own and root.
     pub(crate) fn accepted_uids(&self) -> &[u32] {
         &self.inner.shared.accepted_uids
