@@ -23,3 +23,13 @@ def test_each_event_of_a_short_script_arrives(place: Place, milliseconds: int, t
         place.check_all_arrived(manager)
         place.check_last_words(manager)
         place.check_nothing_left(manager)
+
+
+def test_a_script_that_emits_nothing_leaves_nothing_unknown(place: Place) -> None:
+    """It ends while it is introduced to the manager."""
+    script = "import telemetry_py as telemetry; telemetry.start()"
+    with Manager(place.directory) as manager:
+        for _ in range(20):
+            with place.program(manager, "python", "-c", script) as program:
+                assert program.wait() == 0, program.said()
+        place.check_last_words(manager)
