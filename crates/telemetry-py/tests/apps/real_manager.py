@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections import Counter
@@ -108,8 +109,11 @@ class Manager:
         """The end of what it said."""
         return self._log.read_text()[-4000:]
 
-    def stop(self) -> int:
-        """Ends it in order; returns its exit code."""
+    def stop(self, *, to_the_end: bool = False) -> int:
+        """Ends it in order; returns its exit code. What it dispatches meanwhile is heard only `to_the_end`,
+        for which it waits some seconds."""
+        if not to_the_end and self._tap.sock:
+            self._tap.sock.shutdown(socket.SHUT_RDWR)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(PATIENCE)
@@ -124,7 +128,7 @@ class Manager:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.stop()
+        self.stop(to_the_end=True)
 
 
 def when_left(manager: Manager) -> None:

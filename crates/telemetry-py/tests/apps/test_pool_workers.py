@@ -48,7 +48,7 @@ def test_each_request_of_a_server_in_a_pool_arrives(place: Place, command: tuple
         check_members(manager)
         connected = {p.pid for p in below(manager.process.pid) if p.own_threads() == OWN_THREADS}
         assert connected >= set(answered), f"{connected} of {set(answered)} are connected"
-        place.check_nothing_left(manager)
+        place.check_nothing_left(manager, to_the_end=True)
     place.check_all_arrived_by_the_end(manager)
 
 
@@ -61,7 +61,7 @@ def test_each_task_of_a_queue_in_a_pool_arrives(place: Place) -> None:
         until(lambda: place.truth().total() >= 20, lambda: place.tell(manager))
         place.check_all_arrived(manager)
         check_members(manager)
-        place.check_nothing_left(manager)
+        place.check_nothing_left(manager, to_the_end=True)
     place.check_all_arrived_by_the_end(manager)
 
 
@@ -73,5 +73,5 @@ def test_each_job_of_children_in_a_pool_arrives(place: Place, method: str) -> No
         until(lambda: place.truth().total() == 21, lambda: place.tell(manager))
         place.check_all_arrived(manager)
         check_members(manager)
-        place.check_nothing_left(manager)
+        place.check_nothing_left(manager, to_the_end=True)
     place.check_all_arrived_by_the_end(manager)

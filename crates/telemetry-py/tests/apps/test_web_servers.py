@@ -18,7 +18,11 @@ from real_manager import Manager
 LOAD_SECONDS = 60
 
 GUNICORN = ("gunicorn", "--workers", "2", "--bind", "unix:{web}")
-UWSGI = ("uwsgi", "--master", "--processes", "2", "--http-socket", "{web}", "--module", "web_wsgi:app", "--die-on-term")
+UWSGI = (
+    *("uwsgi", "--master", "--processes", "2", "--http-socket", "{web}", "--module", "web_wsgi:app"),
+    # Else a worker that is busy when the end comes does not end in order.
+    *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
+)
 
 ORDERLY = {
     "gunicorn sync": (*GUNICORN, "web_wsgi:app"),
