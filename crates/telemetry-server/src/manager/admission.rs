@@ -162,6 +162,12 @@ impl Registry {
                 context.worker_id = child(&called, claim);
                 context.parent = Some(called);
             }
+        } else if let Some(entry) = self.workers.get(&called)
+            && entry.has_child(claim)
+        {
+            context.pool_name = entry.record.context().pool_name;
+            context.worker_id = child(&called, claim);
+            context.parent = Some(called);
         }
         self.first_free(context, claim, is_own, is_last)
     }
@@ -270,6 +276,16 @@ impl Entry {
     fn is_connected(&self) -> bool {
         let state = self.record.state();
         matches!(state, StreamState::Streaming | StreamState::Connecting)
+    }
+
+    /// Whether a caller was started by the process that has this id now, as a forked child that inherited
+    /// the id with everything else.
+    fn has_child(&self, caller: &Claim) -> bool {
+        let process = self.holder.as_ref().and_then(|holder| holder.process);
+        match (process, caller.pid) {
+            (Some(process), Some(pid)) => process.has_descendant(pid),
+            _ => false,
+        }
     }
 
     /// Whether a caller is this registered worker itself, and no other process that has its id.
