@@ -14,13 +14,16 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use telemetry_core::{Catalog, PatternLimits, PatternSet};
 use toml::de::DeTable;
 
 use crate::endpoint::Endpoint;
 use crate::identity::identity_fault;
+use crate::manager::DEFAULT_AWAY_GRACE;
 use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
+use crate::session::MAX_DIALS_PER_SECOND;
 
 pub use error::{ConfigError, Place};
 
@@ -31,8 +34,14 @@ use section::Section;
 pub const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 
+/// Name of the socket at which workers dial in, unless the file says otherwise.
+const ACCEPT_SOCKET: &str = "manager.sock";
+
 /// Most series per metric unless the file says otherwise.
 const DEFAULT_SERIES_LIMIT: usize = 2_000;
+
+/// Most dials per second that may be asked for: one each millisecond, which is the timers' step.
+const DIALS_PER_SECOND_CAP: usize = 1_000;
 
 /// Largest queue a worker may be given, in events.
 const MAX_BUFFER: usize = 1_048_576;
@@ -44,6 +53,10 @@ pub struct Config {
     pub node: Option<String>,
     /// `[manager] run_dir`: directory of the pools' sockets.
     pub run_dir: PathBuf,
+    /// `[accept]`: where workers dial in; on without being asked for, absent if it is switched off.
+    pub accept: Option<AcceptSection>,
+    /// `[manager] dials_per_second`: most dials per second over all workers, first dials apart.
+    pub dials_per_second: u32,
     /// `[http]`; absent: no HTTP server.
     pub http: Option<HttpSection>,
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
@@ -61,6 +74,15 @@ pub struct Config {
     pub series_limit: usize,
     /// The built-in catalog with what `[catalog]` adds.
     pub catalog: Arc<Catalog>,
+}
+
+/// `[accept]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptSection {
+    /// A unix socket; `{run_dir}/manager.sock` unless the file says otherwise.
+    pub listen: Endpoint,
+    /// How long a worker that lost its connection keeps its place while its process may be there.
+    pub grace: Duration,
 }
 
 /// `[http]`
@@ -126,7 +148,8 @@ impl Config {
         let parsed = DeTable::parse(content)
             .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
         let whole = Section::whole(text, &parsed);
-        let (node, run_dir) = manager(whole.section("manager")?)?;
+        let (node, run_dir, dials_per_second) = manager(whole.section("manager")?)?;
+        let accept = accept(whole.section("accept")?, &run_dir)?;
         let http = whole.section("http")?.map(http).transpose()?;
         let telemetry = whole
             .section("telemetry")?
@@ -135,7 +158,9 @@ impl Config {
             .unwrap_or_default();
         let mut pools = Vec::new();
         for section in whole.sections("pool")? {
-            pools.push(pool(&section, &pools, &telemetry, &run_dir)?);
+            let mut pool = pool(&section, &pools, &telemetry, &run_dir)?;
+            pool.manager = accept.as_ref().map(|accept| accept.listen.clone());
+            pools.push(pool);
         }
         let mut endpoints = Vec::new();
         for section in whole.sections("endpoint")? {
@@ -161,6 +186,8 @@ impl Config {
         Ok(Self {
             node,
             run_dir,
+            accept,
+            dials_per_second,
             http,
             telemetry,
             pools,
@@ -173,9 +200,10 @@ impl Config {
     }
 }
 
-fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf), ConfigError> {
+/// Node, directory of the pools' sockets, dials per second.
+fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf, u32), ConfigError> {
     let Some(section) = section else {
-        return Ok((None, default_run_dir()));
+        return Ok((None, default_run_dir(), MAX_DIALS_PER_SECOND));
     };
     let node = section.text("node")?;
     if node.as_deref().is_some_and(str::is_empty) {
@@ -187,8 +215,12 @@ fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf), Co
     let run_dir = section
         .text("run_dir")?
         .map_or_else(default_run_dir, PathBuf::from);
+    let dials_per_second = section
+        .whole_number("dials_per_second", 1..=DIALS_PER_SECOND_CAP)?
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(MAX_DIALS_PER_SECOND);
     section.finish()?;
-    Ok((node, run_dir))
+    Ok((node, run_dir, dials_per_second))
 }
 
 /// `$XDG_RUNTIME_DIR/telemetry`, else a directory of this user's below the temporary one.
@@ -199,6 +231,37 @@ fn default_run_dir() -> PathBuf {
             std::env::temp_dir().join(format!("telemetry-{}", rustix::process::geteuid().as_raw()))
         }
     }
+}
+
+/// `[accept]`, which is on unless it is switched off.
+fn accept(
+    section: Option<Section<'_>>,
+    run_dir: &Path,
+) -> Result<Option<AcceptSection>, ConfigError> {
+    // Workers may have another working directory.
+    let run_dir = std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.to_owned());
+    let default = AcceptSection {
+        listen: Endpoint::Unix(run_dir.join(ACCEPT_SOCKET)),
+        grace: DEFAULT_AWAY_GRACE,
+    };
+    let Some(section) = section else {
+        return Ok(Some(default));
+    };
+    let is_on = section.flag("enabled")?.unwrap_or(true);
+    let listen = section.parsed("listen", |text| match text.parse::<Endpoint>() {
+        Ok(Endpoint::Unix(path)) => Ok(Endpoint::Unix(std::path::absolute(&path).unwrap_or(path))),
+        Ok(port @ Endpoint::Tcp(_)) => Err(format!(
+            "{port} is a port, at which workers can only dial in with TLS, which this version does \
+             not have; use \"unix:/path/to.sock\""
+        )),
+        Err(problem) => Err(problem.to_string()),
+    })?;
+    let grace = section.duration("grace")?;
+    section.finish()?;
+    Ok(is_on.then(|| AcceptSection {
+        listen: listen.unwrap_or(default.listen),
+        grace: grace.unwrap_or(default.grace),
+    }))
 }
 
 fn http(section: Section<'_>) -> Result<HttpSection, ConfigError> {

@@ -3,6 +3,7 @@
 mod control;
 mod coverage;
 mod desired;
+mod dial_in;
 mod end_to_end;
 mod exact_values;
 mod exposition;

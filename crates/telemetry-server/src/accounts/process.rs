@@ -10,7 +10,7 @@ const ESRCH: i32 = 3;
 
 /// One process of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Process {
+pub(crate) struct Process {
     pid: u32,
     /// Ticks since the machine was started.
     began: u64,
@@ -18,7 +18,7 @@ pub(super) struct Process {
 
 impl Process {
     /// The process with this number, if it runs and the system tells.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
         Self::look(pid).ok().flatten()
     }
 
@@ -47,7 +47,7 @@ impl Process {
     }
 
     /// Whether it has ended for certain: a manager that is out of descriptors must not think so.
-    pub(super) fn is_over(self) -> bool {
+    pub(crate) fn is_over(self) -> bool {
         Self::look(self.pid).is_ok_and(|found| found != Some(self))
     }
 }

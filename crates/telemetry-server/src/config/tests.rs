@@ -21,6 +21,7 @@ fn empty_file_is_a_manager_without_anything() {
     let config = parse("");
     assert!(config.pools.is_empty() && config.http.is_none() && config.log.is_none());
     assert_eq!(config.series_limit, 2_000);
+    assert_eq!(config.dials_per_second, MAX_DIALS_PER_SECOND);
     assert_eq!(config.telemetry, WorkerTelemetry::default());
 }
 
@@ -31,6 +32,7 @@ fn every_setting_is_read() {
         [manager]
         node = "n1"
         run_dir = "/run/t"
+        dials_per_second = 200
         [http]
         listen = "127.0.0.1:1234"
         allowed_hosts = ["metrics.internal"]
@@ -75,6 +77,7 @@ fn every_setting_is_read() {
         "cache.evicted" = { measurements = ["bytes", "depth"] }
         "#,
     );
+    assert_eq!(config.dials_per_second, 200);
     assert_eq!(config.node.as_deref(), Some("n1"));
     let http = config.http.unwrap();
     assert_eq!((http.listen.port(), http.allowed_hosts.len()), (1234, 1));
@@ -117,7 +120,7 @@ fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
     refused(
         "[telemtry]\n",
         "t.toml:1:2: unknown key \"telemtry\"; did you mean \"telemetry\"? \
-         (known: catalog, endpoint, exporters, http, manager, pool, telemetry, watch)",
+         (known: accept, catalog, endpoint, exporters, http, manager, pool, telemetry, watch)",
     );
     refused(
         "[watch]\ndirectory = \"/x\"\nzzz = 1",

@@ -7,7 +7,6 @@ use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
 use crate::manager::Manager;
 use crate::pipeline::Pipeline;
-use crate::session::StreamState;
 
 /// The manager as a pool sees it.
 #[derive(Debug)]
@@ -38,16 +37,7 @@ impl Link {
 
     /// Resolves when the worker's stream is open.
     pub(super) async fn streaming(&self, worker: &str) {
-        let worker = WorkerId::from(worker);
-        let mut changes = self.manager.subscribe();
-        loop {
-            if self.manager.stream_state(&worker) == Some(StreamState::Streaming) {
-                return;
-            }
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        self.manager.streaming(&WorkerId::from(worker)).await;
     }
 
     /// Has the worker send all it has and hold nothing back from now on; whether it did so in time.
@@ -80,5 +70,6 @@ fn context(worker: &str, pool: &str, pid: u32) -> WorkerContext {
         worker_id: WorkerId::from(worker),
         pool_name: Some(pool.to_owned()),
         python_pid: Some(pid),
+        parent: None,
     }
 }

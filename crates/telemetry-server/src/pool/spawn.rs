@@ -114,6 +114,10 @@ impl Process {
             _ => {}
         }
         let mut command = Command::new(&program.path);
+        // What we were told ourselves is not meant for them.
+        for inherited in ["TELEMETRY_BACKEND", "TELEMETRY_MANAGER"] {
+            command.env_remove(inherited);
+        }
         command
             .arg0(&config.command[0])
             .args(&config.command[1..])
@@ -184,12 +188,14 @@ fn environment(config: &PoolConfig, worker: &str, socket: &Path) -> Vec<(&'stati
     let telemetry = &config.telemetry;
     let mut address = OsString::from("unix:");
     address.push(socket);
-    let backend = match telemetry.transport {
-        Transport::Stream => "server",
-        Transport::Stderr => "stderr",
+    let way = match (telemetry.transport, &config.manager) {
+        // It dials in if it can, and else serves at its address.
+        (Transport::Stream, Some(manager)) => ("TELEMETRY_MANAGER", manager.to_string().into()),
+        (Transport::Stream, None) => ("TELEMETRY_BACKEND", "server".into()),
+        (Transport::Stderr, _) => ("TELEMETRY_BACKEND", "stderr".into()),
     };
     let mut all = vec![
-        ("TELEMETRY_BACKEND", backend.into()),
+        way,
         ("TELEMETRY_ADDRESS", address),
         ("TELEMETRY_WORKER_ID", worker.into()),
         ("TELEMETRY_POOL", OsString::from(&config.name)),

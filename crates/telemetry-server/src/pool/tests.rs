@@ -4,6 +4,7 @@
 //! across the crates.
 
 mod ends;
+mod stolen;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use telemetry_core::{PolicySpec, SamplingRule, Source, SystemClock, escape};
 use telemetry_server::{
-    Config, Dispatcher, HandlerMetrics, HttpConfig, HttpServer, HttpState, LogHandler, LogSection,
-    Manager, ManagerConfig, Pool, PoolInfo, PrometheusConfig, PrometheusExporter, QueuedConfig,
-    WatchDir, WorkerContext, WorkerTelemetry,
+    AcceptConfig, Acceptor, Config, Dispatcher, HandlerMetrics, HttpConfig, HttpServer, HttpState,
+    LogHandler, LogSection, Manager, ManagerConfig, Pool, PoolInfo, PrometheusConfig,
+    PrometheusExporter, QueuedConfig, WatchDir, WorkerContext, WorkerTelemetry,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -59,6 +59,7 @@ fn log_to_stderr(events: Option<&LogSection>) -> Result<(), Failure> {
 struct Running {
     manager: Manager,
     dispatcher: Dispatcher,
+    acceptor: Option<Acceptor>,
     http: Option<HttpServer>,
     watch: Option<WatchDir>,
     pools: Vec<Arc<Pool>>,
@@ -112,6 +113,10 @@ async fn start(config: Config) -> Result<Running, Failure> {
     }
     let mut settings = ManagerConfig::with_dispatcher(node, dispatcher.clone());
     settings.policy = policy(&config.telemetry);
+    if let Some(accept) = &config.accept {
+        settings.away_grace = accept.grace;
+    }
+    settings.dials_per_second = config.dials_per_second;
     let manager = Manager::start(settings).map_err(Failure::of)?;
     let exporter = prometheus.clone();
     manager.on_departure(move |worker| {
@@ -122,6 +127,7 @@ async fn start(config: Config) -> Result<Running, Failure> {
     let mut running = Running {
         manager,
         dispatcher,
+        acceptor: None,
         http: None,
         watch: None,
         pools: Vec::new(),
@@ -135,6 +141,11 @@ async fn start(config: Config) -> Result<Running, Failure> {
         };
         let server = HttpServer::bind_with(http.listen, state, allowed).await;
         running.http = Some(server.map_err(Failure::of)?);
+    }
+    if let Some(accept) = config.accept {
+        let acceptor = Acceptor::start(&running.manager, AcceptConfig::at(accept.listen));
+        running.acceptor =
+            Some(acceptor.map_err(|error| Failure::Failed(format!("[accept]: {error}")))?);
     }
     for endpoint in &config.endpoints {
         let mut context = WorkerContext::new(endpoint.worker_id.as_str());
@@ -215,6 +226,9 @@ fn announce(running: &Running) -> Result<(), Failure> {
         Some(http) => writeln!(out, "listening on http://{}", http.local_addr())?,
         None => writeln!(out, "no HTTP server: the configuration has no [http]")?,
     }
+    if let Some(acceptor) = &running.acceptor {
+        writeln!(out, "workers dial in at {}", acceptor.address())?;
+    }
     for pool in &running.pools {
         let workers = pool.status().workers.len();
         writeln!(out, "pool {}: {workers} workers started", pool.name())?;
@@ -227,6 +241,7 @@ async fn stop(running: Running) {
     let Running {
         manager,
         dispatcher,
+        acceptor,
         http,
         watch,
         pools,
@@ -236,6 +251,9 @@ async fn stop(running: Running) {
         ending.spawn(async move { pool.shutdown(pool.grace()).await });
     }
     while ending.join_next().await.is_some() {}
+    if let Some(acceptor) = acceptor {
+        acceptor.stop().await;
+    }
     if let Some(watch) = watch {
         watch.stop().await;
     }
