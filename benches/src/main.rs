@@ -43,7 +43,13 @@ mod table;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let roles = [fanin::ROLES.as_slice(), &overhead::ROLES, &burst::ROLES].concat();
+    let roles = [
+        fanin::ROLES.as_slice(),
+        &overhead::ROLES,
+        &burst::ROLES,
+        &start::ROLES,
+    ]
+    .concat();
     if let Some(code) = stream::play(&roles) {
         return code;
     }
