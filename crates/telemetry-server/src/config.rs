@@ -6,6 +6,7 @@
 mod catalog;
 mod duration;
 mod error;
+mod log;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -22,10 +23,12 @@ use toml::de::DeTable;
 use crate::endpoint::Endpoint;
 use crate::identity::identity_fault;
 use crate::manager::DEFAULT_AWAY_GRACE;
-use crate::pool::{MAX_POOL_SIZE, PoolConfig, Transport, WorkerTelemetry};
+use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
+use crate::run_dir::{RUN_DIR_ALLOWED, default_run_dir};
 use crate::session::MAX_DIALS_PER_SECOND;
 
 pub use error::{ConfigError, Place};
+pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
 
 use error::Text;
 use section::Section;
@@ -51,12 +54,21 @@ const MAX_BUFFER: usize = 1_048_576;
 pub struct Config {
     /// `[manager] node`: the node name in metadata; the host's name when absent.
     pub node: Option<String>,
-    /// `[manager] run_dir`: directory of the pools' sockets.
-    pub run_dir: PathBuf,
-    /// `[accept]`: where workers dial in; on without being asked for, absent if it is switched off.
+    /// `[manager] run_dir`: the manager's own directory, to be held with
+    /// [`RunDir::lock`](crate::RunDir::lock); the default is a directory named as the file, below
+    /// `$XDG_RUNTIME_DIR/telemetry`, `$RUNTIME_DIRECTORY` itself, or below `/run/telemetry` for root.
+    /// Absent where there is no place for it and no pool needs it.
+    pub run_dir: Option<PathBuf>,
+    /// `[manager] on_manager_exit`: what becomes of the pools' workers when the manager dies. Whoever
+    /// starts the pools tells them, together with the [`exec_shim`](PoolConfig::exec_shim).
+    pub on_manager_exit: OnManagerExit,
+    /// `[accept]`: where workers dial in; on without being asked for where there is a run_dir, absent if
+    /// it is switched off.
     pub accept: Option<AcceptSection>,
     /// `[manager] dials_per_second`: most dials per second over all workers, first dials apart.
     pub dials_per_second: u32,
+    /// `[log]`: what the manager says of itself.
+    pub own_log: OwnLogSection,
     /// `[http]`; absent: no HTTP server.
     pub http: Option<HttpSection>,
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
@@ -148,8 +160,10 @@ impl Config {
         let parsed = DeTable::parse(content)
             .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
         let whole = Section::whole(text, &parsed);
-        let (node, run_dir, dials_per_second) = manager(whole.section("manager")?)?;
-        let accept = accept(whole.section("accept")?, &run_dir)?;
+        let manager = manager(whole.section("manager")?, file)?;
+        let own_log = whole.section("log")?;
+        let own_log = own_log.as_ref().map(log::read).transpose()?;
+        let accept = accept(whole.section("accept")?, manager.run_dir.as_deref())?;
         let http = whole.section("http")?.map(http).transpose()?;
         let telemetry = whole
             .section("telemetry")?
@@ -158,7 +172,10 @@ impl Config {
             .unwrap_or_default();
         let mut pools = Vec::new();
         for section in whole.sections("pool")? {
-            let mut pool = pool(&section, &pools, &telemetry, &run_dir)?;
+            let Some(run_dir) = &manager.run_dir else {
+                return Err(section.refuse(format!("a pool needs a run_dir: {RUN_DIR_ALLOWED}")));
+            };
+            let mut pool = pool(&section, &pools, &telemetry, run_dir)?;
             pool.manager = accept.as_ref().map(|accept| accept.listen.clone());
             pools.push(pool);
         }
@@ -169,7 +186,7 @@ impl Config {
         let watch = match whole.section("watch")? {
             Some(section) => {
                 let watch = watch(&section)?;
-                if !pools.is_empty() && watch.directory == run_dir {
+                if !pools.is_empty() && Some(&watch.directory) == manager.run_dir.as_ref() {
                     return Err(section.invalid(
                         "directory",
                         "is the run_dir of the pools, whose workers are dialled anyway; \
@@ -184,10 +201,12 @@ impl Config {
         let catalog = catalog::read(whole.section("catalog")?.as_ref())?;
         whole.finish()?;
         Ok(Self {
-            node,
-            run_dir,
+            node: manager.node,
+            run_dir: manager.run_dir,
+            on_manager_exit: manager.on_exit,
             accept,
-            dials_per_second,
+            dials_per_second: manager.dials_per_second,
+            own_log: own_log.unwrap_or_default(),
             http,
             telemetry,
             pools,
@@ -200,10 +219,22 @@ impl Config {
     }
 }
 
-/// Node, directory of the pools' sockets, dials per second.
-fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf, u32), ConfigError> {
+/// `[manager]`
+struct ManagerSection {
+    node: Option<String>,
+    run_dir: Option<PathBuf>,
+    on_exit: OnManagerExit,
+    dials_per_second: u32,
+}
+
+fn manager(section: Option<Section<'_>>, file: &str) -> Result<ManagerSection, ConfigError> {
     let Some(section) = section else {
-        return Ok((None, default_run_dir(), MAX_DIALS_PER_SECOND));
+        return Ok(ManagerSection {
+            node: None,
+            run_dir: default_run_dir(file),
+            on_exit: OnManagerExit::Keep,
+            dials_per_second: MAX_DIALS_PER_SECOND,
+        });
     };
     let node = section.text("node")?;
     if node.as_deref().is_some_and(str::is_empty) {
@@ -212,40 +243,42 @@ fn manager(section: Option<Section<'_>>) -> Result<(Option<String>, PathBuf, u32
             "must not be empty; leave it out for the host's name",
         ));
     }
-    let run_dir = section
-        .text("run_dir")?
-        .map_or_else(default_run_dir, PathBuf::from);
+    let run_dir = section.text("run_dir")?.map(PathBuf::from);
+    let on_exit = section.parsed("on_manager_exit", |word| match word {
+        "keep" => Ok(OnManagerExit::Keep),
+        "stop" => Ok(OnManagerExit::Stop),
+        _ => Err(format!(
+            "{word:?} is not allowed; it must be \"keep\" or \"stop\""
+        )),
+    })?;
     let dials_per_second = section
         .whole_number("dials_per_second", 1..=DIALS_PER_SECOND_CAP)?
         .and_then(|number| u32::try_from(number).ok())
         .unwrap_or(MAX_DIALS_PER_SECOND);
     section.finish()?;
-    Ok((node, run_dir, dials_per_second))
-}
-
-/// `$XDG_RUNTIME_DIR/telemetry`, else a directory of this user's below the temporary one.
-fn default_run_dir() -> PathBuf {
-    match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
-        Some(dir) => PathBuf::from(dir).join("telemetry"),
-        None => {
-            std::env::temp_dir().join(format!("telemetry-{}", rustix::process::geteuid().as_raw()))
-        }
-    }
+    Ok(ManagerSection {
+        node,
+        run_dir: run_dir.or_else(|| default_run_dir(file)),
+        on_exit: on_exit.unwrap_or(OnManagerExit::Keep),
+        dials_per_second,
+    })
 }
 
 /// `[accept]`, which is on unless it is switched off.
 fn accept(
     section: Option<Section<'_>>,
-    run_dir: &Path,
+    run_dir: Option<&Path>,
 ) -> Result<Option<AcceptSection>, ConfigError> {
     // Workers may have another working directory.
-    let run_dir = std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.to_owned());
-    let default = AcceptSection {
-        listen: Endpoint::Unix(run_dir.join(ACCEPT_SOCKET)),
-        grace: DEFAULT_AWAY_GRACE,
-    };
+    let default = run_dir.map(|run_dir| {
+        let run_dir = std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.to_owned());
+        Endpoint::Unix(run_dir.join(ACCEPT_SOCKET))
+    });
     let Some(section) = section else {
-        return Ok(Some(default));
+        return Ok(default.map(|listen| AcceptSection {
+            listen,
+            grace: DEFAULT_AWAY_GRACE,
+        }));
     };
     let is_on = section.flag("enabled")?.unwrap_or(true);
     let listen = section.parsed("listen", |text| match text.parse::<Endpoint>() {
@@ -256,12 +289,17 @@ fn accept(
         )),
         Err(problem) => Err(problem.to_string()),
     })?;
-    let grace = section.duration("grace")?;
+    let grace = section.duration("grace")?.unwrap_or(DEFAULT_AWAY_GRACE);
     section.finish()?;
-    Ok(is_on.then(|| AcceptSection {
-        listen: listen.unwrap_or(default.listen),
-        grace: grace.unwrap_or(default.grace),
-    }))
+    if !is_on {
+        return Ok(None);
+    }
+    let Some(listen) = listen.or(default) else {
+        return Err(section.refuse(format!(
+            "[accept] needs the key \"listen\", or a run_dir: {RUN_DIR_ALLOWED}"
+        )));
+    };
+    Ok(Some(AcceptSection { listen, grace }))
 }
 
 fn http(section: Section<'_>) -> Result<HttpSection, ConfigError> {
@@ -409,7 +447,7 @@ fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize)
     let Some(section) = section else {
         return Ok((None, DEFAULT_SERIES_LIMIT));
     };
-    let log = section.section("log")?.map(log).transpose()?;
+    let log = section.section("log")?.map(event_log).transpose()?;
     let mut series_limit = DEFAULT_SERIES_LIMIT;
     if let Some(prometheus) = section.section("prometheus")? {
         series_limit = prometheus
@@ -421,7 +459,7 @@ fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize)
     Ok((log, series_limit))
 }
 
-fn log(section: Section<'_>) -> Result<LogSection, ConfigError> {
+fn event_log(section: Section<'_>) -> Result<LogSection, ConfigError> {
     let level = section.parsed("level", |word| {
         word.parse::<tracing::Level>()
             .map_err(|_| format!("{word:?} is not allowed; use error, warn, info, debug or trace"))

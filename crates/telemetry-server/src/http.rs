@@ -6,6 +6,7 @@
 mod api;
 mod guard;
 mod metrics;
+mod reserve;
 
 use std::fmt;
 use std::io;
@@ -32,6 +33,7 @@ use crate::export::prometheus::PrometheusExporter;
 pub use api::{ApiResource, ApiSource, MAX_TAPS, TAP_QUEUE};
 
 use guard::Guard;
+use reserve::Reserve;
 
 /// Most connections at once; further ones wait to be accepted.
 pub const MAX_HTTP_CONNECTIONS: usize = 128;
@@ -233,6 +235,8 @@ fn router(state: HttpState, guard: Guard) -> Router {
 /// Accepts until told to stop, then waits for the connections. Aborting it aborts them.
 async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
+    let mut reserve = Reserve::new();
+    let mut made_room = false;
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let next = async {
@@ -240,11 +244,22 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
-            next = next => next,
+            biased;
             () = stop(&mut stopped) => break,
-            // Reaps those that have ended.
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            next = next => next,
+            // Reaps those that have ended, and takes their descriptors before others do.
+            Some(_) = connections.join_next(), if !connections.is_empty() => {
+                reserve.fill();
+                continue;
+            }
+            // The system misses a descriptor before it looks whether anybody is there to accept.
+            () = std::future::ready(()), if made_room => {
+                made_room = false;
+                reserve.fill();
+                continue;
+            }
         };
+        made_room = false;
         match accepted {
             Ok((stream, _)) => {
                 let serving = serve(stream, router.clone(), stopped.clone());
@@ -253,9 +268,11 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
                     drop(place);
                 });
             }
+            Err(error) if reserve.makes_room(&error) => made_room = true,
             Err(error) => {
                 tracing::warn!(%error, "no HTTP connection could be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+                reserve.fill();
             }
         }
     }

@@ -4,9 +4,9 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `dir_events`, `endpoint`, `identity`, `socket_dir`
+//! 1. `deadline`, `descriptors`, `dir_events`, `endpoint`, `identity`, `lossy`, `orphans`, `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
-//! 3. `export`, `host`, `pipeline`
+//! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
 //! 6. `accept`, `pool`, `watch_dir`
@@ -19,6 +19,7 @@ mod capture;
 #[cfg(feature = "config")]
 mod config;
 mod deadline;
+mod descriptors;
 mod desired;
 mod dir_events;
 mod dispatch;
@@ -28,10 +29,15 @@ mod host;
 #[cfg(feature = "http")]
 mod http;
 mod identity;
+mod lossy;
 mod manager;
+#[cfg(feature = "pool")]
+mod orphans;
 mod pipeline;
 #[cfg(feature = "pool")]
 mod pool;
+#[cfg(feature = "pool")]
+mod run_dir;
 mod session;
 mod socket_dir;
 #[cfg(feature = "pool")]
@@ -48,9 +54,10 @@ pub use accounts::IncarnationInfo;
 pub use capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
 #[cfg(feature = "config")]
 pub use config::{
-    AcceptSection, Config, ConfigError, DEFAULT_LISTEN, EndpointSection, HttpSection, LogSection,
-    Place, WatchSection,
+    AcceptSection, Config, ConfigError, DEFAULT_LISTEN, EndpointSection, HttpSection, LogFilter,
+    LogFilterError, LogFormat, LogSection, OwnLogSection, Place, WatchSection,
 };
+pub use descriptors::{OpenDescriptors, raise_descriptor_limit};
 pub use desired::{ControlReceipt, ControlRefused, Target};
 pub use dispatch::{
     AttachError, DEFAULT_HANDLER_DRAIN, DEFAULT_HANDLER_QUEUE, DEFAULT_HANDLER_QUEUE_BYTES,
@@ -62,7 +69,8 @@ pub use export::LogHandler;
 #[cfg(feature = "prometheus")]
 pub use export::{
     DEFAULT_SERIES_LIMIT, DURATION_BUCKETS, ExpositionFormat, HandlerMetrics, MAX_LABEL_BYTES,
-    MAX_LABELS, MAX_SHARDS, MetricSource, PrometheusConfig, PrometheusExporter, SIZE_BUCKETS,
+    MAX_LABELS, MAX_SHARDS, MetricSource, ProcessMetrics, PrometheusConfig, PrometheusExporter,
+    SIZE_BUCKETS,
 };
 pub use host::{
     Buffer, CircuitBreakerEvents, GrpcCall, HardwareEvents, HardwareStep, HeartbeatEvents, Host,
@@ -70,18 +78,23 @@ pub use host::{
     RetryEvents, ScriptShutdown, SessionEvents, SessionStoreEvents, ZeroCopyEvents,
 };
 pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
+pub use lossy::{LOG_QUEUE_BYTES, LossyWriter};
 pub use manager::{
     DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, Totals,
     UNREGISTER_DRAIN,
 };
+#[cfg(feature = "pool")]
+pub use orphans::OrphanReaper;
 pub use pipeline::{Batch, Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, QuarantinedName};
 #[cfg(feature = "pool")]
 pub use pool::{
     DEFAULT_GRACE, DEFAULT_HEALTHY_AFTER, DEFAULT_RESTART_BASE, DEFAULT_RESTART_CAP, DEFAULT_SIZE,
-    DEFAULT_STATUS_INTERVAL, MAX_POOL_NAME_BYTES, MAX_POOL_SIZE, Pool, PoolConfig, PoolError,
-    PoolLoad, PoolStatus, RestartDelays, StderrTarget, Transport, WorkerState, WorkerStatus,
-    WorkerTelemetry,
+    DEFAULT_STATUS_INTERVAL, MAX_LAST_LINE_BYTES, MAX_POOL_NAME_BYTES, MAX_POOL_SIZE,
+    OnManagerExit, Pool, PoolConfig, PoolError, PoolLoad, PoolStatus, RestartDelays, StderrTarget,
+    Transport, WorkerState, WorkerStatus, WorkerTelemetry, end_strangers,
 };
+#[cfg(feature = "pool")]
+pub use run_dir::{RunDir, RunDirError};
 pub use session::{
     BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError, FIRST_DIALS,
     HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, LinkKind,

@@ -4,19 +4,29 @@
 //! A pool runs N equal processes. Each has an id (`{pool}-{n}`) and a socket
 //! (`{run_dir}/{pool}-{n}.sock`) that stay the same through all its processes, so control that was
 //! set for it outlives a crash. A process that ends unasked is started again after a jittered
-//! delay; one that is asked to end may finish first. No process outlives its pool.
+//! delay; one that is asked to end may finish first. No process outlives its pool; one whose manager
+//! died without a word is adopted by the next pool of the same [`RunDir`].
 //!
 //! This room uses the manager's public handle only. What a worker does is none of its business.
 
 mod config;
+mod crash_log;
 mod error;
 mod events;
+mod exit;
+mod group;
+mod last_line;
+mod launch;
 mod link;
 mod output;
+mod process;
 mod spawn;
+mod spawner;
 mod status;
 mod stop;
+mod strangers;
 mod supervise;
+mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -26,25 +36,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use telemetry_core::StreamSnapshot;
-use tokio::process::ChildStderr;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::deadline::bounded;
 use crate::manager::Manager;
+use crate::run_dir::RunDir;
 use crate::socket_dir;
 
 pub use config::{
     DEFAULT_GRACE, DEFAULT_HEALTHY_AFTER, DEFAULT_RESTART_BASE, DEFAULT_RESTART_CAP, DEFAULT_SIZE,
     DEFAULT_STATUS_INTERVAL, MAX_NAME_BYTES as MAX_POOL_NAME_BYTES, MAX_SIZE as MAX_POOL_SIZE,
-    PoolConfig, RestartDelays, StderrTarget, Transport, WorkerTelemetry,
+    OnManagerExit, PoolConfig, RestartDelays, StderrTarget, Transport, WorkerTelemetry,
 };
 pub use error::PoolError;
+pub use last_line::MAX_LAST_LINE_BYTES;
 pub use status::{PoolLoad, PoolStatus, WorkerState, WorkerStatus};
+pub use strangers::end_strangers;
 
 use events::{Occupancy, PoolEvents};
 use link::Link;
+use output::Captured;
 use spawn::Program;
 use status::Slot;
 use supervise::{Cause, Replace, STOP_SLACK, Supervisor};
@@ -69,11 +81,13 @@ struct Shared {
     config: PoolConfig,
     program: Program,
     link: Link,
+    /// Where processes are written down for the next manager; absent: nowhere.
+    run_dir: Option<RunDir>,
     events: PoolEvents,
     load: PoolLoad,
     slots: Vec<Mutex<Slot>>,
-    /// Events of the stderr lines of each worker, over all its processes.
-    captured: Vec<Arc<Mutex<StreamSnapshot>>>,
+    /// What came of the stderr of each worker, over all its processes.
+    captured: Vec<Arc<Mutex<Captured>>>,
     /// Workers that were neither ready nor gone yet.
     unsettled: AtomicUsize,
     began: Instant,
@@ -90,11 +104,33 @@ impl Pool {
     /// [`PoolError`]: an invalid setting, a command that cannot be run, an unsafe `run_dir`, a
     /// socket path the system cannot bind, or a process that did not start. Nothing is left running
     /// then.
-    #[expect(
-        clippy::unused_async,
-        reason = "must be called within a runtime, which async says"
-    )]
     pub async fn start(manager: &Manager, config: PoolConfig) -> Result<Self, PoolError> {
+        Self::start_with(manager, config, None).await
+    }
+
+    /// As [`start`](Self::start), in a directory that is held by this program and in place of the
+    /// configuration's: processes that an earlier program started there for this pool are adopted, if
+    /// they run what the configuration says, and are else replaced in order; and all are written down
+    /// for the next one. The workers' stderr goes through files in it, so that it outlives us.
+    ///
+    /// Start all pools of a directory, then call [`end_strangers`].
+    ///
+    /// # Errors
+    /// As [`start`](Self::start). Processes that were adopted go on then.
+    pub async fn start_in(
+        manager: &Manager,
+        mut config: PoolConfig,
+        run_dir: &RunDir,
+    ) -> Result<Self, PoolError> {
+        run_dir.path().clone_into(&mut config.run_dir);
+        Self::start_with(manager, config, Some(run_dir.clone())).await
+    }
+
+    async fn start_with(
+        manager: &Manager,
+        config: PoolConfig,
+        run_dir: Option<RunDir>,
+    ) -> Result<Self, PoolError> {
         config.validate()?;
         let began = Instant::now();
         let program = Program::find(&config)?;
@@ -104,6 +140,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             program,
             link: Link::new(manager.clone()),
+            run_dir,
             events,
             load: PoolLoad::default(),
             slots: (0..size).map(|_| Mutex::new(Slot::new())).collect(),
@@ -127,9 +164,17 @@ impl Pool {
                 receiver,
                 stop.subscribe(),
             );
-            match supervisor.launch() {
+            let live = match supervisor.adopt().await {
+                Ok(Some(live)) => Ok(live),
+                Ok(None) => supervisor.launch().await,
+                Err(error) => Err(error),
+            };
+            match live {
                 Ok(live) => launched.push((supervisor, live)),
                 Err(error) => {
+                    for (_, live) in &mut launched {
+                        live.process.release();
+                    }
                     shared.forget_all();
                     return Err(error);
                 }
@@ -318,11 +363,8 @@ impl Shared {
     fn status(&self) -> PoolStatus {
         let workers: Vec<WorkerStatus> = (0..self.config.size)
             .map(|index| {
-                let stderr = self.captured[index]
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                self.slot(index)
-                    .view(&self.worker_id(index), stderr.clone())
+                let stderr = self.captured(index).counts.clone();
+                self.slot(index).view(&self.worker_id(index), stderr)
             })
             .collect();
         let ready = workers
@@ -348,32 +390,26 @@ impl Shared {
         }
     }
 
-    fn read_stderr(
-        &self,
-        index: usize,
-        worker: &str,
-        pid: u32,
-        stderr: Option<ChildStderr>,
-    ) -> JoinHandle<()> {
-        let pipeline = self.link.capture(worker, &self.config.name, pid);
-        let counts = Arc::clone(&self.captured[index]);
-        tokio::spawn(output::read(
-            stderr,
-            pipeline,
-            counts,
-            self.config.stderr.clone(),
-        ))
+    /// The last line that the present process of a worker wrote to stderr.
+    fn last_line(&self, index: usize) -> Option<String> {
+        self.captured(index).last_line.line()
+    }
+
+    fn captured(&self, index: usize) -> MutexGuard<'_, Captured> {
+        self.captured[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the manager forget all workers, without waiting for it.
     fn forget_all(self: &Arc<Self>) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let shared = Arc::clone(self);
-            runtime.spawn(async move {
-                for index in 0..shared.config.size {
+            for index in 0..self.config.size {
+                let shared = Arc::clone(self);
+                runtime.spawn(async move {
                     shared.link.unregister(&shared.worker_id(index)).await;
-                }
-            });
+                });
+            }
         }
     }
 }

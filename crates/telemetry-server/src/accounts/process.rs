@@ -17,6 +17,18 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// One that was seen before, perhaps by another program.
+    #[cfg(feature = "pool")]
+    pub(crate) fn known(pid: u32, began: u64) -> Self {
+        Self { pid, began }
+    }
+
+    /// When it began, in ticks since the machine was started.
+    #[cfg(feature = "pool")]
+    pub(crate) fn began(self) -> u64 {
+        self.began
+    }
+
     /// The process with this number, if it runs and the system tells.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         Self::look(pid).ok().flatten()

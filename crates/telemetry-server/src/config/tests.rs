@@ -32,6 +32,7 @@ fn every_setting_is_read() {
         [manager]
         node = "n1"
         run_dir = "/run/t"
+        on_manager_exit = "stop"
         dials_per_second = 200
         [http]
         listen = "127.0.0.1:1234"
@@ -79,6 +80,8 @@ fn every_setting_is_read() {
     );
     assert_eq!(config.dials_per_second, 200);
     assert_eq!(config.node.as_deref(), Some("n1"));
+    assert_eq!(config.run_dir.as_deref(), Some(Path::new("/run/t")));
+    assert_eq!(config.on_manager_exit, OnManagerExit::Stop);
     let http = config.http.unwrap();
     assert_eq!((http.listen.port(), http.allowed_hosts.len()), (1234, 1));
     assert_eq!(
@@ -120,7 +123,7 @@ fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
     refused(
         "[telemtry]\n",
         "t.toml:1:2: unknown key \"telemtry\"; did you mean \"telemetry\"? \
-         (known: accept, catalog, endpoint, exporters, http, manager, pool, telemetry, watch)",
+         (known: accept, catalog, endpoint, exporters, http, log, manager, pool, telemetry, watch)",
     );
     refused(
         "[watch]\ndirectory = \"/x\"\nzzz = 1",
@@ -271,4 +274,21 @@ fn a_worker_id_that_is_taken_is_refused() {
     parse(&format!(
         "{endpoint}[[pool]]\nname = \"w-1\"\ncommand = [\"true\"]\n"
     ));
+}
+
+#[test]
+fn own_log_has_a_format_and_a_filter() {
+    let config = parse("[log]\nformat = \"json\"\nlevel = \"warn,h2=debug\"\n");
+    assert_eq!(config.own_log.format, LogFormat::Json);
+    assert_eq!(config.own_log.level, "warn,h2=debug".parse().unwrap());
+    assert_eq!(parse("").own_log, OwnLogSection::default());
+    refused(
+        "[log]\nlevel = \"inof\"\n",
+        "t.toml:2:9: log.level: \"inof\" is not allowed; use off, error, warn, info, debug or \
+         trace, or a list such as \"info,telemetry_server::session=debug\"",
+    );
+    refused(
+        "[log]\nformat = \"xml\"\n",
+        "t.toml:2:10: log.format: \"xml\" is not allowed; it must be \"text\" or \"json\"",
+    );
 }

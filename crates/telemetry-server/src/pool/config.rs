@@ -62,6 +62,12 @@ pub struct PoolConfig {
     pub restart: RestartDelays,
     /// Where the workers' stderr goes once its telemetry lines are taken out.
     pub stderr: StderrTarget,
+    /// What becomes of the workers when this program dies. Not when it shuts the pool down or drops it,
+    /// which ends them.
+    pub on_manager_exit: OnManagerExit,
+    /// For [`OnManagerExit::Stop`]: the program that sets the parent-death signal and then becomes the
+    /// worker, which is the `telemetry` command.
+    pub exec_shim: Option<PathBuf>,
 }
 
 impl PoolConfig {
@@ -85,6 +91,8 @@ impl PoolConfig {
             status_interval: DEFAULT_STATUS_INTERVAL,
             restart: RestartDelays::default(),
             stderr: StderrTarget::Inherit,
+            on_manager_exit: OnManagerExit::Keep,
+            exec_shim: None,
         }
     }
 
@@ -161,8 +169,25 @@ impl PoolConfig {
                 "the base delay must be above 0 and at most the cap".into(),
             );
         }
+        if self.on_manager_exit == OnManagerExit::Stop && self.exec_shim.is_none() {
+            return refuse(
+                "on_manager_exit",
+                "stop needs exec_shim, the path of the `telemetry` command, which has the system \
+                 tell a worker of our end; or use keep"
+                    .into(),
+            );
+        }
         Ok(())
     }
+}
+
+/// What becomes of workers whose manager dies, however it dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnManagerExit {
+    /// They go on. The next manager with the same [`RunDir`](crate::RunDir) adopts them.
+    Keep,
+    /// The system sends them SIGTERM.
+    Stop,
 }
 
 /// How a spawned worker is told to emit: each field becomes one environment variable.
@@ -289,6 +314,11 @@ mod tests {
         assert_eq!(
             refused(|c| c.size = 0),
             "pool \"pool\": size: 0 is not within 1 to 1024"
+        );
+        assert_eq!(
+            refused(|c| c.on_manager_exit = OnManagerExit::Stop),
+            "pool \"pool\": on_manager_exit: stop needs exec_shim, the path of the `telemetry` command, \
+             which has the system tell a worker of our end; or use keep"
         );
         assert_eq!(
             refused(|c| c.telemetry.sampling_rate = f64::NAN),

@@ -1,22 +1,33 @@
-//! Starts one worker process: finds the program, prepares the environment and the socket path,
-//! spawns it in a process group of its own, and holds that group until it is gone.
+//! Starts one worker process: finds the program, prepares the environment and the socket path, and
+//! spawns it in a process group of its own.
 //!
 //! Knows the operating system; knows neither the manager nor restarts.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::{Child, ChildStderr, Command};
+use rustix::process::Signal;
 
-use super::config::{PoolConfig, Transport};
+use super::config::{OnManagerExit, PoolConfig, Transport};
 use super::error::PoolError;
+use super::group;
+use crate::accounts;
+use crate::descriptors::give_back_limit;
+use crate::orphans::Awaited;
+
+/// Mode of the files that stderr goes to.
+const STDERR_MODE: u32 = 0o600;
+/// What a worker with a stream is told again by its manager whenever that connects: a change of it needs
+/// no new process.
+const TOLD_LATER: [&str; 2] = ["TELEMETRY_SAMPLING_RATE", "TELEMETRY_DENY"];
 
 /// A program that was found, with everything that is equal for all workers of a pool.
 #[derive(Debug, Clone)]
@@ -74,6 +85,52 @@ impl Program {
     }
 }
 
+impl Program {
+    /// What `worker` runs, in a few characters: equal for two managers that would start it alike. The
+    /// 64-bit FNV-1a hash of its program, arguments, directory, environment as configured, and of
+    /// whether it ends with its manager. What else the environment of a manager holds is not in it.
+    pub(super) fn digest(&self, config: &PoolConfig, worker: &str, socket: &Path) -> String {
+        let mut hash = Fnv::default();
+        hash.add(self.path.as_os_str());
+        config.command.iter().for_each(|word| hash.add(word));
+        hash.add(config.cwd.as_deref().unwrap_or(Path::new("")));
+        hash.add(format!("{:?}", config.on_manager_exit));
+        let is_told_later = |key: &&str| {
+            config.telemetry.transport == Transport::Stream && TOLD_LATER.contains(key)
+        };
+        for (key, value) in environment(config, worker, socket) {
+            if !is_told_later(&key) {
+                hash.add(key);
+                hash.add(value);
+            }
+        }
+        for (key, value) in &config.env {
+            hash.add(key);
+            hash.add(value);
+        }
+        format!("{:016x}", hash.0)
+    }
+}
+
+/// The 64-bit FNV-1a hash: <http://www.isthe.com/chongo/tech/comp/fnv/>.
+#[derive(Debug)]
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    /// Adds a text and its end.
+    fn add(&mut self, text: impl AsRef<OsStr>) {
+        for byte in text.as_ref().as_bytes().iter().chain(&[0]) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
 /// `PATH` as the worker will see it.
 fn search_path(config: &PoolConfig) -> OsString {
     let configured = config.env.iter().rev().find(|(key, _)| key == "PATH");
@@ -87,99 +144,135 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// A worker process that was started. Dropping it kills its whole process group.
+/// A child, for which nobody else may wait.
 #[derive(Debug)]
-pub(super) struct Process {
-    child: Child,
-    group: Group,
-    /// Process id, known also after the exit.
-    pub(super) pid: u32,
-    /// When it was started.
+pub(super) struct OwnChild {
+    pub(super) child: Child,
+    /// Says so.
+    _awaited: Awaited,
+}
+
+/// A process that was started. Dropping it kills its whole process group.
+#[derive(Debug)]
+pub(super) struct Spawned {
+    /// Absent once somebody took it.
+    child: Option<OwnChild>,
+    pid: u32,
     pub(super) started: Instant,
-    /// Its stderr, until somebody takes it.
-    pub(super) stderr: Option<ChildStderr>,
 }
 
-impl Process {
-    /// Starts `worker` with its socket at `socket`. A socket file that an earlier process left
-    /// there is removed.
-    pub(super) fn start(
-        config: &PoolConfig,
-        program: &Program,
-        worker: &str,
-        socket: &Path,
-    ) -> io::Result<Self> {
-        match fs::remove_file(socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut command = Command::new(&program.path);
-        // What we were told ourselves is not meant for them.
-        for inherited in ["TELEMETRY_BACKEND", "TELEMETRY_MANAGER"] {
-            command.env_remove(inherited);
-        }
-        command
-            .arg0(&config.command[0])
-            .args(&config.command[1..])
-            .envs(environment(config, worker, socket))
-            .envs(config.env.iter().map(|(key, value)| (key, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::inherit())
-            .stderr(Stdio::piped())
-            // Of its own: a Ctrl-C at our terminal must not reach workers before they are drained,
-            // and a stop must reach what the worker started itself.
-            .process_group(0)
-            .kill_on_drop(true);
-        if let Some(cwd) = &config.cwd {
-            command.current_dir(cwd);
-        }
-        let mut child = command.spawn()?;
-        let pid = child
-            .id()
-            .ok_or_else(|| io::Error::other("the process has no id"))?;
-        let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let stderr = child.stderr.take();
-        Ok(Self {
-            child,
-            group: Group(group),
-            pid,
-            started: Instant::now(),
-            stderr,
-        })
+impl Spawned {
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
     }
 
-    /// Waits for the exit. May be cancelled and called again.
-    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+    /// When it began, in ticks since the machine was started; 0 where the system does not tell, and of one
+    /// that has ended already.
+    pub(super) fn began(&self) -> u64 {
+        accounts::Process::of(self.pid).map_or(0, accounts::Process::began)
     }
 
-    /// Asks the whole group to end.
-    pub(super) fn terminate(&self) {
-        self.group.signal(Signal::TERM);
-    }
-
-    /// Ends the whole group at once.
-    pub(super) fn kill(&self) {
-        self.group.signal(Signal::KILL);
+    /// Whoever takes it answers for it.
+    pub(super) fn take(mut self) -> Option<OwnChild> {
+        self.child.take()
     }
 }
 
-/// A process group that does not outlive this value.
-#[derive(Debug)]
-struct Group(Option<Pid>);
-
-impl Group {
-    fn signal(&self, signal: Signal) {
-        // ESRCH, the only error that can be met here, says that nobody is left to be signalled.
-        if let Some(group) = self.0 {
-            let _nobody_left = kill_process_group(group, signal);
-        }
-    }
-}
-
-impl Drop for Group {
+impl Drop for Spawned {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
+        if let Some(mut own) = self.child.take() {
+            group::signal(self.pid, Signal::KILL);
+            let _reaped = own.child.wait().is_ok();
+        }
+    }
+}
+
+/// Where a worker's stderr goes.
+#[derive(Debug)]
+pub(super) enum StderrPlace {
+    /// A pipe, which ends with this program.
+    Pipe,
+    /// This file, which does not.
+    File(PathBuf),
+}
+
+/// Starts `worker` with its socket at `socket`, in a process group of its own. A socket file that an
+/// earlier process left there is removed. Waits for the system; see `spawner` for the thread to do so.
+pub(super) fn start(
+    config: &PoolConfig,
+    program: &Program,
+    worker: &str,
+    socket: &Path,
+    stderr: &StderrPlace,
+) -> io::Result<Spawned> {
+    match fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let stderr = match stderr {
+        StderrPlace::Pipe => Stdio::piped(),
+        StderrPlace::File(path) => Stdio::from(
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(STDERR_MODE)
+                .open(path)?,
+        ),
+    };
+    let mut command = command(config, program);
+    // What we were told ourselves is not meant for them.
+    for inherited in ["TELEMETRY_BACKEND", "TELEMETRY_MANAGER"] {
+        command.env_remove(inherited);
+    }
+    command
+        .envs(environment(config, worker, socket))
+        .envs(config.env.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::inherit())
+        .stderr(stderr)
+        // Of its own: a Ctrl-C at our terminal must not reach workers before they are drained,
+        // and a stop must reach what the worker started itself.
+        .process_group(0);
+    if let Some(cwd) = &config.cwd {
+        command.current_dir(cwd);
+    }
+    let started = Instant::now();
+    let (child, awaited) = Awaited::start(|| {
+        let child = command.spawn()?;
+        let pid = child.id();
+        Ok((child, pid))
+    })?;
+    let pid = awaited.pid();
+    give_back_limit(pid);
+    Ok(Spawned {
+        pid,
+        child: Some(OwnChild {
+            child,
+            _awaited: awaited,
+        }),
+        started,
+    })
+}
+
+/// The program, or the shim that becomes it.
+fn command(config: &PoolConfig, program: &Program) -> Command {
+    let (name, arguments) = (&config.command[0], &config.command[1..]);
+    match (config.on_manager_exit, &config.exec_shim) {
+        (OnManagerExit::Stop, Some(shim)) => {
+            let mut command = Command::new(shim);
+            command
+                .args(["exec", "--parent", &std::process::id().to_string()])
+                .args(["--arg0", name])
+                .arg("--")
+                .arg(&program.path)
+                .args(arguments);
+            command
+        }
+        _ => {
+            let mut command = Command::new(&program.path);
+            command.arg0(name).args(arguments);
+            command
+        }
     }
 }
 

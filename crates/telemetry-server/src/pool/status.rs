@@ -2,7 +2,6 @@
 //!
 //! Plain data behind short locks; no processes, no events.
 
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -39,8 +38,21 @@ pub struct WorkerStatus {
     pub restarts: u64,
     /// Unexpected exits and failed starts in a row.
     pub failures: u32,
-    /// How the last process ended, e.g. `exit code 1`, `signal 9 (SIGKILL)`.
+    /// Whether the running process was started by an earlier manager.
+    pub adopted: bool,
+    /// How the last process ended, e.g. `exit code 1`, `signal 9 (SIGKILL)`; or why it did not start.
     pub last_exit: Option<String>,
+    /// Whether that end was asked for.
+    pub last_exit_planned: bool,
+    /// Exit code of the last process, unless a signal ended it or nobody told us.
+    pub last_exit_code: Option<i32>,
+    /// The signal that ended the last process.
+    pub last_signal: Option<i32>,
+    /// Id of the last process that ended.
+    pub last_pid: Option<u32>,
+    /// The last line that process wrote to stderr and that was no telemetry, as it is, at most
+    /// [`MAX_LAST_LINE_BYTES`](crate::MAX_LAST_LINE_BYTES).
+    pub last_stderr: Option<String>,
     /// Age of the running process in milliseconds.
     pub age_ms: Option<u64>,
     /// Events that came as stderr lines, by their fate, over all processes of this worker.
@@ -108,8 +120,20 @@ pub(super) struct Slot {
     pub(super) started: Option<Instant>,
     pub(super) restarts: u64,
     pub(super) failures: u32,
-    pub(super) last_exit: Option<String>,
+    pub(super) adopted: bool,
+    pub(super) last: LastEnd,
     pub(super) commands: u64,
+}
+
+/// What is known of the last process that ended.
+#[derive(Debug, Default, Clone)]
+pub(super) struct LastEnd {
+    pub(super) exit: Option<String>,
+    pub(super) planned: bool,
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+    pub(super) pid: Option<u32>,
+    pub(super) stderr: Option<String>,
 }
 
 impl Slot {
@@ -120,7 +144,8 @@ impl Slot {
             started: None,
             restarts: 0,
             failures: 0,
-            last_exit: None,
+            adopted: false,
+            last: LastEnd::default(),
             commands: 0,
         }
     }
@@ -133,41 +158,15 @@ impl Slot {
             state: self.state,
             restarts: self.restarts,
             failures: self.failures,
-            last_exit: self.last_exit.clone(),
+            adopted: self.adopted,
+            last_exit: self.last.exit.clone(),
+            last_exit_planned: self.last.planned,
+            last_exit_code: self.last.code,
+            last_signal: self.last.signal,
+            last_pid: self.last.pid,
+            last_stderr: self.last.stderr.clone(),
             age_ms: age.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX)),
             stderr,
         }
     }
-}
-
-/// An exit in words: `exit code 1`, `signal 9 (SIGKILL)`.
-pub(super) fn describe_exit(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => match signal_name(signal) {
-            Some(name) => format!("signal {signal} ({name})"),
-            None => format!("signal {signal}"),
-        },
-        (None, None) => status.to_string(),
-    }
-}
-
-/// Names of the signals that end workers in practice.
-fn signal_name(signal: i32) -> Option<&'static str> {
-    Some(match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        _ => return None,
-    })
 }

@@ -4,31 +4,29 @@
 //! Decides when; `spawn` and `stop` know how. The worker's id and socket stay the same through all
 //! its processes.
 
-use std::io;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use telemetry_core::random_u64;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Shared;
-use super::config::Transport;
-use super::error::PoolError;
+use super::crash_log::CrashLog;
 use super::events::{Succession, Termination};
-use super::spawn::Process;
-use super::status::{WorkerState, describe_exit};
+use super::exit::Exit;
+use super::launch::Live;
+use super::process::Process;
+use super::status::{LastEnd, WorkerState};
 use super::stop;
 use crate::deadline::{deadline, share_of};
 
 /// How long a worker may take to send what it holds before it is told to end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
-/// The signal that cannot be handled.
-const SIGKILL: i32 = 9;
+/// How long to wait, after an end that a signal to all of us may have brought, for that signal to reach
+/// us too.
+const SHARED_SIGNAL: Duration = Duration::from_millis(300);
 /// Early part of `max_lifetime` in which a worker may be replaced, so that workers of one age do
 /// not all go at once.
 const LIFETIME_SPREAD: f64 = 0.1;
@@ -49,16 +47,9 @@ pub(super) enum Cause {
     Tainted,
 }
 
-/// A running process and the task that reads its stderr.
-#[derive(Debug)]
-pub(super) struct Live {
-    process: Process,
-    stderr: JoinHandle<()>,
-}
-
 /// What ended the watch over a process.
 enum End {
-    Exited(io::Result<ExitStatus>),
+    Exited,
     Replace(Replace),
     Stop,
 }
@@ -73,15 +64,16 @@ struct Gone {
 /// Supervises one worker.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    pool: Arc<Shared>,
-    index: usize,
-    worker: String,
-    socket: PathBuf,
+    pub(super) pool: Arc<Shared>,
+    pub(super) index: usize,
+    pub(super) worker: String,
+    pub(super) socket: PathBuf,
     requests: mpsc::Receiver<Replace>,
     /// `Some(deadline)` once the pool shuts down.
     stop: watch::Receiver<Option<tokio::time::Instant>>,
     /// The worker has been ready, or has ended, at least once.
     settled: bool,
+    crashes: CrashLog,
 }
 
 impl Supervisor {
@@ -101,70 +93,21 @@ impl Supervisor {
             requests,
             stop,
             settled: false,
+            crashes: CrashLog::default(),
         }
-    }
-
-    /// Starts a process for the worker and registers it with the manager.
-    pub(super) fn launch(&self) -> Result<Live, PoolError> {
-        let pool = &*self.pool;
-        pool.events.spawn_started(&self.worker);
-        let began = Instant::now();
-        let launched = self.try_launch(began);
-        if let Err(error) = &launched {
-            let failures = pool.update(self.index, |slot| {
-                slot.failures = slot.failures.saturating_add(1);
-                slot.failures
-            });
-            pool.events.spawn_failed(
-                &self.worker,
-                began.elapsed(),
-                &error.to_string(),
-                failures - 1,
-            );
-        }
-        launched
-    }
-
-    fn try_launch(&self, began: Instant) -> Result<Live, PoolError> {
-        let pool = &*self.pool;
-        let config = &pool.config;
-        let mut process = Process::start(config, &pool.program, &self.worker, &self.socket)
-            .map_err(|source| PoolError::Spawn {
-                pool: config.name.clone(),
-                worker: self.worker.clone(),
-                command: config.command[0].clone(),
-                source,
-            })?;
-        let pid = process.pid;
-        let took = process.started.duration_since(began);
-        pool.update(self.index, |slot| {
-            slot.state = WorkerState::Starting;
-            slot.pid = Some(pid);
-            slot.started = Some(process.started);
-        });
-        pool.events.spawned(&self.worker, took, pid, pool.mode());
-        if self.streams() {
-            pool.link
-                .register(&self.worker, &config.name, &self.socket, pid)
-                .map_err(|problem| PoolError::Register {
-                    pool: config.name.clone(),
-                    worker: self.worker.clone(),
-                    problem,
-                })?;
-        }
-        let stderr = pool.read_stderr(self.index, &self.worker, pid, process.stderr.take());
-        Ok(Live { process, stderr })
-    }
-
-    fn streams(&self) -> bool {
-        let telemetry = &self.pool.config.telemetry;
-        telemetry.enabled && telemetry.transport == Transport::Stream
     }
 
     /// Runs until the pool stops, beginning with a process that was launched.
     pub(super) async fn run(mut self, mut live: Live) {
         loop {
-            let end = self.watch(&mut live).await;
+            let end = match live.unfit.take() {
+                Some(reason) => End::Replace(Replace {
+                    cause: Cause::Recycled,
+                    reason,
+                    done: None,
+                }),
+                None => self.watch(&live).await,
+            };
             self.settle();
             let (gone, asker, crashed) = match end {
                 End::Stop => {
@@ -179,7 +122,10 @@ impl Supervisor {
                     }
                     (self.retire(live, reason).await, replace.done, false)
                 }
-                End::Exited(exit) => (self.bury(live, exit).await, None, true),
+                End::Exited => match self.bury(live).await {
+                    Some(gone) => (gone, None, true),
+                    None => break,
+                },
             };
             match self.succeed(gone, asker, crashed).await {
                 Some(successor) => live = successor,
@@ -189,12 +135,13 @@ impl Supervisor {
         if self.streams() {
             self.pool.link.unregister(&self.worker).await;
         }
+        self.leave_no_file().await;
         self.pool
             .update(self.index, |slot| slot.state = WorkerState::Stopped);
     }
 
     /// Waits for whatever ends this process, or its usefulness.
-    async fn watch(&mut self, live: &mut Live) -> End {
+    async fn watch(&mut self, live: &Live) -> End {
         let started = live.process.started;
         let config = &self.pool.config;
         let lifetime = config
@@ -214,7 +161,7 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = asked_to_stop(&mut self.stop) => return End::Stop,
-                exit = live.process.wait() => return End::Exited(exit),
+                () = live.process.exited() => return End::Exited,
                 Some(replace) = self.requests.recv() => return End::Replace(replace),
                 () = &mut streaming, if !ready => {
                     ready = true;
@@ -258,18 +205,19 @@ impl Supervisor {
                 () = stopped(&mut stop) => {}
             }
         };
-        let drained = self.drain(&mut live).await;
-        let exit = stop::stop(&mut live.process, live.stderr, patience).await;
+        let drained = self.drain(&live).await;
+        let (exit, timed_out) = stop::stop(&mut live.process, patience).await;
+        live.stderr.finish().await;
         // Who had to be killed may have had something in its hands.
-        let killed = |exit: &ExitStatus| exit.signal() == Some(SIGKILL);
-        let in_order = drained && exit.as_ref().is_ok_and(|exit| !killed(exit));
-        self.ended(&live.process, exit, reason, Some(in_order))
+        let in_order = drained && !timed_out && !exit.is_killed();
+        self.ended(&live.process, &exit, reason, Some(in_order))
+            .await
     }
 
     /// Has the worker send what it holds before it is told to end, so that nothing of it dies with a
     /// process that handles no signal. Only the process that the pool started is drained; what that
     /// started goes on until its own end.
-    async fn drain(&self, live: &mut Live) -> bool {
+    async fn drain(&self, live: &Live) -> bool {
         if !self.streams() {
             return false;
         }
@@ -277,14 +225,25 @@ impl Supervisor {
         let mut stop = self.stop.clone();
         tokio::select! {
             drained = self.pool.link.drain(&self.worker, patience) => drained,
-            _ended_by_itself = live.process.wait() => false,
+            () = live.process.exited() => false,
             () = stopped(&mut stop) => false,
         }
     }
 
-    /// Takes leave of a process that ended unasked.
-    async fn bury(&self, live: Live, exit: io::Result<ExitStatus>) -> Gone {
-        stop::clear(&live.process, live.stderr).await;
+    /// Takes leave of a process that ended unasked. `None` if the same signal ends the pool, so that
+    /// nothing is wrong with the worker.
+    async fn bury(&mut self, mut live: Live) -> Option<Gone> {
+        let exit = stop::clear(&mut live.process).await;
+        live.stderr.finish().await;
+        let is_shared = exit.may_be_shared()
+            && timeout(SHARED_SIGNAL, asked_to_stop(&mut self.stop))
+                .await
+                .is_ok();
+        if is_shared {
+            self.ended(&live.process, &exit, "shutdown", Some(false))
+                .await;
+            return None;
+        }
         let lived_well = live.process.started.elapsed() >= self.pool.config.restart.healthy_after;
         self.pool.update(self.index, |slot| {
             slot.state = WorkerState::Backoff;
@@ -294,32 +253,40 @@ impl Supervisor {
                 slot.failures.saturating_add(1)
             };
         });
-        let reason = exit
-            .as_ref()
-            .map_or_else(ToString::to_string, |exit| describe_exit(*exit));
+        let reason = exit.describe();
         self.pool.events.crashed(&self.worker, &reason);
-        self.ended(&live.process, exit, &reason, None)
+        let gone = self.ended(&live.process, &exit, &reason, None).await;
+        let last = self.pool.slot(self.index).last.clone();
+        self.crashes.note(&self.worker, &last);
+        Some(gone)
     }
 
     /// The process is gone. `drained`: of one that was asked to end, whether it had sent all before.
-    fn ended(
+    async fn ended(
         &self,
         process: &Process,
-        exit: io::Result<ExitStatus>,
+        exit: &Exit,
         reason: &str,
         drained: Option<bool>,
     ) -> Gone {
         if self.streams() {
             self.pool.link.ended(&self.worker, drained == Some(true));
         }
+        self.forget().await;
         let lifetime = process.started.elapsed();
-        let described = exit
-            .as_ref()
-            .map_or_else(ToString::to_string, |exit| describe_exit(*exit));
+        let last = LastEnd {
+            exit: Some(exit.describe()),
+            planned: drained.is_some(),
+            code: exit.code(),
+            signal: exit.signal(),
+            pid: Some(process.pid),
+            stderr: self.pool.last_line(self.index),
+        };
         let commands = self.pool.update(self.index, |slot| {
             slot.pid = None;
             slot.started = None;
-            slot.last_exit = Some(described);
+            slot.adopted = false;
+            slot.last = last;
             std::mem::take(&mut slot.commands)
         });
         self.pool.events.terminated(
@@ -330,7 +297,7 @@ impl Supervisor {
                 pid: process.pid,
                 reason,
                 planned: drained.is_some(),
-                exit_code: exit.ok().and_then(|exit| exit.code()),
+                exit_code: exit.code(),
             },
         );
         Gone {
@@ -366,7 +333,7 @@ impl Supervisor {
                     () = asked_to_stop(&mut self.stop) => return None,
                 }
             }
-            match self.launch() {
+            match self.launch().await {
                 Ok(live) => {
                     self.announce(&live, &gone);
                     for asker in askers {
@@ -376,7 +343,13 @@ impl Supervisor {
                     return Some(live);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "worker did not start; trying again");
+                    let last = LastEnd {
+                        exit: Some(format!("did not start: {error}")),
+                        pid: Some(gone.pid),
+                        ..LastEnd::default()
+                    };
+                    self.crashes.note(&self.worker, &last);
+                    self.pool.update(self.index, |slot| slot.last = last);
                     failed = true;
                 }
             }

@@ -3,11 +3,13 @@
 //!
 //! The manager knows streams and the pools know processes; here both become one list.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Value, json};
-use telemetry_server::{ApiResource, ApiSource, Manager, Pool};
+use telemetry_server::{
+    ApiResource, ApiSource, Manager, Pool, PoolStatus, WorkerState, WorkerStatus,
+};
 
 /// Answers for the manager and its pools.
 #[derive(Debug, Clone)]
@@ -31,35 +33,20 @@ impl Roster {
         pools.push(Arc::downgrade(pool));
     }
 
-    /// One row for each pool worker that is not among `streaming`, in the shape of the others as
-    /// far as there is something to say.
-    fn without_stream(&self, streaming: &HashSet<String>) -> Vec<Value> {
+    /// All workers of all pools, with the names of their pools.
+    fn of_pools(&self) -> Vec<(String, WorkerStatus)> {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let statuses = pools
             .iter()
             .filter_map(Weak::upgrade)
             .map(|pool| pool.status());
-        let row = |pool: &str, worker: telemetry_server::WorkerStatus| {
-            json!({
-                "worker_id": worker.worker_id,
-                "pool_name": pool,
-                "state": worker.state,
-                "pid": worker.pid,
-                "ledger": worker.stderr,
-                "last_error": worker.last_exit,
-            })
+        let named = |status: PoolStatus| {
+            let PoolStatus { name, workers, .. } = status;
+            workers
+                .into_iter()
+                .map(move |worker| (name.clone(), worker))
         };
-        statuses
-            .flat_map(|status| {
-                let silent = status
-                    .workers
-                    .into_iter()
-                    .filter(|worker| !streaming.contains(&worker.worker_id));
-                silent
-                    .map(|worker| row(&status.name, worker))
-                    .collect::<Vec<_>>()
-            })
-            .collect()
+        statuses.flat_map(named).collect()
     }
 }
 
@@ -69,10 +56,116 @@ impl ApiSource for Roster {
         if resource == ApiResource::Workers
             && let Value::Array(rows) = &mut answer
         {
-            let ids = rows.iter().filter_map(|row| row["worker_id"].as_str());
-            let streaming = ids.map(str::to_owned).collect();
-            rows.extend(self.without_stream(&streaming));
+            let id = |row: &Value| row["worker_id"].as_str().map(str::to_owned);
+            let places = rows.iter().enumerate();
+            let places: HashMap<String, usize> = places
+                .filter_map(|(place, row)| Some((id(row)?, place)))
+                .collect();
+            for (pool, worker) in self.of_pools() {
+                match places.get(&worker.worker_id) {
+                    Some(place) => add_process(&mut rows[*place], &worker),
+                    None => rows.push(without_stream(&pool, &worker)),
+                }
+            }
         }
         answer
+    }
+}
+
+/// A row of a worker that the manager does not stream with, in the shape of the others as far as there is
+/// something to say.
+fn without_stream(pool: &str, worker: &WorkerStatus) -> Value {
+    let mut row = json!({
+        "worker_id": worker.worker_id,
+        "pool_name": pool,
+        "state": worker.state,
+        "ledger": worker.stderr,
+        "last_error": null,
+    });
+    add_process(&mut row, worker);
+    row
+}
+
+/// Adds to a row what the pool knows of the worker's processes.
+fn add_process(row: &mut Value, worker: &WorkerStatus) {
+    // Of a process that ended a pid would be taken for that of one that runs.
+    row["pid"] = json!(worker.pid);
+    row["pool_state"] = json!(worker.state);
+    row["adopted"] = json!(worker.adopted);
+    row["restarts"] = json!(worker.restarts);
+    row["restart_failures"] = json!(worker.failures);
+    row["last_exit"] = json!(worker.last_exit);
+    row["last_exit_planned"] = json!(worker.last_exit_planned);
+    row["last_exit_code"] = json!(worker.last_exit_code);
+    row["last_signal"] = json!(worker.last_signal);
+    row["last_pid"] = json!(worker.last_pid);
+    row["last_stderr"] = json!(worker.last_stderr);
+    if worker.state == WorkerState::Backoff {
+        row["state"] = json!(worker.state);
+    }
+    // The end of a process is why its stream ended, and why it has no socket.
+    row["stream_error"] = row["last_error"].take();
+    row["last_error"] = match &worker.last_exit {
+        Some(_) if worker.last_exit_planned => match row["state"].as_str() {
+            Some("streaming" | "ready" | "stopped") => Value::Null,
+            _ => row["stream_error"].clone(),
+        },
+        Some(exit) => json!(crash(exit, worker.last_stderr.as_deref())),
+        None => row["stream_error"].clone(),
+    };
+}
+
+/// A crash in one line.
+fn crash(exit: &str, stderr: Option<&str>) -> String {
+    match stderr {
+        Some(line) => format!("{exit}: {line}"),
+        None => exit.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(state: WorkerState) -> WorkerStatus {
+        WorkerStatus {
+            worker_id: "p-1".into(),
+            pid: None,
+            state,
+            restarts: 3,
+            failures: 3,
+            adopted: false,
+            last_exit: Some("exit code 1".into()),
+            last_exit_planned: false,
+            last_exit_code: Some(1),
+            last_signal: None,
+            last_pid: Some(7),
+            last_stderr: Some("ValueError: x".into()),
+            age_ms: None,
+            stderr: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_crash_loop_shows_the_exit_and_no_pid_of_a_running_process() {
+        let mut row = json!({ "worker_id": "p-1", "state": "connecting", "pid": 7,
+                              "last_error": "there is no socket" });
+        add_process(&mut row, &worker(WorkerState::Backoff));
+        assert_eq!(row["state"], "backoff");
+        assert_eq!((&row["pid"], &row["last_pid"]), (&Value::Null, &json!(7)));
+        assert_eq!(row["last_error"], "exit code 1: ValueError: x");
+        assert_eq!(row["stream_error"], "there is no socket");
+    }
+
+    #[test]
+    fn a_planned_end_leaves_no_error_behind() {
+        let planned = WorkerStatus {
+            pid: Some(8),
+            last_exit_planned: true,
+            ..worker(WorkerState::Ready)
+        };
+        let mut row = json!({ "state": "streaming", "last_error": "the stream ended" });
+        add_process(&mut row, &planned);
+        assert_eq!((&row["pid"], &row["last_error"]), (&json!(8), &Value::Null));
     }
 }

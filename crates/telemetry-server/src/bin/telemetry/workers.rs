@@ -15,7 +15,7 @@ const COLUMNS: [Column; 14] = [
     ("WORKER", |worker| field(worker, "/worker_id")),
     ("POOL", |worker| field(worker, "/pool_name")),
     ("STATE", state),
-    ("PID", |worker| field(worker, "/pid")),
+    ("PID", pid),
     ("RECEIVED", |worker| field(worker, "/ledger/received")),
     ("DISPATCHED", |worker| field(worker, "/ledger/dispatched")),
     ("REJECTED", |worker| total(worker, "/ledger/rejected")),
@@ -77,6 +77,15 @@ fn state(worker: &Value) -> String {
         return format!("{state}, legacy");
     }
     state
+}
+
+/// The process id; of a worker that has no process now, that of the last one, said to be so.
+fn pid(worker: &Value) -> String {
+    let last = worker.get("last_pid").and_then(Value::as_u64);
+    match (worker.get("pid").and_then(Value::as_u64), last) {
+        (None, Some(last)) => format!("was {last}"),
+        _ => field(worker, "/pid"),
+    }
 }
 
 /// The sum over all reasons.
@@ -155,6 +164,15 @@ mod tests {
             rows[1][column.expect("a heading of the table")].clone()
         };
         headings.iter().map(cell).collect()
+    }
+
+    #[test]
+    fn a_worker_without_a_process_shows_the_last_one_as_such() {
+        let worker =
+            json!({ "state": "backoff", "pid": null, "last_pid": 7, "last_error": "exit code 1" });
+        let shown = cells(&worker, &["STATE", "PID", "LAST ERROR"]);
+        assert_eq!(shown, ["backoff", "was 7", "exit code 1"]);
+        assert_eq!(cells(&json!({ "pid": 8, "last_pid": 7 }), &["PID"]), ["8"]);
     }
 
     const JUDGED: [&str; 4] = ["STATE", "DROPPED", "POLICY", "LEDGER"];
