@@ -61,8 +61,9 @@ def main() -> None:
     import telemetry_py as telemetry
 
     events, rounds, manager = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    measurements = [{"duration_ns": 123_456 + i, "count": i} for i in range(16)]
-    metadata = [{"tool": tool, "model": "small"} for tool in ("search", "parse", "hash", "list")]
+    # Names and keys that the manager knows: it notes nothing odd.
+    measurements = [{"duration": 123_456 + i, "count": i} for i in range(16)]
+    metadata = [{"tool": tool, "operation": "read"} for tool in ("search", "parse", "hash", "list")]
     ids = [f"{i:032x}" for i in range(16)]
 
     def burst() -> int:
@@ -90,10 +91,10 @@ def main() -> None:
                 time.sleep(REST)
                 attached.append(burst())
             assert telemetry.flush(TIMEOUT)
-            pipes.stdin.write("received\n")
+            stats = telemetry.stats()
+            pipes.stdin.write(f"received {stats['sent']}\n")
             pipes.stdin.flush()
             received = int(pipes.stdout.readline())
-            stats = telemetry.stats()
             assert received == stats["sent"] == stats["accepted"], (received, stats)
             assert stats["emitted"] == events * (rounds + 1) == received + without + sum(attached), stats
         telemetry.shutdown()

@@ -16,7 +16,7 @@ use telemetry_server::WorkerContext;
 use crate::environment;
 use crate::measure::Effort;
 use crate::report::{Bound, Report, Row};
-use crate::stream::{Collector, Role, obey};
+use crate::stream::{Collector, Role, expected, obey, wait};
 
 /// The parts that run elsewhere.
 pub(crate) const ROLES: [(&str, Role); 1] = [("start-manager", manage)];
@@ -112,13 +112,17 @@ fn row(bench: &str, millis: &[f64]) -> Row {
 }
 
 /// The role of the manager of scripts in Python: `ADDRESS`. Says `accepting` once it does; the order
-/// `received` is answered with the events of all workers so far.
+/// `received N` waits for that many events of all workers and is answered with those that arrived.
 fn manage(arguments: &[String]) {
     let [address] = arguments else { return };
     let collector = Collector::start();
     let acceptor = collector.accept(address.parse().expect("an address"));
     println!("accepting");
-    obey(|_| collector.manager().totals().ledger.received.to_string());
+    let received = || collector.manager().totals().ledger.received;
+    obey(|order| {
+        wait("the events", || received() >= expected(order));
+        received().to_string()
+    });
     drop(acceptor);
     collector.stop();
 }

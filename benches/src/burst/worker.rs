@@ -86,6 +86,7 @@ impl Worker {
         let counts = (ledger.sent, ledger.dropped.total());
         assert_eq!(counts, (self.load.emitted, self.lost));
         let manager = self.manager.as_mut().expect("a manager");
-        assert_eq!(manager.ask("received"), self.load.emitted.to_string());
+        let emitted = self.load.emitted.to_string();
+        assert_eq!(manager.ask(&format!("received {emitted}")), emitted);
     }
 }
