@@ -57,7 +57,7 @@ pub struct Config {
     /// `[manager] run_dir`: the manager's own directory, to be held with
     /// [`RunDir::lock`](crate::RunDir::lock); the default is a directory named as the file, below
     /// `$XDG_RUNTIME_DIR/telemetry`, `$RUNTIME_DIRECTORY` itself, or below `/run/telemetry` for root.
-    /// Absent where there is no place for it and no pool needs it.
+    /// Absent where there is no place for it; [`load`](Self::load) refuses pools then.
     pub run_dir: Option<PathBuf>,
     /// `[manager] on_manager_exit`: what becomes of the pools' workers when the manager dies. Whoever
     /// starts the pools tells them, together with the [`exec_shim`](PoolConfig::exec_shim).
@@ -142,13 +142,20 @@ impl Config {
     /// Reads and checks a file.
     ///
     /// # Errors
-    /// [`ConfigError`]: the file cannot be read, or the first mistake in it.
+    /// [`ConfigError`]: the file cannot be read, the first mistake in it, or there is no place for the
+    /// directory of its pools.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let content = fs::read_to_string(path).map_err(|source| ConfigError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&content, &path.to_string_lossy())
+        let config = Self::parse(&content, &path.to_string_lossy())?;
+        if config.run_dir.is_none() && !config.pools.is_empty() {
+            return Err(ConfigError::NoRunDir {
+                path: path.to_owned(),
+            });
+        }
+        Ok(config)
     }
 
     /// Checks the content of a file; `file` is what errors call it.
@@ -172,9 +179,7 @@ impl Config {
             .unwrap_or_default();
         let mut pools = Vec::new();
         for section in whole.sections("pool")? {
-            let Some(run_dir) = &manager.run_dir else {
-                return Err(section.refuse(format!("a pool needs a run_dir: {RUN_DIR_ALLOWED}")));
-            };
+            let run_dir = manager.run_dir.as_deref().unwrap_or(Path::new(""));
             let mut pool = pool(&section, &pools, &telemetry, run_dir)?;
             pool.manager = accept.as_ref().map(|accept| accept.listen.clone());
             pools.push(pool);
@@ -191,6 +196,16 @@ impl Config {
                         "directory",
                         "is the run_dir of the pools, whose workers are dialled anyway; \
                          watch another directory",
+                    ));
+                }
+                let listen = accept.as_ref().and_then(|it| it.listen.socket_path());
+                if listen.and_then(Path::parent)
+                    == std::path::absolute(&watch.directory).ok().as_deref()
+                {
+                    return Err(section.invalid(
+                        "directory",
+                        "holds the socket at which workers dial in ([accept] listen), which is no \
+                         worker's; watch another directory",
                     ));
                 }
                 Some(watch)

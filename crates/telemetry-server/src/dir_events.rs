@@ -243,11 +243,19 @@ pub(crate) struct DirWatch {
 
 impl DirWatch {
     /// The next event. Whoever stops waiting loses none. Pends for ever once the runtime is gone.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "one task asks, as there is one call to wake it"
+    )]
     pub(crate) async fn next(&mut self) -> DirEvent {
         self.outbox.next().await
     }
 
     /// The next event, if one has come.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "one task asks, as there is one call to wake it"
+    )]
     pub(crate) fn try_next(&mut self) -> Option<DirEvent> {
         self.outbox.try_next()
     }

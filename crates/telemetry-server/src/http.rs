@@ -177,7 +177,9 @@ impl HttpServer {
         let own = (!address.ip().is_unspecified()).then(|| address.ip().to_string());
         let guard = Guard::new(config.allowed_hosts.into_iter().chain(own));
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, router(state, guard), stopped));
+        // Now, while there are descriptors.
+        let reserve = Reserve::new();
+        let accepting = tokio::spawn(accept(listener, reserve, router(state, guard), stopped));
         Ok(Self {
             address,
             stop,
@@ -233,9 +235,13 @@ fn router(state: HttpState, guard: Guard) -> Router {
 }
 
 /// Accepts until told to stop, then waits for the connections. Aborting it aborts them.
-async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    mut reserve: Reserve,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
     let room = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
-    let mut reserve = Reserve::new();
     let mut made_room = false;
     let mut connections = tokio::task::JoinSet::new();
     loop {

@@ -21,6 +21,13 @@ mod config;
 mod deadline;
 mod descriptors;
 mod desired;
+#[cfg_attr(
+    not(any(feature = "pool", test)),
+    expect(
+        dead_code,
+        reason = "whole directories are watched for local workers only"
+    )
+)]
 mod dir_events;
 mod dispatch;
 mod endpoint;

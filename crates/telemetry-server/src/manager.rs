@@ -363,6 +363,7 @@ impl Inner {
         let (run, watch) = watch::channel(Run::On);
         let (drain, drained) = watch::channel(false);
         let (reading, ended) = watch::channel(());
+        let (is_registered, registered_pid) = (endpoint.is_some(), context.python_pid);
         let (arrivals, arriving) = mpsc::channel(WAITING_ARRIVALS);
         let shared = Arc::clone(&self.shared);
         let ours = Arc::clone(&record);
@@ -390,6 +391,8 @@ impl Inner {
         });
         let entry = Entry {
             record,
+            is_registered,
+            registered_pid,
             run,
             drain,
             arrivals,

@@ -126,6 +126,17 @@ impl Pool {
         Self::start_with(manager, config, Some(run_dir.clone())).await
     }
 
+    /// Checks all that can be checked before a pool is started: settings, program, directories. For who
+    /// starts several and would rather start none.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn check(config: &PoolConfig) -> Result<(), PoolError> {
+        config.validate()?;
+        Program::find(config)?;
+        sockets(config).map(drop)
+    }
+
     async fn start_with(
         manager: &Manager,
         config: PoolConfig,

@@ -119,6 +119,8 @@ pub(crate) struct Session {
     next: Option<Arrival>,
     /// The process behind the last one that arrived.
     life: Life,
+    /// The incarnation that one introduced itself as.
+    introduced: String,
     /// The policy the worker should have.
     policy: watch::Receiver<Arc<PolicySpec>>,
     run: watch::Receiver<Run>,
@@ -151,6 +153,7 @@ impl Session {
             arrivals: link.arrivals,
             next: None,
             life: Life::default(),
+            introduced: String::new(),
             policy,
             run,
             drain,

@@ -148,7 +148,9 @@ fn manager_shows_its_events_and_ends_when_asked() {
 
     let port = url.rsplit(':').next().expect("a port");
     let config = directory.path().join("second.toml");
-    fs::write(&config, format!("[http]\nlisten = \"127.0.0.1:{port}\"\n")).expect("a file");
+    let run_dir = directory.path().join("second");
+    let text = format!("[manager]\nrun_dir = {run_dir:?}\n[http]\nlisten = \"127.0.0.1:{port}\"\n");
+    fs::write(&config, text).expect("a file");
     let config = config.to_str().expect("UTF-8");
     fails(&["manager", "--config", config], 1, "the address is in use");
 
@@ -167,4 +169,17 @@ fn manager_shows_its_events_and_ends_when_asked() {
         .read_to_string(&mut rest)
         .expect("UTF-8");
     assert_eq!(ended.code(), Some(0), "{rest}");
+}
+
+#[test]
+fn second_manager_at_the_same_door_is_refused_before_it_touches_anything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let _first = Running::start(directory.path());
+    let config = directory.path().join("telemetry.toml");
+    let expected = "[accept]: another manager listens at ";
+    fails(
+        &["manager", "--config", config.to_str().expect("UTF-8")],
+        1,
+        expected,
+    );
 }

@@ -1,12 +1,15 @@
-//! A worker process that dials in at the socket of its first argument, under the id of its second.
+//! A worker process that dials in at the socket of its first argument, under the id of its second, in the
+//! pool of its third.
 //!
-//! It says on stdout that it is welcome, with its process id, emits one event for each line of its stdin
-//! and answers with the ledger once that is sent, and ends at the end of stdin without any farewell.
+//! It says on stdout that it is welcome, emits as many events as a line of its stdin says and answers once
+//! they are sent, and ends at the end of stdin without any farewell. With a fourth argument, `stay`, it
+//! reads nothing and stays until it is killed.
 
 use std::error::Error;
+use std::io::Write;
 use std::path::PathBuf;
 
-use telemetry_tests::{Caller, PATIENCE};
+use telemetry_tests::{Caller, PATIENCE, eventually};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
@@ -17,13 +20,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pool = arguments.next().unwrap_or_default();
     let caller = Caller::new(&id, &pool);
     let _serving = caller.dial_in(&socket).await;
-    println!("welcome {}", std::process::id());
+    let mut out = std::io::stdout();
+    writeln!(out, "welcome")?;
+    if arguments.next().as_deref() == Some("stay") {
+        std::future::pending::<()>().await;
+    }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while lines.next_line().await?.is_some() {
-        caller.emit(1);
-        let telemetry = caller.telemetry().clone();
-        let is_sent = tokio::task::spawn_blocking(move || telemetry.flush(PATIENCE)).await?;
-        println!("{}", if is_sent { "sent" } else { "stuck" });
+    while let Some(count) = lines.next_line().await? {
+        caller.emit(count.parse()?);
+        // Nothing is sent before the manager has asked for a stream.
+        let is_sent = || caller.telemetry().flush(PATIENCE).then_some(());
+        eventually("the manager to read", is_sent).await;
+        writeln!(out, "sent")?;
     }
     std::process::exit(0)
 }

@@ -2,6 +2,7 @@
 
 mod control;
 mod coverage;
+mod crowd;
 mod desired;
 mod dial_in;
 mod end_to_end;

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use crate::run_dir::RUN_DIR_ALLOWED;
+
 /// Why a configuration was refused. Displays as `file:line:column: what is wrong; what is allowed`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -18,6 +20,12 @@ pub enum ConfigError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Its pools need a directory of the manager's own, and there is no place for one.
+    #[error("{path:?}: the pools need a run_dir: {RUN_DIR_ALLOWED}")]
+    NoRunDir {
+        /// The file.
+        path: PathBuf,
     },
     /// Something in the file is wrong.
     #[error("{place}: {problem}")]

@@ -34,6 +34,9 @@ fn every_setting_is_read() {
         run_dir = "/run/t"
         on_manager_exit = "stop"
         dials_per_second = 200
+        [accept]
+        listen = "unix:/run/t/door.sock"
+        grace = "5s"
         [http]
         listen = "127.0.0.1:1234"
         allowed_hosts = ["metrics.internal"]
@@ -82,6 +85,9 @@ fn every_setting_is_read() {
     assert_eq!(config.node.as_deref(), Some("n1"));
     assert_eq!(config.run_dir.as_deref(), Some(Path::new("/run/t")));
     assert_eq!(config.on_manager_exit, OnManagerExit::Stop);
+    let accept = config.accept.unwrap();
+    assert_eq!(accept.listen.to_string(), "unix:/run/t/door.sock");
+    assert_eq!(accept.grace, Duration::from_secs(5));
     let http = config.http.unwrap();
     assert_eq!((http.listen.port(), http.allowed_hosts.len()), (1234, 1));
     assert_eq!(
@@ -105,6 +111,7 @@ fn every_setting_is_read() {
     assert_eq!(a.env, [("A".into(), "1".into()), ("B".into(), "2".into())]);
     assert_eq!(a.max_lifetime, Some(Duration::from_secs(3_600)));
     assert_eq!((b.size, b.telemetry.transport), (1, Transport::Stderr));
+    assert_eq!(b.manager, Some(accept.listen));
     assert_eq!(config.endpoints.len(), 1);
     assert_eq!(config.watch.unwrap().pool.as_deref(), Some("c"));
     assert_eq!(config.log.unwrap().level, tracing::Level::DEBUG);
@@ -290,5 +297,29 @@ fn own_log_has_a_format_and_a_filter() {
     refused(
         "[log]\nformat = \"xml\"\n",
         "t.toml:2:10: log.format: \"xml\" is not allowed; it must be \"text\" or \"json\"",
+    );
+}
+
+#[test]
+fn workers_may_dial_in_unless_that_is_switched_off() {
+    let config = parse("[manager]\nrun_dir = \"/run/t\"");
+    let accept = config.accept.expect("it is on");
+    assert_eq!(accept.listen.to_string(), "unix:/run/t/manager.sock");
+    assert_eq!(accept.grace, Duration::from_secs(30));
+    let config = parse("[accept]\nenabled = false\n[[pool]]\nname = \"a\"\ncommand = [\"a\"]");
+    assert!(config.accept.is_none() && config.pools[0].manager.is_none());
+}
+
+#[test]
+fn a_door_that_cannot_be_opened_is_refused() {
+    refused(
+        "[accept]\nlisten = \"0.0.0.0:7443\"",
+        "t.toml:2:10: accept.listen: 0.0.0.0:7443 is a port, at which workers can only dial in with \
+         TLS, which this version does not have; use \"unix:/path/to.sock\"",
+    );
+    refused(
+        "[manager]\nrun_dir = \"/run/t\"\n[watch]\ndirectory = \"/run/t\"",
+        "t.toml:4:13: watch.directory: holds the socket at which workers dial in ([accept] listen), \
+         which is no worker's; watch another directory",
     );
 }

@@ -1,3 +1,5 @@
+//! Facts about the lossy writer: what it drops, what it counts, and that it never waits.
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 

@@ -44,7 +44,8 @@ pub(crate) struct Caller {
 pub(crate) enum Admission {
     /// It has its id; its connection is awaited.
     Welcome(OwnedPermit<Arrival>),
-    /// Whoever has its id may be gone in a moment: ask again when something has changed.
+    /// Whoever has its id may be gone in a moment, or its session is busy with connections before this one:
+    /// ask again when something has changed.
     Undecided,
     /// It is not served, or not now.
     Refused(Refusal, IntroductionAnswer),
@@ -90,7 +91,11 @@ impl Manager {
             Place::Refused(why, answer) => return Admission::Refused(why, answer),
         };
         let Some(permit) = registry.claim(&id, claim, caller) else {
-            return wait(Refusal::Full);
+            // Its session is about to take those that wait.
+            return match is_last {
+                true => wait(Refusal::Full),
+                false => Admission::Undecided,
+            };
         };
         drop(registry);
         inner.changes.notify();
@@ -100,6 +105,14 @@ impl Manager {
     /// Counts a connection that was not taken.
     pub(crate) fn count_refusal(&self, why: Refusal) {
         self.inner.refusals.add(why);
+    }
+
+    /// Connections of workers that wanted to dial in and were not taken, by why; reasons that did not
+    /// occur are left out. The words are those of `telemetry_connections_refused_total`.
+    #[must_use]
+    pub fn refused_connections(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.inner.refusals.counts();
+        counts.map(|(why, count)| (why.as_str(), count)).collect()
     }
 
     /// Users whose processes may be workers, besides our own and root.
@@ -128,11 +141,11 @@ impl Registry {
         let mut context = WorkerContext::new(called.clone());
         context.pool_name = pool;
         let mut is_own = false;
-        if let Some(entry) = self.workers.get(&called).filter(|it| it.is_registered()) {
+        if let Some(entry) = self.workers.get(&called).filter(|it| it.is_registered) {
             let registered = entry.record.context();
             context.pool_name.clone_from(&registered.pool_name);
-            is_own = entry.is_own(registered.python_pid, claim.pid);
-            if !is_own && registered.python_pid.is_some() {
+            is_own = entry.is_own(claim.pid);
+            if !is_own && entry.registered_pid.is_some() {
                 context.worker_id = child(&called, claim);
                 context.parent = Some(called);
             }
@@ -166,7 +179,7 @@ impl Registry {
                 }
                 continue;
             };
-            if entry.is_registered() && !(is_own && number == 1) {
+            if entry.is_registered && !(is_own && number == 1) {
                 continue;
             }
             let standing = match &entry.holder {
@@ -240,19 +253,14 @@ impl Registry {
 }
 
 impl Entry {
-    /// Whether somebody registered it, and not it itself by dialling in.
-    pub(super) fn is_registered(&self) -> bool {
-        self.record.endpoint().is_some()
-    }
-
     /// Whether it has a connection, as far as it is known.
     fn is_connected(&self) -> bool {
         self.record.state() != StreamState::Away
     }
 
     /// Whether a caller is this registered worker itself, and no other process that has its id.
-    fn is_own(&self, registered: Option<u32>, caller: Option<u32>) -> bool {
-        match (registered, caller) {
+    fn is_own(&self, caller: Option<u32>) -> bool {
+        match (self.registered_pid, caller) {
             (Some(registered), Some(caller)) => registered == caller,
             // What cannot be told apart is the same, unless that is there already.
             _ => {
@@ -310,7 +318,7 @@ impl Inner {
         let id = child(&context.worker_id, &claim);
         let is_ours = |entry: &Entry| {
             let holder = entry.holder.as_ref();
-            !entry.is_registered() && holder.is_some_and(|holder| holder.claim.pid == Some(pid))
+            !entry.is_registered && holder.is_some_and(|holder| holder.claim.pid == Some(pid))
         };
         if registry.workers.get(&id).is_some_and(is_ours)
             && let Some(retired) = registry.retire(&id, deadline(UNREGISTER_DRAIN))
@@ -377,3 +385,6 @@ fn wait_a_moment() -> IntroductionAnswer {
         seconds: WAIT_SECONDS,
     }
 }
+
+#[cfg(test)]
+mod tests;

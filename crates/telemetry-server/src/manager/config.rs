@@ -34,7 +34,8 @@ pub struct ManagerConfig {
     pub allow_remote: bool,
     /// Whether `snakepit.grpc.stream.message` is emitted for every message. Default: no.
     pub message_events: bool,
-    /// Most dials per second over all workers. Default: 50.
+    /// Most dials per second over all workers that were dialled before; first dials have
+    /// [`FIRST_DIALS`](crate::FIRST_DIALS) times as many of their own. Default: 50.
     pub dials_per_second: u32,
     /// How long a worker that dialled in and lost its connection keeps its place while its process may
     /// still be there. Default: 30 s.

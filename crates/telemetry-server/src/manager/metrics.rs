@@ -29,10 +29,9 @@ impl MetricSource for Manager {
         encode_counters(encoder, "telemetry_notes", help, &notes(&pools))?;
         let help = "Connections of workers that dialled in and were not taken, by why.";
         let refused: Vec<_> = self
-            .inner
-            .refusals
-            .counts()
-            .map(|(why, count)| (vec![("reason", why.as_str().to_owned())], count))
+            .refused_connections()
+            .into_iter()
+            .map(|(why, count)| (vec![("reason", why.to_owned())], count))
             .collect();
         encode_counters(encoder, "telemetry_connections_refused", help, &refused)?;
         let streams = self.list_streams();

@@ -24,6 +24,10 @@ use crate::session::{Arrival, Record, Run};
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) record: Arc<Record>,
+    /// Whether somebody registered it, and not it itself by dialling in; and its process id as it was
+    /// registered. The record learns both once the session before is over.
+    pub(super) is_registered: bool,
+    pub(super) registered_pid: Option<u32>,
     /// Tells the session to stop; dropping it does too.
     pub(super) run: watch::Sender<Run>,
     /// Tells the session to have its worker drained.

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Shared;
-use super::crash_log::CrashLog;
+use super::crash_log::{CrashLog, Kind};
 use super::events::{Succession, Termination};
 use super::exit::Exit;
 use super::launch::Live;
@@ -257,7 +257,7 @@ impl Supervisor {
         self.pool.events.crashed(&self.worker, &reason);
         let gone = self.ended(&live.process, &exit, &reason, None).await;
         let last = self.pool.slot(self.index).last.clone();
-        self.crashes.note(&self.worker, &last);
+        self.crashes.note(&self.worker, Kind::Crash, &last);
         Some(gone)
     }
 
@@ -348,7 +348,7 @@ impl Supervisor {
                         pid: Some(gone.pid),
                         ..LastEnd::default()
                     };
-                    self.crashes.note(&self.worker, &last);
+                    self.crashes.note(&self.worker, Kind::NoStart, &last);
                     self.pool.update(self.index, |slot| slot.last = last);
                     failed = true;
                 }

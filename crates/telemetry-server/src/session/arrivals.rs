@@ -13,7 +13,6 @@ use super::arrival::Arrival;
 use super::info::StreamState;
 use super::stream::{Ending, PROCESS_ENDED};
 use super::{Session, stopped};
-use crate::accounts::End;
 
 impl Session {
     /// Whether somebody dialled in whom the session has not seen yet.
@@ -28,6 +27,7 @@ impl Session {
             arrival = newer;
         }
         self.life = std::mem::take(&mut arrival.life);
+        self.introduced.clone_from(&arrival.incarnation);
         let error = match Box::pin(self.arrived(arrival)).await {
             Ending::Stopped { .. } | Ending::Superseded => return ControlFlow::Continue(()),
             Ending::Gone => return self.process_ended(),
@@ -65,7 +65,7 @@ impl Session {
     /// The process behind the last connection has ended.
     fn process_ended(&self) -> ControlFlow<()> {
         if !self.record.is_supervised() {
-            self.record.process_ended(End::Unasked);
+            self.record.caller_ended(&self.introduced);
         }
         if !self.may_leave() {
             // Its successor will be registered.

@@ -23,6 +23,9 @@ pub const MAX_DIALS_PER_SECOND: u32 = 50;
 /// How many first dials may be made in the time of one other. A worker has one first dial, so there is
 /// no storm in them, and a fleet that starts at once is not kept waiting.
 pub const FIRST_DIALS: u32 = 10;
+/// Time without first dials that may be made up for: with two milliseconds between them, each late
+/// awakening on a busy machine would add up.
+const FIRST_SLACK: Duration = Duration::from_millis(250);
 /// First pause before a unix socket that refused is tried again.
 pub(super) const REFUSED_BASE: Duration = Duration::from_millis(5);
 /// Longest such pause. A socket file that is made anew or touched is tried at once.
@@ -96,6 +99,8 @@ pub(crate) struct DialLimiter {
 struct Queue {
     /// Time between two dials.
     spacing: Duration,
+    /// How much of the time that nobody used, as on a machine too busy to run us, is made up for.
+    slack: Duration,
     /// When the next dial may happen. Held by whoever waits for that moment; the others queue for
     /// the lock, in order.
     next: Mutex<Option<Instant>>,
@@ -106,19 +111,21 @@ struct Queue {
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     spacing: Duration,
+    slack: Duration,
     next: MutexGuard<'a, Option<Instant>>,
 }
 
 impl DialLimiter {
     /// A limiter that lets the first dials pass at once.
     pub(crate) fn new(per_second: u32) -> Self {
-        let queue = |per_second: u32| Queue {
+        let queue = |per_second: u32, slack| Queue {
             spacing: Duration::from_secs(1) / per_second.max(1),
+            slack,
             next: Mutex::new(None),
         };
         Self {
-            first: queue(per_second.saturating_mul(FIRST_DIALS)),
-            again: queue(per_second),
+            first: queue(per_second.saturating_mul(FIRST_DIALS), FIRST_SLACK),
+            again: queue(per_second, Duration::ZERO),
         }
     }
 
@@ -132,6 +139,7 @@ impl DialLimiter {
         }
         Turn {
             spacing: queue.spacing,
+            slack: queue.slack,
             next,
         }
     }
@@ -140,7 +148,10 @@ impl DialLimiter {
 impl Turn<'_> {
     /// A dial is made.
     pub(super) fn taken(mut self) {
-        *self.next = Some(Instant::now() + self.spacing);
+        let now = Instant::now();
+        let earliest = now.checked_sub(self.slack).unwrap_or(now);
+        let due = self.next.map_or(now, |due| due.max(earliest));
+        *self.next = Some(due + self.spacing);
     }
 }
 

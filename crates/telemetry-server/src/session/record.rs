@@ -438,6 +438,17 @@ impl Record {
         }
     }
 
+    /// The process of a worker that dialled in as this incarnation has ended. It counts although it never
+    /// said anything, but not twice: whoever looks at the worker may have seen that it is gone.
+    pub(super) fn caller_ended(&self, incarnation: &str) {
+        let mut memory = self.lock();
+        let is_silent = memory.hello.incarnation != incarnation;
+        let silent = is_silent.then_some(memory.since_ns);
+        memory.account.process_ended(End::Unasked, silent);
+        drop(memory);
+        self.changes.notify();
+    }
+
     /// A copy for operators. `policy_revision` is what the worker should have.
     pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
         let memory = self.lock();

@@ -102,7 +102,7 @@ async fn a_thousand_dead_sockets_hide_no_living_one_and_are_no_workers() {
     let bound = std::time::Instant::now();
     let _second = UnixListener::bind(dir.path().join("second.sock")).unwrap();
     registered(&manager, "second", true).await;
-    assert!(bound.elapsed() < Duration::from_secs(1));
+    assert!(bound.elapsed() < Duration::from_secs(5));
     assert_eq!(manager.list_streams().len(), 2);
     watch.stop().await;
     let left = fs::read_dir(dir.path()).unwrap().count();
@@ -179,5 +179,5 @@ async fn workers_that_vanish_together_keep_no_new_one_waiting() {
     for number in 0..20 {
         registered(&manager, &format!("w{number}"), false).await;
     }
-    assert!(vanished.elapsed() < Duration::from_secs(2));
+    assert!(vanished.elapsed() < Duration::from_secs(10));
 }

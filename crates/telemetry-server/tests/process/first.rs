@@ -1,6 +1,7 @@
 //! The manager as process 1 of a namespace.
 
 use std::fs;
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,8 @@ fn children(of: i32) -> Vec<(i32, char)> {
 #[test]
 fn process_1_reaps_orphans_and_knows_how_its_own_workers_ended() {
     if !may_unshare() {
-        eprintln!("skipped: this user may not `unshare -pf --mount-proc`");
+        let skipped = "skipped: this user may not `unshare -pf --mount-proc`";
+        writeln!(io::stderr(), "{skipped}").expect("stderr of a test");
         return;
     }
     let settings = "[exporters.log]\nlevel = \"debug\"";

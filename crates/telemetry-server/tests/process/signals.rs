@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::rig::{IDLE, Log, Manager, configured, line_with, runs, signal, wait};
 
@@ -102,12 +102,16 @@ fn workers_that_are_signalled_together_with_the_manager_did_not_crash() {
         if first_manager {
             manager.signal(Signal::TERM);
         }
-        for worker in workers {
-            signal(worker, Signal::TERM);
+        for &worker in &workers {
+            // The manager may have ended it by now.
+            let _gone = kill_process(Pid::from_raw(worker).expect("an id"), Signal::TERM);
         }
         if !first_manager {
-            // As long as it takes until all workers have ended and nobody has told the manager.
-            std::thread::sleep(Duration::from_millis(50));
+            if script == IDLE {
+                wait("the end of the workers", || {
+                    (!workers.iter().any(|worker| runs(*worker))).then_some(())
+                });
+            }
             manager.signal(Signal::TERM);
         }
         assert_eq!(manager.ends_within(AT_ONCE).code(), Some(0));

@@ -203,7 +203,8 @@ async fn start(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<Run
     for pool in &mut pools {
         pool.stderr = log.stderr_of(&pool.name);
     }
-    let pools = start_pools(&running.manager, pools, config.on_manager_exit, &run_dir);
+    let on_exit = config.on_manager_exit;
+    let pools = start_pools(&running.manager, pools, on_exit, run_dir.as_ref());
     for pool in pools.await? {
         let pool = Arc::new(pool);
         roster.add(&pool);
@@ -225,17 +226,21 @@ async fn start(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<Run
 /// Starts all pools side by side; they come in the order of the file.
 async fn start_pools(
     manager: &Manager,
-    pools: Vec<PoolConfig>,
+    mut pools: Vec<PoolConfig>,
     on_exit: OnManagerExit,
-    run_dir: &Option<RunDir>,
+    run_dir: Option<&RunDir>,
 ) -> Result<Vec<Pool>, Failure> {
     let shim = std::env::current_exe().ok();
+    for pool in &mut pools {
+        pool.on_manager_exit = on_exit;
+        pool.exec_shim.clone_from(&shim);
+        // A mistake in the last one must not end what the first one would have adopted.
+        Pool::check(pool).map_err(Failure::of)?;
+    }
     let starting: Vec<_> = pools
         .into_iter()
-        .map(|mut pool| {
-            pool.on_manager_exit = on_exit;
-            pool.exec_shim.clone_from(&shim);
-            let (manager, run_dir) = (manager.clone(), run_dir.clone());
+        .map(|pool| {
+            let (manager, run_dir) = (manager.clone(), run_dir.cloned());
             tokio::spawn(async move {
                 match run_dir {
                     Some(run_dir) => Pool::start_in(&manager, pool, &run_dir).await,

@@ -239,3 +239,123 @@ async fn pool_dropped_amid_its_shutdown_is_forgotten_by_the_manager() {
     })
     .await;
 }
+
+/// Where a pool's workers write stderr to: a pipe, or files that outlive the manager.
+async fn start_both(rig: &Rig, config: &PoolConfig) -> [Pool; 2] {
+    let mut named = config.clone();
+    named.name = "q".into();
+    let run_dir = RunDir::lock(&rig.dir.path().join("held"), "test").unwrap();
+    let held = Pool::start_in(&rig.manager, named, &run_dir).await.unwrap();
+    [rig.start(config.clone()).await, held]
+}
+
+#[tokio::test]
+async fn grandchild_that_holds_stderr_delays_no_stop_and_no_restart() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    // It leaves the group, so nothing ends it.
+    let script = format!(
+        "setsid sh -c 'echo $$ > {0}-$TELEMETRY_WORKER_ID; exec sleep 1000' & \
+         while ! [ -s {0}-$TELEMETRY_WORKER_ID ]; do sleep 0.01; done; exec sleep 1000",
+        out.display()
+    );
+    let mut config = rig.script(&script);
+    config.grace = Duration::from_secs(600);
+    for pool in start_both(&rig, &config).await {
+        let id = format!("{}-1", pool.name());
+        let path = format!("{}-{id}", out.display());
+        let left: u32 = written(Path::new(&path)).await.trim().parse().unwrap();
+        let first = pid(&pool.status());
+        soon(pool.recycle(&id)).await.unwrap();
+        assert_ne!(pid(&soon(pool.ready()).await), first);
+        soon(pool.shutdown(Duration::from_secs(600))).await;
+        assert!(running(left), "it holds stderr all the time");
+        kill_process(raw(left), Signal::KILL).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_worker_left_in_its_group_ends_before_the_next_one_starts() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    let script = format!("sleep 1000 & echo $! >> {}; exit 1", out.display());
+    let mut config = rig.script(&script);
+    (config.restart.base, config.restart.cap) =
+        (Duration::from_secs(600), Duration::from_secs(600));
+    let pool = rig.start(config).await;
+    soon(pool.until(|status| status.workers[0].last_exit.is_some())).await;
+    let daemon: u32 = written(&out).await.trim().parse().unwrap();
+    soon(async {
+        while running(daemon) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    pool.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn the_rest_of_a_group_may_finish_too() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    // The leader ends at once; what it started takes its time, and holds no stderr.
+    let script = format!(
+        "(trap 'sleep 0.3; echo finished >> {0}; exit' TERM; echo up >> {0}; \
+         while :; do sleep 0.01; done) 2>&- & wait",
+        out.display()
+    );
+    let mut config = rig.script(&script);
+    config.grace = Duration::from_secs(600);
+    let pool = rig.start(config).await;
+    written(&out).await;
+    soon(pool.shutdown(Duration::from_secs(600))).await;
+    assert_eq!(fs::read_to_string(&out).unwrap(), "up\nfinished\n");
+    let status = pool.status();
+    assert_eq!(status.workers[0].last_signal, Some(15), "{status:?}");
+}
+
+#[tokio::test]
+async fn what_a_worker_wrote_last_is_shown_with_its_end() {
+    let rig = Rig::new();
+    let script = "echo one >&2; echo 'TELEMETRY:{\"event\":\"tool.execution.stop\"}' >&2; \
+                  echo two >&2; exit 3";
+    for pool in start_both(&rig, &rig.script(script)).await {
+        let status = soon(pool.until(|status| status.workers[0].failures >= 2)).await;
+        let worker = &status.workers[0];
+        assert_eq!(worker.last_stderr.as_deref(), Some("two"));
+        assert_eq!((worker.last_exit_code, worker.last_signal), (Some(3), None));
+        assert!(worker.last_pid.is_some() && !worker.last_exit_planned);
+        pool.shutdown(Duration::ZERO).await;
+    }
+}
+
+#[tokio::test]
+async fn signal_that_ends_worker_and_pool_is_no_crash() {
+    let rig = Rig::new();
+    let pool = rig.start(rig.script("exec sleep 1000")).await;
+    let worker = pid(&soon(pool.ready()).await);
+    kill_process(raw(worker), Signal::TERM).unwrap();
+    soon(pool.shutdown(PATIENCE)).await;
+    assert!(rig.named("snakepit.worker.crash").is_empty());
+    let status = pool.status();
+    assert_eq!(status.workers[0].last_signal, Some(15));
+    assert!(status.workers[0].last_exit_planned, "{status:?}");
+}
+
+#[tokio::test]
+async fn pool_that_is_dropped_while_it_starts_a_worker_leaves_none() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("out");
+    let mut config = rig.script(&format!("echo $$ >> {}; exec sleep 1000", out.display()));
+    config.size = 20;
+    let starting = tokio::time::timeout(Duration::ZERO, Pool::start(&rig.manager, config));
+    assert!(starting.await.is_err(), "it takes some time");
+    // Whoever comes after on the thread that starts them knows that the last one was dealt with.
+    let mut after = rig.script("exit 0");
+    after.name = "q".into();
+    let after = rig.start(after).await;
+    for pid in fs::read_to_string(&out).unwrap_or_default().lines() {
+        gone(pid.parse().unwrap()).await;
+    }
+    after.shutdown(Duration::ZERO).await;
+}
