@@ -245,17 +245,16 @@ impl Supervisor {
             return None;
         }
         let lived_well = live.process.started.elapsed() >= self.pool.config.restart.healthy_after;
+        let reason = exit.describe();
+        self.pool.events.crashed(&self.worker, &reason);
+        let gone = self.ended(&live.process, &exit, &reason, None).await;
         self.pool.update(self.index, |slot| {
-            slot.state = WorkerState::Backoff;
             slot.failures = if lived_well {
                 1
             } else {
                 slot.failures.saturating_add(1)
             };
         });
-        let reason = exit.describe();
-        self.pool.events.crashed(&self.worker, &reason);
-        let gone = self.ended(&live.process, &exit, &reason, None).await;
         let last = self.pool.slot(self.index).last.clone();
         self.crashes.note(&self.worker, &last);
         Some(gone)
@@ -283,6 +282,10 @@ impl Supervisor {
             stderr: self.pool.last_line(self.index),
         };
         let commands = self.pool.update(self.index, |slot| {
+            // All at once: nobody may see the process that is gone as one that runs.
+            if !last.planned {
+                slot.state = WorkerState::Backoff;
+            }
             slot.pid = None;
             slot.started = None;
             slot.adopted = false;
