@@ -153,20 +153,20 @@ async fn read_file(
         (tail, sink) = (lent, taken);
         passing.pass_on(rest).await;
         left = left.saturating_sub(length);
-        let is_something = match reading {
+        let (is_something, is_behind) = match reading {
             Ok(reading) => {
                 passing.skipped(reading.skipped);
-                reading.is_something
+                (reading.is_something, reading.is_behind)
             }
             Err(error) => {
                 tracing::warn!(worker = passing.worker, %error, "a worker's stderr cannot be read");
-                false
+                (false, false)
             }
         };
         if is_over && (!is_something || left == 0) {
             break;
         }
-        if is_something {
+        if is_over || is_behind {
             continue;
         }
         tokio::select! {

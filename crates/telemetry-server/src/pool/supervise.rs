@@ -398,5 +398,6 @@ fn early(draw: u64) -> f64 {
     LIFETIME_SPREAD.mul_add(-fraction, 1.0)
 }
 
-/// Longest a stop may take beyond its deadline: SIGKILL cannot be refused, but has to be observed.
-pub(super) const STOP_SLACK: Duration = Duration::from_secs(2);
+/// Longest a stop may take beyond its deadline: SIGKILL cannot be refused, but has to be observed, and what
+/// was written to stderr is read.
+pub(super) const STOP_SLACK: Duration = Duration::from_secs(3);
