@@ -169,11 +169,17 @@ async fn read_file(
         if is_over || is_behind {
             continue;
         }
-        tokio::select! {
-            () = grown.notified() => {}
-            _ = &mut finished => {
-                is_over = true;
-                left = tail.backlog();
+        loop {
+            tokio::select! {
+                () = grown.notified() => {}
+                _ = &mut finished => {
+                    is_over = true;
+                    left = tail.backlog();
+                }
+            }
+            // That we give space back is told as well.
+            if is_over || !tail.is_at_end() {
+                break;
             }
         }
     }

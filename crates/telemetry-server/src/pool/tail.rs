@@ -122,6 +122,12 @@ impl Tail {
         self.cut_off(true)
     }
 
+    /// Whether all was read that is there. Asks the system and no disk.
+    pub(super) fn is_at_end(&self) -> bool {
+        let size = self.file.metadata().map_or(0, |metadata| metadata.len());
+        size == self.position
+    }
+
     /// Bytes that were not read yet.
     pub(super) fn backlog(&self) -> u64 {
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
