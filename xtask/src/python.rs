@@ -1,7 +1,7 @@
 //! The project's own Python: an environment in `target/.venv` with the native module in it.
 //!
-//! Not a command; `test` and `demo` call [`ready`], `bench` calls [`ready_for_benchmarks`], and both
-//! run the interpreter they get. Makes the environment with `venv`, installs the packages of a
+//! Not a command; `test` and `demo` call [`ready`], `bench` calls [`ready_for_benchmarks`], `test` also
+//! [`ready_for_apps`], and they run the interpreter they get. Makes the environment with `venv`, installs the packages of a
 //! requirements file with pip, builds and installs `telemetry_py` with maturin. Each step is skipped
 //! when nothing it depends on has changed. Never touches the machine's own Python packages.
 
@@ -29,6 +29,12 @@ const PROFILE: &str = "demo";
 const BENCHMARK_DIRECTORY: &str = "target/.venv-bench";
 /// Benchmarks measure what is released.
 const BENCHMARK_PROFILE: &str = "release";
+/// The environment of the tests with real servers and queues.
+const APPS_DIRECTORY: &str = "target/.venv-apps";
+/// Their packages.
+const APPS_REQUIREMENTS: &str = "crates/telemetry-py/requirements-apps.txt";
+/// Those of their packages that need a compiler.
+const APPS_COMPILED: &str = "crates/telemetry-py/requirements-apps-compiled.txt";
 /// Where the package for the benchmarks is put together.
 const WHEELS: &str = "target/maturin/wheels";
 
@@ -57,6 +63,17 @@ pub(crate) fn ready_for_benchmarks(requirements: &'static str) -> Result<Environ
     let maker = Environment::with_packages(DIRECTORY, REQUIREMENTS)?;
     let environment = Environment::with_packages(BENCHMARK_DIRECTORY, requirements)?;
     environment.install_wheel(&maker)?;
+    Ok(environment)
+}
+
+/// As [`ready`], with the servers and queues that programs run in, and the same native module.
+///
+/// What needs a compiler is installed where there is one; its tests say that they are skipped.
+pub(crate) fn ready_for_apps() -> Result<Environment, Failure> {
+    let maker = ready()?;
+    let environment = Environment::with_packages(APPS_DIRECTORY, APPS_REQUIREMENTS)?;
+    environment.try_to_compile(APPS_COMPILED)?;
+    environment.link_package(&maker)?;
     Ok(environment)
 }
 
@@ -139,6 +156,49 @@ impl Environment {
 }
 
 impl Environment {
+    /// Installs packages that are compiled here, once; says so where that is not possible.
+    fn try_to_compile(&self, requirements: &str) -> Result<(), Failure> {
+        let path = workspace::path(requirements);
+        let wanted = fs::read_to_string(&path).map_err(Failure::file("read", &path))?;
+        let stamp = self.directory.join("compiled.txt");
+        if fs::read_to_string(&stamp).is_ok_and(|tried| tried == wanted) {
+            return Ok(());
+        }
+        let installed = process::run(
+            self.command()
+                .args(["-m", "pip", "install", "--quiet", "--requirement"])
+                .arg(&path),
+        );
+        if let Err(failure) = installed {
+            println!("without what {requirements} asks for: {failure}");
+            return Ok(());
+        }
+        fs::write(&stamp, wanted).map_err(Failure::file("write", &stamp))
+    }
+
+    /// Makes the package that is linked into `other` importable here too.
+    fn link_package(&self, other: &Self) -> Result<(), Failure> {
+        let link = self.packages()?.join("telemetry_py.pth");
+        let from = other.packages()?.join("telemetry_py.pth");
+        let line = fs::read_to_string(&from).map_err(Failure::file("read", &from))?;
+        fs::write(&link, line).map_err(Failure::file("write", &link))
+    }
+
+    /// The directory that pip installs into.
+    fn packages(&self) -> Result<PathBuf, Failure> {
+        let program = "import sysconfig; print(sysconfig.get_path('purelib'), end='')";
+        let output = self.command().args(["-c", program]).output();
+        match output {
+            Ok(output) if output.status.success() => {
+                Ok(String::from_utf8_lossy(&output.stdout).as_ref().into())
+            }
+            _ => Err(Failure::Machine(format!(
+                "{} does not run",
+                self.python().display()
+            ))),
+        }
+    }
+
     /// Builds the package with the maturin of `maker` and installs a copy of it here.
     fn install_wheel(&self, maker: &Self) -> Result<(), Failure> {
         let wheels = workspace::path(WHEELS);
@@ -249,12 +309,14 @@ mod tests {
 
     #[test]
     fn the_requirements_pin_every_package() {
-        let text = fs::read_to_string(workspace::path(REQUIREMENTS)).unwrap();
-        let packages = text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
-        for package in packages {
-            assert!(package.contains("=="), "{package} has no exact version");
+        for file in [REQUIREMENTS, APPS_REQUIREMENTS, APPS_COMPILED] {
+            let text = fs::read_to_string(workspace::path(file)).unwrap();
+            let packages = text
+                .lines()
+                .filter(|line| !line.is_empty() && !line.starts_with('#'));
+            for package in packages {
+                assert!(package.contains("=="), "{package} has no exact version");
+            }
         }
     }
 }

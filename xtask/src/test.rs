@@ -1,14 +1,19 @@
 //! `test`: every test of the project, runner by runner.
 //!
 //! Rust tests with cargo-nextest where it is installed and `cargo test` where not, then the
-//! examples in the documentation, then pytest against a freshly built native module. All of them
-//! run, whatever fails; the summary lines of the runners stand together at the end.
+//! examples in the documentation, then pytest against a freshly built native module, then pytest with
+//! real servers and queues against that module and the command. All of them run, whatever fails; the summary lines of the runners stand together at the end.
 
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
 
-use crate::{failure::Failure, process, python};
+use crate::{failure::Failure, process, python, workspace};
+
+/// Tests with real servers and queues, in an environment of their own.
+const APPS: &str = "crates/telemetry-py/tests/apps";
+/// The command that they run, built as the tests of the workspace are.
+const COMMAND: &str = "target/debug/telemetry";
 
 /// Which tests to run.
 #[derive(Debug, Default, Args)]
@@ -28,8 +33,11 @@ enum Runner {
     Rust,
     /// Examples in the documentation of every crate.
     Docs,
-    /// pytest over crates/telemetry-py/tests.
+    /// pytest over crates/telemetry-py/tests, without its directory apps.
     Python,
+    /// pytest over crates/telemetry-py/tests/apps: real servers, queues, scripts and a real manager.
+    /// `--long` runs those too that take minutes.
+    Apps,
 }
 
 /// Runs the selected tests and prints the runners' summaries last.
@@ -112,6 +120,7 @@ impl Runner {
             Self::Rust => "Rust tests",
             Self::Docs => "documentation examples",
             Self::Python => "Python tests",
+            Self::Apps => "servers and queues",
         }
     }
 
@@ -119,7 +128,7 @@ impl Runner {
     fn summary(self) -> fn(&str) -> bool {
         match self {
             Self::Rust | Self::Docs => is_rust_summary,
-            Self::Python => is_pytest_summary,
+            Self::Python | Self::Apps => is_pytest_summary,
         }
     }
 
@@ -145,7 +154,20 @@ impl Runner {
                 let mut pytest = python::ready()?.command();
                 pytest.args(["-m", "pytest"]);
                 if args.is_empty() {
-                    pytest.arg("crates/telemetry-py/tests");
+                    pytest.args(["crates/telemetry-py/tests", "--ignore", APPS]);
+                }
+                pytest
+            }
+            Self::Apps => {
+                build_command()?;
+                let mut pytest = python::ready_for_apps()?.command();
+                pytest.env("APPS_COMMAND", workspace::path(COMMAND));
+                // The configuration and the fixtures of the other Python tests are not for these.
+                pytest.args(["-m", "pytest", "-c"]);
+                pytest.arg(format!("{APPS}/pytest.ini"));
+                pytest.args(["--confcutdir", APPS]);
+                if !args.iter().any(|arg| arg.starts_with(APPS)) {
+                    pytest.arg(APPS);
                 }
                 pytest
             }
@@ -153,6 +175,13 @@ impl Runner {
         command.args(args);
         Ok(command)
     }
+}
+
+/// Builds `telemetry` with what the tests of the workspace build, so that nothing is built twice.
+fn build_command() -> Result<(), Failure> {
+    let mut build = process::cargo();
+    build.args(["build", "-p", "telemetry-server", "--all-features"]);
+    process::run(build.args(["--bin", "telemetry"]))
 }
 
 fn rust_command(args: &[String]) -> Command {

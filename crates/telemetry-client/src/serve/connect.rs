@@ -170,10 +170,11 @@ impl Connection {
     }
 
     /// Lets the stream end: events that are queued, a last report, trailers; then leaves. A connection
-    /// that is just being made is waited for if there are events to send. Where there is no manager it
-    /// returns at once. At the deadline the stream ends without the rest of the queue; if the recorder is
-    /// closed, that rest is dropped as `shutdown_deadline`. Says whether everything ended in time, and all
-    /// that the last stream was given is in its socket. A second call returns true at once.
+    /// that is just being made is waited for if there are events to send, or the manager has heard of the
+    /// worker. Where there is no manager it returns at once. At the deadline the stream ends without the
+    /// rest of the queue; if the recorder is closed, that rest is dropped as `shutdown_deadline`. Says
+    /// whether everything ended in time, and all that the last stream was given is in its socket. A second
+    /// call returns true at once.
     pub fn close(&self, timeout: Duration) -> bool {
         match self.threads.close(timeout) {
             Some(in_time) => in_time && !self.service.sessions().recorder().left_unwritten(),

@@ -194,17 +194,18 @@ impl Dialler<'_> {
     }
 
     /// The manager's answer; `None` if the worker has to be gone before it came.
+    ///
+    /// Once the first word is said, the answer is waited for at the end as well: a manager that knows of a
+    /// worker counts one that leaves without its last word as one of which not all is known.
     async fn hear(&mut self, stream: Stream) -> Option<Result<Answered, String>> {
+        let is_ending = self.stop.borrow().is_some();
+        if is_ending && !self.has_something_to_say() {
+            return None;
+        }
         let mut exchange = pin!(introduce(stream, &self.introduction));
         let heard = tokio::select! {
             heard = exchange.as_mut() => heard,
-            deadline = stopped(&mut self.stop) => {
-                let recorder = self.service.sessions().recorder();
-                if recorder.queued() == 0 && recorder.gate().sent() == 0 {
-                    return None;
-                }
-                timeout_at(deadline, exchange).await.ok()?
-            }
+            deadline = stopped(&mut self.stop) => timeout_at(deadline, exchange).await.ok()?,
         };
         Some(heard.map_err(|error| error.to_string()))
     }

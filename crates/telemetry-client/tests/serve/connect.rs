@@ -167,6 +167,33 @@ async fn events_of_the_last_moment_arrive_although_no_stream_was_open() {
 }
 
 #[tokio::test]
+async fn who_has_introduced_itself_says_its_last_word_also_without_events() {
+    let worker = Worker::start();
+    let listener = worker.listen();
+    let (mut stream, _) = introduced(&listener).await;
+    let recorder = Arc::clone(&worker.recorder);
+    let closing = tokio::spawn(worker.close(PATIENCE));
+    while !recorder.is_closed() {
+        tokio::task::yield_now().await;
+    }
+    let mut byte = [0];
+    let left = timeout(Duration::from_millis(50), stream.read(&mut byte)).await;
+    assert!(left.is_err(), "it left without a word: {left:?}");
+    answer(&mut stream, &IntroductionAnswer::Welcome).await;
+    let manager = Manager::over(stream).await;
+    let mut stream = manager.stream().await;
+    stream.hello();
+    stream.policy(PolicySpec::default());
+    let mut is_final = false;
+    while let Some(message) = stream.next().await {
+        is_final |= message.report.is_some_and(|report| report.r#final);
+    }
+    assert!(is_final);
+    let (_, in_time, _) = closing.await.expect("no panic");
+    assert!(in_time);
+}
+
+#[tokio::test]
 async fn where_nobody_is_the_end_is_at_once() {
     let worker = Worker::start();
     worker.emit();

@@ -1,0 +1,50 @@
+"""Children of a Python program: multiprocessing in every start method, executors, billiard."""
+
+from __future__ import annotations
+
+import pytest
+from place import Place
+from real_manager import Manager
+
+METHODS = ["fork", "spawn", "forkserver"]
+
+KILLED = {("pool", "billiard.fork"), ("pool", "billiard.spawn")}
+"""A pool of billiard kills a child as soon as it says that it has done its last job."""
+
+CHILDREN = [(kind, method) for kind in ("pool", "process", "executor") for method in METHODS]
+BILLIARD = [("pool", "billiard.fork"), ("process", "billiard.fork"), ("pool", "billiard.spawn")]
+
+
+def run(place: Place, kind: str, method: str, jobs: int) -> None:
+    with Manager(place.directory) as manager:
+        with place.program(manager, "python", "processes.py", kind, method, str(jobs)) as program:
+            assert program.wait(30 + jobs / 20) == 0, program.said()
+        assert place.truth().total() == jobs + 1, program.said()
+        is_killed = (kind, method) in KILLED
+        place.check_all_arrived(manager, unknown=is_killed)
+        if not is_killed:
+            place.check_last_words(manager)
+        place.check_nothing_left(manager)
+
+
+@pytest.mark.parametrize(("kind", "method"), [*CHILDREN, *BILLIARD])
+def test_each_job_of_each_child_arrives(place: Place, kind: str, method: str) -> None:
+    run(place, kind, method, jobs=20)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", [*METHODS, "billiard.fork"])
+def test_a_hundred_recycled_children_lose_nothing(place: Place, method: str) -> None:
+    run(place, "pool", method, jobs=500)
+
+
+@pytest.mark.parametrize("kind", ["terminated", "exiting", "killed"])
+def test_what_is_not_known_of_killed_children_is_shown(place: Place, kind: str) -> None:
+    """A pool that is left by `with`, children that call `os._exit`, children that are killed."""
+    with Manager(place.directory) as manager:
+        with place.program(manager, "python", "processes.py", kind, "fork", "20") as program:
+            assert program.wait() == 0, program.said()
+        assert place.truth().total() == 21, program.said()
+        place.check_all_arrived(manager, unknown=True)
+        assert manager.unknown() >= 1, "there is no sign of the children's end"
+        place.check_nothing_left(manager)

@@ -1,0 +1,68 @@
+"""What it costs the host: nothing that a request would notice, and little at the start."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from place import Place
+from program import OWN_THREADS, Program, request, when_up
+from real_manager import Manager
+
+REQUESTS = 200
+STARTS = 40
+MOST_SECONDS_A_REQUEST = 0.005
+MOST_SECONDS_TO_START = 0.025
+
+START = """
+import time
+def now():
+    waited = int(open("/proc/thread-self/schedstat").read().split()[1])
+    return time.perf_counter_ns() - waited
+begun = now()
+import telemetry_py as telemetry
+telemetry.start()
+print((now() - begun) / 1e9)
+"""
+"""Prints how long import and start take, without the time in which other processes had the processor."""
+
+
+def threads_of(program: Program, pid: int) -> int:
+    """How many one of its processes has."""
+    (process,) = [process for process in program.family() if process.pid == pid]
+    return len(process.threads())
+
+
+def test_no_request_is_slowed_down_and_two_threads_are_all(place: Place) -> None:
+    arguments = ("gunicorn", "--workers", "1", "--bind")
+    off = place.directory / "off.sock"
+    with (
+        Manager(place.directory) as manager,
+        place.program(manager, *arguments, f"unix:{place.web}", "web_wsgi:app") as with_it,
+        place.program(manager, *arguments, f"unix:{off}", "web_wsgi:app", TELEMETRY_DISABLED="true") as without_it,
+    ):
+        took: dict[str, list[float]] = {}
+        for server, path in ((with_it, place.web), (without_it, off)):
+            when_up(path, server.said)
+        for _ in range(REQUESTS):
+            for path in (place.web, off):
+                begun = time.perf_counter()
+                request(path)
+                took.setdefault(path.name, []).append(time.perf_counter() - begun)
+        threads = [threads_of(server, request(path)) for server, path in ((with_it, place.web), (without_it, off))]
+        assert threads[0] - threads[1] == len(OWN_THREADS), threads
+        medians = {name: statistics.median(times) for name, times in took.items()}
+        assert medians[place.web.name] - medians[off.name] < MOST_SECONDS_A_REQUEST, medians
+        print(f"medians in ms: {({name: round(it * 1000, 3) for name, it in medians.items()})}")
+
+
+def test_the_start_is_quick(place: Place) -> None:
+    """The best of several: what else the machine does is not counted."""
+    with Manager(place.directory) as manager:
+        took: list[float] = []
+        while len(took) < STARTS and (len(took) < 2 or min(took) >= MOST_SECONDS_TO_START):
+            with place.program(manager, "python", "-c", START) as program:
+                assert program.wait() == 0, program.said()
+                took.append(float(program.said()))
+        assert min(took) < MOST_SECONDS_TO_START, took
+        print(f"import and start in ms: {sorted(round(it * 1000, 1) for it in took)}")
