@@ -200,12 +200,10 @@ mod tests {
     use super::*;
 
     /// A child that ends with its input.
-    fn child() -> Child {
-        let cat = Command::new("cat")
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn();
-        cat.expect("a child")
+    fn child() -> OwnChild {
+        let mut cat = Command::new("cat");
+        cat.stdin(Stdio::piped()).process_group(0);
+        OwnChild::start(&mut cat).expect("a child")
     }
 
     fn process(handle: Handle, pid: u32, watch: Watch) -> Process {
@@ -221,7 +219,7 @@ mod tests {
     async fn end_is_noticed_and_not_reaped_whether_the_system_tells_or_not() {
         for tells in [true, false] {
             let mut cat = child();
-            let (pid, input) = (cat.id(), cat.stdin.take());
+            let (pid, input) = (cat.child.id(), cat.child.stdin.take());
             let watch = || match tells {
                 true => Watch::of(pid),
                 false => Watch::Looks,
@@ -253,7 +251,7 @@ mod tests {
 
     #[tokio::test]
     async fn process_that_is_not_the_recorded_one_is_not_adopted() {
-        let mut cat = child();
+        let mut cat = child().child;
         let began = Identity::of(cat.id()).expect("it runs").began();
         assert!(Process::adopt(cat.id(), began + 1, Duration::ZERO).is_none());
         let mut adopted = Process::adopt(cat.id(), began, Duration::ZERO).expect("the same");
