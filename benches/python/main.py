@@ -30,8 +30,14 @@ def main() -> int:
     options = parser.parse_args()
     effort = QUICK if options.quick else FULL
 
+    import burst
+    import short
     from worker import Worker
 
+    # Processes of their own, so before this one is pinned: they would inherit that.
+    short_rows = short.rows(options.manager, quick=options.quick)
+    progress("python: bursts")
+    bursts = burst.table(options.manager, quick=options.quick)
     worker = Worker()
     # The server's thread and the manager may run anywhere; what is timed runs here.
     pinned = pin()
@@ -53,8 +59,11 @@ def main() -> int:
         "quick": options.quick,
         "environment": environment(pinned, optimised=options.optimised),
         "control": checked,
-        "rows": suite.rows,
-        "tables": [{"title": "Python: the ledger at the end", "columns": ["shown"], "rows": [[balance]]}],
+        "rows": suite.rows + short_rows,
+        "tables": [
+            bursts,
+            {"title": "Python: the ledger at the end", "columns": ["shown"], "rows": [[balance]]},
+        ],
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

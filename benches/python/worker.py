@@ -89,7 +89,7 @@ class Worker:
             self.attached = True
             yield
             assert telemetry.flush(TIMEOUT)
-            pipes.stdin.write("received\n")
+            pipes.stdin.write(f"received {self._recorded - before}\n")
             pipes.stdin.flush()
             received = int(pipes.stdout.readline())
             assert received == self._recorded - before, (received, self._recorded - before)

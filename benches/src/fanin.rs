@@ -1,10 +1,12 @@
-//! A thousand real streams into one manager: memory and CPU of one that idles, and of one that works.
+//! Many workers and one manager: what a thousand streams, a few and absent ones take, in memory and CPU.
 //!
 //! Workers and manager are processes of their own, so that what each takes can be read from the
 //! kernel; this one only reports.
 
+mod absent;
 mod found;
 mod manager;
+mod steady;
 mod workers;
 
 use std::path::{Path, PathBuf};
@@ -16,8 +18,10 @@ use crate::stream::{Role, spawn};
 use found::Found;
 
 /// The parts that run elsewhere.
-pub(crate) const ROLES: [(&str, Role); 2] = [
+pub(crate) const ROLES: [(&str, Role); 4] = [
+    ("fanin-absent", absent::play),
     ("fanin-manager", manager::play),
+    ("fanin-steady", steady::play),
     ("fanin-workers", workers::play),
 ];
 
@@ -33,12 +37,15 @@ pub(crate) fn run(effort: Effort) -> Report {
     let path = dir.path().to_string_lossy();
     let found = spawn("fanin-manager", &[&path, idle, load]).hear();
     let found: Found = serde_json::from_str(&found).expect("what the manager found");
+    let mut rows = rows(&found);
+    rows.extend(steady::rows(effort.quick));
+    rows.push(absent::row(effort.quick));
     Report {
         suite: "fanin".to_owned(),
         quick: effort.quick,
         environment: environment::here(&["h2", "hyper", "tokio"]),
         control: None,
-        rows: rows(&found),
+        rows,
         tables: vec![table(&found)],
     }
 }

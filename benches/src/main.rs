@@ -13,7 +13,7 @@
 //! 3. `differential`, `peers`
 //! 4. `micro`
 //! 5. in a circle: `naive`, `stream`
-//! 6. `fanin`, `overhead`
+//! 6. `burst`, `fanin`, `overhead`, `start`
 //! 7. `suites`
 //! 8. `command`
 
@@ -24,6 +24,7 @@
 )]
 
 mod allocations;
+mod burst;
 mod command;
 mod differential;
 mod environment;
@@ -34,6 +35,7 @@ mod naive;
 mod overhead;
 mod peers;
 mod report;
+mod start;
 mod stream;
 mod suites;
 mod table;
@@ -41,7 +43,14 @@ mod table;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if let Some(code) = stream::play(&[fanin::ROLES.as_slice(), &overhead::ROLES].concat()) {
+    let roles = [
+        fanin::ROLES.as_slice(),
+        &overhead::ROLES,
+        &burst::ROLES,
+        &start::ROLES,
+    ]
+    .concat();
+    if let Some(code) = stream::play(&roles) {
         return code;
     }
     match command::run() {

@@ -31,7 +31,7 @@ pub(crate) fn run(effort: Effort) -> Report {
     let _pinned = Pinned::to_last_core();
     let control = control(effort, || timed(Kept::new(Worker::new())));
     let (globs, growth) = globs(effort);
-    let mut rows = vec![disabled(effort), globs];
+    let mut rows = vec![disabled(effort), globs, room(effort)];
     rows.extend(others.rows(effort));
     rows.extend(reading(effort));
     rows.extend(counts);
@@ -84,6 +84,12 @@ fn globs(effort: Effort) -> (Row, Table) {
         .floor(Bound::ratio_at_most(1.05))
         .moonshot(Bound::ratio_at_most(1.005));
     (row, table)
+}
+
+/// The bound of events against the one that was the default before.
+fn room(effort: Effort) -> Row {
+    let before = || Kept::new(Worker::with_queue(1_024));
+    beside(effort, kept(), before()).price_row("kept emit, default queue", "room for 1,024")
 }
 
 /// Peers that record an event or a span.

@@ -149,7 +149,10 @@ impl Worker {
         let ledger = self.telemetry.shutdown(PATIENCE);
         let events = 2 * self.calls;
         assert_eq!((ledger.emitted, ledger.sent), (events, events));
-        assert_eq!(self.manager.ask("received"), events.to_string());
+        assert_eq!(
+            self.manager.ask(&format!("received {events}")),
+            events.to_string()
+        );
     }
 }
 

@@ -25,7 +25,7 @@ use rounds::{Rounds, compare};
 
 pub(crate) use collector::{Collector, assert_clean, wait};
 pub(crate) use load::{Load, Sample, naive_event, samples};
-pub(crate) use role::{Played, Role, obey, play, spawn};
+pub(crate) use role::{Played, Role, expected, obey, play, spawn};
 pub(crate) use usage::{cpu, resident};
 
 /// Events per second of the Elixir manager, fed in the same way on a machine of this kind: with one

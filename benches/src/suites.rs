@@ -2,7 +2,7 @@
 
 use crate::measure::Effort;
 use crate::report::Report;
-use crate::{differential, fanin, micro, overhead, stream};
+use crate::{burst, differential, fanin, micro, overhead, start, stream};
 
 /// A suite by its name on the command line.
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +14,7 @@ pub(crate) struct Suite {
 }
 
 /// All of them.
-pub(crate) const ALL: [Suite; 5] = [
+pub(crate) const ALL: [Suite; 7] = [
     Suite {
         name: "micro",
         run: micro::run,
@@ -26,6 +26,14 @@ pub(crate) const ALL: [Suite; 5] = [
     Suite {
         name: "fanin",
         run: fanin::run,
+    },
+    Suite {
+        name: "start",
+        run: start::run,
+    },
+    Suite {
+        name: "burst",
+        run: burst::run,
     },
     Suite {
         name: "overhead",

@@ -89,6 +89,13 @@ def foreign(own):
     return wrong
 
 
+def abandoned(page):
+    """Whether nobody is left who wants this process."""
+    if os.environ.get("TRUTH_ORPHANS"):
+        return not os.path.isdir(DIRECTORY)
+    return os.getppid() != page.parent
+
+
 def main():
     page = Page()
     telemetry.serve()
@@ -104,7 +111,7 @@ def main():
         rounds += 1
         if rounds % 4:
             continue
-        if os.getppid() != page.parent:
+        if abandoned(page):
             sys.exit(0)
         words = page.order()
         if words is None:

@@ -49,6 +49,10 @@ enum What {
     Stream,
     /// Many workers and one manager.
     Fanin,
+    /// From a worker's start to its first event at a handler.
+    Start,
+    /// What a worker's queue takes of a burst, by its bounds.
+    Burst,
     /// What telemetry takes from a program that does its own work.
     Overhead,
     /// Our wire codec against prost, a million cases.
@@ -81,6 +85,8 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
         What::Python => vec![Suite::Python],
         What::Stream => vec![Suite::Rust("stream")],
         What::Fanin => vec![Suite::Rust("fanin")],
+        What::Start => vec![Suite::Rust("start")],
+        What::Burst => vec![Suite::Rust("burst")],
         What::Overhead => vec![Suite::Rust("overhead")],
         What::Differential => vec![Suite::Rust("differential")],
         What::All => Suite::ALL.to_vec(),

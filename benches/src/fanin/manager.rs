@@ -7,23 +7,24 @@ use std::time::Duration;
 use telemetry_server::{Manager, StreamState, WorkerContext};
 
 use super::found::{Found, Level};
+use super::workers::Order;
 use crate::stream::{Collector, Played, cpu, resident, spawn, wait};
 
 /// Streams of each level.
 const LEVELS: [usize; 4] = [1, 10, 100, 1_000];
 /// Time after the last stream was opened, for what only beginnings do.
-const SETTLE: Duration = Duration::from_millis(1_500);
+pub(super) const SETTLE: Duration = Duration::from_millis(1_500);
 
 /// The role: `DIR IDLE_SECONDS LOAD_MILLISECONDS`. Measures everything, prints one line of JSON.
 pub(super) fn play(arguments: &[String]) {
     let [dir, idle, load] = arguments else { return };
-    let number = |text: &String| text.parse().expect("a number");
-    let (idle, load): (u64, u64) = (number(idle), number(load));
+    let idle = idle.parse().expect("a number");
+    let load = load.parse().expect("a number");
     let found = measure(Path::new(dir), Duration::from_secs(idle), load);
     println!("{}", serde_json::to_string(&found).expect("plain data"));
 }
 
-fn measure(dir: &Path, idle: Duration, load_millis: u64) -> Found {
+fn measure(dir: &Path, idle: Duration, load_millis: usize) -> Found {
     let most = LEVELS[LEVELS.len() - 1];
     let most_text = most.to_string();
     let mut workers = spawn("fanin-workers", &[&dir.to_string_lossy(), &most_text]);
@@ -44,19 +45,19 @@ fn measure(dir: &Path, idle: Duration, load_millis: u64) -> Found {
     let mut levels = Vec::new();
     for streams in LEVELS {
         let spent = cpu();
-        let answer = workers.ask(&format!("emit {streams} {load_millis}"));
-        let mut figures = answer
-            .split(' ')
-            .map(|text| text.parse::<u64>().expect("a number"));
-        let mut next = || figures.next().expect("three figures");
-        let (events, counted, micros) = (next(), next(), next());
-        emitted += events;
-        sum += counted;
+        let order = Order {
+            streams,
+            millis: load_millis,
+            phases: 1,
+        };
+        let answer = order.give(&mut workers);
+        emitted += answer.emitted;
+        sum += answer.sum;
         wait("all events", || received(collector.manager()) >= emitted);
         levels.push(Level {
             streams,
-            rate: events as f64 / (micros as f64 / 1e6),
-            cpu_ns: (cpu() - spent).as_secs_f64() * 1e9 / events as f64,
+            rate: answer.emitted as f64 / answer.elapsed.as_secs_f64(),
+            cpu_ns: (cpu() - spent).as_secs_f64() * 1e9 / answer.emitted as f64,
             resident: resident(),
         });
     }
@@ -78,7 +79,7 @@ fn measure(dir: &Path, idle: Duration, load_millis: u64) -> Found {
 }
 
 /// Has workers dialled and waits for their streams.
-fn open(collector: &Collector, dir: &Path, numbers: std::ops::Range<usize>) {
+pub(super) fn open(collector: &Collector, dir: &Path, numbers: std::ops::Range<usize>) {
     let manager = collector.manager();
     let last = numbers.end;
     for number in numbers {
@@ -102,12 +103,12 @@ fn worker_resident(workers: &mut Played) -> u64 {
     resident.parse().expect("a number")
 }
 
-fn received(manager: &Manager) -> u64 {
+pub(super) fn received(manager: &Manager) -> u64 {
     manager.totals().ledger.received
 }
 
 /// Events that are neither dispatched nor counted under a reason, and laws that do not hold.
-fn unaccounted(manager: &Manager, emitted: u64) -> u64 {
+pub(super) fn unaccounted(manager: &Manager, emitted: u64) -> u64 {
     let differences: u64 = manager
         .list_streams()
         .iter()

@@ -1,4 +1,4 @@
-//! A thousand workers in one process: each with its own recorder, service, socket and connection.
+//! Many workers in one process: each with its own recorder, service, socket and connection.
 //!
 //! They share a runtime, as services that a program mounts do; a thread for each would measure the
 //! scheduler. It is driven by orders and answers with what it emitted.
@@ -20,7 +20,7 @@ use telemetry_core::{QueueLimits, Recorder, RecorderConfig, SystemClock};
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::stream::{Load, cpu, obey, resident};
+use crate::stream::{Load, Played, cpu, obey, resident};
 
 /// Events that wait in one worker; a second of its load.
 const QUEUE_EVENTS: usize = 1_024;
@@ -38,9 +38,52 @@ struct Worker {
     load: Load,
 }
 
-/// The role: `DIR STREAMS`. Orders: `emit STREAMS MILLISECONDS` emits one event per millisecond on
-/// each stream and answers `EMITTED SUM ELAPSED_US` of that order; `usage` answers
-/// `RESIDENT_BYTES CPU_NS`.
+/// One event per millisecond on each of some streams.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order {
+    /// How many streams, the first ones.
+    pub(super) streams: usize,
+    /// Events of each.
+    pub(super) millis: usize,
+    /// Milliseconds over which the beginnings of the streams are spread; 1: all begin at once.
+    pub(super) phases: usize,
+}
+
+/// What became of an [`Order`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Emitted {
+    /// Events.
+    pub(super) emitted: u64,
+    /// Sum of their `count`.
+    pub(super) sum: u64,
+    /// Time from the first to the last.
+    pub(super) elapsed: Duration,
+}
+
+impl Order {
+    /// Has the workers do it and waits for that.
+    pub(super) fn give(self, workers: &mut Played) -> Emitted {
+        let Self {
+            streams,
+            millis,
+            phases,
+        } = self;
+        let answer = workers.ask(&format!("emit {streams} {millis} {phases}"));
+        let figures = answer.split(' ').map(|text| text.parse::<u64>());
+        let figures: Vec<_> = figures.map(|figure| figure.expect("a number")).collect();
+        let [emitted, sum, micros] = *figures else {
+            panic!("three figures instead of {answer:?}");
+        };
+        Emitted {
+            emitted,
+            sum,
+            elapsed: Duration::from_micros(micros),
+        }
+    }
+}
+
+/// The role: `DIR STREAMS`. Orders: `emit STREAMS MILLISECONDS PHASES`, an [`Order`], is answered with
+/// `EMITTED SUM ELAPSED_US`; `usage` with `RESIDENT_BYTES CPU_NS`.
 pub(super) fn play(arguments: &[String]) {
     let [dir, streams] = arguments else { return };
     let streams: usize = streams.parse().expect("a number");
@@ -54,9 +97,13 @@ pub(super) fn play(arguments: &[String]) {
         .collect();
     println!("ready");
     obey(|order| match *order.split(' ').collect::<Vec<_>>() {
-        ["emit", streams, millis] => {
-            let streams: usize = streams.parse().expect("a number");
-            emit(&mut workers[..streams], millis.parse().expect("a number"))
+        ["emit", streams, millis, phases] => {
+            let number = |text: &str| text.parse().expect("a number");
+            emit(
+                &mut workers[..number(streams)],
+                number(millis),
+                number(phases),
+            )
         }
         _ => format!("{} {}", resident(), cpu().as_nanos()),
     });
@@ -102,23 +149,29 @@ async fn serve(listener: UnixListener, service: TelemetryService) {
     }
 }
 
-/// Emits `millis` events on each stream, one each per tick; late ticks are made up for.
-fn emit(workers: &mut [Worker], millis: u32) -> String {
+/// Emits `millis` events on each stream, one each per tick; late ticks are made up for. The streams begin
+/// in turn over `phases` ticks.
+fn emit(workers: &mut [Worker], millis: usize, phases: usize) -> String {
     let totals = |workers: &[Worker]| {
         let sum = |of: fn(&Worker) -> u64| workers.iter().map(of).sum::<u64>();
         (sum(|it| it.load.emitted), sum(|it| it.load.sum))
     };
     let before = totals(workers);
     let start = Instant::now();
-    for tick in 0..millis {
-        for worker in &mut *workers {
+    for tick in 0..millis + phases - 1 {
+        for (number, worker) in workers.iter_mut().enumerate() {
+            let begins = number % phases;
+            if !(begins..begins + millis).contains(&tick) {
+                continue;
+            }
             // None may be lost, so a worker whose queue is nearly full is waited for.
             while worker.recorder.queued() > QUEUE_EVENTS / 2 {
                 sleep(TICK);
             }
             worker.load.emit();
         }
-        sleep((TICK * (tick + 1)).saturating_sub(start.elapsed()));
+        let next = TICK * u32::try_from(tick + 1).unwrap_or(u32::MAX);
+        sleep(next.saturating_sub(start.elapsed()));
     }
     let elapsed = start.elapsed();
     for worker in &*workers {

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use telemetry_core::StreamSnapshot;
+use telemetry_core::{Address, StreamSnapshot};
 use telemetry_server::{
-    Endpoint, Manager, ManagerConfig, PrometheusConfig, PrometheusExporter, StreamInfo,
-    StreamState, WorkerContext, WorkerId,
+    AcceptConfig, Acceptor, Endpoint, Manager, ManagerConfig, PrometheusConfig, PrometheusExporter,
+    StreamInfo, StreamState, WorkerContext, WorkerId,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -68,6 +68,12 @@ impl Collector {
     /// The manager.
     pub(crate) fn manager(&self) -> &Manager {
         &self.manager
+    }
+
+    /// Lets workers dial in at `address`, until what this returns is dropped.
+    pub(crate) fn accept(&self, address: Address) -> Acceptor {
+        let _entered = self.runtime.enter();
+        Acceptor::start(&self.manager, AcceptConfig::at(address)).expect("a free address")
     }
 
     /// Has a worker dialled and waits for its stream.

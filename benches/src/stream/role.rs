@@ -79,6 +79,14 @@ impl Drop for Played {
     }
 }
 
+/// How many events the order `received N` is about.
+pub(crate) fn expected(order: &str) -> u64 {
+    let number = order.strip_prefix("received ");
+    number
+        .and_then(|text| text.parse().ok())
+        .expect("received N")
+}
+
 /// Answers every order until there are no more.
 pub(crate) fn obey(mut answer: impl FnMut(&str) -> String) {
     for order in io::stdin().lines().map_while(Result::ok) {

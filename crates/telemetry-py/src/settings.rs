@@ -123,7 +123,10 @@ impl Settings {
                 ForkMode::Unsaid
             }
         };
-        let is_strict = match text(STRICT).map(|value| value.to_ascii_lowercase()).as_deref() {
+        let is_strict = match text(STRICT)
+            .map(|value| value.to_ascii_lowercase())
+            .as_deref()
+        {
             None | Some("0" | "false" | "no" | "off") => false,
             Some("1" | "true" | "yes" | "on") => true,
             Some(value) => {

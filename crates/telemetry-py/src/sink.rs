@@ -43,9 +43,7 @@ impl Sink {
         match kind {
             BackendKind::None => Ok(Self::Nothing),
             BackendKind::Connect | BackendKind::Server => Ok(Self::Queue),
-            BackendKind::Stderr | BackendKind::Memory => {
-                Self::object(&class(py, kind)?.call0()?)
-            }
+            BackendKind::Stderr | BackendKind::Memory => Self::object(&class(py, kind)?.call0()?),
         }
     }
 

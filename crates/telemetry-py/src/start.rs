@@ -83,9 +83,9 @@ pub(crate) fn start(py: Python<'_>) -> PyResult<bool> {
 pub(crate) fn connect(py: Python<'_>, address: Option<String>) -> PyResult<bool> {
     let settings = Settings::read(py)?;
     let managers = match address {
-        Some(text) => Some(
-            Address::parse_list(&text).map_err(|error| invalid(format!("address: {error}")))?,
-        ),
+        Some(text) => {
+            Some(Address::parse_list(&text).map_err(|error| invalid(format!("address: {error}")))?)
+        }
         None => None,
     };
     if use_object(py, &settings)? {

@@ -347,6 +347,9 @@ def test_the_threads_leave_signals_alone(acceptor):
     program = f"""
 import os, telemetry_py as telemetry
 telemetry.connect({acceptor.address!r})
+telemetry.emit("a.b")
+# Then both have got as far as to have their names.
+assert telemetry.flush({PATIENCE})
 for task in os.listdir("/proc/self/task"):
     status = dict(line.rstrip().split(":", 1) for line in open(f"/proc/self/task/{{task}}/status") if ":" in line)
     if status["Name"].strip().startswith("telemetry"):

@@ -40,7 +40,7 @@ pub(crate) enum Interest {
     Names,
     /// Those, and writes to the directory's files.
     #[cfg_attr(
-        not(any(test, feature = "pool")),
+        not(feature = "pool"),
         expect(dead_code, reason = "for those who follow what is appended to files")
     )]
     Writes,

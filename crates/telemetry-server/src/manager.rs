@@ -259,26 +259,6 @@ impl Manager {
         }
     }
 
-    /// Resolves when the worker's stream is open.
-    #[cfg(feature = "pool")]
-    pub(crate) async fn streaming(&self, id: &WorkerId) {
-        loop {
-            let mut all = self.inner.changes.listen();
-            let record = self.inner.registered(id);
-            let mut own = record.as_ref().map(|record| record.listen());
-            if record.is_some_and(|record| record.state() == StreamState::Streaming) {
-                return;
-            }
-            let changed = match &mut own {
-                Some(own) => own.changed().await,
-                None => all.changed().await,
-            };
-            if changed.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
     /// A pipeline for events of a worker that arrive another way than its stream, such as lines of
     /// its stderr. They pass the same checks and count into the totals of its pool.
     #[must_use]

@@ -7,8 +7,10 @@
 
 mod appended;
 mod lock;
+#[cfg(feature = "config")]
 mod place;
 mod records;
+mod unrecorded;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -24,6 +26,7 @@ use crate::socket_dir::{SocketDirError, ensure_private};
 #[cfg(feature = "config")]
 pub(crate) use place::{ALLOWED as RUN_DIR_ALLOWED, default_run_dir};
 pub(crate) use records::WorkerRecord;
+pub(crate) use unrecorded::now_ticks;
 
 use appended::Appended;
 

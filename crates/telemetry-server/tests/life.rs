@@ -363,6 +363,59 @@ fn second_manager_is_refused_and_the_first_goes_on() {
     first.stop();
 }
 
+#[test]
+fn manager_that_is_killed_while_it_starts_its_workers_leaves_no_second_copy() {
+    let mut home = Home::new();
+    home.configure(8, &finishing(""), "");
+    let log = home.dir.path().join("killed");
+    let mut interrupted = 0;
+    for attempt in 0..12 {
+        let mut child = home.command(&log).spawn().expect("the command runs");
+        // The moments of the kill are spread over the time that a start takes.
+        sleep(Duration::from_millis(3 * attempt));
+        child.kill().expect("it runs");
+        child.wait().expect("it ended");
+        let started = home.copies().len();
+        assert!(started <= 8, "{started}");
+        interrupted += usize::from((1..8).contains(&started));
+        if started == 8 {
+            for pid in home.copies() {
+                let _ended_meanwhile = kill_process_group(raw(pid), Signal::KILL);
+            }
+        }
+    }
+    assert!(interrupted > 0, "no start was interrupted");
+    let manager = home.start();
+    let pids: Vec<u32> = manager.pids().into_values().collect();
+    let mut copies = home.copies();
+    copies.sort_unstable();
+    let mut expected = pids;
+    expected.sort_unstable();
+    assert_eq!(copies, expected, "{}", manager.log());
+    manager.stop();
+    assert!(home.copies().is_empty());
+}
+
+#[test]
+fn restarts_are_counted_on_by_the_next_manager() {
+    let mut home = Home::new();
+    home.configure(1, &finishing(""), "");
+    let first = home.start();
+    let old = first.pids()["p-1"];
+    kill_process_group(raw(old), Signal::KILL).expect("it runs");
+    let pid = soon("another process", || {
+        first.pids().remove("p-1").filter(|pid| *pid != old)
+    });
+    soon("it is counted", || {
+        (first.workers()["p-1"]["restarts"] == 1).then_some(())
+    });
+    first.kill();
+    let second = home.start();
+    let row = &second.workers()["p-1"];
+    assert_eq!((&row["pid"], &row["restarts"]), (&pid.into(), &1.into()));
+    second.stop();
+}
+
 /// Says in a file that it was asked to end, and ends.
 fn finishing(extra: &str) -> String {
     format!(

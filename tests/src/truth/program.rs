@@ -6,6 +6,7 @@
 //! * `pause`, `resume`: answer how many were emitted.
 //! * `burst N`: emits N as fast as it can, then answers; `burst N exit` ends by `_exit` instead.
 //! * `finish`: answers and ends in order.
+//! * With `TRUTH_ORPHANS=1` it goes on without whoever started it, as long as its pages are there.
 //! * With `TRUTH_SCRIPT=N` it takes no orders: it emits N and ends.
 //! * Python only: `fork` answers the child, which then is a worker like its parent; `closerange`
 //!   closes descriptors 3 to 255, opens files of its own and answers what kept it from that,
@@ -72,6 +73,14 @@ impl Program {
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .to_vec()
+    }
+
+    /// The same for workers that outlive the manager that started them.
+    #[must_use]
+    pub fn env_of_orphans(&self) -> Vec<(String, String)> {
+        let mut env = self.env();
+        env.push(("TRUTH_ORPHANS".to_owned(), "1".to_owned()));
+        env
     }
 
     /// Starts one that serves at `socket`, outside of any pool.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry_server::{
-    AcceptConfig, Acceptor, Endpoint, Manager, ManagerConfig, Pool, PoolConfig, StreamState,
-    WorkerContext, WorkerId, WorkerState,
+    AcceptConfig, Acceptor, Endpoint, Manager, ManagerConfig, Pool, PoolConfig, RunDir,
+    StreamState, WorkerContext, WorkerId, WorkerState,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -133,7 +133,10 @@ pub async fn serve_role(role: Role) -> Result<(), Box<dyn Error>> {
         .dispatcher()
         .attach("arrivals", "snakepit.python.tool.*", arrivals.handler())?;
     let pool = match role.pool {
-        Some(pool) => Some(Pool::start(&manager, pool.config()).await?),
+        Some(pool) => {
+            let held = RunDir::lock(&pool.run_dir, "a story")?;
+            Some(Pool::start_in(&manager, pool.config(), &held).await?)
+        }
         None => None,
     };
     let acceptor = match role.accept {

@@ -316,8 +316,8 @@ async fn what_is_no_introduction_is_refused_with_what_is_wrong_with_it() {
         let reason = reason(house.say(&bytes).await);
         assert!(reason.contains(wanted), "{reason}");
     }
-    let mut slow = UnixStream::connect(&house.socket).await.expect("a door");
     let (began, frame) = (Instant::now(), introduction("w").to_frame());
+    let mut slow = UnixStream::connect(&house.socket).await.expect("a door");
     let mut bytes = frame.iter();
     let refused = loop {
         let Some(byte) = bytes.next() else {
@@ -531,6 +531,29 @@ async fn a_pool_worker_that_dials_in_has_its_name_and_its_children_have_names_of
     within("the pool", pool.ready()).await;
     let successor = house.manager.info(&"web-1".into());
     assert_ne!(successor.pid, own.pid);
+    pool.shutdown(PATIENCE).await;
+    eventually("all to leave", || house.ids().is_empty().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_worker_that_only_starts_others_is_ready_when_one_of_them_is_there() {
+    let house = House::open();
+    let call = format!("{CALLER} ${{TELEMETRY_MANAGER#unix:}} $TELEMETRY_WORKER_ID \"\" stay");
+    let script = format!("{call} & {call} & {call} & wait");
+    let dir = house.socket.parent().expect("a directory").join("run");
+    let mut config = PoolConfig::new("web", ["sh", "-c", &script], dir);
+    config.manager = Some(house.acceptor.address().clone());
+    let pool = Pool::start(&house.manager, config).await.expect("a shell");
+    within("the pool", pool.ready()).await;
+    let children = || {
+        let streams = house.manager.list_streams().into_iter();
+        let children = streams.filter(|info| info.parent == Some("web-1".into()));
+        children
+            .filter(|info| info.state == StreamState::Streaming)
+            .count()
+    };
+    eventually("three children", || (children() == 3).then_some(())).await;
+    assert_eq!(pool.status().workers[0].restarts, 0);
     pool.shutdown(PATIENCE).await;
     eventually("all to leave", || house.ids().is_empty().then_some(())).await;
 }

@@ -21,11 +21,13 @@ pub(super) enum Suite {
 
 impl Suite {
     /// All of them, in the order in which they run.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Rust("micro"),
         Self::Python,
         Self::Rust("stream"),
         Self::Rust("fanin"),
+        Self::Rust("start"),
+        Self::Rust("burst"),
         Self::Rust("overhead"),
         Self::Rust("differential"),
     ];

@@ -245,6 +245,12 @@ impl Dialler<'_> {
                 };
             }
         };
+        let recorder = self.service.sessions().recorder();
+        let in_order = ended.had_stream && ended.error.is_none();
+        if in_order && recorder.is_closed() && recorder.queued() == 0 {
+            // The stream ended because there is no more to come; that we are told to stop is on its way.
+            return Next::Nothing;
+        }
         let reason = ended.error.unwrap_or_else(|| "the manager left".to_owned());
         self.standing.set_error(Some(reason));
         if ended.had_stream && began.elapsed() >= GOOD_LIFE {

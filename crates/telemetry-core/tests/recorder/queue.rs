@@ -215,3 +215,24 @@ fn a_pump_that_lets_events_gather_is_woken_by_a_batch_and_by_whoever_waits() {
     recorder.close();
     assert!(!recorder.sleep_until_batch(&waker));
 }
+
+#[test]
+fn what_nobody_takes_out_is_counted_for_why_nobody_does() {
+    for (is_inherited, reason) in [(false, Reason::NotStarted), (true, Reason::ForkInherited)] {
+        let recorder = small_queue(4, Overflow::DropOldest);
+        recorder.set_started(false);
+        if is_inherited {
+            recorder.set_inherited();
+        }
+        for _ in 0..6 {
+            emit(&recorder, "a.b");
+        }
+        assert_eq!(recorder.snapshot().dropped.get(reason), 2);
+        assert_eq!(recorder.reason_at_end(), reason);
+        // Once something is started, it is as with any other.
+        recorder.set_started(true);
+        emit(&recorder, "a.b");
+        assert_eq!(recorder.snapshot().dropped.get(Reason::EvictedOldest), 1);
+        assert_eq!(recorder.reason_at_end(), Reason::ShutdownDeadline);
+    }
+}

@@ -74,7 +74,10 @@ fn register_exit_hook(py: Python<'_>) -> PyResult<()> {
 /// Whether `multiprocessing` started this process and has told it so.
 pub(super) fn is_pool_child(py: Python<'_>) -> bool {
     let parent = || -> PyResult<bool> {
-        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        let modules = py
+            .import("sys")?
+            .getattr("modules")?
+            .cast_into::<PyDict>()?;
         let Some(module) = modules.get_item("multiprocessing.process")? else {
             return Ok(false);
         };

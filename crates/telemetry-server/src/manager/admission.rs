@@ -120,6 +120,19 @@ impl Manager {
         &self.inner.shared.accepted_uids
     }
 
+    /// Whether a worker has an open stream, or one of those that its process has started.
+    #[cfg(feature = "pool")]
+    pub(crate) fn is_heard(&self, id: &WorkerId) -> bool {
+        let registry = self.inner.lock();
+        let family = registry.workers.range(id.clone()..);
+        family
+            .take_while(|(other, _)| other.as_str().starts_with(id.as_str()))
+            .filter(|(other, entry)| {
+                *other == id || entry.record.context().parent.as_ref() == Some(id)
+            })
+            .any(|(_, entry)| entry.record.state() == StreamState::Streaming)
+    }
+
     /// Lets a worker come back that was unregistered while it lived. It is served when it dials in the
     /// next time; workers ask again by themselves. False if it was not kept away.
     pub fn readmit(&self, id: &WorkerId) -> bool {
@@ -149,6 +162,12 @@ impl Registry {
                 context.worker_id = child(&called, claim);
                 context.parent = Some(called);
             }
+        } else if let Some(entry) = self.workers.get(&called)
+            && entry.has_child(claim)
+        {
+            context.pool_name = entry.record.context().pool_name;
+            context.worker_id = child(&called, claim);
+            context.parent = Some(called);
         }
         self.first_free(context, claim, is_own, is_last)
     }
@@ -255,7 +274,18 @@ impl Registry {
 impl Entry {
     /// Whether it has a connection, as far as it is known.
     fn is_connected(&self) -> bool {
-        self.record.state() != StreamState::Away
+        let state = self.record.state();
+        matches!(state, StreamState::Streaming | StreamState::Connecting)
+    }
+
+    /// Whether a caller was started by the process that has this id now, as a forked child that inherited
+    /// the id with everything else.
+    fn has_child(&self, caller: &Claim) -> bool {
+        let process = self.holder.as_ref().and_then(|holder| holder.process);
+        match (process, caller.pid) {
+            (Some(process), Some(pid)) => process.has_descendant(pid),
+            _ => false,
+        }
     }
 
     /// Whether a caller is this registered worker itself, and no other process that has its id.

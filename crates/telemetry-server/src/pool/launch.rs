@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::Shared;
 use super::config::{OnManagerExit, PoolConfig, Transport};
 use super::error::PoolError;
 use super::output::{Reader, Source};
@@ -15,7 +16,7 @@ use super::spawner::on_spawner;
 use super::status::WorkerState;
 use super::supervise::Supervisor;
 use super::tail::Tail;
-use crate::run_dir::{RunDir, WorkerRecord};
+use crate::run_dir::{RunDir, WorkerRecord, now_ticks};
 
 /// A running process and the task that reads its stderr.
 #[derive(Debug)]
@@ -139,32 +140,31 @@ impl Supervisor {
                 Some(run_dir) => StderrPlace::File(run_dir.stderr_path(&worker)),
                 None => StderrPlace::Pipe,
             };
-            let spawned = spawn::start(&pool.config, &pool.program, &worker, &socket, &place)?;
-            if let (Some(run_dir), StderrPlace::File(stderr)) = (&pool.run_dir, place) {
-                let digest = pool.program.digest(&pool.config, &worker, &socket);
-                let restarts = pool.slot(index).restarts;
-                let record = WorkerRecord {
+            let mut record = match (&pool.run_dir, &place) {
+                (Some(run_dir), StderrPlace::File(stderr)) => Some(WorkerRecord {
                     boot_id: run_dir.boot_id().to_owned(),
-                    worker,
+                    worker: worker.clone(),
                     pool: pool.config.name.clone(),
                     index: index + 1,
-                    pid: spawned.pid(),
-                    began: spawned.began(),
+                    pid: 0,
+                    began: now_ticks(),
                     started_ms: now_ms(),
-                    digest,
-                    stderr,
-                    restarts,
+                    digest: pool.program.digest(&pool.config, &worker, &socket),
+                    stderr: stderr.clone(),
+                    restarts: pool.slot(index).next_restarts(),
                     grace_ms: u64::try_from(pool.config.grace.as_millis()).unwrap_or(u64::MAX),
                     ends_with_manager: pool.config.on_manager_exit == OnManagerExit::Stop,
-                };
-                if let Err(error) = run_dir.remember(&record) {
-                    tracing::warn!(
-                        worker = record.worker,
-                        %error,
-                        "a worker cannot be written down; the next manager will not know it"
-                    );
-                }
+                }),
+                _ => None,
+            };
+            // Announced first, so that it is found also if we die between its start and the record.
+            pool.write_down(record.as_ref());
+            let spawned = spawn::start(&pool.config, &pool.program, &worker, &socket, &place);
+            if let (Some(record), Ok(spawned)) = (&mut record, &spawned) {
+                (record.pid, record.began) = (spawned.pid(), spawned.began());
             }
+            pool.write_down(record.as_ref().filter(|record| record.pid != 0));
+            let spawned = spawned?;
             Ok(spawned)
         })
         .await?
@@ -236,6 +236,22 @@ impl Supervisor {
             worker: self.worker.clone(),
             command: config.command[0].clone(),
             source,
+        }
+    }
+}
+
+impl Shared {
+    /// Writes a record, if there is one. Waits for the disk.
+    fn write_down(&self, record: Option<&WorkerRecord>) {
+        let (Some(run_dir), Some(record)) = (&self.run_dir, record) else {
+            return;
+        };
+        if let Err(error) = run_dir.remember(record) {
+            tracing::warn!(
+                worker = record.worker,
+                %error,
+                "a worker cannot be written down; the next manager may not know it"
+            );
         }
     }
 }

@@ -35,9 +35,18 @@ impl Link {
         registered.map(drop).map_err(|error| error.to_string())
     }
 
-    /// Resolves when the worker's stream is open.
+    /// Resolves when the worker's stream is open, or that of a process that it has started.
     pub(super) async fn streaming(&self, worker: &str) {
-        self.manager.streaming(&WorkerId::from(worker)).await;
+        let worker = WorkerId::from(worker);
+        let mut changes = self.manager.subscribe();
+        loop {
+            if self.manager.is_heard(&worker) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Has the worker send all it has and hold nothing back from now on; whether it did so in time.

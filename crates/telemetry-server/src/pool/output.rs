@@ -153,27 +153,33 @@ async fn read_file(
         (tail, sink) = (lent, taken);
         passing.pass_on(rest).await;
         left = left.saturating_sub(length);
-        let is_something = match reading {
+        let (is_something, is_behind) = match reading {
             Ok(reading) => {
                 passing.skipped(reading.skipped);
-                reading.is_something
+                (reading.is_something, reading.is_behind)
             }
             Err(error) => {
                 tracing::warn!(worker = passing.worker, %error, "a worker's stderr cannot be read");
-                false
+                (false, false)
             }
         };
         if is_over && (!is_something || left == 0) {
             break;
         }
-        if is_something {
+        if is_over || is_behind {
             continue;
         }
-        tokio::select! {
-            () = grown.notified() => {}
-            _ = &mut finished => {
-                is_over = true;
-                left = tail.backlog();
+        loop {
+            tokio::select! {
+                () = grown.notified() => {}
+                _ = &mut finished => {
+                    is_over = true;
+                    left = tail.backlog();
+                }
+            }
+            // That we give space back is told as well.
+            if is_over || !tail.is_at_end() {
+                break;
             }
         }
     }

@@ -191,3 +191,80 @@ impl Watch {
         Self::Looks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// A child that ends with its input.
+    fn child() -> OwnChild {
+        let mut cat = Command::new("cat");
+        cat.stdin(Stdio::piped()).process_group(0);
+        OwnChild::start(&mut cat).expect("a child")
+    }
+
+    fn process(handle: Handle, pid: u32, watch: Watch) -> Process {
+        Process {
+            handle: Some(handle),
+            watch,
+            pid,
+            started: Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn end_is_noticed_and_not_reaped_whether_the_system_tells_or_not() {
+        for tells in [true, false] {
+            let mut cat = child();
+            let (pid, input) = (cat.child.id(), cat.child.stdin.take());
+            let watch = || match tells {
+                true => Watch::of(pid),
+                false => Watch::Looks,
+            };
+            #[cfg(target_os = "linux")]
+            assert_eq!(matches!(watch(), Watch::Pidfd(_)), tells);
+            let identity = Identity::of(pid).expect("it runs");
+            let mut spawned = process(Handle::Spawned(cat), pid, watch());
+            let mut adopted = process(Handle::Adopted(identity), pid, watch());
+            let early = tokio::time::timeout(Duration::from_millis(150), async {
+                tokio::select! {
+                    () = spawned.exited() => {}
+                    () = adopted.exited() => {}
+                }
+            });
+            assert!(early.await.is_err(), "it still runs");
+            drop(input);
+            adopted.exited().await;
+            spawned.exited().await;
+            // Twice: looking does not reap.
+            spawned.exited().await;
+            assert_eq!(
+                adopted.reap().describe(),
+                "ended (exit status unknown: adopted)"
+            );
+            assert_eq!(spawned.reap().code(), Some(0));
+        }
+    }
+
+    #[tokio::test]
+    async fn process_that_is_not_the_recorded_one_is_not_adopted() {
+        let mut cat = child().child;
+        let began = Identity::of(cat.id()).expect("it runs").began();
+        assert!(Process::adopt(cat.id(), began + 1, Duration::ZERO).is_none());
+        let mut adopted = Process::adopt(cat.id(), began, Duration::ZERO).expect("the same");
+        adopted.release();
+        drop(adopted);
+        assert!(
+            cat.try_wait().expect("a child").is_none(),
+            "a released one goes on"
+        );
+        let adopted = Process::adopt(cat.id(), began, Duration::ZERO).expect("the same");
+        drop(adopted);
+        let exit = cat.wait().expect("a child");
+        assert_eq!(Exit::Told(exit).signal(), Some(9), "a dropped one does not");
+        assert!(Process::adopt(cat.id(), began, Duration::ZERO).is_none());
+    }
+}

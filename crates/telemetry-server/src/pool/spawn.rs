@@ -152,6 +152,18 @@ pub(super) struct OwnChild {
     _awaited: Awaited,
 }
 
+impl OwnChild {
+    /// Starts it.
+    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+        let (child, _awaited) = Awaited::start(|| {
+            let child = command.spawn()?;
+            let pid = child.id();
+            Ok((child, pid))
+        })?;
+        Ok(Self { child, _awaited })
+    }
+}
+
 /// A process that was started. Dropping it kills its whole process group.
 #[derive(Debug)]
 pub(super) struct Spawned {
@@ -237,19 +249,12 @@ pub(super) fn start(
         command.current_dir(cwd);
     }
     let started = Instant::now();
-    let (child, awaited) = Awaited::start(|| {
-        let child = command.spawn()?;
-        let pid = child.id();
-        Ok((child, pid))
-    })?;
-    let pid = awaited.pid();
+    let own = OwnChild::start(&mut command)?;
+    let pid = own.child.id();
     give_back_limit(pid);
     Ok(Spawned {
         pid,
-        child: Some(OwnChild {
-            child,
-            _awaited: awaited,
-        }),
+        child: Some(own),
         started,
     })
 }

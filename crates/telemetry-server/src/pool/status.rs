@@ -150,6 +150,11 @@ impl Slot {
         }
     }
 
+    /// What `restarts` will be once the next process was started.
+    pub(super) fn next_restarts(&self) -> u64 {
+        self.restarts + u64::from(self.last.exit.is_some())
+    }
+
     pub(super) fn view(&self, worker: &str, stderr: StreamSnapshot) -> WorkerStatus {
         let age = self.started.map(|started| started.elapsed().as_millis());
         WorkerStatus {

@@ -245,17 +245,16 @@ impl Supervisor {
             return None;
         }
         let lived_well = live.process.started.elapsed() >= self.pool.config.restart.healthy_after;
+        let reason = exit.describe();
+        self.pool.events.crashed(&self.worker, &reason);
+        let gone = self.ended(&live.process, &exit, &reason, None).await;
         self.pool.update(self.index, |slot| {
-            slot.state = WorkerState::Backoff;
             slot.failures = if lived_well {
                 1
             } else {
                 slot.failures.saturating_add(1)
             };
         });
-        let reason = exit.describe();
-        self.pool.events.crashed(&self.worker, &reason);
-        let gone = self.ended(&live.process, &exit, &reason, None).await;
         let last = self.pool.slot(self.index).last.clone();
         self.crashes.note(&self.worker, Kind::Crash, &last);
         Some(gone)
@@ -283,6 +282,10 @@ impl Supervisor {
             stderr: self.pool.last_line(self.index),
         };
         let commands = self.pool.update(self.index, |slot| {
+            // All at once: nobody may see the process that is gone as one that runs.
+            if !last.planned {
+                slot.state = WorkerState::Backoff;
+            }
             slot.pid = None;
             slot.started = None;
             slot.adopted = false;
@@ -395,5 +398,6 @@ fn early(draw: u64) -> f64 {
     LIFETIME_SPREAD.mul_add(-fraction, 1.0)
 }
 
-/// Longest a stop may take beyond its deadline: SIGKILL cannot be refused, but has to be observed.
-pub(super) const STOP_SLACK: Duration = Duration::from_secs(2);
+/// Longest a stop may take beyond its deadline: SIGKILL cannot be refused, but has to be observed, and what
+/// was written to stderr is read.
+pub(super) const STOP_SLACK: Duration = Duration::from_secs(3);

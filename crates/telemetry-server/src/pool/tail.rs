@@ -43,6 +43,8 @@ pub(super) struct Tail {
 pub(super) struct Reading {
     /// Whether there was something.
     pub(super) is_something: bool,
+    /// Whether there was more when it began; what was added since then will be told.
+    pub(super) is_behind: bool,
     /// Bytes that were passed over, unread.
     pub(super) skipped: u64,
 }
@@ -91,6 +93,7 @@ impl Tail {
             self.cut_off(false)?;
             return Ok(Reading {
                 is_something: skipped > 0,
+                is_behind: false,
                 skipped,
             });
         }
@@ -106,8 +109,10 @@ impl Tail {
         }
         self.position += length as u64;
         self.free(from);
+        self.cut_off(false)?;
         Ok(Reading {
             is_something: true,
+            is_behind: self.position < size,
             skipped,
         })
     }
@@ -115,6 +120,12 @@ impl Tail {
     /// After the end of all who write to it: makes the file empty, if all was read.
     pub(super) fn reset(&mut self) -> io::Result<()> {
         self.cut_off(true)
+    }
+
+    /// Whether all was read that is there. Asks the system and no disk.
+    pub(super) fn is_at_end(&self) -> bool {
+        let size = self.file.metadata().map_or(0, |metadata| metadata.len());
+        size == self.position
     }
 
     /// Bytes that were not read yet.
@@ -230,7 +241,9 @@ mod tests {
         tail.can_punch = false;
         let mut writer = OpenOptions::new().append(true).open(&path).unwrap();
         writer.write_all(&[b'x'; 100_000]).unwrap();
-        assert_eq!(all(&mut tail).len(), 100_000);
+        let mut read = 0;
+        while tail.read(|bytes| read += bytes.len()).unwrap().is_behind {}
+        assert_eq!(read, 100_000);
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);
         writer.write_all(b"one\ntwo\n").unwrap();
         assert_eq!(all(&mut tail), b"one\ntwo\n");

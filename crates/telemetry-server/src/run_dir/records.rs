@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::unrecorded;
+
 /// End of a record's file name.
 const SUFFIX: &str = ".state";
 /// Longest record that is read.
@@ -27,9 +29,9 @@ pub(crate) struct WorkerRecord {
     pub(crate) pool: String,
     /// Its number in the pool, from 1.
     pub(crate) index: usize,
-    /// Its process, which leads a group of the same number.
+    /// Its process, which leads a group of the same number; 0 of one that is about to be started.
     pub(crate) pid: u32,
-    /// When that began, in ticks since the machine was started.
+    /// When that began, in ticks since the machine was started; before the start, when it was announced.
     pub(crate) began: u64,
     /// When that began, milliseconds since the Unix epoch.
     pub(crate) started_ms: u64,
@@ -54,6 +56,7 @@ pub(super) fn boot_id() -> String {
 /// All records of a directory that are of this start of the machine; others are removed.
 pub(super) fn load(directory: &Path, boot_id: &str) -> HashMap<String, WorkerRecord> {
     let mut found = HashMap::new();
+    let mut announced = Vec::new();
     let Ok(entries) = fs::read_dir(directory) else {
         return found;
     };
@@ -64,13 +67,23 @@ pub(super) fn load(directory: &Path, boot_id: &str) -> HashMap<String, WorkerRec
         };
         match read(&entry.path()) {
             Ok(record) if record.worker == worker && record.boot_id == boot_id => {
-                found.insert(record.worker.clone(), record);
+                match record.pid {
+                    0 => announced.push(record),
+                    _ => drop(found.insert(record.worker.clone(), record)),
+                }
             }
             Ok(_of_another_time) => remove(directory, worker),
             Err(error) => {
                 tracing::warn!(path = ?entry.path(), %error, "a record of a worker is not readable");
             }
         }
+    }
+    let names: Vec<String> = announced.iter().map(|it| it.worker.clone()).collect();
+    for record in unrecorded::find(announced) {
+        found.insert(record.worker.clone(), record);
+    }
+    for worker in names.iter().filter(|name| !found.contains_key(*name)) {
+        remove(directory, worker);
     }
     found
 }
@@ -110,10 +123,8 @@ pub(super) fn remove(directory: &Path, worker: &str) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn records_of_this_start_of_the_machine_are_found_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let record = |worker: &str, boot_id: &str| WorkerRecord {
+    fn record(worker: &str, boot_id: &str) -> WorkerRecord {
+        WorkerRecord {
             boot_id: boot_id.into(),
             worker: worker.into(),
             pool: "p".into(),
@@ -126,7 +137,53 @@ mod tests {
             restarts: 1,
             grace_ms: 2,
             ends_with_manager: false,
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn process_that_was_only_announced_is_found_by_its_stderr() {
+        use std::os::unix::process::CommandExt;
+        use std::process::Command;
+
+        let directory = tempfile::tempdir().unwrap();
+        let sleeper = |worker: &str| {
+            let stderr = directory.path().join(format!("{worker}.stderr"));
+            let announced = WorkerRecord {
+                pid: 0,
+                began: unrecorded::now_ticks(),
+                stderr: stderr.clone(),
+                ..record(worker, "now")
+            };
+            let child = Command::new("sleep")
+                .arg("1000")
+                .stderr(fs::File::create(stderr).unwrap())
+                .process_group(0)
+                .spawn()
+                .unwrap();
+            (announced, child)
         };
+        let (announced, mut child) = sleeper("p-1");
+        write(directory.path(), &announced).unwrap();
+        let (later, mut earlier_child) = sleeper("p-2");
+        let began = later.began + 1_000;
+        write(directory.path(), &WorkerRecord { began, ..later }).unwrap();
+        let found = load(directory.path(), "now");
+        child.kill().unwrap();
+        earlier_child.kill().unwrap();
+        let _exits = (child.wait().unwrap(), earlier_child.wait().unwrap());
+        assert_eq!(
+            found.len(),
+            1,
+            "one that began before its announcement is another one: {found:?}"
+        );
+        assert_eq!(found["p-1"].pid, child.id());
+        assert!(found["p-1"].began + 1 >= announced.began);
+    }
+
+    #[test]
+    fn records_of_this_start_of_the_machine_are_found_again() {
+        let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &record("p-1", "now")).unwrap();
         write(directory.path(), &record("p-2", "before")).unwrap();
         fs::write(directory.path().join("p-3.state"), "{").unwrap();

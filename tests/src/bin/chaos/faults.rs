@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     KillInBurst,
     /// The manager stands still and a worker is killed meanwhile.
     KillWhileStopped,
+    /// The manager is killed and its successor adopts the pool.
+    Adopt,
     /// A stream is cut.
     Cut,
     /// Another manager takes a stream and gives it back.
@@ -55,6 +57,7 @@ pub(crate) const OF_POOL: &[Fault] = &[
     Fault::KillSteady,
     Fault::KillInBurst,
     Fault::KillWhileStopped,
+    Fault::Adopt,
 ];
 
 /// Faults of the manager whose workers are not its children.
@@ -84,7 +87,8 @@ impl Fault {
     pub(crate) fn meets_all(self) -> bool {
         matches!(
             self,
-            Self::KillManager
+            Self::Adopt
+                | Self::KillManager
                 | Self::RestartManager
                 | Self::KillDialledManager
                 | Self::RestartDialledManager
@@ -110,6 +114,7 @@ impl fmt::Display for Fault {
             Self::KillSteady => "kill -9 in steady flow",
             Self::KillInBurst => "kill -9 in a burst",
             Self::KillWhileStopped => "kill -9, manager stopped",
+            Self::Adopt => "manager -9, pool adopted",
             Self::Cut => "cut stream",
             Self::Steal => "stolen stream",
             Self::Reregister => "unregister and register",

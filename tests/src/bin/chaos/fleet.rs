@@ -109,7 +109,7 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
         pool: Some(PoolRole {
             name: "pool".to_owned(),
             command: python.command(),
-            env: python.env(),
+            env: python.env_of_orphans(),
             size: POOL_SIZE,
             run_dir: dir.path().join("run"),
         }),
@@ -117,7 +117,10 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
     let manager = Remote::start(&chaos, &role).await;
     let watched = Watched::new("manager of the pool", manager.line().clone());
     let mut pool = PoolLane {
-        manager,
+        manager: Some(manager),
+        chaos: chaos.clone(),
+        role,
+        record: record.clone(),
         watched: Arc::clone(&watched),
         program: python.clone(),
         seed: Seed::new(seed.next_number()),
@@ -190,8 +193,7 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
             record.injects(fault);
             tell(&record, fault, pool.inject(fault).await);
         }
-        watched.leaves().await;
-        record.close(&pool.manager.end().await);
+        pool.end().await;
     };
     let mut plan = Plan::new(OF_LOOSE, settings, Seed::new(seed.next_number()));
     let loose_lane = async {
