@@ -272,7 +272,8 @@ mod tests {
     #[test]
     fn everything_runs_unless_something_is_selected() {
         let all = Selection::default().runners();
-        assert_eq!(all, [Runner::Rust, Runner::Docs, Runner::Python]);
+        let runners = [Runner::Rust, Runner::Docs, Runner::Python, Runner::Apps];
+        assert_eq!(all, runners);
         let only = Selection {
             only: Some(Runner::Docs),
             ..Selection::default()

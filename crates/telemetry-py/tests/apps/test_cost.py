@@ -5,14 +5,17 @@ from __future__ import annotations
 import statistics
 import time
 
+from patience import PATIENCE
 from place import Place
 from program import OWN_THREADS, Program, request, when_up
 from real_manager import Manager
 
 REQUESTS = 200
 STARTS = 40
+SCRIPTS = 10
 MOST_SECONDS_A_REQUEST = 0.005
 MOST_SECONDS_TO_START = 0.025
+MOST_SECONDS_TO_END = 0.020
 
 START = """
 import time
@@ -66,3 +69,18 @@ def test_the_start_is_quick(place: Place) -> None:
                 took.append(float(program.said()))
         assert min(took) < MOST_SECONDS_TO_START, took
         print(f"import and start in ms: {sorted(round(it * 1000, 1) for it in took)}")
+
+
+def test_where_there_is_no_manager_a_script_ends_as_soon_as_without_telemetry(place: Place) -> None:
+    """Its twenty events have nowhere to go."""
+    nobody = {"TELEMETRY_MANAGER": f"unix:{place.directory}/nobody.sock"}
+    took: dict[str, list[float]] = {}
+    for _ in range(SCRIPTS):
+        for name, environment in (("nobody", nobody), ("off", {"TELEMETRY_DISABLED": "true"})):
+            begun = time.perf_counter()
+            with place.program(None, "python", "script.py", "0", **environment) as script:
+                assert script.process.wait(PATIENCE) == 0, script.said()
+                took.setdefault(name, []).append(time.perf_counter() - begun)
+    medians = {name: statistics.median(times) for name, times in took.items()}
+    assert medians["nobody"] - medians["off"] < MOST_SECONDS_TO_START + MOST_SECONDS_TO_END, medians
+    print(f"medians in ms: {({name: round(it * 1000, 1) for name, it in medians.items()})}")
