@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
-use telemetry_client::serve::{ListenAddress, ServeConfig};
-use telemetry_core::{Recorder, RecorderConfig, SystemClock};
+use telemetry_client::serve::ServeConfig;
+use telemetry_core::{Address, Recorder, RecorderConfig, SystemClock};
 use tempfile::TempDir;
 
 use crate::environment;
@@ -98,7 +98,7 @@ fn tolerance(effort: Effort) -> f64 {
 impl Worker {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let address = ListenAddress::Unix(dir.path().join("worker.sock"));
+        let address = Address::Unix(dir.path().join("worker.sock"));
         let clock = Arc::new(SystemClock::new());
         let recorder = Recorder::new(RecorderConfig::default(), clock).expect("a policy");
         let served = StreamBackend::serve(&address, Arc::new(recorder), ServeConfig::default());

@@ -92,6 +92,10 @@ def foreign(own):
 def main():
     page = Page()
     telemetry.serve()
+    if script := os.environ.get("TRUTH_SCRIPT"):
+        for _ in range(int(script)):
+            page.emit()
+        return
     own, emitting, rounds = [], True, 0
     while True:
         if emitting:

@@ -17,10 +17,11 @@
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
 //! 1. `patience`, `proxy`, `python`, `seed`, `stock_worker`, `truth`
-//! 2. `raw_worker`, `stock_manager`, `witness`, `worker`
+//! 2. `caller`, `raw_worker`, `stock_manager`, `witness`, `worker`
 //! 3. `manager`
 //! 4. `puppet`
 
+mod caller;
 mod manager;
 mod patience;
 mod proxy;
@@ -40,6 +41,7 @@ mod worker;
 #[derive(Debug)]
 pub struct FrontPage;
 
+pub use caller::{Caller, answer, ask};
 pub use manager::{Account, NODE, POOL, TestManager, WITNESS};
 pub use patience::{Gate, PATIENCE, Turnstile, eventually, within};
 pub use proxy::Proxy;

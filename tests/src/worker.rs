@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_client::backend::StreamBackend;
-use telemetry_client::serve::{Identity, ListenAddress, ServeConfig, ServeLimits, StreamConfig};
+use telemetry_client::serve::{Identity, ServeConfig, ServeLimits, StreamConfig};
 use telemetry_client::{Telemetry, TelemetryBuilder};
 use telemetry_core::{
-    Outcome, PolicySpec, QueueLimits, Recorder, RecorderConfig, SystemClock, WorkerSnapshot,
+    Address, Outcome, PolicySpec, QueueLimits, Recorder, RecorderConfig, SystemClock,
+    WorkerSnapshot,
 };
 use tempfile::TempDir;
 
@@ -30,7 +31,7 @@ pub struct Worker {
     incarnation: String,
     telemetry: Telemetry,
     backend: Arc<StreamBackend>,
-    address: ListenAddress,
+    address: Address,
     dir: TempDir,
 }
 
@@ -85,9 +86,9 @@ impl WorkerBuilder {
     pub fn start(self) -> Worker {
         let dir = tempfile::tempdir().expect("a directory for the socket");
         let address = if self.tcp {
-            ListenAddress::Tcp(([127, 0, 0, 1], 0).into())
+            Address::Tcp(([127, 0, 0, 1], 0).into())
         } else {
-            ListenAddress::Unix(dir.path().join("worker.sock"))
+            Address::Unix(dir.path().join("worker.sock"))
         };
         let bytes = self.queue.saturating_mul(QUEUE_BYTES_PER_EVENT);
         let config = RecorderConfig {
@@ -174,8 +175,8 @@ impl Worker {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         match &self.address {
-            ListenAddress::Unix(path) => path.clone(),
-            ListenAddress::Tcp(address) => panic!("a worker at {address} has no socket file"),
+            Address::Unix(path) => path.clone(),
+            Address::Tcp(address) => panic!("a worker at {address} has no socket file"),
         }
     }
 

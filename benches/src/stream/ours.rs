@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
-use telemetry_client::serve::{ListenAddress, ServeConfig};
-use telemetry_core::{QueueLimits, Recorder, RecorderConfig, SystemClock};
+use telemetry_client::serve::ServeConfig;
+use telemetry_core::{Address, QueueLimits, Recorder, RecorderConfig, SystemClock};
 use telemetry_server::WorkerId;
 use tempfile::TempDir;
 
@@ -52,8 +52,8 @@ impl Ours {
     pub(super) fn start(socket: Socket) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let address = match socket {
-            Socket::Unix => ListenAddress::Unix(dir.path().join("worker.sock")),
-            Socket::Tcp => ListenAddress::Tcp(([127, 0, 0, 1], 0).into()),
+            Socket::Unix => Address::Unix(dir.path().join("worker.sock")),
+            Socket::Tcp => Address::Tcp(([127, 0, 0, 1], 0).into()),
         };
         let config = RecorderConfig {
             queue: QueueLimits {

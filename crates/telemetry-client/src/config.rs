@@ -1,6 +1,7 @@
 //! The settings of a worker, and starting everything they ask for.
 //!
-//! Strict: a setting that makes no sense stops the start with a sentence that says what is allowed.
+//! A setting that makes no sense is told of in a sentence that says what is allowed; whether it stops the
+//! start is for the program to say.
 //! How settings are read from the environment is a room of its own.
 
 mod env;
@@ -10,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Clock, ControlError, DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec, QueueLimits, Recorder,
-    RecorderConfig, SystemClock,
+    Address, AddressError, Clock, ControlError, DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec,
+    QueueLimits, Recorder, RecorderConfig, SystemClock,
 };
 
 use crate::backend::{
@@ -19,7 +20,8 @@ use crate::backend::{
 };
 use crate::resource::{ResourceError, ResourceSampler};
 use crate::serve::{
-    DEFAULT_BATCH_DELAY, Identity, ListenAddress, ServeConfig, ServeError, StreamConfig,
+    ConnectConfig, ConnectError, DEFAULT_BATCH_DELAY, Identity, ServeConfig, ServeError,
+    StreamConfig,
 };
 use crate::telemetry::Telemetry;
 
@@ -33,7 +35,9 @@ pub const MAX_QUEUE_EVENTS: usize = 1 << 20;
 pub enum BackendKind {
     /// Emits nothing.
     None,
-    /// Serves a manager.
+    /// Connects to a manager.
+    Connect,
+    /// Serves a manager that connects.
     Server,
     /// Writes lines to stderr.
     Stderr,
@@ -46,8 +50,11 @@ pub enum BackendKind {
 pub struct Config {
     /// Where events go; more than one is a composite, none at all emits nothing.
     pub backends: Vec<BackendKind>,
+    /// The manager to connect to, or several of which any will do; required by
+    /// [`BackendKind::Connect`].
+    pub managers: Vec<Address>,
     /// Where the server listens; required by [`BackendKind::Server`].
-    pub address: Option<ListenAddress>,
+    pub address: Option<Address>,
     /// A file to write once the server listens.
     pub ready_file: Option<PathBuf>,
     /// The id the worker was given; empty if none was.
@@ -73,6 +80,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             backends: Vec::new(),
+            managers: Vec::new(),
             address: None,
             ready_file: None,
             worker_id: String::new(),
@@ -106,12 +114,18 @@ pub enum ConfigError {
          loopback IP and port such as 127.0.0.1:0"
     )]
     NoAddress,
+    /// A text is no address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// The initial policy is not valid.
     #[error("the initial policy is not valid: {0}")]
     Policy(#[from] ControlError),
     /// The server cannot start.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// The manager can never be connected to.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// Resources cannot be sampled.
     #[error(transparent)]
     Resource(#[from] ResourceError),
@@ -139,6 +153,16 @@ impl Config {
             worker_id: self.worker_id.clone(),
             pool_name: self.pool_name.clone(),
             ..Identity::default()
+        }
+    }
+
+    /// How its streams behave.
+    #[must_use]
+    pub fn stream(&self) -> StreamConfig {
+        StreamConfig {
+            identity: self.identity(),
+            batch_delay: self.batch_delay,
+            ..StreamConfig::default()
         }
     }
 
@@ -182,14 +206,19 @@ impl Config {
             BackendKind::None => Arc::new(NoopBackend),
             BackendKind::Stderr => Arc::new(StderrBackend::new(recorder, clock)?),
             BackendKind::Memory => Arc::new(MemoryBackend::new(recorder, clock)?),
+            BackendKind::Connect => {
+                let connect = ConnectConfig {
+                    stream: self.stream(),
+                    ..ConnectConfig::default()
+                };
+                let recorder = Arc::new(Recorder::new(recorder, clock)?);
+                let managers = self.managers.clone();
+                Arc::new(StreamBackend::connect(managers, recorder, connect)?)
+            }
             BackendKind::Server => {
                 let address = self.address.as_ref().ok_or(ConfigError::NoAddress)?;
                 let serve = ServeConfig {
-                    stream: StreamConfig {
-                        identity: self.identity(),
-                        batch_delay: self.batch_delay,
-                        ..StreamConfig::default()
-                    },
+                    stream: self.stream(),
                     ready_file: self.ready_file.clone(),
                     ..ServeConfig::default()
                 };
@@ -213,6 +242,15 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// A worker that emits nothing.
+    pub(crate) fn off() -> Self {
+        Self {
+            telemetry: Telemetry::off(),
+            resource: None,
+            exit_timeout: Duration::ZERO,
+        }
+    }
+
     /// What the program emits through.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {

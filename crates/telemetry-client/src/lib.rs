@@ -1,11 +1,13 @@
 //! The worker role: emit events and serve them to a manager over one gRPC stream.
 //!
-//! A worker *serves*: it is a gRPC server at a unix socket or loopback port, and the manager dials
-//! it. Emitting never blocks, raises or panics; every event that is not delivered is counted under
-//! one reason.
+//! A worker *serves*: on the wire it is the gRPC server. It connects to its manager and serves on that
+//! connection, or listens at a unix socket or loopback port until a manager dials. Emitting never blocks,
+//! raises or panics; every event that is not delivered is counted under one reason.
 //!
 //! # From top to bottom
 //!
+//! * [`start()`] does what the environment says, in one line; [`connect`] and [`serve()`] are for programs
+//!   that know better.
 //! * [`Config`] reads the `TELEMETRY_*` environment that a pool gives its workers and starts a
 //!   [`Worker`].
 //! * [`Telemetry`] is the handle a program emits through; [`EventHandle`] is a name resolved once,
@@ -15,14 +17,15 @@
 //! * `Telemetry::flush_on_signal` (feature `signals`) ends telemetry before a signal ends the process.
 //! * [`backend`] holds the places events can go to: the stream, stderr, memory for tests, several at
 //!   once, nowhere.
-//! * [`serve`] holds the telemetry stream itself: [`serve::Server`] with a thread of its own, or
+//! * [`mod@serve`] holds the telemetry stream itself: [`serve::Connection`] to a manager and
+//!   [`serve::Server`] for one, each with a thread of its own, or
 //!   [`serve::TelemetryService`] to mount in a gRPC server the program has already.
 //!
 //! # What runs where
 //!
 //! `emit` encodes on the calling thread and puts bytes into a bounded queue. It waits for nothing, with
 //! one exception: when a manager has said that it is about to end the process, an emit returns once its
-//! outcome is in the socket, or after 20 ms. [`serve::Server`] has two threads, `telemetry` and
+//! outcome is in the socket, or after 20 ms. Each [`serve::Connection`] or [`serve::Server`] has two threads, `telemetry` and
 //! `telemetry-poll`, which waits for the sockets of the first; [`backend::StderrBackend`] starts one, `telemetry-stderr`, with its first
 //! event; [`ResourceSampler`] has one, `telemetry-resource`; `Telemetry::flush_on_signal` starts one,
 //! `telemetry-signal`. Nothing else starts a thread. Threads inherit the signal mask of the thread that
@@ -44,6 +47,7 @@
 //! 4. `telemetry`
 //! 5. `resource`, `signals`, `span`
 //! 6. `config`
+//! 7. `start`
 
 pub mod backend;
 pub mod serve;
@@ -54,6 +58,7 @@ mod resource;
 #[cfg(feature = "signals")]
 mod signals;
 mod span;
+mod start;
 mod telemetry;
 
 pub use config::{
@@ -67,6 +72,7 @@ pub use signals::{Signal, SignalError};
 pub use span::{
     ERROR_TYPE_CANCELLED, ERROR_TYPE_PANIC, Instrumented, Operation, Span, SpanBuilder,
 };
+pub use start::{connect, serve, start};
 pub use telemetry::{EventHandle, Telemetry, TelemetryBuilder};
 pub use telemetry_core::Outcome;
 

@@ -6,11 +6,14 @@
 //! is and which are kept is decided in `telemetry-core`.
 
 mod accept;
-mod address;
 mod bind;
 mod config;
+mod connect;
+mod connection;
 mod control;
+mod dial_in;
 mod handshake;
+mod introduce;
 mod listener;
 mod managers;
 mod meter;
@@ -18,18 +21,20 @@ mod open_fds;
 mod own_file;
 mod own_socket;
 mod poller;
+mod program;
 mod pump;
 mod server;
 mod service;
 mod session;
 mod stream;
+mod threads;
 
-pub use address::{ListenAddress, ListenAddressError};
 pub use bind::BindError;
 pub use config::{
     DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_HELLO_WAIT, DEFAULT_REPORT_INTERVAL,
     Identity, StreamConfig,
 };
+pub use connect::{ConnectConfig, ConnectError, Connection};
 pub use open_fds::{OpenFd, open_fds};
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,

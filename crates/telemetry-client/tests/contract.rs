@@ -283,7 +283,7 @@ fn a_full_queue_shuts_down_in_time_and_counts_the_rest() {
         begun.elapsed() < PATIENCE / 2,
         "nobody is attached, so there is nothing to wait for"
     );
-    assert_eq!(last.dropped.get(Reason::ShutdownDeadline), 1_024);
+    assert_eq!(last.dropped.get(Reason::ShutdownDeadline), 8_192);
     assert_eq!(last.dropped.get(Reason::QueueFull), 1);
     last.check().expect("balance");
 }
@@ -446,15 +446,15 @@ fn events_before_the_start_wait_and_are_counted_as_such() {
     recorder.set_started(false);
     let telemetry = Telemetry::builder().backend(recorder).build();
     let emit = || telemetry.emit("tool.result_size", NOTHING, &[], "");
-    for _ in 0..1_024 {
+    for _ in 0..8_192 {
         assert_eq!(emit(), Outcome::Accepted);
     }
     assert_eq!(emit(), Outcome::Dropped(Reason::NotStarted));
     let ledger = balanced(&telemetry);
-    assert_eq!((ledger.emitted, ledger.queued), (1_025, 1_024));
+    assert_eq!((ledger.emitted, ledger.queued), (8_193, 8_192));
     let last = telemetry.shutdown(Duration::ZERO);
     last.check().expect("balance");
-    assert_eq!(last.dropped.get(Reason::NotStarted), 1_025);
+    assert_eq!(last.dropped.get(Reason::NotStarted), 8_193);
     assert_eq!(last.dropped.total(), last.emitted);
 }
 

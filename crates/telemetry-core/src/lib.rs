@@ -31,18 +31,21 @@
 //!
 //! 1. `correlation`, `ledger`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`,
 //!    `time`, `value`
-//! 2. `control`, `queue`, `wire`
-//! 3. `catalog`, `policy`
+//! 2. `address`, `backoff`, `control`, `queue`, `wire`
+//! 3. `catalog`, `introduction`, `policy`
 //! 4. `callsite`, `event`, `sanitize`
 //! 5. `gate`
 //! 6. `recorder`
 
+mod address;
+mod backoff;
 mod callsite;
 mod catalog;
 mod control;
 mod correlation;
 mod event;
 mod gate;
+mod introduction;
 mod ledger;
 mod name;
 mod pattern;
@@ -58,6 +61,8 @@ mod time;
 mod value;
 mod wire;
 
+pub use address::{Address, AddressError};
+pub use backoff::Backoff;
 pub use callsite::{Callsite, DEFAULT_MAX_CALLSITES, MAX_CALLSITES, Switch};
 pub use catalog::{
     Catalog, CatalogBuilder, CatalogError, EventId, EventSpec, KeyId, KeyRole, KeySpec, Label,
@@ -73,6 +78,10 @@ pub use correlation::{
 };
 pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source, is_same_text};
 pub use gate::{ControlStatus, Drawn, Gate, Outcome, SpanDecision};
+pub use introduction::{
+    INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, IntroductionError,
+    MAX_INTRODUCTION_BYTES, introduction_body_bytes,
+};
 pub use ledger::{
     Counts, Imbalance, NameCount, Note, Notes, Reason, Stage, StreamSnapshot, WorkerLedger,
     WorkerSnapshot, fold_for_closed_reasons, snapshot_from_report, snapshot_to_report,

@@ -38,7 +38,7 @@ use write::{write, write_in_two};
 pub use drain::{Budget, Drained, Record, Resting};
 
 /// Records that a queue holds unless configured otherwise.
-pub const DEFAULT_QUEUE_EVENTS: usize = 1_024;
+pub const DEFAULT_QUEUE_EVENTS: usize = 8_192;
 /// Bytes that a queue holds unless configured otherwise.
 pub const DEFAULT_QUEUE_BYTES: usize = 1024 * 1024;
 

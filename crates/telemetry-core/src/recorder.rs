@@ -98,6 +98,8 @@ pub struct Recorder {
     to_recheck: AtomicUsize,
     /// Nobody has begun to take events out yet, and perhaps nobody will.
     unstarted: AtomicBool,
+    /// It belongs to a fork of a process that served, and nothing of that reaches here.
+    inherited: AtomicBool,
 }
 
 impl Recorder {
@@ -116,6 +118,7 @@ impl Recorder {
             clock,
             to_recheck: AtomicUsize::new(0),
             unstarted: AtomicBool::new(false),
+            inherited: AtomicBool::new(false),
         })
     }
 
@@ -237,11 +240,26 @@ impl Recorder {
         !self.unstarted.load(Ordering::Relaxed)
     }
 
+    /// Says that nobody takes events out because this process is a fork of one that serves: as long as
+    /// nothing is started here, what is dropped for it is `fork_inherited` instead of `not_started`.
+    pub fn set_inherited(&self) {
+        self.inherited.store(true, Ordering::Relaxed);
+    }
+
     /// Why events that are still queued at the end are dropped.
     #[must_use]
     pub fn reason_at_end(&self) -> Reason {
         if self.is_started() {
             Reason::ShutdownDeadline
+        } else {
+            self.reason_unstarted()
+        }
+    }
+
+    /// Why events are dropped that nobody takes out.
+    fn reason_unstarted(&self) -> Reason {
+        if self.inherited.load(Ordering::Relaxed) {
+            Reason::ForkInherited
         } else {
             Reason::NotStarted
         }
@@ -347,7 +365,7 @@ impl Recorder {
         self.gate.count_dropped(
             site,
             match refused {
-                Refused::Full if !self.is_started() => Reason::NotStarted,
+                Refused::Full if !self.is_started() => self.reason_unstarted(),
                 Refused::Full => Reason::QueueFull,
                 Refused::Closed => Reason::NotRunning,
             },

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
 use crate::context::correlation;
-use crate::emit::{Contents, Draw, emit_named, guarded};
+use crate::convert::guarded;
+use crate::emit::{Contents, Draw, emit_named};
 use crate::settings::{Settings, invalid};
-use crate::state::{self, Sink, State};
+use crate::sink::Sink;
+use crate::state::{self, State};
 
 /// Sends events to an object with `emit(event, measurements, metadata, correlation_id)`.
 #[pyfunction]
@@ -30,27 +33,17 @@ pub(crate) fn use_nothing(py: Python<'_>) {
 /// The backend in force: an object, `True` for the queue, or `None`.
 #[pyfunction]
 pub(crate) fn backend(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-    let state = state::current(py);
-    Ok(
-        match state
-            .as_ref()
-            .and_then(|state| state.as_deref())
-            .map(|state| &state.sink)
-        {
-            Some(Sink::Object { backend, .. }) => Some(backend.clone_ref(py)),
-            Some(Sink::Queue) => Some(true.into_pyobject(py)?.to_owned().into_any().unbind()),
-            Some(Sink::Nothing | Sink::Waiting) | None => None,
-        },
-    )
+    Ok(state::latest(py).and_then(|state| match &state.sink {
+        Sink::Object { backend, .. } => Some(backend.clone_ref(py)),
+        Sink::Queue => Some(PyBool::new(py, true).to_owned().into_any().unbind()),
+        Sink::Nothing | Sink::Waiting => None,
+    }))
 }
 
 /// Whether there is a backend.
 #[pyfunction]
 pub(crate) fn is_enabled(py: Python<'_>) -> bool {
-    state::current(py)
-        .as_ref()
-        .and_then(|state| state.as_deref())
-        .is_some_and(|state| !matches!(state.sink, Sink::Waiting))
+    state::latest(py).is_some_and(|state| matches!(state.sink, Sink::Object { .. } | Sink::Queue))
 }
 
 /// Queues one event for `serve`, whatever the backend in force is.
@@ -67,6 +60,7 @@ pub(crate) fn emit_queued(
         let Some(state) = state::latest(py) else {
             return Ok(());
         };
+        state::begin_due(py);
         let queue = State {
             incarnation: Arc::clone(&state.incarnation),
             sink: Sink::Queue,
@@ -82,7 +76,7 @@ pub(crate) fn emit_queued(
     })
 }
 
-/// Puts a backend in force; strict about the environment if this is the first.
+/// Puts a backend in force.
 fn set(py: Python<'_>, sink: Sink) -> PyResult<()> {
-    state::set_sink(py, sink, &Settings::from_env()?).map_err(invalid)
+    state::set_sink(py, sink, &Settings::read(py)?).map_err(invalid)
 }

@@ -25,6 +25,8 @@ mod raw {
             callable: *mut PyObject,
             arguments: *mut PyObject,
         ) -> *mut PyObject;
+        pub(super) fn PyObject_GetAttr(object: *mut PyObject, name: *mut PyObject)
+        -> *mut PyObject;
         pub(super) fn PyObject_Str(object: *mut PyObject) -> *mut PyObject;
     }
 }
@@ -70,6 +72,15 @@ pub(crate) fn call<'py>(
     let call = || unsafe { raw::PyObject_CallObject(callable.as_ptr(), arguments.as_ptr()) };
     // SAFETY: as it is documented.
     unsafe { object(callable.py(), call) }
+}
+
+/// `object.name`, of an object that may be anything.
+pub(crate) fn attribute<'py>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    let name = PyString::new(value.py(), name);
+    // SAFETY: both are live and attached.
+    let call = || unsafe { raw::PyObject_GetAttr(value.as_ptr(), name.as_ptr()) };
+    // SAFETY: as it is documented.
+    unsafe { object(value.py(), call) }
 }
 
 /// `str(object)`

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::os::raw::{c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
@@ -44,6 +45,18 @@ pub(crate) fn swallow<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option
         Ok(value) => Ok(Some(value)),
         Err(error) if error.is_instance_of::<PyException>(py) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Runs an entry from Python: a panic is counted and an `Exception` swallowed.
+pub(crate) fn guarded<T: Default>(
+    py: Python<'_>,
+    body: impl FnOnce() -> PyResult<T>,
+) -> PyResult<T> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => Ok(swallow(py, result)?.unwrap_or_default()),
+        // An event under way has counted itself as `internal_error` while it was dropped.
+        Err(_panic) => Ok(T::default()),
     }
 }
 

@@ -6,7 +6,6 @@
 mod quick;
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -17,12 +16,13 @@ use telemetry_core::{
 
 use crate::calls;
 use crate::context::{correlation, correlation_text};
-use crate::convert::{exact_text, swallow};
+use crate::convert::{exact_text, guarded, swallow};
 use crate::fields::{Entries, read_measurements, read_metadata};
 use crate::raised;
-use crate::state::{self, Sink, State};
+use crate::sink::Sink;
+use crate::state::{self, State};
 
-pub(crate) use quick::{EMIT, emit};
+pub(crate) use quick::{EMIT, NOOP, emit, noop};
 
 /// Why an event is dropped whose values raise something that no code may swallow, such as
 /// `KeyboardInterrupt`.
@@ -80,18 +80,6 @@ pub(crate) fn emit_any(
         };
         emit_named(state, event, Draw::Own, &contents)
     })
-}
-
-/// Runs an entry from Python: a panic is counted and an `Exception` swallowed.
-pub(crate) fn guarded<T: Default>(
-    py: Python<'_>,
-    body: impl FnOnce() -> PyResult<T>,
-) -> PyResult<T> {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(result) => Ok(swallow(py, result)?.unwrap_or_default()),
-        // An event under way has counted itself as `internal_error` while it was dropped.
-        Err(_panic) => Ok(T::default()),
-    }
 }
 
 /// Sends an event under a name from Python. What is no valid name is counted as such.

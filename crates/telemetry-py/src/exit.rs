@@ -1,7 +1,7 @@
 //! The end of the process.
 //!
-//! It comes in two steps. Where the exit hooks run, what is queued gets time to be sent, and the server
-//! goes on. It is closed when the interpreter is gone: a hook that was registered before ours runs
+//! It comes in two steps. Where the exit hooks run, what is queued gets time to be sent, and what runs
+//! goes on. It is ended when the interpreter is gone: a hook that was registered before ours runs
 //! after it, finalizers run even later, and what they emit is an event like any other. Both steps
 //! together take no longer than the time for the exit.
 
@@ -13,12 +13,16 @@ use std::time::{Duration, Instant};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::emit::guarded;
-use crate::serve;
-use crate::state;
+use crate::convert::guarded;
+use crate::ending::{drain, exit_timeout, shut};
+use crate::fork;
+use crate::state::{self, State};
 
 /// How much of the time for the exit is used up, nanoseconds.
 static SPENT: AtomicU64 = AtomicU64::new(0);
+
+/// [`fork::generation`] of the process that used it up.
+static SPENT_BY: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the last step is registered, which is tried once; there is no way to take it back.
 static REGISTERED: OnceLock<bool> = OnceLock::new();
@@ -31,14 +35,25 @@ pub(crate) fn flush_at_exit(py: Python<'_>) -> PyResult<()> {
             return Ok(());
         };
         let begun = Instant::now();
-        py.detach(|| serve::drain(&state, begun + time_left(&state)));
+        py.detach(|| drain(&state, begun + time_left(&state)));
         let spent = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         SPENT.fetch_add(spent, Ordering::Relaxed);
         Ok(())
     })
 }
 
-/// Has the server closed when the interpreter is gone; false if that cannot be had.
+/// The last step of a process whose interpreter is never gone, as a child of `multiprocessing`.
+#[pyfunction]
+pub(crate) fn end_at_exit(py: Python<'_>) -> PyResult<()> {
+    guarded(py, || {
+        if let Some(state) = state::own() {
+            shut(py, &state, time_left(&state));
+        }
+        Ok(())
+    })
+}
+
+/// Has the last step taken when the interpreter is gone; false if that cannot be had.
 #[pyfunction]
 pub(crate) fn close_at_exit() -> bool {
     // SAFETY: attached; `close` calls nothing of Python. It fails if there are 32 functions already.
@@ -50,14 +65,18 @@ pub(crate) fn close_at_exit() -> bool {
 extern "C" fn close() {
     let _panicked = catch_unwind(AssertUnwindSafe(|| {
         if let Some(state) = state::own() {
-            serve::end(&state, time_left(&state));
+            state.incarnation.end(time_left(&state));
             std::mem::forget(state);
         }
     }));
 }
 
-/// What is left of the time for the exit.
-fn time_left(state: &state::State) -> Duration {
+/// What is left of the time for the exit. A process that was forked from one at its end has all of it.
+fn time_left(state: &State) -> Duration {
+    let generation = fork::generation();
+    if SPENT_BY.swap(generation, Ordering::Relaxed) != generation {
+        SPENT.store(0, Ordering::Relaxed);
+    }
     let spent = Duration::from_nanos(SPENT.load(Ordering::Relaxed));
-    serve::exit_timeout(state).saturating_sub(spent)
+    exit_timeout(state).saturating_sub(spent)
 }

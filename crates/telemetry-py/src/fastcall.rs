@@ -157,27 +157,3 @@ pub(crate) unsafe fn none() -> *mut ffi::PyObject {
         none
     }
 }
-
-/// The face of [`noop`].
-pub(crate) const NOOP: Signature = Signature {
-    name: c"_noop",
-    doc: c"_noop(event, measurements=None, metadata=None, correlation_id=None)\n--\n\n\
-        Does nothing: what any native function with the parameters of `emit` costs.",
-    parameters: crate::emit::EMIT.parameters,
-    positional: crate::emit::EMIT.positional,
-};
-
-/// Does nothing. Benchmarks compare with it.
-///
-/// # Safety
-///
-/// As for any [`Entry`]: Python calls it.
-pub(crate) unsafe extern "C" fn noop(
-    _module: *mut ffi::PyObject,
-    _given: *const *mut ffi::PyObject,
-    _count: ffi::Py_ssize_t,
-    _keywords: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: Python calls attached.
-    unsafe { none() }
-}

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use telemetry_client::serve::OpenFd;
 
-use crate::state;
+use crate::phase::{self, Phase};
 
 /// How many forks lie between the first process that loaded the module and this one.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -49,7 +49,7 @@ pub(crate) fn settle() {
 /// whatever they were doing is half done: no lock, no allocation, no thread-local.
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
-    state::disown();
+    phase::set(Phase::Unresolved);
     for open in telemetry_client::serve::open_fds() {
         if is_still(open) {
             // SAFETY: closing a number is always sound; this one is a socket that the parent's server

@@ -3,13 +3,14 @@
 //! A skin: it turns Python values into events and calls into the crates below. Recording, policy,
 //! encoding, queueing and serving live there. What is where:
 //!
-//! * `settings`: environment variables
-//! * `interpreter`, `fork`, `held`, `identity`, `state`: what belongs to this process
+//! * `settings`, `warning`: environment variables, and what people are told
+//! * `phase`, `interpreter`, `fork`, `held`, `identity`, `sink`, `incarnation`, `state`: what belongs to
+//!   this process
 //! * `calls`, `fastcall`: what may run Python code, and how Python calls us
 //! * `convert`, `fields`, `raised`, `context`: values, mappings, exceptions and the correlation id of
 //!   Python
 //! * `emit`, `span`, `awaited`, `clock`: events and spans
-//! * `service`, `serve`, `exit`: the server and the end
+//! * `service`, `start`, `serve`, `ending`, `exit`, `stats`: what runs, and the end
 //! * `backend`: which backend is in force
 //!
 //! Two laws hold for all of it. No thread that Rust starts ever attaches to Python. And what a
@@ -19,11 +20,13 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `awaited`, `calls`, `clock`, `held`, `identity`, `interpreter`
-//! 2. `convert`
-//! 3. `fields`, `raised`
-//! 4. in a circle: `context`, `emit`, `fastcall`, `fork`, `serve`, `service`, `settings`, `state`
-//! 5. `backend`, `exit`, `span`
+//! 1. `awaited`, `calls`, `clock`, `held`, `identity`, `interpreter`, `phase`, `sink`
+//! 2. `convert`, `fork`, `warning`
+//! 3. `context`, `fastcall`, `fields`, `raised`, `service`, `settings`
+//! 4. `incarnation`
+//! 5. `state`
+//! 6. `emit`, `ending`, `start`, `stats`
+//! 7. `backend`, `exit`, `serve`, `span`
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -35,19 +38,26 @@ mod clock;
 mod context;
 mod convert;
 mod emit;
+mod ending;
 mod exit;
 mod fastcall;
 mod fields;
 mod fork;
 mod held;
 mod identity;
+mod incarnation;
 mod interpreter;
+mod phase;
 mod raised;
 mod serve;
 mod service;
 mod settings;
+mod sink;
 mod span;
+mod start;
 mod state;
+mod stats;
+mod warning;
 
 /// The native half of `telemetry_py`; use that instead.
 // The state is replaced under the protection of the GIL, which a free-threaded build has to turn on.
@@ -63,7 +73,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<serve::PyServer>()?;
     fastcall::add(module, &emit::EMIT, emit::emit)?;
     fastcall::add(module, &span::SPAN, span::span)?;
-    fastcall::add(module, &fastcall::NOOP, fastcall::noop)?;
+    fastcall::add(module, &emit::NOOP, emit::noop)?;
     module.add_function(wrap_pyfunction!(context::set_correlation, module)?)?;
     module.add_function(wrap_pyfunction!(context::new_correlation_id, module)?)?;
     module.add_function(wrap_pyfunction!(backend::use_object, module)?)?;
@@ -72,11 +82,14 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(backend::emit_queued, module)?)?;
     module.add_function(wrap_pyfunction!(backend::backend, module)?)?;
     module.add_function(wrap_pyfunction!(backend::is_enabled, module)?)?;
+    module.add_function(wrap_pyfunction!(start::start, module)?)?;
+    module.add_function(wrap_pyfunction!(start::connect, module)?)?;
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
-    module.add_function(wrap_pyfunction!(serve::flush, module)?)?;
-    module.add_function(wrap_pyfunction!(serve::shutdown, module)?)?;
-    module.add_function(wrap_pyfunction!(serve::stats, module)?)?;
+    module.add_function(wrap_pyfunction!(ending::flush, module)?)?;
+    module.add_function(wrap_pyfunction!(ending::shutdown, module)?)?;
+    module.add_function(wrap_pyfunction!(stats::stats, module)?)?;
     module.add_function(wrap_pyfunction!(exit::flush_at_exit, module)?)?;
+    module.add_function(wrap_pyfunction!(exit::end_at_exit, module)?)?;
     module.add_function(wrap_pyfunction!(exit::close_at_exit, module)?)?;
     Ok(())
 }

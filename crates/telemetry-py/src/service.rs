@@ -1,51 +1,208 @@
-//! The running server of one incarnation, and how its threads are started.
+//! What runs for one incarnation, and how its threads are started: a server that listens, or a
+//! connection to a manager.
+//!
+//! The threads belong to `telemetry-client`; no Python object crosses into them and they never attach to
+//! Python.
 
+use std::fmt;
 use std::mem::{self, ManuallyDrop};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use telemetry_client::serve::{ListenAddress, ServeConfig, ServeError, Server, StreamConfig};
+use telemetry_client::Config;
+use telemetry_client::serve::{
+    BindError, ConnectConfig, ConnectError, Connection, ServeConfig, ServeError, Server,
+};
+use telemetry_core::{Address, Recorder};
 
 use crate::fork;
-use crate::state::Incarnation;
 
-/// The server of one incarnation.
+/// How long to wait before an address that is in use is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What somebody wants to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// A connection to one of these managers.
+    Connect(Vec<Address>),
+    /// A server at this address, or one beside it.
+    Serve(Address),
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(managers) => write!(f, "connected to {}", list(managers)),
+            Self::Serve(address) => write!(f, "served at {address}"),
+        }
+    }
+}
+
+/// Why it cannot run.
+#[derive(Debug)]
+pub(crate) enum ServiceError {
+    /// The server cannot.
+    Serve(ServeError),
+    /// The connection cannot.
+    Connect(ConnectError),
+}
+
+impl ServiceError {
+    /// Whether it is a matter of how the address is written, not of the machine.
+    pub(crate) fn is_of_address(&self) -> bool {
+        matches!(self, Self::Connect(error) if !matches!(error, ConnectError::Thread(_)))
+    }
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serve(error) => error.fmt(f),
+            Self::Connect(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What runs.
+#[derive(Debug)]
+enum Host {
+    /// It listens.
+    Server(Server),
+    /// It dials in.
+    Connection(Connection),
+}
+
+/// What runs for one incarnation.
 #[derive(Debug)]
 pub(crate) struct Service {
-    /// The server; never dropped in a forked child, where its thread does not exist.
-    pub(crate) server: ManuallyDrop<Server>,
+    /// It; never dropped in a forked child, where its threads do not exist.
+    host: ManuallyDrop<Host>,
+    /// What was asked for; a server may have got an address beside it.
+    asked: Ask,
     /// [`fork::generation`] of the process that started it.
     generation: u64,
 }
 
 impl Service {
-    /// Starts to serve an incarnation's events.
+    /// Starts what is asked for, as `config` says, with the events of `recorder`. An address that is in
+    /// use is tried again for `patience`; then the server gets one beside it.
     pub(crate) fn start(
-        incarnation: &Incarnation,
-        address: &ListenAddress,
-        ready_file: Option<PathBuf>,
-    ) -> Result<Self, ServeError> {
-        let config = ServeConfig {
-            stream: StreamConfig {
-                identity: incarnation.settings.config.identity(),
-                batch_delay: incarnation.settings.config.batch_delay,
-                ..StreamConfig::default()
-            },
-            ready_file,
-            ..ServeConfig::default()
-        };
+        ask: &Ask,
+        config: &Config,
+        recorder: &Arc<Recorder>,
+        ready_file: Option<&Path>,
+        patience: Duration,
+    ) -> Result<Self, ServiceError> {
         let _masked = SignalsMasked::new();
-        let server = Server::start(address, Arc::clone(&incarnation.recorder), config)?;
+        let host = match ask {
+            Ask::Connect(managers) => {
+                let connect = ConnectConfig {
+                    stream: config.stream(),
+                    ..ConnectConfig::default()
+                };
+                let managers = managers.clone();
+                Connection::start(managers, Arc::clone(recorder), connect)
+                    .map(Host::Connection)
+                    .map_err(ServiceError::Connect)?
+            }
+            Ask::Serve(address) => serve(address, config, recorder, ready_file, patience)
+                .map(Host::Server)
+                .map_err(ServiceError::Serve)?,
+        };
         Ok(Self {
-            server: ManuallyDrop::new(server),
+            host: ManuallyDrop::new(host),
+            asked: ask.clone(),
             generation: fork::generation(),
         })
     }
 
-    /// Whether its thread runs in another process.
+    /// Whether its threads run in another process.
     pub(crate) fn is_inherited(&self) -> bool {
         self.generation != fork::generation()
+    }
+
+    /// Where it listens; `None` for a connection.
+    pub(crate) fn address(&self) -> Option<&Address> {
+        match &*self.host {
+            Host::Server(server) => Some(server.address()),
+            Host::Connection(_) => None,
+        }
+    }
+
+    /// The managers that it connects to, as a comma list; `None` for a server.
+    pub(crate) fn manager(&self) -> Option<String> {
+        match &*self.host {
+            Host::Server(_) => None,
+            Host::Connection(connection) => Some(list(connection.managers())),
+        }
+    }
+
+    /// Whether this is what is asked for.
+    pub(crate) fn is(&self, ask: &Ask) -> bool {
+        self.asked == *ask
+            || matches!((ask, self.address()), (Ask::Serve(asked), Some(own)) if asked == own)
+    }
+
+    /// The same if nothing runs at the address that was asked for: the one beside it.
+    pub(crate) fn beside(&self) -> Option<(&Address, &Address)> {
+        match (&self.asked, self.address()) {
+            (Ask::Serve(asked), Some(own)) if is_beside(asked, own) => Some((asked, own)),
+            _ => None,
+        }
+    }
+
+    /// Managers whose stream is open now.
+    pub(crate) fn clients(&self) -> usize {
+        match &*self.host {
+            Host::Server(server) => server.clients(),
+            Host::Connection(connection) => connection.clients(),
+        }
+    }
+
+    /// Whether a manager's stream is open, or is on its way: the first attempt to connect is under way,
+    /// or the manager has said welcome.
+    pub(crate) fn has_prospects(&self) -> bool {
+        self.clients() > 0
+            || match &*self.host {
+                Host::Server(_) => false,
+                Host::Connection(connection) => connection.last_error().is_none(),
+            }
+    }
+
+    /// Sockets that the program closed.
+    pub(crate) fn closed_descriptors(&self) -> u64 {
+        match &*self.host {
+            Host::Server(server) => server.closed_descriptors(),
+            Host::Connection(connection) => connection.closed_descriptors(),
+        }
+    }
+
+    /// Why there is no connection right now, as far as it is known.
+    pub(crate) fn connect_error(&self) -> Option<String> {
+        match &*self.host {
+            Host::Server(_) => None,
+            Host::Connection(connection) => connection.last_error(),
+        }
+    }
+
+    /// Lets its streams end; says whether they did in time.
+    pub(crate) fn close(&self, timeout: Duration) -> bool {
+        match &*self.host {
+            Host::Server(server) => server.close(timeout),
+            Host::Connection(connection) => connection.close(timeout),
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(address) => Ask::Serve(address.clone()).fmt(f),
+            None => self.asked.fmt(f),
+        }
     }
 }
 
@@ -53,9 +210,78 @@ impl Drop for Service {
     fn drop(&mut self) {
         if !self.is_inherited() {
             // SAFETY: this is the only place that drops it, and it runs once.
-            unsafe { ManuallyDrop::drop(&mut self.server) };
+            unsafe { ManuallyDrop::drop(&mut self.host) };
         }
     }
+}
+
+/// Serves at an address, or at one beside it if that stays in use: whoever has it, as the process that
+/// this one was forked from, may keep it for ever.
+fn serve(
+    address: &Address,
+    config: &Config,
+    recorder: &Arc<Recorder>,
+    ready_file: Option<&Path>,
+    patience: Duration,
+) -> Result<Server, ServeError> {
+    let try_at = |address: &Address| {
+        let serve = ServeConfig {
+            stream: config.stream(),
+            ready_file: ready_file.map(PathBuf::from),
+            ..ServeConfig::default()
+        };
+        Server::start(address, Arc::clone(recorder), serve)
+    };
+    let since = Instant::now();
+    loop {
+        match try_at(address) {
+            // The process before this one may be on its way out.
+            Err(error) if is_in_use(&error) && since.elapsed() < patience => {
+                std::thread::sleep(RETRY_INTERVAL.min(patience));
+            }
+            Err(error) if is_in_use(&error) => return try_at(&sibling(address)),
+            done => return done,
+        }
+    }
+}
+
+/// The address beside another one that is this process's alone.
+pub(crate) fn sibling(address: &Address) -> Address {
+    match address {
+        Address::Tcp(address) => Address::Tcp(SocketAddr::new(address.ip(), 0)),
+        Address::Unix(path) => {
+            let mut name = path.file_stem().unwrap_or_default().to_owned();
+            name.push(format!(".{}", std::process::id()));
+            if let Some(extension) = path.extension() {
+                name.push(".");
+                name.push(extension);
+            }
+            Address::Unix(path.with_file_name(name))
+        }
+    }
+}
+
+/// Whether a server that was to listen at `asked` listens elsewhere.
+fn is_beside(asked: &Address, own: &Address) -> bool {
+    match (asked, own) {
+        (Address::Tcp(asked), Address::Tcp(own)) => asked.port() != 0 && asked != own,
+        (Address::Unix(asked), Address::Unix(own)) => asked.file_name() != own.file_name(),
+        _ => true,
+    }
+}
+
+/// Whether somebody else has the address.
+fn is_in_use(error: &ServeError) -> bool {
+    matches!(
+        error,
+        ServeError::Bind(BindError::InUse { .. } | BindError::AlreadyServed { .. })
+    )
+}
+
+/// Addresses as they are written.
+fn list(addresses: &[Address]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    addresses.join(",")
 }
 
 /// All signals masked for this thread, so that a thread started meanwhile leaves them to the host.

@@ -17,10 +17,11 @@ use telemetry_core::SpanDecision;
 
 use crate::awaited::Awaited;
 use crate::context::{correlation, correlation_text};
-use crate::convert::{any_text, swallow, type_name};
-use crate::emit::{Contents, Draw, emit_named, guarded};
+use crate::convert::{any_text, guarded, swallow, type_name};
+use crate::emit::{Contents, Draw, emit_named};
 use crate::held::Held;
-use crate::state::{SpanSites, State};
+use crate::incarnation::SpanSites;
+use crate::state::State;
 
 pub(crate) use make::{SPAN, span};
 

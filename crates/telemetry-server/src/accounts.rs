@@ -24,6 +24,5 @@ pub(crate) use incarnation::{End, Parting};
 pub use info::IncarnationInfo;
 pub(crate) use ledger::{Arrival, LedgerReader, LedgerWriter};
 pub(crate) use plausible::Implausible;
-#[cfg(feature = "pool")]
 pub(crate) use process::Process;
 pub(crate) use worker::{Account, Origin, Said};

@@ -6,6 +6,7 @@
 mod catalog;
 mod duration;
 mod error;
+mod log;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -14,16 +15,20 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use telemetry_core::{Catalog, PatternLimits, PatternSet};
 use toml::de::DeTable;
 
 use crate::endpoint::Endpoint;
 use crate::identity::identity_fault;
+use crate::manager::DEFAULT_AWAY_GRACE;
 use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
-use crate::run_dir::default_run_dir;
+use crate::run_dir::{RUN_DIR_ALLOWED, default_run_dir};
+use crate::session::MAX_DIALS_PER_SECOND;
 
 pub use error::{ConfigError, Place};
+pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
 
 use error::Text;
 use section::Section;
@@ -32,8 +37,14 @@ use section::Section;
 pub const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 
+/// Name of the socket at which workers dial in, unless the file says otherwise.
+const ACCEPT_SOCKET: &str = "manager.sock";
+
 /// Most series per metric unless the file says otherwise.
 const DEFAULT_SERIES_LIMIT: usize = 2_000;
+
+/// Most dials per second that may be asked for: one each millisecond, which is the timers' step.
+const DIALS_PER_SECOND_CAP: usize = 1_000;
 
 /// Largest queue a worker may be given, in events.
 const MAX_BUFFER: usize = 1_048_576;
@@ -51,6 +62,13 @@ pub struct Config {
     /// `[manager] on_manager_exit`: what becomes of the pools' workers when the manager dies. Whoever
     /// starts the pools tells them, together with the [`exec_shim`](PoolConfig::exec_shim).
     pub on_manager_exit: OnManagerExit,
+    /// `[accept]`: where workers dial in; on without being asked for where there is a run_dir, absent if
+    /// it is switched off.
+    pub accept: Option<AcceptSection>,
+    /// `[manager] dials_per_second`: most dials per second over all workers, first dials apart.
+    pub dials_per_second: u32,
+    /// `[log]`: what the manager says of itself.
+    pub own_log: OwnLogSection,
     /// `[http]`; absent: no HTTP server.
     pub http: Option<HttpSection>,
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
@@ -68,6 +86,15 @@ pub struct Config {
     pub series_limit: usize,
     /// The built-in catalog with what `[catalog]` adds.
     pub catalog: Arc<Catalog>,
+}
+
+/// `[accept]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptSection {
+    /// A unix socket; `{run_dir}/manager.sock` unless the file says otherwise.
+    pub listen: Endpoint,
+    /// How long a worker that lost its connection keeps its place while its process may be there.
+    pub grace: Duration,
 }
 
 /// `[http]`
@@ -141,6 +168,9 @@ impl Config {
             .map_err(|error| text.error(&error.span().unwrap_or(0..0), error.message().trim()))?;
         let whole = Section::whole(text, &parsed);
         let manager = manager(whole.section("manager")?, file)?;
+        let own_log = whole.section("log")?;
+        let own_log = own_log.as_ref().map(log::read).transpose()?;
+        let accept = accept(whole.section("accept")?, manager.run_dir.as_deref())?;
         let http = whole.section("http")?.map(http).transpose()?;
         let telemetry = whole
             .section("telemetry")?
@@ -150,7 +180,9 @@ impl Config {
         let mut pools = Vec::new();
         for section in whole.sections("pool")? {
             let run_dir = manager.run_dir.as_deref().unwrap_or(Path::new(""));
-            pools.push(pool(&section, &pools, &telemetry, run_dir)?);
+            let mut pool = pool(&section, &pools, &telemetry, run_dir)?;
+            pool.manager = accept.as_ref().map(|accept| accept.listen.clone());
+            pools.push(pool);
         }
         let mut endpoints = Vec::new();
         for section in whole.sections("endpoint")? {
@@ -166,6 +198,16 @@ impl Config {
                          watch another directory",
                     ));
                 }
+                let listen = accept.as_ref().and_then(|it| it.listen.socket_path());
+                if listen.and_then(Path::parent)
+                    == std::path::absolute(&watch.directory).ok().as_deref()
+                {
+                    return Err(section.invalid(
+                        "directory",
+                        "holds the socket at which workers dial in ([accept] listen), which is no \
+                         worker's; watch another directory",
+                    ));
+                }
                 Some(watch)
             }
             None => None,
@@ -177,6 +219,9 @@ impl Config {
             node: manager.node,
             run_dir: manager.run_dir,
             on_manager_exit: manager.on_exit,
+            accept,
+            dials_per_second: manager.dials_per_second,
+            own_log: own_log.unwrap_or_default(),
             http,
             telemetry,
             pools,
@@ -194,6 +239,7 @@ struct ManagerSection {
     node: Option<String>,
     run_dir: Option<PathBuf>,
     on_exit: OnManagerExit,
+    dials_per_second: u32,
 }
 
 fn manager(section: Option<Section<'_>>, file: &str) -> Result<ManagerSection, ConfigError> {
@@ -202,6 +248,7 @@ fn manager(section: Option<Section<'_>>, file: &str) -> Result<ManagerSection, C
             node: None,
             run_dir: default_run_dir(file),
             on_exit: OnManagerExit::Keep,
+            dials_per_second: MAX_DIALS_PER_SECOND,
         });
     };
     let node = section.text("node")?;
@@ -219,12 +266,55 @@ fn manager(section: Option<Section<'_>>, file: &str) -> Result<ManagerSection, C
             "{word:?} is not allowed; it must be \"keep\" or \"stop\""
         )),
     })?;
+    let dials_per_second = section
+        .whole_number("dials_per_second", 1..=DIALS_PER_SECOND_CAP)?
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(MAX_DIALS_PER_SECOND);
     section.finish()?;
     Ok(ManagerSection {
         node,
         run_dir: run_dir.or_else(|| default_run_dir(file)),
         on_exit: on_exit.unwrap_or(OnManagerExit::Keep),
+        dials_per_second,
     })
+}
+
+/// `[accept]`, which is on unless it is switched off.
+fn accept(
+    section: Option<Section<'_>>,
+    run_dir: Option<&Path>,
+) -> Result<Option<AcceptSection>, ConfigError> {
+    // Workers may have another working directory.
+    let default = run_dir.map(|run_dir| {
+        let run_dir = std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.to_owned());
+        Endpoint::Unix(run_dir.join(ACCEPT_SOCKET))
+    });
+    let Some(section) = section else {
+        return Ok(default.map(|listen| AcceptSection {
+            listen,
+            grace: DEFAULT_AWAY_GRACE,
+        }));
+    };
+    let is_on = section.flag("enabled")?.unwrap_or(true);
+    let listen = section.parsed("listen", |text| match text.parse::<Endpoint>() {
+        Ok(Endpoint::Unix(path)) => Ok(Endpoint::Unix(std::path::absolute(&path).unwrap_or(path))),
+        Ok(port @ Endpoint::Tcp(_)) => Err(format!(
+            "{port} is a port, at which workers can only dial in with TLS, which this version does \
+             not have; use \"unix:/path/to.sock\""
+        )),
+        Err(problem) => Err(problem.to_string()),
+    })?;
+    let grace = section.duration("grace")?.unwrap_or(DEFAULT_AWAY_GRACE);
+    section.finish()?;
+    if !is_on {
+        return Ok(None);
+    }
+    let Some(listen) = listen.or(default) else {
+        return Err(section.refuse(format!(
+            "[accept] needs the key \"listen\", or a run_dir: {RUN_DIR_ALLOWED}"
+        )));
+    };
+    Ok(Some(AcceptSection { listen, grace }))
 }
 
 fn http(section: Section<'_>) -> Result<HttpSection, ConfigError> {
@@ -372,7 +462,7 @@ fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize)
     let Some(section) = section else {
         return Ok((None, DEFAULT_SERIES_LIMIT));
     };
-    let log = section.section("log")?.map(log).transpose()?;
+    let log = section.section("log")?.map(event_log).transpose()?;
     let mut series_limit = DEFAULT_SERIES_LIMIT;
     if let Some(prometheus) = section.section("prometheus")? {
         series_limit = prometheus
@@ -384,7 +474,7 @@ fn exporters(section: Option<Section<'_>>) -> Result<(Option<LogSection>, usize)
     Ok((log, series_limit))
 }
 
-fn log(section: Section<'_>) -> Result<LogSection, ConfigError> {
+fn event_log(section: Section<'_>) -> Result<LogSection, ConfigError> {
     let level = section.parsed("level", |word| {
         word.parse::<tracing::Level>()
             .map_err(|_| format!("{word:?} is not allowed; use error, warn, info, debug or trace"))

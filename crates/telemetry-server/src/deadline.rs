@@ -17,7 +17,6 @@ pub(crate) fn deadline(after: Duration) -> tokio::time::Instant {
 }
 
 /// A duration that clocks can be moved by.
-#[cfg(feature = "pool")]
 pub(crate) fn bounded(duration: Duration) -> Duration {
     duration.min(NEVER)
 }

@@ -7,7 +7,7 @@
 //! It knows policies, not streams: each session watches its worker's policy and sees only the newest
 //! one if several changed in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -16,6 +16,9 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::identity::WorkerId;
+
+/// Most workers that are away whose policy is kept although it is not where their pool starts.
+const MAX_RESTING: usize = 4_096;
 
 /// Who a control is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,6 +76,16 @@ struct State {
     /// Where the workers of a pool start that was told something.
     pools: BTreeMap<String, PolicySpec>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// What workers should have that are away, where it is not what their pool starts from.
+    resting: BTreeMap<WorkerId, Resting>,
+    /// Those, oldest first.
+    rested: VecDeque<WorkerId>,
+}
+
+#[derive(Debug)]
+struct Resting {
+    pool: Option<String>,
+    policy: PolicySpec,
 }
 
 #[derive(Debug)]
@@ -109,10 +122,11 @@ impl Desired {
             worker.pool = pool.map(str::to_owned);
             return worker.policy.subscribe();
         }
-        let base = pool
-            .and_then(|pool| state.pools.get(pool))
-            .unwrap_or(&state.all);
-        let (policy, receiver) = watch::channel(Arc::new(base.clone()));
+        let policy = match state.wake(id) {
+            Some(resting) if resting.pool.as_deref() == pool => resting.policy,
+            _ => state.base(pool).clone(),
+        };
+        let (policy, receiver) = watch::channel(Arc::new(policy));
         state.workers.insert(
             id.clone(),
             Worker {
@@ -125,7 +139,36 @@ impl Desired {
 
     /// Forgets a worker.
     pub(crate) fn leave(&self, id: &WorkerId) {
-        self.lock().workers.remove(id);
+        let mut state = self.lock();
+        state.workers.remove(id);
+        state.wake(id);
+    }
+
+    /// A worker is away, and may come back under its id. If it is to have something else than its pool
+    /// starts from, that is kept, of the newest 4,096.
+    pub(crate) fn rest(&self, id: &WorkerId) {
+        let mut state = self.lock();
+        let Some(worker) = state.workers.remove(id) else {
+            return;
+        };
+        let policy = PolicySpec::clone(&worker.policy.borrow());
+        let base = state.base(worker.pool.as_deref());
+        let as_base = PolicySpec {
+            revision: base.revision,
+            ..policy.clone()
+        };
+        if as_base == *base {
+            return;
+        }
+        state.wake(id);
+        let pool = worker.pool;
+        state.resting.insert(id.clone(), Resting { pool, policy });
+        state.rested.push_back(id.clone());
+        if state.rested.len() > MAX_RESTING
+            && let Some(oldest) = state.rested.pop_front()
+        {
+            state.resting.remove(&oldest);
+        }
     }
 
     /// Changes the policies of everyone in `target`, or of nobody. Returns the new revision and the
@@ -177,6 +220,26 @@ impl Desired {
                 state.all = all;
             }
         }
+        state.resting.retain(|_, resting| {
+            let is_meant = match target {
+                Target::Worker(_) => false,
+                Target::Pool(pool) => resting.pool.as_ref() == Some(pool),
+                Target::All => true,
+            };
+            // Nobody who is away makes a control fail.
+            match is_meant.then(|| next(&resting.policy)) {
+                None => true,
+                Some(Ok(policy)) => {
+                    resting.policy = policy;
+                    true
+                }
+                Some(Err(_full)) => false,
+            }
+        });
+        let State {
+            resting, rested, ..
+        } = state;
+        rested.retain(|id| resting.contains_key(id));
         state.revision = revision;
         let mut ids = Vec::with_capacity(changed.len());
         for (id, policy) in changed {
@@ -198,6 +261,21 @@ impl Desired {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Where the workers of a pool start.
+    fn base(&self, pool: Option<&str>) -> &PolicySpec {
+        pool.and_then(|pool| self.pools.get(pool))
+            .unwrap_or(&self.all)
+    }
+
+    /// Takes out what is kept for a worker that is away.
+    fn wake(&mut self, id: &WorkerId) -> Option<Resting> {
+        let resting = self.resting.remove(id)?;
+        self.rested.retain(|other| other != id);
+        Some(resting)
     }
 }
 
@@ -266,6 +344,42 @@ mod tests {
         assert!(!desired.enter(&id, None).borrow().enabled);
         desired.leave(&id);
         assert!(desired.enter(&id, None).borrow().enabled);
+    }
+
+    #[test]
+    fn a_muted_worker_that_is_away_stays_muted_and_hears_of_its_pool() {
+        let desired = Desired::new(PolicySpec::default());
+        let id = WorkerId::from("a");
+        drop(desired.enter(&id, Some("p")));
+        desired.apply(&worker("a"), &toggle(false)).expect("known");
+        desired.rest(&id);
+        assert!(desired.apply(&worker("a"), &toggle(true)).is_err(), "away");
+        let pool = Target::Pool("p".into());
+        desired.apply(&pool, &rate(0.5, "*")).expect("valid");
+        let back = desired.enter(&id, Some("p"));
+        assert_eq!(
+            (back.borrow().enabled, back.borrow().sampling.len()),
+            (false, 1)
+        );
+        desired.rest(&id);
+        assert!(
+            desired.enter(&id, Some("q")).borrow().enabled,
+            "another pool"
+        );
+    }
+
+    #[test]
+    fn the_oldest_of_those_that_are_away_is_forgotten() {
+        let desired = Desired::new(PolicySpec::default());
+        let id = |n: usize| WorkerId::from(format!("w{n}"));
+        for n in 0..=MAX_RESTING {
+            drop(desired.enter(&id(n), None));
+            let one = Target::Worker(id(n));
+            desired.apply(&one, &toggle(false)).expect("known");
+            desired.rest(&id(n));
+        }
+        assert!(desired.enter(&id(0), None).borrow().enabled);
+        assert!(!desired.enter(&id(1), None).borrow().enabled);
     }
 
     #[test]

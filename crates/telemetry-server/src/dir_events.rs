@@ -243,11 +243,19 @@ pub(crate) struct DirWatch {
 
 impl DirWatch {
     /// The next event. Whoever stops waiting loses none. Pends for ever once the runtime is gone.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "one task asks, as there is one call to wake it"
+    )]
     pub(crate) async fn next(&mut self) -> DirEvent {
         self.outbox.next().await
     }
 
     /// The next event, if one has come.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "one task asks, as there is one call to wake it"
+    )]
     pub(crate) fn try_next(&mut self) -> Option<DirEvent> {
         self.outbox.try_next()
     }
@@ -268,9 +276,14 @@ impl FileWatch {
 
     /// Waits until what is there is as wanted; returns it. Pends for ever once the runtime is gone.
     pub(crate) async fn wait_for(&mut self, mut wanted: impl FnMut(Seen) -> bool) -> Seen {
-        match self.seen.wait_for(|seen| wanted(*seen)).await {
-            Ok(seen) => *seen,
-            Err(_gone) => std::future::pending().await,
+        loop {
+            let seen = *self.seen.borrow_and_update();
+            if wanted(seen) {
+                return seen;
+            }
+            if self.seen.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

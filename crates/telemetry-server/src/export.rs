@@ -11,5 +11,6 @@ pub use log::LogHandler;
 #[cfg(feature = "prometheus")]
 pub use prometheus::{
     DEFAULT_SERIES_LIMIT, DURATION_BUCKETS, ExpositionFormat, HandlerMetrics, MAX_LABEL_BYTES,
-    MAX_LABELS, MAX_SHARDS, MetricSource, PrometheusConfig, PrometheusExporter, SIZE_BUCKETS,
+    MAX_LABELS, MAX_SHARDS, MetricSource, ProcessMetrics, PrometheusConfig, PrometheusExporter,
+    SIZE_BUCKETS,
 };

@@ -6,6 +6,7 @@
 mod api;
 mod guard;
 mod metrics;
+mod reserve;
 
 use std::fmt;
 use std::io;
@@ -32,6 +33,7 @@ use crate::export::prometheus::PrometheusExporter;
 pub use api::{ApiResource, ApiSource, MAX_TAPS, TAP_QUEUE};
 
 use guard::Guard;
+use reserve::Reserve;
 
 /// Most connections at once; further ones wait to be accepted.
 pub const MAX_HTTP_CONNECTIONS: usize = 128;
@@ -175,7 +177,9 @@ impl HttpServer {
         let own = (!address.ip().is_unspecified()).then(|| address.ip().to_string());
         let guard = Guard::new(config.allowed_hosts.into_iter().chain(own));
         let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, router(state, guard), stopped));
+        // Now, while there are descriptors.
+        let reserve = Reserve::new();
+        let accepting = tokio::spawn(accept(listener, reserve, router(state, guard), stopped));
         Ok(Self {
             address,
             stop,
@@ -231,8 +235,14 @@ fn router(state: HttpState, guard: Guard) -> Router {
 }
 
 /// Accepts until told to stop, then waits for the connections. Aborting it aborts them.
-async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    mut reserve: Reserve,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
     let room = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
+    let mut made_room = false;
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let next = async {
@@ -240,11 +250,22 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
-            next = next => next,
+            biased;
             () = stop(&mut stopped) => break,
-            // Reaps those that have ended.
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            next = next => next,
+            // Reaps those that have ended, and takes their descriptors before others do.
+            Some(_) = connections.join_next(), if !connections.is_empty() => {
+                reserve.fill();
+                continue;
+            }
+            // The system misses a descriptor before it looks whether anybody is there to accept.
+            () = std::future::ready(()), if made_room => {
+                made_room = false;
+                reserve.fill();
+                continue;
+            }
         };
+        made_room = false;
         match accepted {
             Ok((stream, _)) => {
                 let serving = serve(stream, router.clone(), stopped.clone());
@@ -253,9 +274,11 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
                     drop(place);
                 });
             }
+            Err(error) if reserve.makes_room(&error) => made_room = true,
             Err(error) => {
                 tracing::warn!(%error, "no HTTP connection could be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+                reserve.fill();
             }
         }
     }

@@ -73,6 +73,8 @@ pub struct WorkerContext {
     /// Its process id, if known; otherwise the one behind its unix socket is used, or the one it
     /// claims.
     pub python_pid: Option<u32>,
+    /// The worker whose process started it, if it calls itself by that one's id.
+    pub parent: Option<WorkerId>,
 }
 
 impl WorkerContext {
@@ -83,6 +85,7 @@ impl WorkerContext {
             worker_id: worker_id.into(),
             pool_name: None,
             python_pid: None,
+            parent: None,
         }
     }
 

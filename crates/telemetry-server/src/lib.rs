@@ -4,21 +4,30 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `dir_events`, `endpoint`, `identity`, `socket_dir`
+//! 1. `deadline`, `descriptors`, `dir_events`, `endpoint`, `identity`, `lossy`, `orphans`, `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
-//! 6. `pool`, `watch_dir`
+//! 6. `accept`, `pool`, `watch_dir`
 //! 7. `config`
 
+mod accept;
 mod accounts;
 #[cfg(feature = "pool")]
 mod capture;
 #[cfg(feature = "config")]
 mod config;
 mod deadline;
+mod descriptors;
 mod desired;
+#[cfg_attr(
+    not(any(feature = "pool", test)),
+    expect(
+        dead_code,
+        reason = "whole directories are watched for local workers only"
+    )
+)]
 mod dir_events;
 mod dispatch;
 mod endpoint;
@@ -27,14 +36,16 @@ mod host;
 #[cfg(feature = "http")]
 mod http;
 mod identity;
+mod lossy;
 mod manager;
+#[cfg(feature = "pool")]
+mod orphans;
 mod pipeline;
 #[cfg(feature = "pool")]
 mod pool;
 #[cfg(feature = "pool")]
 mod run_dir;
 mod session;
-#[cfg(feature = "pool")]
 mod socket_dir;
 #[cfg(feature = "pool")]
 mod watch_dir;
@@ -44,14 +55,16 @@ pub use self::http::{
     ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,
     MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES, MAX_TAPS, TAP_QUEUE,
 };
+pub use accept::{AcceptConfig, AcceptError, Acceptor, INTRODUCTION_TIMEOUT, MAX_UNINTRODUCED};
 pub use accounts::IncarnationInfo;
 #[cfg(feature = "pool")]
 pub use capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
 #[cfg(feature = "config")]
 pub use config::{
-    Config, ConfigError, DEFAULT_LISTEN, EndpointSection, HttpSection, LogSection, Place,
-    WatchSection,
+    AcceptSection, Config, ConfigError, DEFAULT_LISTEN, EndpointSection, HttpSection, LogFilter,
+    LogFilterError, LogFormat, LogSection, OwnLogSection, Place, WatchSection,
 };
+pub use descriptors::{OpenDescriptors, raise_descriptor_limit};
 pub use desired::{ControlReceipt, ControlRefused, Target};
 pub use dispatch::{
     AttachError, DEFAULT_HANDLER_DRAIN, DEFAULT_HANDLER_QUEUE, DEFAULT_HANDLER_QUEUE_BYTES,
@@ -63,7 +76,8 @@ pub use export::LogHandler;
 #[cfg(feature = "prometheus")]
 pub use export::{
     DEFAULT_SERIES_LIMIT, DURATION_BUCKETS, ExpositionFormat, HandlerMetrics, MAX_LABEL_BYTES,
-    MAX_LABELS, MAX_SHARDS, MetricSource, PrometheusConfig, PrometheusExporter, SIZE_BUCKETS,
+    MAX_LABELS, MAX_SHARDS, MetricSource, ProcessMetrics, PrometheusConfig, PrometheusExporter,
+    SIZE_BUCKETS,
 };
 pub use host::{
     Buffer, CircuitBreakerEvents, GrpcCall, HardwareEvents, HardwareStep, HeartbeatEvents, Host,
@@ -71,7 +85,13 @@ pub use host::{
     RetryEvents, ScriptShutdown, SessionEvents, SessionStoreEvents, ZeroCopyEvents,
 };
 pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
-pub use manager::{Manager, ManagerConfig, PoolInfo, RegisterError, Totals, UNREGISTER_DRAIN};
+pub use lossy::{LOG_QUEUE_BYTES, LossyWriter};
+pub use manager::{
+    DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, Totals,
+    UNREGISTER_DRAIN,
+};
+#[cfg(feature = "pool")]
+pub use orphans::OrphanReaper;
 pub use pipeline::{Batch, Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, QuarantinedName};
 #[cfg(feature = "pool")]
 pub use pool::{
@@ -83,15 +103,14 @@ pub use pool::{
 #[cfg(feature = "pool")]
 pub use run_dir::{RunDir, RunDirError};
 pub use session::{
-    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError,
-    HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
+    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError, FIRST_DIALS,
+    HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, LinkKind,
     MAX_DIALS_PER_SECOND, MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, MAX_MESSAGE_BYTES,
-    MIN_REDIAL, REPLACED_BACKOFF, STREAM_WINDOW, StreamInfo, StreamState,
+    MIN_REDIAL, Peer, REFUSED_CAP, REPLACED_BACKOFF, STREAM_WINDOW, StreamInfo, StreamState,
 };
-#[cfg(feature = "pool")]
 pub use socket_dir::SocketDirError;
 #[cfg(feature = "pool")]
-pub use watch_dir::{MAX_WATCHED, WATCH_INTERVAL, WatchDir};
+pub use watch_dir::{MAX_WATCHED, VANISHED_AFTER, WatchDir};
 
 /// The README's example is a test.
 #[cfg(doctest)]

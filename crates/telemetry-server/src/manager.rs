@@ -3,6 +3,7 @@
 //! It starts one session per worker and holds what they share. It must not be called per event; the
 //! events go from the sessions straight to the dispatcher.
 
+mod admission;
 #[cfg(feature = "http")]
 mod api;
 mod config;
@@ -10,7 +11,11 @@ mod control;
 mod departure;
 #[cfg(feature = "prometheus")]
 mod metrics;
+mod names;
+mod refusals;
 mod registry;
+mod sums;
+mod sweep;
 mod totals;
 
 use std::fmt;
@@ -19,22 +24,32 @@ use std::time::Duration;
 
 use telemetry_core::{Catalog, PolicySpec};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout_at;
 
 use crate::accounts::{Book, IncarnationInfo, LedgerWriter};
 use crate::desired::Desired;
+use crate::dir_events::DirEvents;
 use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
 use crate::pipeline::{Pipeline, Quarantine, source_of};
-use crate::session::{Changes, DialLimiter, Record, Run, Session, Shared, StreamInfo, StreamState};
+use crate::session::{
+    Changes, DialLimiter, Link, Over, Record, Run, Session, Shared, StreamInfo, StreamState,
+};
 use departure::Departures;
+use refusals::Refusals;
 use registry::{Entry, Registry};
 
-pub use config::{ManagerConfig, RegisterError};
+pub use admission::MAX_WORKERS;
+pub(crate) use admission::{Admission, Caller};
+pub use config::{DEFAULT_AWAY_GRACE, ManagerConfig, RegisterError};
 pub use departure::UNREGISTER_DRAIN;
+pub(crate) use refusals::Refusal;
 pub use totals::{PoolInfo, Totals};
+
+/// Connections of one worker that may wait for its session; it takes the newest of them.
+const WAITING_ARRIVALS: usize = 4;
 
 /// Collects from and controls a fleet of workers. Clones are handles to the same manager.
 ///
@@ -48,7 +63,8 @@ pub struct Manager {
 struct Inner {
     shared: Arc<Shared>,
     desired: Desired,
-    changes: Changes,
+    /// Of all workers.
+    changes: Arc<Changes>,
     allow_remote: bool,
     runtime: Handle,
     registry: Mutex<Registry>,
@@ -57,6 +73,8 @@ struct Inner {
     departures: Departures,
     /// Departures under way.
     departing: watch::Sender<usize>,
+    /// Connections that were not taken, by why.
+    refusals: Refusals,
 }
 
 impl Manager {
@@ -77,23 +95,26 @@ impl Manager {
             dispatcher: config.dispatcher,
             quarantine: Arc::default(),
             limiter: DialLimiter::new(config.dials_per_second),
+            dirs: DirEvents::new(Handle::current()),
             accepted_uids: config.accepted_uids,
             message_events: config.message_events,
+            away_grace: config.away_grace,
         };
         let inner = Inner {
             shared: Arc::new(shared),
             desired: Desired::new(config.policy),
-            changes: Changes::default(),
+            changes: Arc::default(),
             allow_remote: config.allow_remote,
             runtime: Handle::current(),
             registry: Mutex::default(),
             book: Arc::default(),
             departures: Departures::default(),
             departing: watch::Sender::new(0),
+            refusals: Refusals::default(),
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new(inner);
+        inner.runtime.spawn(sweep::run(Arc::downgrade(&inner)));
+        Ok(Self { inner })
     }
 
     /// Has a worker dialled, and its events collected from now on. Returns at once.
@@ -117,38 +138,9 @@ impl Manager {
         if registry.closed {
             return Err(RegisterError::ShutDown);
         }
-        let policy = inner.desired.enter(&id, context.pool_name.as_deref());
-        let (kept, retired) = registry.replace(&context);
-        let record = kept.unwrap_or_else(|| Arc::new(inner.record(&context, &endpoint)));
-        let before = registry.predecessors(&context.worker_id, &endpoint);
-        let (run, watch) = watch::channel(Run::On);
-        let (drain, drained) = watch::channel(false);
-        let (reading, ended) = watch::channel(());
-        let shared = Arc::clone(&inner.shared);
-        let session = Arc::clone(&record);
-        let task = inner.runtime.spawn(async move {
-            // One stream per worker, always.
-            for mut predecessor in before {
-                // An error means that its task is over, however it ended.
-                let _over = predecessor.changed().await;
-            }
-            session.relocate(context.clone(), endpoint.clone());
-            Session::new(shared, session, context, endpoint, policy, watch, drained)
-                .run()
-                .await;
-            drop(reading);
-        });
-        let entry = Entry {
-            record,
-            run,
-            drain,
-            ended,
-            task,
-        };
-        registry.workers.insert(id.clone(), entry);
-        if let Some(retired) = retired {
-            inner.see_off(retired, None);
-        }
+        registry.banned.lift(&id);
+        inner.call_back(&mut registry, &context);
+        inner.enter(&mut registry, context, Some(endpoint));
         drop(registry);
         inner.changes.notify();
         Ok(id)
@@ -157,22 +149,18 @@ impl Manager {
     /// All registered workers, sorted by id.
     #[must_use]
     pub fn list_streams(&self) -> Vec<StreamInfo> {
-        let registry = self.inner.lock();
-        registry
-            .workers
-            .iter()
-            .map(|(id, entry)| self.inner.info(id, entry))
+        let registered: Vec<_> = self.inner.lock().registered().collect();
+        let infos = registered.iter();
+        infos
+            .map(|(id, record)| self.inner.info(id, record))
             .collect()
     }
 
     /// One registered worker.
     #[must_use]
     pub fn stream(&self, id: &WorkerId) -> Option<StreamInfo> {
-        let registry = self.inner.lock();
-        registry
-            .workers
-            .get(id)
-            .map(|entry| self.inner.info(id, entry))
+        let record = self.inner.registered(id)?;
+        Some(self.inner.info(id, &record))
     }
 
     /// Where the session of a worker stands.
@@ -185,6 +173,21 @@ impl Manager {
             .map(|entry| entry.record.state())
     }
 
+    /// Whether the socket of a worker is there and nobody listens behind it, for longer than a worker
+    /// needs to start.
+    #[cfg(feature = "pool")]
+    pub(crate) fn is_refused_by(&self, id: &WorkerId) -> bool {
+        let registry = self.inner.lock();
+        let entry = registry.workers.get(id);
+        entry.is_some_and(|entry| entry.record.is_refused())
+    }
+
+    /// What happens in directories.
+    #[cfg(feature = "pool")]
+    pub(crate) fn dir_events(&self) -> &DirEvents {
+        &self.inner.shared.dirs
+    }
+
     /// The policy that a worker should have.
     #[must_use]
     pub fn policy(&self, id: &WorkerId) -> Option<Arc<PolicySpec>> {
@@ -194,24 +197,16 @@ impl Manager {
     /// Sums over all workers there ever were.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let strays = self.inner.book.strays();
-        self.inner
-            .lock()
-            .totals(|id, entry| self.inner.info(id, entry), |_| true, &strays)
+        let mut sums = self.inner.sums(|_| ());
+        sums.remove(&()).unwrap_or_default()
     }
 
     /// Sums by pool, also of pools that have no worker any more; sorted by name.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolInfo> {
-        let strays = self.inner.book.strays();
-        let registry = self.inner.lock();
-        let names = registry.pool_names();
-        let of_pool = |pool_name: Option<String>| {
-            let info = |id: &_, entry: &_| self.inner.info(id, entry);
-            let totals = registry.totals(info, |pool| *pool == pool_name, &strays);
-            PoolInfo { pool_name, totals }
-        };
-        names.into_iter().map(of_pool).collect()
+        let sums = self.inner.sums(Clone::clone).into_iter();
+        sums.map(|(pool_name, totals)| PoolInfo { pool_name, totals })
+            .collect()
     }
 
     /// The account of every incarnation that this manager knows, oldest first: all that are there, and
@@ -225,7 +220,7 @@ impl Manager {
     /// [`stream_state`](Self::stream_state) or [`list_streams`](Self::list_streams).
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.inner.changes.states()
+        self.inner.changes.listen()
     }
 
     /// Waits until `wanted` holds for a worker; looks again after every change, the arrival of
@@ -242,18 +237,24 @@ impl Manager {
         timeout: Duration,
     ) -> Result<StreamInfo, Option<Box<StreamInfo>>> {
         let deadline = crate::deadline::deadline(timeout);
-        let mut changes = self.inner.changes.progress();
         loop {
-            changes.mark_unchanged();
-            let info = self.stream(id);
-            match info {
+            // Listened to before it is looked at, so that no change is missed.
+            let mut all = self.inner.changes.listen();
+            let record = self.inner.registered(id);
+            let mut own = record.as_ref().map(|record| record.listen());
+            let info = record.map(|record| self.inner.info(id, &record));
+            let info = match info {
                 Some(info) if wanted(&info) => return Ok(info),
-                info => {
-                    let changed = timeout_at(deadline, changes.changed()).await;
-                    if !matches!(changed, Ok(Ok(()))) {
-                        return Err(info.map(Box::new));
-                    }
+                info => info,
+            };
+            let changed = async {
+                match &mut own {
+                    Some(own) => own.changed().await.is_ok(),
+                    None => all.changed().await.is_ok(),
                 }
+            };
+            if timeout_at(deadline, changed).await != Ok(true) {
+                return Err(info.map(Box::new));
             }
         }
     }
@@ -326,23 +327,87 @@ impl Inner {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts the session of a worker and enters it; an older one under its id is read empty and ended.
+    /// Without an endpoint it is served when it dials in, and leaves by itself.
+    fn enter(
+        self: &Arc<Self>,
+        registry: &mut Registry,
+        context: WorkerContext,
+        endpoint: Option<Endpoint>,
+    ) {
+        let id = context.worker_id.clone();
+        let policy = self.desired.enter(&id, context.pool_name.as_deref());
+        let (kept, retired) = registry.replace(&context);
+        let record = kept.unwrap_or_else(|| Arc::new(self.record(&context, endpoint.as_ref())));
+        let before = registry.predecessors(&id, endpoint.as_ref());
+        let (run, watch) = watch::channel(Run::On);
+        let (drain, drained) = watch::channel(false);
+        let (reading, ended) = watch::channel(());
+        let (is_registered, registered_pid) = (endpoint.is_some(), context.python_pid);
+        let (arrivals, arriving) = mpsc::channel(WAITING_ARRIVALS);
+        let shared = Arc::clone(&self.shared);
+        let ours = Arc::clone(&record);
+        let inner = Arc::downgrade(self);
+        let task = self.runtime.spawn(async move {
+            // One stream per worker, always.
+            for mut predecessor in before {
+                // An error means that its task is over, however it ended.
+                let _over = predecessor.changed().await;
+            }
+            ours.relocate(context.clone(), endpoint.clone());
+            let link = Link {
+                endpoint,
+                arrivals: arriving,
+            };
+            let record = Arc::clone(&ours);
+            let mut session = Session::new(shared, record, context, link, policy, watch, drained);
+            while session.run().await == Over::Left {
+                let Some(inner) = inner.upgrade() else { break };
+                if inner.let_go(&ours, &session) {
+                    break;
+                }
+            }
+            drop(reading);
+        });
+        let entry = Entry {
+            record,
+            is_registered,
+            registered_pid,
+            run,
+            drain,
+            arrivals,
+            holder: None,
+            ended,
+            task,
+        };
+        registry.workers.insert(id, entry);
+        if let Some(retired) = retired {
+            self.see_off(retired, None);
+        }
+    }
+
     /// A record of a worker that was not there before.
-    fn record(&self, context: &WorkerContext, endpoint: &Endpoint) -> Record {
+    fn record(&self, context: &WorkerContext, endpoint: Option<&Endpoint>) -> Record {
         let clock = self.shared.dispatcher.clock();
-        let changes = self.changes.clone();
+        let changes = Arc::clone(&self.changes);
         Record::new(
             context.clone(),
-            endpoint.clone(),
+            endpoint.cloned(),
             changes,
             &self.book,
             clock,
         )
     }
 
-    fn info(&self, id: &WorkerId, entry: &Entry) -> StreamInfo {
-        entry
-            .record
-            .info(self.desired.policy(id).map_or(0, |policy| policy.revision))
+    /// What is remembered of a worker that is there.
+    fn registered(&self, id: &WorkerId) -> Option<Arc<Record>> {
+        let registry = self.lock();
+        let entry = registry.workers.get(id)?;
+        Some(Arc::clone(&entry.record))
+    }
+
+    fn info(&self, id: &WorkerId, record: &Record) -> StreamInfo {
+        record.info(self.desired.policy(id).map_or(0, |policy| policy.revision))
     }
 }
 

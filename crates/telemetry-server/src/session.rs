@@ -1,40 +1,49 @@
-//! One worker's session: dial, stream, wait, dial again, until it is told to stop.
+//! One worker's session: get a connection, stream, wait, get another one, until it is told to stop.
+//!
+//! A connection is dialled, where the worker has an endpoint, or arrives because the worker dialled in;
+//! one that arrives goes before. How it came does not matter to the stream on it.
 //!
 //! One task owns everything of a session, so nothing here is shared but the [`Record`] it writes.
 //! It knows no other worker; what limits all of them together (dials per second) is handed in.
 
+mod arrival;
+mod arrivals;
 mod backoff;
 mod changes;
 mod control;
 mod dial;
 mod events;
 mod info;
+mod kin;
 mod legacy;
+mod life;
+mod peer;
 mod reader;
 mod record;
 mod response;
 mod state;
 mod stream;
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::PolicySpec;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::dir_events::{DirEvents, FileId, FileWatch, Seen};
 use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
-use backoff::Backoff;
+pub(crate) use arrival::Arrival;
+use backoff::{Backoff, REFUSED_BASE};
 use stream::Ending;
 
 pub(crate) use backoff::DialLimiter;
 pub use backoff::{
-    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, MAX_DIALS_PER_SECOND, MIN_REDIAL,
+    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, FIRST_DIALS, MAX_DIALS_PER_SECOND, MIN_REDIAL,
+    REFUSED_CAP,
 };
 pub(crate) use changes::Changes;
 pub use dial::{
@@ -42,6 +51,8 @@ pub use dial::{
     MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, STREAM_WINDOW,
 };
 pub use info::{StreamInfo, StreamState};
+pub(crate) use life::Life;
+pub use peer::{LinkKind, Peer};
 pub use reader::MAX_MESSAGE_BYTES;
 pub(crate) use record::Record;
 pub use stream::HELLO_TIMEOUT;
@@ -49,8 +60,8 @@ pub use stream::HELLO_TIMEOUT;
 /// Wait after another manager took the stream: long enough that two managers do not take it from
 /// each other all the time.
 pub const REPLACED_BACKOFF: Duration = Duration::from_secs(30);
-/// Between two looks at a socket file that is missing or dead.
-const SOCKET_POLL: Duration = Duration::from_millis(20);
+/// A socket that refused so often in a row is not about to listen.
+const TELLING_REFUSALS: u32 = 5;
 
 /// What all sessions of a manager share.
 #[derive(Debug)]
@@ -60,8 +71,12 @@ pub(crate) struct Shared {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) quarantine: Arc<Quarantine>,
     pub(crate) limiter: DialLimiter,
+    /// Tells of socket files.
+    pub(crate) dirs: DirEvents,
     pub(crate) accepted_uids: Vec<u32>,
     pub(crate) message_events: bool,
+    /// How long a worker that dialled in may be away.
+    pub(crate) away_grace: Duration,
 }
 
 /// Whether a session is to go on.
@@ -73,18 +88,46 @@ pub(crate) enum Run {
     DrainUntil(Instant),
 }
 
+/// Where the connections of a session come from.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Where the worker is dialled while it does not dial in itself. One without an endpoint leaves when it
+    /// does not come back.
+    pub(crate) endpoint: Option<Endpoint>,
+    /// Connections that the worker opened.
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+}
+
+/// How a session came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// It was told to stop.
+    Stopped,
+    /// The worker has left.
+    Left,
+}
+
 /// One worker's session.
 #[derive(Debug)]
 pub(crate) struct Session {
     shared: Arc<Shared>,
     record: Arc<Record>,
     context: WorkerContext,
-    endpoint: Endpoint,
+    endpoint: Option<Endpoint>,
+    arrivals: mpsc::Receiver<Arrival>,
+    /// A connection that is to be served next.
+    next: Option<Arrival>,
+    /// The process behind the last one that arrived.
+    life: Life,
+    /// The incarnation that one introduced itself as.
+    introduced: String,
     /// The policy the worker should have.
     policy: watch::Receiver<Arc<PolicySpec>>,
     run: watch::Receiver<Run>,
     /// Whether the worker's process is about to be ended.
     drain: watch::Receiver<bool>,
+    /// What is where the socket should be; of an endpoint that has one.
+    socket: Option<FileWatch>,
     backoff: Backoff,
     /// When the stream was lost, if there was one.
     lost_at: Option<Instant>,
@@ -95,79 +138,125 @@ impl Session {
         shared: Arc<Shared>,
         record: Arc<Record>,
         context: WorkerContext,
-        endpoint: Endpoint,
+        link: Link,
         policy: watch::Receiver<Arc<PolicySpec>>,
         run: watch::Receiver<Run>,
         drain: watch::Receiver<bool>,
     ) -> Self {
+        let path = link.endpoint.as_ref().and_then(Endpoint::socket_path);
+        let socket = path.map(|path| shared.dirs.follow(path));
         Self {
             shared,
             record,
             context,
-            endpoint,
+            endpoint: link.endpoint,
+            arrivals: link.arrivals,
+            next: None,
+            life: Life::default(),
+            introduced: String::new(),
             policy,
             run,
             drain,
+            socket,
             backoff: Backoff::default(),
             lost_at: None,
         }
     }
 
-    /// Runs until told to stop.
-    pub(crate) async fn run(mut self) {
+    /// Runs until told to stop, or until the worker has left. A worker that has left may have come back
+    /// meanwhile: then it may be run again.
+    pub(crate) async fn run(&mut self) -> Over {
         while !self.must_stop() {
-            self.await_socket().await;
+            if let Some(arrival) = self.next.take() {
+                if self.serve(arrival).await.is_break() {
+                    return Over::Left;
+                }
+                continue;
+            }
+            let Some(endpoint) = self.endpoint.clone() else {
+                if self.await_return().await.is_break() {
+                    return Over::Left;
+                }
+                continue;
+            };
+            self.await_socket(&endpoint).await;
+            if self.next.is_some() {
+                continue;
+            }
             let shared = Arc::clone(&self.shared);
-            tokio::select! {
+            let is_first = !self.record.was_dialled();
+            let turn = tokio::select! {
                 biased;
                 () = stopped(&mut self.run) => break,
-                () = shared.limiter.turn() => {}
-            }
+                Some(arrival) = self.arrivals.recv() => {
+                    self.next = Some(arrival);
+                    continue;
+                }
+                turn = shared.limiter.turn(is_first) => turn,
+            };
             let dialled_at = Instant::now();
-            let socket = self.endpoint.socket_path().and_then(SocketFile::of);
-            let ending = Box::pin(self.stream(dialled_at)).await;
+            self.life = Life::default();
+            let socket = self.socket.as_ref().and_then(|socket| socket.seen().file());
+            let ending = Box::pin(self.dialled(&endpoint, dialled_at, turn)).await;
             if matches!(ending, Ending::Stopped { .. }) || self.must_stop() {
                 break;
             }
             self.wait(ending, dialled_at, socket).await;
         }
         self.record.closed();
+        Over::Stopped
     }
 
     fn must_stop(&self) -> bool {
         *self.run.borrow() != Run::On
     }
 
-    /// Waits for the socket file of a worker that is still starting. Costs no dial.
-    async fn await_socket(&mut self) {
-        let Some(path) = self.endpoint.socket_path() else {
+    /// Waits for the socket file of a worker that is still starting. Costs no dial and no looks.
+    async fn await_socket(&mut self, endpoint: &Endpoint) {
+        let (Some(socket), Some(path)) = (&mut self.socket, endpoint.socket_path()) else {
             return;
         };
-        if SocketFile::of(path).is_some() {
+        let seen = tokio::select! {
+            seen = socket.wait_for(|seen| seen != Seen::Unknown) => seen,
+            () = stopped(&mut self.run) => return,
+        };
+        if seen.file().is_some() {
             return;
         }
-        let error = DialError::NoSocket {
-            path: path.to_owned(),
+        let path = path.to_owned();
+        // Who was asked for a stream before had a socket.
+        let started = self.record.started_pid();
+        let error = match started.filter(|_| self.record.was_asked()) {
+            Some(process) if kin::lives(process).await => DialError::SocketTaken { path, process },
+            _ => DialError::NoSocket { path },
         }
         .to_string();
         let failures = self.backoff.failures();
         self.record
-            .waiting(StreamState::Backoff, &error, failures, SOCKET_POLL, false);
-        let mut ticks = tokio::time::interval(SOCKET_POLL);
-        while SocketFile::of(path).is_none() {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = stopped(&mut self.run) => return,
-            }
+            .waiting(StreamState::Backoff, &error, failures, None, false);
+        tokio::select! {
+            _there = socket.wait_for(|seen| seen.file().is_some()) => {}
+            Some(arrival) = self.arrivals.recv() => self.next = Some(arrival),
+            () = stopped(&mut self.run) => {}
         }
     }
 
     /// Waits until the next dial is due: when the backoff is over, or when a new process has bound
     /// the socket.
-    async fn wait(&mut self, ending: Ending, dialled_at: Instant, socket: Option<SocketFile>) {
+    async fn wait(&mut self, ending: Ending, dialled_at: Instant, socket: Option<FileId>) {
         let now = Instant::now();
+        let mut shortest = MIN_REDIAL;
+        let is_nobody = matches!(&ending, Ending::NotOpened { error, .. } if error.is_nobody());
+        if !is_nobody {
+            self.backoff.forget_refusals();
+        }
         let (state, error, wait, asked) = match ending {
-            Ending::Stopped { .. } => return,
+            Ending::Stopped { .. } | Ending::Superseded | Ending::Gone => return,
+            Ending::NotOpened { error, .. } if is_nobody => {
+                shortest = REFUSED_BASE;
+                let wait = self.backoff.next_refused();
+                (StreamState::Backoff, error.to_string(), wait, false)
+            }
             Ending::NotOpened { error, asked } => (
                 StreamState::Backoff,
                 error.to_string(),
@@ -182,28 +271,39 @@ impl Session {
             }
             Ending::Replaced { reason } => (StreamState::Replaced, reason, REPLACED_BACKOFF, true),
         };
-        let due = (now + wait).max(dialled_at + MIN_REDIAL);
-        let failures = self.backoff.failures();
+        let due = (now + wait).max(dialled_at + shortest);
+        let refusals = self.backoff.refusals();
+        let failures = self.backoff.failures().saturating_add(refusals);
         let (worker, wait_ms) = (&self.context.worker_id, wait.as_millis());
-        if failures <= 1 {
+        // Between `bind` and `listen` every socket refuses.
+        let is_news = match refusals {
+            0 => failures <= 1,
+            refusals => refusals == TELLING_REFUSALS,
+        };
+        if is_news {
             tracing::info!(%worker, %error, wait_ms, "worker not connected");
         } else {
             // Said once; `last_error` shows what it is by now.
             tracing::debug!(%worker, %error, wait_ms, "worker still not connected");
         }
+        self.record.set_refused(refusals >= TELLING_REFUSALS);
         self.record
-            .waiting(state, &error, failures, due - now, asked);
-        let mut ticks = tokio::time::interval(SOCKET_POLL);
-        loop {
-            tokio::select! {
-                () = sleep_until(due) => return,
-                () = stopped(&mut self.run) => return,
-                _ = ticks.tick(), if self.endpoint.socket_path().is_some() => {}
+            .waiting(state, &error, failures, Some(due - now), asked);
+        let renewed = async {
+            match &mut self.socket {
+                Some(file) => {
+                    let is_other = |seen: Seen| seen.file().is_some() && seen.file() != socket;
+                    file.wait_for(is_other).await;
+                    sleep_until(dialled_at + shortest).await;
+                }
+                None => std::future::pending().await,
             }
-            let file = self.endpoint.socket_path().and_then(SocketFile::of);
-            if file.is_some() && file != socket && Instant::now() >= dialled_at + MIN_REDIAL {
-                return;
-            }
+        };
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = stopped(&mut self.run) => {}
+            Some(arrival) = self.arrivals.recv() => self.next = Some(arrival),
+            () = renewed => self.backoff.forget_refusals(),
         }
     }
 }
@@ -212,24 +312,4 @@ impl Session {
 async fn stopped(run: &mut watch::Receiver<Run>) {
     // A manager that is gone without a word ends its sessions too.
     let _ = run.wait_for(|run| *run != Run::On).await;
-}
-
-/// Which socket file it is: a new one at the same path is a new process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct SocketFile {
-    device: u64,
-    inode: u64,
-    changed: (i64, i64),
-}
-
-impl SocketFile {
-    /// The file at `path`, if there is one.
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
-    }
 }

@@ -6,6 +6,7 @@
 //! * `pause`, `resume`: answer how many were emitted.
 //! * `burst N`: emits N as fast as it can, then answers; `burst N exit` ends by `_exit` instead.
 //! * `finish`: answers and ends in order.
+//! * With `TRUTH_SCRIPT=N` it takes no orders: it emits N and ends.
 //! * Python only: `fork` answers the child, which then is a worker like its parent; `closerange`
 //!   closes descriptors 3 to 255, opens files of its own and answers what kept it from that,
 //!   `check` names those that hold anything else than what it wrote.
@@ -23,6 +24,9 @@ use crate::patience::eventually;
 
 /// The Python program of truthful workers.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/truthful.py");
+
+/// The pool of workers that dial in.
+pub(super) const DIALLED: &str = "dialled";
 
 /// What a truthful worker is written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,11 +83,47 @@ impl Program {
     pub fn start(&self, socket: &Path) -> Loose {
         // What an earlier process left there; there may be nothing.
         let _absent = fs::remove_file(socket);
+        self.start_with(socket, &[("TELEMETRY_ADDRESS", &unix(socket))])
+    }
+
+    /// Starts one that dials in at `manager` under this id.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[must_use]
+    pub fn dial(&self, manager: &Path, id: &str) -> Loose {
+        let manager_address = unix(manager);
+        let env = [
+            ("TELEMETRY_MANAGER", manager_address.as_str()),
+            ("TELEMETRY_WORKER_ID", id),
+            ("TELEMETRY_POOL", DIALLED),
+        ];
+        self.start_with(manager, &env)
+    }
+
+    /// Starts one that dials in at `manager`, emits so many events and ends right after the last.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[must_use]
+    pub fn script(&self, manager: &Path, events: u64) -> Loose {
+        let (manager_address, events) = (unix(manager), events.to_string());
+        let env = [
+            ("TELEMETRY_MANAGER", manager_address.as_str()),
+            ("TELEMETRY_POOL", DIALLED),
+            ("TRUTH_SCRIPT", events.as_str()),
+        ];
+        self.start_with(manager, &env)
+    }
+
+    fn start_with(&self, socket: &Path, env: &[(&str, &str)]) -> Loose {
         let command = self.command();
         let child = Command::new(&command[0])
             .args(&command[1..])
             .envs(self.env())
-            .env("TELEMETRY_ADDRESS", format!("unix:{}", socket.display()))
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -104,7 +144,7 @@ pub struct Loose {
     child: Child,
     /// Its process id.
     pub pid: u32,
-    /// Where it serves.
+    /// Where it serves, or where its manager does.
     pub socket: PathBuf,
     pages: Pages,
 }
@@ -144,6 +184,10 @@ impl Loose {
         signal(self.pid, by);
         self.ended().await
     }
+}
+
+fn unix(path: &Path) -> String {
+    format!("unix:{}", path.display())
 }
 
 /// Gives an order to any truthful worker and waits for the answer.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry_server::{
-    Endpoint, Manager, ManagerConfig, Pool, PoolConfig, StreamState, WorkerContext, WorkerId,
-    WorkerState,
+    AcceptConfig, Acceptor, Endpoint, Manager, ManagerConfig, Pool, PoolConfig, StreamState,
+    WorkerContext, WorkerId, WorkerState,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -33,6 +33,8 @@ pub struct Role {
     pub socket: PathBuf,
     /// Where it remembers what was dispatched.
     pub arrivals: PathBuf,
+    /// Where workers dial in, if they may.
+    pub accept: Option<PathBuf>,
     /// Workers of its own, if any.
     pub pool: Option<PoolRole>,
 }
@@ -134,7 +136,19 @@ pub async fn serve_role(role: Role) -> Result<(), Box<dyn Error>> {
         Some(pool) => Some(Pool::start(&manager, pool.config()).await?),
         None => None,
     };
-    let desk = Arc::new(Desk { manager, pool });
+    let acceptor = match role.accept {
+        Some(path) => {
+            let at = AcceptConfig::at(Endpoint::Unix(path));
+            Some(Acceptor::start(&manager, at)?)
+        }
+        None => None,
+    };
+    let acceptor = tokio::sync::Mutex::new(acceptor);
+    let desk = Arc::new(Desk {
+        manager,
+        acceptor,
+        pool,
+    });
     let listener = UnixListener::bind(&role.socket)?;
     let mut owner = tokio::io::stdin();
     let mut nothing = [0; 1];
@@ -165,6 +179,7 @@ impl PoolRole {
 /// What orders are about.
 struct Desk {
     manager: Manager,
+    acceptor: tokio::sync::Mutex<Option<Acceptor>>,
     pool: Option<Pool>,
 }
 
@@ -214,6 +229,9 @@ impl Desk {
                 recycled.map_err(|error| error.to_string())
             }
             Order::End => {
+                if let Some(acceptor) = self.acceptor.lock().await.take() {
+                    acceptor.stop().await;
+                }
                 if let Some(pool) = &self.pool {
                     pool.shutdown(PATIENCE).await;
                 }

@@ -33,6 +33,11 @@ pub fn run_worker() -> Result<(), Box<dyn Error>> {
     };
     let mut worker = Config::from_env()?.start()?;
     emitter.telemetry = Some(worker.telemetry().clone());
+    if let Ok(events) = std::env::var("TRUTH_SCRIPT") {
+        emitter.burst(events.parse()?)?;
+        worker.shutdown();
+        return Ok(());
+    }
     let pause = Duration::from_secs(1) / rate;
     let (mut emitting, mut rounds) = (true, 0_u32);
     loop {

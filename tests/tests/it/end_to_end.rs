@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use telemetry_client::serve::{Identity, ListenAddress, ServeConfig, Server, StreamConfig};
+use telemetry_client::serve::{Identity, ServeConfig, Server, StreamConfig};
 use telemetry_core::{
-    Fields, Note, Outcome, Reason, Recorder, RecorderConfig, SystemClock, ValueRef,
+    Address, Fields, Note, Outcome, Reason, Recorder, RecorderConfig, SystemClock, ValueRef,
 };
 use telemetry_server::{
     Endpoint, Manager, ManagerConfig, StreamInfo, StreamState, UNREGISTER_DRAIN, WorkerContext,
@@ -42,7 +42,7 @@ impl OurWorker {
             stream,
             ..ServeConfig::default()
         };
-        let address = ListenAddress::Unix(socket.to_owned());
+        let address = Address::Unix(socket.to_owned());
         let server = Server::start(&address, Arc::clone(&recorder), config).expect("a free socket");
         Self { recorder, server }
     }

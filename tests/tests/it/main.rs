@@ -2,7 +2,9 @@
 
 mod control;
 mod coverage;
+mod crowd;
 mod desired;
+mod dial_in;
 mod end_to_end;
 mod exact_values;
 mod exposition;

@@ -93,6 +93,7 @@ async fn a_kill_while_the_manager_stands_still() {
         node: "stopped".to_owned(),
         socket: story.dir().join("manager.sock"),
         arrivals,
+        accept: None,
         pool: Some(PoolRole {
             name: POOL.to_owned(),
             command: program.command(),

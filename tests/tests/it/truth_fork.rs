@@ -1,8 +1,6 @@
 //! Forked children of a served parent, with `TELEMETRY_ON_FORK=restart`: each is a process with an
 //! account of its own, and takes nothing from its parent's.
 
-use std::path::PathBuf;
-
 use telemetry_tests::truth::{Expected, Kind, Story, gone, order, order_only};
 use telemetry_tests::{POOL, eventually, python_or_skip};
 
@@ -23,7 +21,7 @@ async fn forked_children_are_accounted_for_and_leave_their_parent_alone() {
     for number in 0..CHILDREN {
         let answer = parent.order("fork").await;
         let child = u32::try_from(answer["child"].as_u64().unwrap()).unwrap();
-        let address = PathBuf::from(format!("{}.{child}", socket.display()));
+        let address = socket.with_extension(format!("{child}.sock"));
         let id = format!("child-{number}");
         story.register(&address, &id, POOL, child).await;
         eventually("events of a child", || {

@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use telemetry_core::{
-    Control, ControlError, Fields, NameError, Outcome, Reason, Recorder, WorkerSnapshot,
+    Address, Control, ControlError, Fields, NameError, Outcome, Reason, Recorder, WorkerSnapshot,
 };
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites, through_recorder};
 use crate::serve::{
-    ListenAddress, ServeConfig, ServeError, Server, StreamConfig, TelemetryService,
+    ConnectConfig, ConnectError, Connection, ServeConfig, ServeError, Server, StreamConfig,
+    TelemetryService,
 };
 
 /// Sends events to whichever manager opened the newest stream.
@@ -29,6 +30,8 @@ pub struct StreamBackend {
 enum Host {
     /// A server of our own.
     Server(Server),
+    /// A connection that we opened.
+    Connection(Connection),
     /// A server of the program's, which mounts this service.
     Mounted(TelemetryService),
 }
@@ -40,7 +43,7 @@ impl StreamBackend {
     ///
     /// [`ServeError`] says what is wrong with the address and what to do.
     pub fn serve(
-        address: &ListenAddress,
+        address: &Address,
         recorder: Arc<Recorder>,
         config: ServeConfig,
     ) -> Result<Self, ServeError> {
@@ -48,6 +51,25 @@ impl StreamBackend {
         Ok(Self {
             recorder,
             host: Host::Server(server),
+            ending: Mutex::default(),
+        })
+    }
+
+    /// Connects to a manager, whenever there is one, with a thread of its own; see
+    /// [`Connection::start`].
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] for an address that can never be connected to.
+    pub fn connect(
+        managers: Vec<Address>,
+        recorder: Arc<Recorder>,
+        config: ConnectConfig,
+    ) -> Result<Self, ConnectError> {
+        let connection = Connection::start(managers, Arc::clone(&recorder), config)?;
+        Ok(Self {
+            recorder,
+            host: Host::Connection(connection),
             ending: Mutex::default(),
         })
     }
@@ -71,7 +93,16 @@ impl StreamBackend {
     pub fn server(&self) -> Option<&Server> {
         match &self.host {
             Host::Server(server) => Some(server),
-            Host::Mounted(_) => None,
+            Host::Connection(_) | Host::Mounted(_) => None,
+        }
+    }
+
+    /// The connection to the manager, if this backend opens one.
+    #[must_use]
+    pub fn connection(&self) -> Option<&Connection> {
+        match &self.host {
+            Host::Connection(connection) => Some(connection),
+            Host::Server(_) | Host::Mounted(_) => None,
         }
     }
 
@@ -105,6 +136,11 @@ impl Backend for StreamBackend {
             Host::Server(server) => {
                 if !server.close(timeout) {
                     tracing::warn!("the telemetry server did not end in time");
+                }
+            }
+            Host::Connection(connection) => {
+                if !connection.close(timeout) {
+                    tracing::warn!("the connection to the manager did not end in time");
                 }
             }
             // Without a stream nobody would come for the rest.

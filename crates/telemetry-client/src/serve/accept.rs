@@ -1,40 +1,20 @@
-//! The accept loop and the life of one connection, on the telemetry thread.
-//!
-//! Every resource a peer can take has a limit that is set here by name: connections, time until the
-//! handshake, streams, resets, headers.
+//! The accept loop, on the telemetry thread: connections that a manager opens, a limited number at once.
 
-use std::convert::Infallible;
-use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::watch;
+use telemetry_core::Address;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
-use tower_service::Service;
 
-use super::address::ListenAddress;
 use super::bind::Bound;
-use super::handshake::{HandshakeFlag, Handshaking};
+use super::connection::{AtStop, Ended, connection};
 use super::listener::Listener;
-use super::meter::{Meter, Metered};
 use super::poller::PollerHandle;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
-use super::stream::Stream;
-use crate::deadline::LONGEST;
+use super::threads::{Stop, stopped};
 
-/// Most bytes that HTTP/2 buffers for one stream; what a cut stream loses is bounded by it.
-const SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// Flow-control window for one stream of controls.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// Flow-control window for all streams of a connection.
-const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
 /// First pause after a failed accept, as when there is no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// Longest such pause.
@@ -51,7 +31,7 @@ pub(super) async fn serve(
     poller: PollerHandle,
     service: TelemetryService,
     limits: ServeLimits,
-    mut stop: watch::Receiver<Option<Instant>>,
+    mut stop: Stop,
 ) -> io::Result<()> {
     let address = bound.address();
     let mut listener = Listener::new(bound, &poller, limits.allowed_uid)?;
@@ -60,10 +40,7 @@ pub(super) async fn serve(
     loop {
         let accepted = tokio::select! {
             biased;
-            stopped = stop.wait_for(Option::is_some) => {
-                drop(stopped);
-                break;
-            }
+            _ = stopped(&mut stop) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -75,6 +52,7 @@ pub(super) async fn serve(
                     service.clone(),
                     limits.clone(),
                     stop.clone(),
+                    AtStop::Leave,
                 ));
             }
             Ok(Some(_)) => tracing::warn!(
@@ -87,10 +65,7 @@ pub(super) async fn serve(
                 drop(listener);
                 let again = tokio::select! {
                     biased;
-                    stopped = stop.wait_for(Option::is_some) => {
-                        drop(stopped);
-                        None
-                    }
+                    _ = stopped(&mut stop) => None,
                     again = listen_again(&address, &poller, limits.allowed_uid) => Some(again),
                 };
                 let Some(again) = again else {
@@ -110,7 +85,7 @@ pub(super) async fn serve(
 }
 
 /// Listens where it did before the program closed the listener, as soon as that can be.
-async fn listen_again(address: &ListenAddress, poller: &PollerHandle, uid: u32) -> Listener {
+async fn listen_again(address: &Address, poller: &PollerHandle, uid: u32) -> Listener {
     let mut pause = OUT_OF_THE_WAY;
     loop {
         sleep(pause).await;
@@ -128,9 +103,9 @@ async fn listen_again(address: &ListenAddress, poller: &PollerHandle, uid: u32) 
 
 /// Lets streams end in order, then in haste, then not at all.
 async fn end_connections(
-    mut connections: JoinSet<()>,
+    mut connections: JoinSet<Ended>,
     service: &TelemetryService,
-    stop: &watch::Receiver<Option<Instant>>,
+    stop: &Stop,
 ) -> io::Result<()> {
     let deadline = stop.borrow().unwrap_or_else(Instant::now);
     service.end_streams();
@@ -144,73 +119,4 @@ async fn end_connections(
         connections.shutdown().await;
     }
     Ok(())
-}
-
-/// Serves one connection until it ends, the handshake is late, or the server stops.
-async fn connection(
-    stream: Stream,
-    service: TelemetryService,
-    limits: ServeLimits,
-    mut stop: watch::Receiver<Option<Instant>>,
-) {
-    let handshake = HandshakeFlag::default();
-    let meter = Meter::default();
-    let io = Handshaking::new(stream, handshake.clone());
-    let io = TokioIo::new(Metered::new(io, meter.clone()));
-    let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(meter.clone());
-        call(&service, request)
-    });
-    let mut connection = pin!(builder(&limits).serve_connection(io, answer));
-    let mut late = pin!(sleep(limits.handshake_timeout));
-    let mut watch_handshake = true;
-    let mut watch_stop = true;
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection ended");
-                }
-                return;
-            }
-            () = late.as_mut(), if watch_handshake => {
-                if !handshake.is_complete() {
-                    tracing::debug!("a connection was closed: its handshake did not arrive");
-                    return;
-                }
-                watch_handshake = false;
-            }
-            stopped = stop.wait_for(Option::is_some), if watch_stop => {
-                drop(stopped);
-                watch_stop = false;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    }
-}
-
-/// Answers one request.
-fn call(
-    service: &TelemetryService,
-    request: hyper::Request<Incoming>,
-) -> impl Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + use<> {
-    service.clone().call(request)
-}
-
-/// HTTP/2 with every limit set by name.
-fn builder(limits: &ServeLimits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .adaptive_window(false)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(limits.max_streams)
-        .max_pending_accept_reset_streams(limits.max_resets)
-        .max_local_error_reset_streams(limits.max_resets)
-        .max_header_list_size(limits.max_header_list_bytes)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .keep_alive_interval(limits.keep_alive_interval.min(LONGEST))
-        .keep_alive_timeout(limits.keep_alive_timeout.min(LONGEST));
-    builder
 }

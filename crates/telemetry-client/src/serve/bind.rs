@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use telemetry_core::{MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS};
+use telemetry_core::{Address, MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS};
 
-use super::address::ListenAddress;
 use super::own_file::OwnFile;
 
 /// How often and how far apart the lock of a directory is tried.
@@ -143,18 +142,18 @@ pub(super) enum Bound {
 
 impl Bound {
     /// Binds and listens; nothing is accepted yet.
-    pub(super) fn bind(address: &ListenAddress) -> Result<Self, BindError> {
+    pub(super) fn bind(address: &Address) -> Result<Self, BindError> {
         match address {
-            ListenAddress::Unix(path) => bind_unix(path),
-            ListenAddress::Tcp(address) => bind_tcp(*address),
+            Address::Unix(path) => bind_unix(path),
+            Address::Tcp(address) => bind_tcp(*address),
         }
     }
 
     /// The address to dial.
-    pub(super) fn address(&self) -> ListenAddress {
+    pub(super) fn address(&self) -> Address {
         match self {
-            Self::Unix(_, file) => ListenAddress::Unix(file.path().to_owned()),
-            Self::Tcp(_, address) => ListenAddress::Tcp(*address),
+            Self::Unix(_, file) => Address::Unix(file.path().to_owned()),
+            Self::Tcp(_, address) => Address::Tcp(*address),
         }
     }
 }

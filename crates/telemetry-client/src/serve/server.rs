@@ -1,31 +1,19 @@
-//! A worker's own server: a socket, a thread named `telemetry`, one that waits for sockets, and their end.
-//!
-//! The thread runs a single-threaded runtime and nothing of the host program. The runtime has timers
-//! and no descriptor; a second thread, `telemetry-poll`, waits for the sockets. Both inherit the
-//! signal mask of the thread that starts them: a host that wants its signals elsewhere masks them
-//! around [`Server::start`].
+//! A worker's own server: a socket that managers dial, and what they may take of it.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Recorder, mark_sending_thread};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use telemetry_core::{Address, Recorder};
 
 use super::accept::serve;
-use super::address::ListenAddress;
 use super::bind::{BindError, Bound};
 use super::config::StreamConfig;
 use super::own_file::OwnFile;
-use super::own_socket::Losses;
-use super::poller::Poller;
 use super::service::TelemetryService;
-use crate::deadline::deadline_after;
+use super::threads::Threads;
 
 /// Connections at once.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16;
@@ -43,9 +31,6 @@ pub const DEFAULT_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub const DEFAULT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that a dropped server gives its streams to end.
 pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// Time beyond a deadline that the thread may take to be gone.
-const THREAD_GRACE: Duration = Duration::from_secs(1);
 
 /// What peers may take of a server.
 #[derive(Debug, Clone)]
@@ -119,26 +104,11 @@ pub enum ServeError {
 #[must_use = "a server that is dropped is closed"]
 pub struct Server {
     /// Where it really listens.
-    address: ListenAddress,
+    address: Address,
     /// The service, for its streams.
     service: TelemetryService,
-    /// Tells the thread to stop, and by when.
-    stop: watch::Sender<Option<Instant>>,
-    /// Counts descriptors that the program closed.
-    losses: Losses,
-    /// The thread and the sign that it is done; taken by the first `close`.
-    thread: Mutex<Option<Running>>,
-    /// The process that started it; a fork has no thread.
-    pid: u32,
-}
-
-/// A running thread.
-#[derive(Debug)]
-struct Running {
-    /// The thread.
-    thread: JoinHandle<()>,
-    /// Disconnected when the thread is done.
-    done: mpsc::Receiver<()>,
+    /// What serves.
+    threads: Threads,
 }
 
 impl Server {
@@ -149,7 +119,7 @@ impl Server {
     ///
     /// [`ServeError`] says what is wrong with the address and what to do.
     pub fn start(
-        address: &ListenAddress,
+        address: &Address,
         recorder: Arc<Recorder>,
         config: ServeConfig,
     ) -> Result<Self, ServeError> {
@@ -160,49 +130,25 @@ impl Server {
             .ready_file
             .map(|path| write_ready_file(path, &address))
             .transpose()?;
-        // Without I/O: its wake-up would be a write to a descriptor, which may be the program's by then.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(ServeError::Thread)?;
-        let (stop, stopped) = watch::channel(None);
-        let (done_guard, done) = mpsc::channel::<()>();
-        let losses = Losses::default();
-        let poller = Poller::start(losses.clone()).map_err(ServeError::Thread)?;
-        let serving = serve(
-            bound,
-            poller.handle(),
-            service.clone(),
-            config.limits,
-            stopped,
-        );
-        let thread = std::thread::Builder::new()
-            .name("telemetry".to_owned())
-            .spawn(move || {
-                let _ready_file = ready_file;
-                let _done = done_guard;
-                mark_sending_thread();
-                if let Err(error) = runtime.block_on(serving) {
+        let threads = Threads::start(ready_file, {
+            let service = service.clone();
+            move |poller, stop| async move {
+                if let Err(error) = serve(bound, poller, service, config.limits, stop).await {
                     tracing::error!(%error, "the telemetry server cannot listen");
                 }
-                // Sockets go with their tasks.
-                drop(runtime);
-                drop(poller);
-            })
-            .map_err(ServeError::Thread)?;
+            }
+        })
+        .map_err(ServeError::Thread)?;
         Ok(Self {
             address,
             service,
-            stop,
-            losses,
-            thread: Mutex::new(Some(Running { thread, done })),
-            pid: std::process::id(),
+            threads,
         })
     }
 
     /// Where it listens, with the port it really has.
     #[must_use]
-    pub fn address(&self) -> &ListenAddress {
+    pub fn address(&self) -> &Address {
         &self.address
     }
 
@@ -217,7 +163,7 @@ impl Server {
     /// anew at its address. They are found when they are used, and by a look at least every second.
     #[must_use]
     pub fn closed_descriptors(&self) -> u64 {
-        self.losses.count()
+        self.threads.closed_descriptors()
     }
 
     /// Stops listening and lets open streams end: events that are queued, a last report, trailers.
@@ -225,27 +171,10 @@ impl Server {
     /// rest is dropped as `shutdown_deadline`. Says whether everything ended in time, and all that the
     /// last stream was given is in its socket. A second call returns true at once.
     pub fn close(&self, timeout: Duration) -> bool {
-        let running = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(running) = running else { return true };
-        if self.pid != std::process::id() {
-            // The thread lives in the parent only; nothing of it may be touched here.
-            std::mem::forget(running);
-            return true;
+        match self.threads.close(timeout) {
+            Some(in_time) => in_time && !self.service.sessions().recorder().left_unwritten(),
+            None => true,
         }
-        let deadline = Instant::from_std(deadline_after(timeout));
-        let _no_receiver_if_the_thread_ended = self.stop.send(Some(deadline));
-        let ended = running
-            .done
-            .recv_timeout(timeout.saturating_add(THREAD_GRACE));
-        if matches!(ended, Err(mpsc::RecvTimeoutError::Timeout)) {
-            return false;
-        }
-        let in_time = running.thread.join().is_ok() && Instant::now() <= deadline;
-        in_time && !self.service.sessions().recorder().left_unwritten()
     }
 }
 
@@ -256,7 +185,7 @@ impl Drop for Server {
 }
 
 /// Writes the file that says where the server listens.
-fn write_ready_file(path: PathBuf, address: &ListenAddress) -> Result<OwnFile, ServeError> {
+fn write_ready_file(path: PathBuf, address: &Address) -> Result<OwnFile, ServeError> {
     match write_whole(&path, format!("{address}\n").as_bytes()) {
         Ok(made) => Ok(OwnFile::new(path, &made)),
         Err(source) => Err(ServeError::ReadyFile { path, source }),

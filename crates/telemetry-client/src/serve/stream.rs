@@ -4,7 +4,7 @@
 //! nothing gets into a file of the program even if it takes our number this very moment.
 
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -42,6 +42,14 @@ impl Stream {
             arrived: true,
             room: true,
         })
+    }
+
+    /// Lets `look` at the socket, unless the program closed it.
+    pub(super) fn with_socket<T>(
+        &self,
+        look: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        look(self.socket.get()?)
     }
 
     /// Sends at once, or waits for room and then sends.

@@ -7,24 +7,25 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use telemetry_client::serve::{ListenAddress, ServeConfig, ServeLimits, Server};
+use telemetry_client::serve::{ServeConfig, ServeLimits, Server};
+use telemetry_core::Address;
 
 use crate::manager::Manager;
 use crate::{PATIENCE, Worker, private_directory, recorder};
 
-fn start(address: &ListenAddress) -> Result<Server, String> {
+fn start(address: &Address) -> Result<Server, String> {
     Server::start(address, recorder(), ServeConfig::default()).map_err(|error| error.to_string())
 }
 
 fn refusal(path: &Path) -> String {
-    start(&ListenAddress::Unix(path.to_owned())).expect_err("a refusal")
+    start(&Address::Unix(path.to_owned())).expect_err("a refusal")
 }
 
 #[test]
 fn a_missing_directory_is_made_private_and_the_socket_too() {
     let directory = private_directory();
     let path = directory.path().join("made/for/it/worker.sock");
-    let _server = start(&ListenAddress::Unix(path.clone())).expect("a server");
+    let _server = start(&Address::Unix(path.clone())).expect("a server");
     let mode = |path: &Path| path.metadata().expect("a file").permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
     assert_eq!(mode(path.parent().expect("a parent")), 0o700);
@@ -85,7 +86,7 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     let path = directory.path().join("worker.sock");
     drop(UnixListener::bind(&path).expect("a socket"));
     assert!(path.exists(), "it is stale");
-    let _server = start(&ListenAddress::Unix(path.clone())).expect("a server in its place");
+    let _server = start(&Address::Unix(path.clone())).expect("a server in its place");
     let error = refusal(&path);
     assert!(
         error.contains("already served by another process; stop it"),
@@ -118,7 +119,7 @@ fn only_loopback_ports_are_served() {
 fn a_port_in_use_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
-    let error = start(&ListenAddress::Tcp(address)).expect_err("a refusal");
+    let error = start(&Address::Tcp(address)).expect_err("a refusal");
     assert!(
         error.contains(&address.to_string()) && error.contains("in use"),
         "{error}"
@@ -128,7 +129,7 @@ fn a_port_in_use_is_named() {
 #[tokio::test]
 async fn a_free_port_is_chosen_and_told() {
     let server = start(&"127.0.0.1:0".parse().expect("an address")).expect("a server");
-    let ListenAddress::Tcp(address) = *server.address() else {
+    let Address::Tcp(address) = *server.address() else {
         panic!("a port")
     };
     assert_ne!(address.port(), 0);

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod batches;
+mod connect;
 mod drain;
 mod gated;
 mod manager;
@@ -17,8 +18,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_client::serve::{ListenAddress, ServeConfig, Server, StreamConfig};
-use telemetry_core::{Fields, Outcome, Recorder, RecorderConfig, SystemClock, ValueRef};
+use telemetry_client::serve::{ServeConfig, Server, StreamConfig};
+use telemetry_core::{Address, Fields, Outcome, Recorder, RecorderConfig, SystemClock, ValueRef};
 use tempfile::TempDir;
 
 /// Longer than anything here takes; a test that waits this long fails.
@@ -46,7 +47,7 @@ impl Worker {
     fn with(config: ServeConfig) -> Self {
         let directory = private_directory();
         let recorder = recorder();
-        let address = ListenAddress::Unix(directory.path().join("worker.sock"));
+        let address = Address::Unix(directory.path().join("worker.sock"));
         let server = Server::start(&address, Arc::clone(&recorder), config).expect("a free socket");
         Self {
             recorder,

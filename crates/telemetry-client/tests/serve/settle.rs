@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use telemetry_client::backend::{Backend, StreamBackend};
-use telemetry_client::serve::{ListenAddress, ServeConfig, StreamConfig};
-use telemetry_core::{Fields, Outcome, Recorder};
+use telemetry_client::serve::{ServeConfig, StreamConfig};
+use telemetry_core::{Address, Fields, Outcome, Recorder};
 
 use crate::gated::{Gate, Gated};
 use crate::manager::{Manager, Stream};
@@ -160,7 +160,7 @@ async fn what_a_flush_counted_is_reported_although_no_event_was_sent() {
 #[test]
 fn no_duration_is_too_long() {
     let directory = private_directory();
-    let address = ListenAddress::Unix(directory.path().join("worker.sock"));
+    let address = Address::Unix(directory.path().join("worker.sock"));
     let mut config = ServeConfig::default();
     config.stream.first_control_wait = Duration::MAX;
     config.stream.hello_wait = Duration::MAX;

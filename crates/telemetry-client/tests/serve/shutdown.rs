@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
-use telemetry_client::serve::{ListenAddress, ServeConfig, Server};
-use telemetry_core::{Outcome, PolicySpec, Reason};
+use telemetry_client::serve::{ServeConfig, Server};
+use telemetry_core::{Address, Outcome, PolicySpec, Reason};
 
 use crate::manager::{Manager, count_of};
 use crate::settle::{emit_large, gated_stream};
@@ -100,7 +100,7 @@ fn the_ready_file_names_the_address_while_the_server_listens() {
     };
     let worker = Worker::with(config);
     let text = std::fs::read_to_string(&ready_file).expect("a ready file");
-    let address: ListenAddress = text.trim_end().parse().expect("an address");
+    let address: Address = text.trim_end().parse().expect("an address");
     assert_eq!(&address, worker.server.address());
     assert!(worker.server.close(PATIENCE));
     assert!(!ready_file.exists());
@@ -130,7 +130,7 @@ fn a_ready_file_that_is_another_servers_by_now_stays() {
     let directory = private_directory();
     let ready_file = directory.path().join("ready");
     let start = |name: &str| {
-        let address = ListenAddress::Unix(directory.path().join(name));
+        let address = Address::Unix(directory.path().join(name));
         let config = ServeConfig {
             ready_file: Some(ready_file.clone()),
             ..ServeConfig::default()
@@ -154,7 +154,7 @@ fn what_lies_at_the_place_of_the_unfinished_ready_file_is_not_followed() {
     let unfinished = format!("ready.{}.tmp", std::process::id());
     symlink(&victim, directory.path().join(unfinished)).expect("a link");
     let ready_file = directory.path().join("ready");
-    let address = ListenAddress::Unix(directory.path().join("worker.sock"));
+    let address = Address::Unix(directory.path().join("worker.sock"));
     let config = ServeConfig {
         ready_file: Some(ready_file.clone()),
         ..ServeConfig::default()
@@ -194,7 +194,7 @@ async fn a_close_is_no_success_if_the_manager_is_gone_before_it_was_given_everyt
 #[tokio::test(flavor = "multi_thread")]
 async fn who_ends_a_worker_a_second_time_takes_nothing_from_the_first() {
     let directory = private_directory();
-    let address = ListenAddress::Unix(directory.path().join("worker.sock"));
+    let address = Address::Unix(directory.path().join("worker.sock"));
     let backend = StreamBackend::serve(&address, recorder(), ServeConfig::default());
     let telemetry = Telemetry::builder()
         .backend(Arc::new(backend.expect("a free socket")))

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal as Number, getpid, kill_process};
 use telemetry_client::backend::StreamBackend;
-use telemetry_client::serve::{ListenAddress, ServeConfig};
+use telemetry_client::serve::ServeConfig;
 use telemetry_client::{Signal, Telemetry};
-use telemetry_core::PolicySpec;
+use telemetry_core::{Address, PolicySpec};
 
 use crate::manager::{Manager, count_of};
 use crate::{PATIENCE, recorder};
@@ -72,7 +72,7 @@ impl Victim {
 
 /// The child: serves, and emits when it is told to. Ends by a signal, or with the status 3.
 fn serve(signals: &[Signal]) -> Telemetry {
-    let address: ListenAddress = "127.0.0.1:0".parse().expect("an address");
+    let address: Address = "127.0.0.1:0".parse().expect("an address");
     let backend = StreamBackend::serve(&address, recorder(), ServeConfig::default());
     let backend = Arc::new(backend.expect("a free port"));
     let telemetry = Telemetry::builder().backend(backend.clone()).build();

@@ -110,7 +110,7 @@ closed_list! {
     Reentrant = 9, "reentrant";
     /// Telemetry was shut down, or not yet up.
     NotRunning = 10, "not_running";
-    /// It belonged to the parent of a forked process.
+    /// It was emitted in a fork of a process that serves, where nothing was started.
     ForkInherited = 11, "fork_inherited";
     /// It was still queued when the time to shut down ran out.
     ShutdownDeadline = 12, "shutdown_deadline";

@@ -2,13 +2,14 @@
 
     import telemetry_py as telemetry
 
-    telemetry.serve()                                  # once, in the worker
+    telemetry.start()                                  # once, at import
     telemetry.emit("tool.result_size", {"bytes": 512}, {"tool": "search"})
     with telemetry.span("tool.execution", {"tool": "search"}):
         ...
 
 Importing starts nothing, and neither does ``emit``: no thread, no socket, no exit hook before
-``serve``. ``emit`` and ``span`` never raise and never block.
+``start``, ``connect`` or ``serve``; only a forked child of a process that is connected connects with its
+first event. ``emit`` and ``span`` never raise and never block.
 """
 
 from ._context import (
@@ -30,6 +31,7 @@ from .backends import (
     set_backend,
 )
 from ._signals import flush_on_signal
+from ._start import connect, start
 from .server import serve
 
 __version__ = "0.1.0"
@@ -43,6 +45,7 @@ __all__ = [
     "Span",
     "StderrBackend",
     "TelemetryBackend",
+    "connect",
     "correlation",
     "emit",
     "flush",
@@ -57,5 +60,6 @@ __all__ = [
     "set_correlation_id",
     "shutdown",
     "span",
+    "start",
     "stats",
 ]

@@ -83,6 +83,7 @@ class Server:
 
     address = ""
     clients = 0
+    is_running = False
 
     def close(self, timeout: float = 0.5) -> bool:
         return True
@@ -129,11 +130,23 @@ def is_enabled() -> bool:
     return False
 
 
-def serve(address: str | None = None, ready_file: Any = None, timeout: float = 5.0) -> Server:
+def start() -> bool:
+    return False
+
+
+def connect(address: str | None = None) -> bool:
+    return False
+
+
+def serve(address: str | None = None, ready_file: Any = None, timeout: float = 0.0) -> Server:
     return Server()
 
 
 def flush_at_exit() -> None:
+    pass
+
+
+def end_at_exit() -> None:
     pass
 
 
@@ -159,6 +172,8 @@ def stats() -> dict[str, Any]:
         "dropped": {},
         "notes": {},
         "last_error": None,
+        "manager": None,
+        "connect_error": None,
         "clients": 0,
         "descriptors_closed": 0,
     }

@@ -1,52 +1,87 @@
 """The end of the process: what is queued gets a bounded time to be sent.
 
-Nothing is registered before there is a server. Where the exit hooks run, the queue is flushed; the
-server is closed when the interpreter is gone, so that hooks and finalizers that run later still
-send. The time for both is that of ``TELEMETRY_EXIT_TIMEOUT_MS``; it is not used up unless events are
-queued and a manager is attached.
+Nothing is registered before something runs. Where the exit hooks run, the queue is flushed; what runs is
+ended when the interpreter is gone, so that hooks and finalizers that run later still send. The time for
+both is that of ``TELEMETRY_EXIT_TIMEOUT_MS``; it is not used up unless events are queued and a manager is
+there, or just being connected to.
+
+Children that others make end in other ways: those of ``multiprocessing`` and ``billiard`` run finalizers
+of their own, and those of celery a signal.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from ._loader import native
 
-_LAST = -1_000_000
-"""Priority of what runs after all other finalizers of a multiprocessing child."""
+_FAMILIES = ("multiprocessing", "billiard")
+"""Packages that start processes which end without ``atexit``."""
+
+_FIRST, _LAST = 100, -1_000_000
+"""Priorities of what runs before and after all other finalizers of such a child."""
 
 _registered: set[int] = set()
-"""Processes, by pid, in which the hook is registered; an ``atexit`` hook is inherited by forks."""
+"""Processes, by pid, whose end is waited for; ``atexit`` hooks and this set are inherited by forks."""
+
+_told: set[str] = set()
+"""Families that call :func:`_at_start_of_child`, which is inherited as well."""
 
 
 def at_exit() -> None:
-    """Send what is queued; a forked child that never served has nothing to send."""
+    """Send what is queued; a forked child in which nothing runs has nothing to send."""
     if os.getpid() in _registered:
         native.flush_at_exit()
 
 
 def register() -> None:
-    """Make sure that :func:`at_exit` runs when this process ends."""
+    """Make sure that :func:`at_exit` runs when this process ends, however that comes about."""
     pid = os.getpid()
     if pid in _registered:
         return
-    if _is_multiprocessing_child():
-        # Such a child may end without `atexit`, and forgets its parent's finalizers. The program's
-        # own ones are to run before the last of ours.
-        from multiprocessing.util import Finalize
-
-        Finalize(None, at_exit, exitpriority=100)
-        Finalize(None, native.shutdown, exitpriority=_LAST)
-    elif not _registered:
+    if not _registered:
         import atexit
 
         if not native.close_at_exit():
-            atexit.register(native.shutdown)
+            atexit.register(native.end_at_exit)
         atexit.register(at_exit)
     _registered.add(pid)
+    for family in _FAMILIES:
+        util = sys.modules.get(f"{family}.util")
+        if util is None:
+            continue
+        if family not in _told:
+            _told.add(family)
+            # Such a child forgets all finalizers when it starts: those of its parent, and its own that it
+            # has from the import of the main module.
+            util.register_after_fork(_at_start_of_child, lambda start, family=family: start(family))
+        _finalize(family)
+    signals = sys.modules.get("celery.signals")
+    if signals is not None:
+        # A worker of celery's pool ends by `os._exit`, and this is all it does before.
+        signals.worker_process_shutdown.connect(_end_in_celery, weak=False)
 
 
-def _is_multiprocessing_child() -> bool:
-    process = sys.modules.get("multiprocessing.process")
-    return process is not None and process.parent_process() is not None
+def _at_start_of_child(family: str) -> None:
+    """Register again what a child has forgotten; in one where nothing runs there is nothing to do yet."""
+    if os.getpid() in _registered:
+        _finalize(family)
+
+
+def _finalize(family: str) -> None:
+    """Have a child of ``family`` send at its end what it has."""
+    process: Any = sys.modules.get(f"{family}.process")
+    # Of the process that started it all there is none. While the main module is imported in a child, it is
+    # not known yet; `_at_start_of_child` comes after that.
+    if process is None or process.current_process()._parent_pid is None:
+        return
+    finalize = sys.modules[f"{family}.util"].Finalize
+    finalize(None, at_exit, exitpriority=_FIRST)
+    finalize(None, native.end_at_exit, exitpriority=_LAST)
+
+
+def _end_in_celery(**_signal: object) -> None:
+    if os.getpid() in _registered:
+        native.end_at_exit()

@@ -21,7 +21,11 @@ else:
 
         from . import _fallback as native
 
-        warnings.warn(f"telemetry is off: its native module cannot be loaded ({error})", RuntimeWarning, stacklevel=3)
+        try:
+            warnings.warn(f"telemetry is off: its native module cannot be loaded ({error})", RuntimeWarning, stacklevel=3)
+        except RuntimeWarning:
+            # Where warnings are errors, the program runs on all the same.
+            pass
 
 NATIVE = native.__name__.endswith("._native")
 

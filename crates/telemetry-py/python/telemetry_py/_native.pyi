@@ -26,9 +26,11 @@ __all__ = [
     "Span",
     "backend",
     "close_at_exit",
+    "connect",
     "correlation_var",
     "emit",
     "emit_queued",
+    "end_at_exit",
     "flush",
     "flush_at_exit",
     "is_enabled",
@@ -37,6 +39,7 @@ __all__ = [
     "set_correlation",
     "shutdown",
     "span",
+    "start",
     "stats",
     "use_nothing",
     "use_object",
@@ -96,6 +99,8 @@ class Server:
     def address(self) -> str: ...
     @property
     def clients(self) -> int: ...
+    @property
+    def is_running(self) -> bool: ...
     def close(self, timeout: float = 0.5) -> bool: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> Literal[False]: ...
@@ -125,10 +130,12 @@ def set_correlation(id: str) -> Token[str]: ...
 def use_nothing() -> None: ...
 def backend() -> Any: ...
 def is_enabled() -> bool: ...
+def start() -> bool: ...
+def connect(address: str | None = None) -> bool: ...
 def serve(
     address: str | None = None,
     ready_file: str | PathLike[str] | None = None,
-    timeout: float = 5.0,
+    timeout: float = 0.0,
 ) -> Server: ...
 def flush(timeout: float | None = 1.0) -> bool: ...
 def shutdown(timeout: float | None = None) -> bool: ...
@@ -156,17 +163,23 @@ class _Stats(TypedDict):
     delivered: int
     """Taken by a backend that is an object, such as `MemoryBackend`. Managers hear nothing of them."""
     queued: int
-    """Waiting to be sent. Before `serve`, this is where events are."""
+    """Waiting to be sent. Before `start` or `serve`, this is where events are."""
     dropped: dict[str, int]
     """Dropped, by reason; only reasons that occurred. `not_started`: the queue was full, or the end
-    came, before anything was started. `backend_error`: the backend raised."""
+    came, before anything was started; `fork_inherited`: the same in a fork of a process that serves.
+    `backend_error`: the backend raised."""
     notes: dict[str, int]
     """What happened to events that were not dropped for it, such as `truncated`."""
     last_error: str | None
     """The last exception of a backend, `"ValueError: boom"`, cut and cleared of secrets."""
+    manager: str | None
+    """The manager that this process connects to, or several; `None` where it does not."""
+    connect_error: str | None
+    """Why there is no connection to it right now, as far as that is known."""
     clients: int
     """Managers whose stream is open now."""
 
 def stats() -> _Stats: ...
 def flush_at_exit() -> None: ...
+def end_at_exit() -> None: ...
 def close_at_exit() -> bool: ...

@@ -12,24 +12,30 @@ def serve(
     address: str | None = None,
     *,
     ready_file: str | os.PathLike[str] | None = None,
-    timeout: float = 5.0,
+    timeout: float = 0.0,
 ) -> Server:
     """Start to serve this process's events; a manager connects and collects them.
 
     ``address`` is ``unix:/path`` or a loopback ``ip:port``; by default ``TELEMETRY_ADDRESS``, or a
     free port of 127.0.0.1. Once the server listens, ``ready_file`` (by default
-    ``TELEMETRY_READY_FILE``) holds the address. ``timeout`` is how many seconds to try for while
-    the address is still in use.
+    ``TELEMETRY_READY_FILE``) holds the address.
 
-    A second call returns the running server. With ``TELEMETRY_BACKEND`` set to something else than
-    ``server``, or telemetry disabled, that is set up instead and the result has no address.
+    An address that another process has, as the one that this one was forked from, is no error: the server
+    gets one beside it (``/run/w.sock`` becomes ``/run/w.{pid}.sock``, a port becomes a free one), which is
+    said once on stderr. ``timeout`` is how many seconds to try for the address itself before that, for a
+    process whose predecessor is still on its way out.
 
-    Raises ``ValueError`` for an invalid address or environment variable, ``OSError`` if the address
-    cannot be used.
+    Without an address, and where ``TELEMETRY_MANAGER`` is set, this is :func:`telemetry_py.start`: the
+    process connects to its manager, and the result has no address. A second call returns what runs. With
+    ``TELEMETRY_BACKEND`` set to ``stderr``, ``memory`` or ``none``, or telemetry disabled, that is set up
+    instead and the result has no address.
+
+    Raises ``ValueError`` for an ``address`` that is none, or if telemetry runs otherwise already, and
+    ``OSError`` if ``address`` cannot be used. What the environment says wrong is told of on stderr.
     """
     path = None if ready_file is None else os.fspath(ready_file)
     server = native.serve(address, path, timeout)
-    if server.address:
+    if server.is_running:
         _lifecycle.register()
     return server
 

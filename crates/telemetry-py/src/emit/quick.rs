@@ -18,7 +18,9 @@ use crate::fields::{
     is_absent, read_exact_measurements, read_exact_metadata, read_metadata, rest_of_measurements,
     rest_of_metadata,
 };
-use crate::state::{self, Incarnation, Look, Sink};
+use crate::incarnation::Incarnation;
+use crate::sink::Sink;
+use crate::state::{self, Look};
 
 /// The face of [`emit`].
 pub(crate) const EMIT: Signature = Signature {
@@ -220,4 +222,28 @@ unsafe fn in_general(arguments: [*mut ffi::PyObject; 4]) -> *mut ffi::PyObject {
             }
         }
     })
+}
+
+/// The face of [`noop`].
+pub(crate) const NOOP: Signature = Signature {
+    name: c"_noop",
+    doc: c"_noop(event, measurements=None, metadata=None, correlation_id=None)\n--\n\n\
+        Does nothing: what any native function with the parameters of `emit` costs.",
+    parameters: EMIT.parameters,
+    positional: EMIT.positional,
+};
+
+/// Does nothing. Benchmarks compare with it.
+///
+/// # Safety
+///
+/// As for any [`fastcall::Entry`]: Python calls it.
+pub(crate) unsafe extern "C" fn noop(
+    _module: *mut ffi::PyObject,
+    _given: *const *mut ffi::PyObject,
+    _count: ffi::Py_ssize_t,
+    _keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: Python calls attached.
+    unsafe { fastcall::none() }
 }

@@ -9,9 +9,10 @@ use pyo3::types::{PyDict, PyString, PyType};
 use super::{PySpan, Running};
 use crate::clock;
 use crate::context::{self, correlation, correlation_text};
-use crate::convert::{any_text, type_name};
-use crate::emit::{Contents, Draw, guarded, send};
-use crate::state::{self, Incarnation, SpanSites, State};
+use crate::convert::{any_text, guarded, type_name};
+use crate::emit::{Contents, Draw, send};
+use crate::incarnation::{Incarnation, SpanSites};
+use crate::state::{self, State};
 
 /// How a span ends.
 enum End {

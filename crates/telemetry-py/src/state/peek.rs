@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::Python;
 
-use super::{State, is_on};
+use super::State;
+use crate::phase::{self, Phase};
 
-/// The state in force; never dangling while the phase is `ON`.
+/// The state in force; never dangling while the phase is `On` or `Due`.
 static CURRENT: AtomicPtr<State> = AtomicPtr::new(ptr::null_mut());
 
 /// Looks that have not ended. Written by attached threads only, one at a time, so that loads and
@@ -37,7 +38,7 @@ impl Look {
     /// Looks, if there is a state with a backend.
     #[inline]
     pub(crate) fn new(_attached: Python<'_>) -> Option<Self> {
-        if !is_on() {
+        if !phase::is(Phase::On) {
             return None;
         }
         LOOKS.store(LOOKS.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::IncarnationInfo;
 use super::incarnation::{End, Incarnation, News};
@@ -13,8 +12,6 @@ use crate::identity::WorkerId;
 
 /// Incarnations that are kept although nobody shows them any more.
 pub(super) const MAX_FORGOTTEN: usize = 4_096;
-/// Time between two looks which processes have ended.
-pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 /// New incarnations between two looks for what may go.
 const SWEEP_EVERY: usize = 512;
 
@@ -95,8 +92,6 @@ struct Pages {
     strays: BTreeMap<Option<String>, Strays>,
     /// Numbers of owners.
     owners: u64,
-    /// When somebody last looked which processes have ended.
-    looked: Option<Instant>,
 }
 
 impl Book {
@@ -203,8 +198,7 @@ impl Book {
     /// All of them, oldest first.
     pub(crate) fn list(&self) -> Vec<IncarnationInfo> {
         let all: Vec<Shared> = {
-            let mut pages = self.lock();
-            pages.notice_ends();
+            let pages = self.lock();
             pages.all.values().map(|(_, it)| Arc::clone(it)).collect()
         };
         all.iter().map(|it| lock(it).info()).collect()
@@ -212,8 +206,7 @@ impl Book {
 
     /// What those without an owner add to the sums of their pools.
     pub(crate) fn strays(&self) -> BTreeMap<Option<String>, Strays> {
-        let mut pages = self.lock();
-        pages.notice_ends();
+        let pages = self.lock();
         let mut strays = pages.strays.clone();
         for (_, it) in pages.all.values() {
             let incarnation = lock(it);
@@ -227,6 +220,16 @@ impl Book {
         strays
     }
 
+    /// Whether there are any that nobody shows and whose end is not known.
+    pub(crate) fn has_departed(&self) -> bool {
+        !self.lock().departed.is_empty()
+    }
+
+    /// Notices which of those that nobody shows have ended. May wait for the system.
+    pub(crate) fn notice_ends(&self) {
+        self.lock().notice_ends();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pages> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -235,10 +238,6 @@ impl Book {
 impl Pages {
     /// Notices which of those that nobody shows have ended.
     fn notice_ends(&mut self) {
-        if self.looked.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
-            return;
-        }
-        self.looked = Some(Instant::now());
         let mut ended = Vec::new();
         let all = &self.all;
         self.departed.retain(|_, numbers| {

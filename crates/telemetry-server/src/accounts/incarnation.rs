@@ -208,7 +208,12 @@ impl Incarnation {
 
     /// Whether its process is gone, while nobody has said so.
     pub(super) fn is_silently_over(&self) -> bool {
-        !self.claimed && !self.ended && self.process.is_some_and(Process::is_over)
+        self.is_silent() && self.process.is_some_and(Process::is_over)
+    }
+
+    /// Whether that is worth asking: it has no stream, and its process is known and not its end.
+    pub(super) fn is_silent(&self) -> bool {
+        !self.claimed && !self.ended && self.process.is_some()
     }
 
     /// Highest sequence that is accounted for.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use telemetry_core::{Note, Notes, StreamSnapshot, WorkerSnapshot};
 
-use super::book::{BETWEEN_LOOKS, Book, Key, Shared, lock};
+use super::book::{Book, Key, Shared, lock};
 use super::incarnation::{End, News, Parting};
 use super::ledger::{LedgerReader, LedgerWriter};
 use super::plausible::Implausible;
@@ -77,8 +77,6 @@ pub(crate) struct Account {
     stream: Option<Open>,
     /// The process behind it is known to have ended; told when its stream is read to the end.
     gone: Option<Gone>,
-    /// When somebody last looked whether its process has ended.
-    looked: Option<Instant>,
 }
 
 /// A process that is known to have ended.
@@ -131,7 +129,6 @@ impl Account {
             key: None,
             stream: None,
             gone: None,
-            looked: None,
         }
     }
 
@@ -310,19 +307,26 @@ impl Account {
         }
     }
 
-    /// Notices that the process behind the socket is gone, where nobody else will say so.
-    pub(crate) fn notice_end(&mut self) {
+    /// Whether the process behind the socket may be gone: its stream is over, and its end is not known.
+    pub(crate) fn may_have_ended(&self) -> bool {
+        let is_silent = |present: &Shared| {
+            let present = lock(present);
+            present.owner == Some(self.owner) && present.is_silent()
+        };
+        self.stream.is_none() && self.present.as_ref().is_some_and(is_silent)
+    }
+
+    /// Notices that it is gone, where nobody else will say so; whether it is news.
+    pub(crate) fn notice_end(&mut self) -> bool {
         let is_over = |present: &Shared| {
             let present = lock(present);
             present.owner == Some(self.owner) && present.is_silently_over()
         };
-        if self.stream.is_some() || self.looked.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
-            return;
-        }
-        self.looked = Some(Instant::now());
-        if self.present.as_ref().is_some_and(is_over) {
+        let is_over = self.stream.is_none() && self.present.as_ref().is_some_and(is_over);
+        if is_over {
             self.process_ended(End::Unasked, None);
         }
+        is_over
     }
 
     fn end_if_gone(&mut self) {

@@ -21,6 +21,7 @@ fn empty_file_is_a_manager_without_anything() {
     let config = parse("");
     assert!(config.pools.is_empty() && config.http.is_none() && config.log.is_none());
     assert_eq!(config.series_limit, 2_000);
+    assert_eq!(config.dials_per_second, MAX_DIALS_PER_SECOND);
     assert_eq!(config.telemetry, WorkerTelemetry::default());
 }
 
@@ -32,6 +33,10 @@ fn every_setting_is_read() {
         node = "n1"
         run_dir = "/run/t"
         on_manager_exit = "stop"
+        dials_per_second = 200
+        [accept]
+        listen = "unix:/run/t/door.sock"
+        grace = "5s"
         [http]
         listen = "127.0.0.1:1234"
         allowed_hosts = ["metrics.internal"]
@@ -76,9 +81,13 @@ fn every_setting_is_read() {
         "cache.evicted" = { measurements = ["bytes", "depth"] }
         "#,
     );
+    assert_eq!(config.dials_per_second, 200);
     assert_eq!(config.node.as_deref(), Some("n1"));
     assert_eq!(config.run_dir.as_deref(), Some(Path::new("/run/t")));
     assert_eq!(config.on_manager_exit, OnManagerExit::Stop);
+    let accept = config.accept.unwrap();
+    assert_eq!(accept.listen.to_string(), "unix:/run/t/door.sock");
+    assert_eq!(accept.grace, Duration::from_secs(5));
     let http = config.http.unwrap();
     assert_eq!((http.listen.port(), http.allowed_hosts.len()), (1234, 1));
     assert_eq!(
@@ -102,6 +111,7 @@ fn every_setting_is_read() {
     assert_eq!(a.env, [("A".into(), "1".into()), ("B".into(), "2".into())]);
     assert_eq!(a.max_lifetime, Some(Duration::from_secs(3_600)));
     assert_eq!((b.size, b.telemetry.transport), (1, Transport::Stderr));
+    assert_eq!(b.manager, Some(accept.listen));
     assert_eq!(config.endpoints.len(), 1);
     assert_eq!(config.watch.unwrap().pool.as_deref(), Some("c"));
     assert_eq!(config.log.unwrap().level, tracing::Level::DEBUG);
@@ -120,7 +130,7 @@ fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
     refused(
         "[telemtry]\n",
         "t.toml:1:2: unknown key \"telemtry\"; did you mean \"telemetry\"? \
-         (known: catalog, endpoint, exporters, http, manager, pool, telemetry, watch)",
+         (known: accept, catalog, endpoint, exporters, http, log, manager, pool, telemetry, watch)",
     );
     refused(
         "[watch]\ndirectory = \"/x\"\nzzz = 1",
@@ -271,4 +281,45 @@ fn a_worker_id_that_is_taken_is_refused() {
     parse(&format!(
         "{endpoint}[[pool]]\nname = \"w-1\"\ncommand = [\"true\"]\n"
     ));
+}
+
+#[test]
+fn own_log_has_a_format_and_a_filter() {
+    let config = parse("[log]\nformat = \"json\"\nlevel = \"warn,h2=debug\"\n");
+    assert_eq!(config.own_log.format, LogFormat::Json);
+    assert_eq!(config.own_log.level, "warn,h2=debug".parse().unwrap());
+    assert_eq!(parse("").own_log, OwnLogSection::default());
+    refused(
+        "[log]\nlevel = \"inof\"\n",
+        "t.toml:2:9: log.level: \"inof\" is not allowed; use off, error, warn, info, debug or \
+         trace, or a list such as \"info,telemetry_server::session=debug\"",
+    );
+    refused(
+        "[log]\nformat = \"xml\"\n",
+        "t.toml:2:10: log.format: \"xml\" is not allowed; it must be \"text\" or \"json\"",
+    );
+}
+
+#[test]
+fn workers_may_dial_in_unless_that_is_switched_off() {
+    let config = parse("[manager]\nrun_dir = \"/run/t\"");
+    let accept = config.accept.expect("it is on");
+    assert_eq!(accept.listen.to_string(), "unix:/run/t/manager.sock");
+    assert_eq!(accept.grace, Duration::from_secs(30));
+    let config = parse("[accept]\nenabled = false\n[[pool]]\nname = \"a\"\ncommand = [\"a\"]");
+    assert!(config.accept.is_none() && config.pools[0].manager.is_none());
+}
+
+#[test]
+fn a_door_that_cannot_be_opened_is_refused() {
+    refused(
+        "[accept]\nlisten = \"0.0.0.0:7443\"",
+        "t.toml:2:10: accept.listen: 0.0.0.0:7443 is a port, at which workers can only dial in with \
+         TLS, which this version does not have; use \"unix:/path/to.sock\"",
+    );
+    refused(
+        "[manager]\nrun_dir = \"/run/t\"\n[watch]\ndirectory = \"/run/t\"",
+        "t.toml:4:13: watch.directory: holds the socket at which workers dial in ([accept] listen), \
+         which is no worker's; watch another directory",
+    );
 }

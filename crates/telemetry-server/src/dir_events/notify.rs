@@ -77,6 +77,10 @@ mod linux {
         /// Opens one. Needs a runtime with IO.
         pub(in super::super) fn open() -> io::Result<Self> {
             let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            #[expect(
+                deprecated,
+                reason = "what its unsafe successor asks for, an `OwnedFd` has by its type"
+            )]
             let fd = Arc::new(AsyncFd::with_interest(fd, Interest::READABLE)?);
             Ok(Self { fd })
         }

@@ -369,7 +369,7 @@ impl Table {
     }
 
     /// Looks for those who are not told, and, now and then, at every followed file.
-    fn look(&mut self, is_thorough: bool) {
+    fn look(&self, is_thorough: bool) {
         for subscriber in self.subscribers.values() {
             let is_file = matches!(subscriber.target, Target::File { .. });
             if subscriber.place == Place::Looks || (is_thorough && is_file) {

@@ -7,6 +7,7 @@
 mod encode;
 mod handlers;
 mod plan;
+mod process;
 mod series;
 mod shard;
 mod store;
@@ -22,6 +23,7 @@ pub use encode::{ExpositionFormat, MetricSource};
 pub(crate) use encode::{encode_counters, encode_gauges};
 pub use handlers::HandlerMetrics;
 pub use plan::{DURATION_BUCKETS, MAX_LABELS, SIZE_BUCKETS};
+pub use process::ProcessMetrics;
 pub use shard::MAX_LABEL_BYTES;
 pub use store::MAX_SHARDS;
 

@@ -1,6 +1,7 @@
 //! What a manager is started with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use telemetry_core::{Catalog, Clock, PolicySpec, Source, SystemClock, random_u64};
 use thiserror::Error;
@@ -9,6 +10,9 @@ use crate::dispatch::Dispatcher;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::identity::WorkerId;
 use crate::session::MAX_DIALS_PER_SECOND;
+
+/// How long a worker that dialled in keeps its place without a connection, unless it is set.
+pub const DEFAULT_AWAY_GRACE: Duration = Duration::from_secs(30);
 
 /// What a manager is started with. [`new`](Self::new) fills in the defaults.
 #[derive(Debug, Clone)]
@@ -30,8 +34,12 @@ pub struct ManagerConfig {
     pub allow_remote: bool,
     /// Whether `snakepit.grpc.stream.message` is emitted for every message. Default: no.
     pub message_events: bool,
-    /// Most dials per second over all workers. Default: 50.
+    /// Most dials per second over all workers that were dialled before; first dials have
+    /// [`FIRST_DIALS`](crate::FIRST_DIALS) times as many of their own. Default: 50.
     pub dials_per_second: u32,
+    /// How long a worker that dialled in and lost its connection keeps its place while its process may
+    /// still be there. Default: 30 s.
+    pub away_grace: Duration,
 }
 
 impl ManagerConfig {
@@ -58,6 +66,7 @@ impl ManagerConfig {
             allow_remote: false,
             message_events: false,
             dials_per_second: MAX_DIALS_PER_SECOND,
+            away_grace: DEFAULT_AWAY_GRACE,
         }
     }
 }

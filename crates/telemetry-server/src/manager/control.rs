@@ -87,7 +87,7 @@ impl Manager {
             let Some(entry) = registry.workers.get(id) else {
                 return false;
             };
-            if !can(&self.inner.info(id, entry)) {
+            if !can(&self.inner.info(id, &entry.record)) {
                 return false;
             }
             entry.drain.send_replace(true);
@@ -149,6 +149,9 @@ impl Manager {
                 .is_some_and(|entry| entry.record.is_legacy())
         };
         let legacy = workers.iter().filter(is_legacy).cloned().collect();
+        for entry in workers.iter().filter_map(|id| registry.workers.get(id)) {
+            entry.record.notify();
+        }
         drop(registry);
         self.inner.changes.notify();
         Ok(ControlReceipt {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::registry::Retired;
+use super::registry::{Entry, Retired};
 use super::{Inner, Manager};
 use crate::deadline::deadline;
 use crate::identity::WorkerId;
@@ -44,18 +44,32 @@ impl Manager {
     /// Takes a worker away: reads what it has sent until it is quiet, at most for
     /// [`UNREGISTER_DRAIN`], closes its stream, forgets it, and folds its counters into its pool.
     /// False if there is no such worker. Goes on when the caller stops waiting.
+    ///
+    /// A worker that dialled in and lives on is kept away until [`readmit`](Self::readmit), or until it is
+    /// registered; what it should emit is not forgotten meanwhile.
     pub async fn unregister_worker(&self, id: &WorkerId) -> bool {
-        let departure = {
-            let mut registry = self.inner.lock();
-            let Some(retired) = registry.retire(id, deadline(UNREGISTER_DRAIN)) else {
-                return false;
-            };
-            self.inner.desired.leave(id);
-            self.inner.see_off(retired, None)
+        let Some(departure) = self.begin_departure(id) else {
+            return false;
         };
         // It can only have been cancelled together with the runtime.
         let _ = departure.await;
         true
+    }
+
+    /// As [`unregister_worker`](Self::unregister_worker), for who does not wait: when it returns, the id
+    /// is free. The task ends when the worker has departed.
+    pub(crate) fn begin_departure(&self, id: &WorkerId) -> Option<JoinHandle<()>> {
+        let mut registry = self.inner.lock();
+        let survivor = registry.workers.get(id).and_then(Entry::survivor);
+        let retired = registry.retire(id, deadline(UNREGISTER_DRAIN))?;
+        match survivor {
+            Some(claim) => {
+                registry.banned.add(id.clone(), claim);
+                self.inner.desired.rest(id);
+            }
+            None => self.inner.desired.leave(id),
+        }
+        Some(self.inner.see_off(retired, None))
     }
 
     /// Ends all sessions: each reads what its worker has sent until it is quiet, all together at

@@ -27,6 +27,13 @@ impl MetricSource for Manager {
         encode_counters(encoder, "telemetry_dropped", help, &dropped(&pools))?;
         let help = "What happened to events on their way, by note.";
         encode_counters(encoder, "telemetry_notes", help, &notes(&pools))?;
+        let help = "Connections of workers that dialled in and were not taken, by why.";
+        let refused: Vec<_> = self
+            .refused_connections()
+            .into_iter()
+            .map(|(why, count)| (vec![("reason", why.to_owned())], count))
+            .collect();
+        encode_counters(encoder, "telemetry_connections_refused", help, &refused)?;
         let streams = self.list_streams();
         for (name, help, level) in GAUGES {
             let rows: Vec<_> = streams

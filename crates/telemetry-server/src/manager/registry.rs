@@ -3,29 +3,39 @@
 //! A record leaves one list only as it enters the next, under the manager's lock: registered,
 //! retiring (its session still reads), folded. A sum over all three therefore never falls.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Totals;
 use super::departure::UNREGISTER_DRAIN;
-use crate::accounts::{LedgerReader, Strays};
+use super::names::{Banned, Claim, Holder};
+use super::sums::Parts;
+use crate::accounts::LedgerReader;
 use crate::deadline::deadline;
 use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
-use crate::session::{Record, Run, StreamInfo};
+use crate::session::{Arrival, Record, Run};
 
 /// One registered worker.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) record: Arc<Record>,
+    /// Whether somebody registered it, and not it itself by dialling in; and its process id as it was
+    /// registered. The record learns both once the session before is over.
+    pub(super) is_registered: bool,
+    pub(super) registered_pid: Option<u32>,
     /// Tells the session to stop; dropping it does too.
     pub(super) run: watch::Sender<Run>,
     /// Tells the session to have its worker drained.
     pub(super) drain: watch::Sender<bool>,
+    /// Takes the connections that the worker opens.
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    /// Who has claimed the id by dialling in.
+    pub(super) holder: Option<Holder>,
     /// Closed when the session is over.
     pub(super) ended: watch::Receiver<()>,
     /// The session's task.
@@ -43,6 +53,12 @@ pub(super) struct Retired {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     pub(super) workers: BTreeMap<WorkerId, Entry>,
+    /// Who holds which id, of those that dialled in.
+    pub(super) claims: HashMap<Claim, WorkerId>,
+    /// Those that were unregistered while they lived, until they are registered again.
+    pub(super) banned: Banned,
+    /// Pools that workers which dialled in have named.
+    pub(super) named_pools: BTreeSet<String>,
     /// Workers that were taken away and are still being read, and the signs that they are not any more.
     retiring: Vec<(Arc<Record>, watch::Receiver<()>)>,
     /// Sessions that were told to end although their record goes on.
@@ -53,6 +69,8 @@ pub(super) struct Registry {
     captures: Vec<(Option<String>, LedgerReader)>,
     /// No more workers.
     pub(super) closed: bool,
+    /// How often something was moved to the sums of those that are gone.
+    departures: u64,
 }
 
 impl Registry {
@@ -71,7 +89,7 @@ impl Registry {
         if !stays {
             return (None, self.retire(&context.worker_id, deadline));
         }
-        let Some(entry) = self.workers.remove(&context.worker_id) else {
+        let Some(entry) = self.take_out(&context.worker_id) else {
             return (None, None);
         };
         entry.run.send_replace(Run::DrainUntil(deadline));
@@ -86,10 +104,11 @@ impl Registry {
     pub(super) fn predecessors(
         &self,
         id: &WorkerId,
-        endpoint: &Endpoint,
+        endpoint: Option<&Endpoint>,
     ) -> Vec<watch::Receiver<()>> {
         let retiring = self.retiring.iter().filter(|(record, _)| {
-            record.context().worker_id == *id || record.endpoint() == *endpoint
+            record.context().worker_id == *id
+                || (endpoint.is_some() && record.endpoint().as_ref() == endpoint)
         });
         let ending = self.ending.iter().filter(|(ending, _)| ending == id);
         retiring
@@ -100,14 +119,25 @@ impl Registry {
 
     /// Takes a worker out and tells its session to end.
     pub(super) fn retire(&mut self, id: &WorkerId, deadline: Instant) -> Option<Retired> {
-        let entry = self.workers.remove(id)?;
+        let entry = self.take_out(id)?;
         entry.run.send_replace(Run::DrainUntil(deadline));
         let record = entry.record;
+        // Whoever waits for it here waits for another one from now on.
+        record.notify();
         self.retiring.push((Arc::clone(&record), entry.ended));
         Some(Retired {
             record,
             task: entry.task,
         })
+    }
+
+    /// Takes a worker out, and with it its claim.
+    fn take_out(&mut self, id: &WorkerId) -> Option<Entry> {
+        let entry = self.workers.remove(id)?;
+        if let Some(holder) = &entry.holder {
+            self.claims.remove(&holder.claim);
+        }
+        Some(entry)
     }
 
     /// Adds the counters of a worker whose session has ended to its pool.
@@ -120,6 +150,7 @@ impl Registry {
             return;
         };
         self.retiring.swap_remove(place);
+        self.departures += 1;
         record.depart();
         let info = record.info(0);
         self.folded
@@ -128,57 +159,40 @@ impl Registry {
             .fold(&info);
     }
 
-    /// Every pool that has or had a worker.
-    pub(super) fn pool_names(&self) -> BTreeSet<Option<String>> {
-        let registered = self
-            .workers
-            .values()
-            .map(|entry| entry.record.context().pool_name);
-        let retiring = self
-            .retiring
-            .iter()
-            .map(|(record, _)| record.context().pool_name);
-        let captures = self.captures.iter().map(|(pool, _)| pool.clone());
-        registered
-            .chain(retiring)
-            .chain(captures)
-            .chain(self.folded.keys().cloned())
-            .collect()
+    /// Everything that counts, at this moment.
+    pub(super) fn parts(&self) -> Parts {
+        let captures = self.captures.iter();
+        Parts {
+            registered: self.registered().map(|(_, record)| record).collect(),
+            retiring: self.retiring.iter().map(|(it, _)| Arc::clone(it)).collect(),
+            folded: self.folded.clone(),
+            captures: captures
+                .map(|(pool, ledger)| (pool.clone(), ledger.snapshot()))
+                .collect(),
+            departures: self.departures,
+        }
     }
 
-    /// The sum over the pools that `wanted` picks.
-    pub(super) fn totals(
-        &self,
-        info: impl Fn(&WorkerId, &Entry) -> StreamInfo,
-        wanted: impl Fn(&Option<String>) -> bool,
-        strays: &BTreeMap<Option<String>, Strays>,
-    ) -> Totals {
-        let mut totals = Totals::default();
-        for (id, entry) in &self.workers {
-            let info = info(id, entry);
-            if wanted(&info.pool_name) {
-                totals.add(&info);
-            }
-        }
-        for info in self.retiring.iter().map(|(record, _)| record.info(0)) {
-            if wanted(&info.pool_name) {
-                totals.fold(&info);
-            }
-        }
-        for (_, ledger) in self.captures.iter().filter(|(pool, _)| wanted(pool)) {
-            totals.add_captured(&ledger.snapshot());
-        }
-        for (_, folded) in self.folded.iter().filter(|(pool, _)| wanted(pool)) {
-            totals.merge(folded);
-        }
-        for (_, strays) in strays.iter().filter(|(pool, _)| wanted(pool)) {
-            totals.add_strays(strays);
-        }
-        totals
+    /// How often something was moved to the sums of those that are gone.
+    pub(super) fn departures(&self) -> u64 {
+        self.departures
+    }
+
+    /// Every worker that is there, by id.
+    pub(super) fn registered(&self) -> impl Iterator<Item = (WorkerId, Arc<Record>)> {
+        let workers = self.workers.iter();
+        workers.map(|(id, entry)| (id.clone(), Arc::clone(&entry.record)))
+    }
+
+    /// The records of all workers that are not folded.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        let registered = self.workers.values().map(|entry| &entry.record);
+        registered.chain(self.retiring.iter().map(|(it, _)| it))
     }
 
     /// Adds a ledger that a capture writes to. Those of captures that ended are folded.
     pub(super) fn add_capture(&mut self, pool: Option<String>, ledger: LedgerReader) {
+        self.departures += 1;
         for (pool, ended) in self
             .captures
             .extract_if(.., |(_, ledger)| ledger.is_abandoned())

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use telemetry_core::Address;
+
 use super::PoolError;
 use crate::deadline::share_of;
 
@@ -45,6 +47,9 @@ pub struct PoolConfig {
     /// Directory of the workers' sockets. Created 0700 when absent, refused when others may enter
     /// it.
     pub run_dir: PathBuf,
+    /// Where the workers, and the processes that they start, dial in. When absent they only serve, and are
+    /// dialled. Not used by those that report over stderr.
+    pub manager: Option<Address>,
     /// What the workers are told about their telemetry.
     pub telemetry: WorkerTelemetry,
     /// Time from SIGTERM to SIGKILL.
@@ -79,6 +84,7 @@ impl PoolConfig {
             env: Vec::new(),
             cwd: None,
             run_dir: run_dir.into(),
+            manager: None,
             telemetry: WorkerTelemetry::default(),
             grace: DEFAULT_GRACE,
             max_lifetime: None,

@@ -7,7 +7,6 @@ use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
 use crate::manager::Manager;
 use crate::pipeline::Pipeline;
-use crate::session::StreamState;
 
 /// The manager as a pool sees it.
 #[derive(Debug)]
@@ -36,12 +35,12 @@ impl Link {
         registered.map(drop).map_err(|error| error.to_string())
     }
 
-    /// Resolves when the worker's stream is open.
+    /// Resolves when the worker's stream is open, or that of a process that it has started.
     pub(super) async fn streaming(&self, worker: &str) {
         let worker = WorkerId::from(worker);
         let mut changes = self.manager.subscribe();
         loop {
-            if self.manager.stream_state(&worker) == Some(StreamState::Streaming) {
+            if self.manager.is_heard(&worker) {
                 return;
             }
             if changes.changed().await.is_err() {
@@ -80,5 +79,6 @@ fn context(worker: &str, pool: &str, pid: u32) -> WorkerContext {
         worker_id: WorkerId::from(worker),
         pool_name: Some(pool.to_owned()),
         python_pid: Some(pid),
+        parent: None,
     }
 }

@@ -5,7 +5,7 @@
 //! that group.
 
 use std::io;
-use std::process::{Child, ChildStderr};
+use std::process::ChildStderr;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::exit::Exit;
 use super::group;
-use super::spawn::Spawned;
+use super::spawn::{OwnChild, Spawned};
 use crate::accounts::Process as Identity;
 
 /// Pause between two looks where the system gives no sign of an end.
@@ -23,7 +23,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 enum Handle {
     /// We are: it is our child.
-    Spawned(Child),
+    Spawned(OwnChild),
     /// Somebody else.
     Adopted(Identity),
 }
@@ -47,7 +47,7 @@ impl Process {
         let (pid, started) = (spawned.pid(), spawned.started);
         let watch = Watch::of(pid);
         let mut child = spawned.take();
-        let stderr = child.as_mut().and_then(|child| child.stderr.take());
+        let stderr = child.as_mut().and_then(|own| own.child.stderr.take());
         let process = Self {
             handle: child.map(Handle::Spawned),
             watch,
@@ -96,7 +96,7 @@ impl Process {
     /// Takes its exit status, which frees its number. Only after [`exited`](Self::exited).
     pub(super) fn reap(&mut self) -> Exit {
         match self.handle.take() {
-            Some(Handle::Spawned(mut child)) => match child.try_wait() {
+            Some(Handle::Spawned(mut own)) => match own.child.try_wait() {
                 Ok(Some(status)) => Exit::Told(status),
                 Ok(None) => Exit::Unknown(io::Error::other("it still runs")),
                 Err(error) => Exit::Unknown(error),
@@ -137,10 +137,10 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        if let Some(Handle::Spawned(mut child)) = self.handle.take() {
+        if let Some(Handle::Spawned(mut own)) = self.handle.take() {
             let reaper = std::thread::Builder::new().name("telemetry-reap".to_owned());
             // Without a thread it stays a zombie until we end.
-            let _reaped = reaper.spawn(move || child.wait()).is_ok();
+            let _reaped = reaper.spawn(move || own.child.wait()).is_ok();
         }
     }
 }
@@ -148,8 +148,8 @@ impl Drop for Process {
 impl Handle {
     fn has_ended(&self) -> bool {
         match self {
-            Self::Spawned(child) => {
-                let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            Self::Spawned(own) => {
+                let pid = i32::try_from(own.child.id()).ok().and_then(Pid::from_raw);
                 let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
                 // An error says that there is no such child any more.
                 pid.is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), how), Ok(None)))
@@ -200,12 +200,10 @@ mod tests {
     use super::*;
 
     /// A child that ends with its input.
-    fn child() -> Child {
-        let cat = Command::new("cat")
-            .stdin(Stdio::piped())
-            .process_group(0)
-            .spawn();
-        cat.expect("a child")
+    fn child() -> OwnChild {
+        let mut cat = Command::new("cat");
+        cat.stdin(Stdio::piped()).process_group(0);
+        OwnChild::start(&mut cat).expect("a child")
     }
 
     fn process(handle: Handle, pid: u32, watch: Watch) -> Process {
@@ -221,7 +219,7 @@ mod tests {
     async fn end_is_noticed_and_not_reaped_whether_the_system_tells_or_not() {
         for tells in [true, false] {
             let mut cat = child();
-            let (pid, input) = (cat.id(), cat.stdin.take());
+            let (pid, input) = (cat.child.id(), cat.child.stdin.take());
             let watch = || match tells {
                 true => Watch::of(pid),
                 false => Watch::Looks,
@@ -254,19 +252,19 @@ mod tests {
     #[tokio::test]
     async fn process_that_is_not_the_recorded_one_is_not_adopted() {
         let mut cat = child();
-        let began = Identity::of(cat.id()).expect("it runs").began();
-        assert!(Process::adopt(cat.id(), began + 1, Duration::ZERO).is_none());
-        let mut adopted = Process::adopt(cat.id(), began, Duration::ZERO).expect("the same");
+        let began = Identity::of(cat.child.id()).expect("it runs").began();
+        assert!(Process::adopt(cat.child.id(), began + 1, Duration::ZERO).is_none());
+        let mut adopted = Process::adopt(cat.child.id(), began, Duration::ZERO).expect("the same");
         adopted.release();
         drop(adopted);
         assert!(
-            cat.try_wait().expect("a child").is_none(),
+            cat.child.try_wait().expect("a child").is_none(),
             "a released one goes on"
         );
-        let adopted = Process::adopt(cat.id(), began, Duration::ZERO).expect("the same");
+        let adopted = Process::adopt(cat.child.id(), began, Duration::ZERO).expect("the same");
         drop(adopted);
-        let exit = cat.wait().expect("a child");
+        let exit = cat.child.wait().expect("a child");
         assert_eq!(Exit::Told(exit).signal(), Some(9), "a dropped one does not");
-        assert!(Process::adopt(cat.id(), began, Duration::ZERO).is_none());
+        assert!(Process::adopt(cat.child.id(), began, Duration::ZERO).is_none());
     }
 }

@@ -20,6 +20,8 @@ use super::config::{OnManagerExit, PoolConfig, Transport};
 use super::error::PoolError;
 use super::group;
 use crate::accounts;
+use crate::descriptors::give_back_limit;
+use crate::orphans::Awaited;
 
 /// Mode of the files that stderr goes to.
 const STDERR_MODE: u32 = 0o600;
@@ -142,11 +144,34 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
+/// A child, for which nobody else may wait.
+#[derive(Debug)]
+pub(super) struct OwnChild {
+    pub(super) child: Child,
+    /// Says so.
+    _awaited: Awaited,
+}
+
+impl OwnChild {
+    /// Starts it.
+    pub(super) fn start(command: &mut Command) -> io::Result<Self> {
+        let (child, awaited) = Awaited::start(|| {
+            let child = command.spawn()?;
+            let pid = child.id();
+            Ok((child, pid))
+        })?;
+        Ok(Self {
+            child,
+            _awaited: awaited,
+        })
+    }
+}
+
 /// A process that was started. Dropping it kills its whole process group.
 #[derive(Debug)]
 pub(super) struct Spawned {
     /// Absent once somebody took it.
-    child: Option<Child>,
+    child: Option<OwnChild>,
     pid: u32,
     pub(super) started: Instant,
 }
@@ -163,16 +188,16 @@ impl Spawned {
     }
 
     /// Whoever takes it answers for it.
-    pub(super) fn take(mut self) -> Option<Child> {
+    pub(super) fn take(mut self) -> Option<OwnChild> {
         self.child.take()
     }
 }
 
 impl Drop for Spawned {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some(mut own) = self.child.take() {
             group::signal(self.pid, Signal::KILL);
-            let _reaped = child.wait().is_ok();
+            let _reaped = own.child.wait().is_ok();
         }
     }
 }
@@ -210,6 +235,10 @@ pub(super) fn start(
         ),
     };
     let mut command = command(config, program);
+    // What we were told ourselves is not meant for them.
+    for inherited in ["TELEMETRY_BACKEND", "TELEMETRY_MANAGER"] {
+        command.env_remove(inherited);
+    }
     command
         .envs(environment(config, worker, socket))
         .envs(config.env.iter().map(|(key, value)| (key, value)))
@@ -223,10 +252,12 @@ pub(super) fn start(
         command.current_dir(cwd);
     }
     let started = Instant::now();
-    let child = command.spawn()?;
+    let own = OwnChild::start(&mut command)?;
+    let pid = own.child.id();
+    give_back_limit(pid);
     Ok(Spawned {
-        pid: child.id(),
-        child: Some(child),
+        pid,
+        child: Some(own),
         started,
     })
 }
@@ -258,12 +289,14 @@ fn environment(config: &PoolConfig, worker: &str, socket: &Path) -> Vec<(&'stati
     let telemetry = &config.telemetry;
     let mut address = OsString::from("unix:");
     address.push(socket);
-    let backend = match telemetry.transport {
-        Transport::Stream => "server",
-        Transport::Stderr => "stderr",
+    let way = match (telemetry.transport, &config.manager) {
+        // It dials in if it can, and else serves at its address.
+        (Transport::Stream, Some(manager)) => ("TELEMETRY_MANAGER", manager.to_string().into()),
+        (Transport::Stream, None) => ("TELEMETRY_BACKEND", "server".into()),
+        (Transport::Stderr, _) => ("TELEMETRY_BACKEND", "stderr".into()),
     };
     let mut all = vec![
-        ("TELEMETRY_BACKEND", backend.into()),
+        way,
         ("TELEMETRY_ADDRESS", address),
         ("TELEMETRY_WORKER_ID", worker.into()),
         ("TELEMETRY_POOL", OsString::from(&config.name)),

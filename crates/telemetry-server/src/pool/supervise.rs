@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Shared;
-use super::crash_log::CrashLog;
+use super::crash_log::{CrashLog, Kind};
 use super::events::{Succession, Termination};
 use super::exit::Exit;
 use super::launch::Live;
@@ -26,7 +26,7 @@ use crate::deadline::{deadline, share_of};
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait, after an end that a signal to all of us may have brought, for that signal to reach
 /// us too.
-const SHARED_SIGNAL: Duration = Duration::from_millis(200);
+const SHARED_SIGNAL: Duration = Duration::from_millis(300);
 /// Early part of `max_lifetime` in which a worker may be replaced, so that workers of one age do
 /// not all go at once.
 const LIFETIME_SPREAD: f64 = 0.1;
@@ -256,7 +256,7 @@ impl Supervisor {
             };
         });
         let last = self.pool.slot(self.index).last.clone();
-        self.crashes.note(&self.worker, &last);
+        self.crashes.note(&self.worker, Kind::Crash, &last);
         Some(gone)
     }
 
@@ -351,7 +351,7 @@ impl Supervisor {
                         pid: Some(gone.pid),
                         ..LastEnd::default()
                     };
-                    self.crashes.note(&self.worker, &last);
+                    self.crashes.note(&self.worker, Kind::NoStart, &last);
                     self.pool.update(self.index, |slot| slot.last = last);
                     failed = true;
                 }

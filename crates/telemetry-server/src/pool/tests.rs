@@ -4,6 +4,7 @@
 //! across the crates.
 
 mod ends;
+mod stolen;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -167,6 +168,26 @@ async fn unusable_directories_are_refused() {
     config.cwd = Some("/nowhere".into());
     let error = rig.refused(config).await.to_string();
     assert_eq!(error, "pool \"p\": cwd \"/nowhere\" is not a directory");
+}
+
+#[tokio::test]
+async fn workers_are_told_where_they_may_dial_in_and_not_to_serve_instead() {
+    let rig = Rig::new();
+    let out = rig.dir.path().join("env");
+    let mut config =
+        rig.script("env | grep ^TELEMETRY_ > $OUT.$$; mv $OUT.$$ $OUT; exec sleep 100");
+    config.env = vec![("OUT".into(), out.to_str().unwrap().into())];
+    config.telemetry.transport = Transport::Stream;
+    config.manager = Some("unix:/run/t/manager.sock".parse().unwrap());
+    let pool = rig.start(config).await;
+    let told = written(&out).await;
+    assert!(
+        told.contains("TELEMETRY_MANAGER=unix:/run/t/manager.sock\n"),
+        "{told}"
+    );
+    assert!(told.contains("TELEMETRY_ADDRESS=unix:"), "{told}");
+    assert!(!told.contains("TELEMETRY_BACKEND"), "{told}");
+    pool.shutdown(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]

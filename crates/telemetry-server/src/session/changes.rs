@@ -1,48 +1,34 @@
 //! Wakes those who wait for workers to get somewhere.
 //!
-//! Two counters that only say "look again"; what changed is read where it is kept.
+//! Counters that only say "look again"; what changed is read where it is kept. Whoever waits for one
+//! worker listens to that worker alone: with a thousand that report, nobody is woken a thousand times.
 
 use tokio::sync::watch;
 
-/// Tells waiting tasks that something changed.
-#[derive(Debug, Clone)]
+/// Tells waiting tasks that something changed. Free when nobody waits.
+#[derive(Debug)]
 pub(crate) struct Changes {
-    /// Counts changes of state and reports.
-    states: watch::Sender<u64>,
-    /// Counts also the arrival of events; for those who wait for a number.
-    progress: watch::Sender<u64>,
+    count: watch::Sender<u64>,
 }
 
 impl Default for Changes {
     fn default() -> Self {
         Self {
-            states: watch::Sender::new(0),
-            progress: watch::Sender::new(0),
+            count: watch::Sender::new(0),
         }
     }
 }
 
 impl Changes {
-    /// Changes of state and reports.
-    pub(crate) fn states(&self) -> watch::Receiver<u64> {
-        self.states.subscribe()
+    /// Listens from now on. Look at what is waited for afterwards.
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.count.subscribe()
     }
 
-    /// All changes, events included.
-    pub(crate) fn progress(&self) -> watch::Receiver<u64> {
-        self.progress.subscribe()
-    }
-
-    /// Says that a state changed.
+    /// Says that something changed, which whoever listens can see already.
     pub(crate) fn notify(&self) {
-        self.states.send_modify(|count| *count += 1);
-        self.notify_progress();
-    }
-
-    /// Says that events arrived; free when nobody waits.
-    pub(super) fn notify_progress(&self) {
-        if self.progress.receiver_count() > 0 {
-            self.progress.send_modify(|count| *count += 1);
+        if self.count.receiver_count() > 0 {
+            self.count.send_modify(|count| *count += 1);
         }
     }
 }

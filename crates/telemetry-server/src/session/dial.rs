@@ -25,7 +25,10 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::backoff::Turn;
 use super::control::ControlBody;
+use super::kin;
+use super::peer::Peer;
 use super::response::chain;
 use crate::endpoint::Endpoint;
 
@@ -57,6 +60,31 @@ pub enum DialError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// There is no socket file any more, of a worker whose process lives as far as is known.
+    #[error(
+        "there is no socket at {} any more, although process {process} lives: somebody removed it; \
+         the worker can be reached again after its restart",
+        path.display()
+    )]
+    SocketTaken {
+        /// Where it was.
+        path: PathBuf,
+        /// The process that made it.
+        process: u32,
+    },
+    /// The process behind the socket is not the worker that was started, nor of its family.
+    #[error(
+        "the socket at {endpoint} is not the one that the worker made: process {found} is behind it, \
+         which process {started} did not start"
+    )]
+    Impostor {
+        /// What was dialled.
+        endpoint: Endpoint,
+        /// The process behind it.
+        found: u32,
+        /// The process that was started as the worker.
+        started: u32,
+    },
     /// The connection was refused or failed.
     #[error("connecting to {endpoint}: {error}")]
     Connect {
@@ -72,35 +100,48 @@ pub enum DialError {
         endpoint: Endpoint,
     },
     /// The process behind the socket runs as a user that is not accepted.
-    #[error("the process behind {endpoint} runs as user {found}, who is not accepted")]
+    #[error("the process behind {peer} runs as user {found}, who is not accepted")]
     ForeignPeer {
-        /// What was dialled.
-        endpoint: Endpoint,
+        /// The other end.
+        peer: Peer,
         /// The user id behind it.
         found: u32,
     },
     /// HTTP/2 could not be started, or the peer ended it before it answered.
-    #[error("HTTP/2 with {endpoint}: {}", chain(error))]
+    #[error("HTTP/2 with {peer}: {}", chain(error))]
     Http2 {
-        /// What was dialled.
-        endpoint: Endpoint,
+        /// The other end.
+        peer: Peer,
         /// What went wrong.
         error: hyper::Error,
     },
     /// The peer did not answer the request for the stream.
-    #[error("no response headers from {endpoint} within {HANDSHAKE_TIMEOUT:?}")]
+    #[error("no response headers from {peer} within {HANDSHAKE_TIMEOUT:?}")]
     NoHeaders {
-        /// What was dialled.
-        endpoint: Endpoint,
+        /// The other end.
+        peer: Peer,
     },
     /// The peer answered, but not with a stream.
-    #[error("{endpoint} refused the stream: {reason}")]
+    #[error("{peer} refused the stream: {reason}")]
     Refused {
-        /// What was dialled.
-        endpoint: Endpoint,
+        /// The other end.
+        peer: Peer,
         /// Status and message, escaped.
         reason: String,
     },
+}
+
+impl DialError {
+    /// Whether nobody is behind a local socket: to find that out cost nothing.
+    pub(super) fn is_nobody(&self) -> bool {
+        match self {
+            Self::NoSocket { .. } => true,
+            Self::Connect { endpoint, error } => {
+                endpoint.socket_path().is_some() && error.kind() == io::ErrorKind::ConnectionRefused
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The response to come.
@@ -120,34 +161,72 @@ pub(super) struct Dialled {
     _tasks: Tasks,
 }
 
-/// Connects and asks for the stream. `opening` is in the request body from the start.
+/// Connects and asks for the stream. `opening` is in the request body from the start. The turn is taken
+/// unless a local socket is missing or refuses. `started`: the process that was started as the worker,
+/// beside whose family nobody is taken for it.
 pub(super) async fn dial(
     endpoint: &Endpoint,
     accepted_uids: &[u32],
+    started: Option<u32>,
     opening: Bytes,
+    turn: Turn<'_>,
 ) -> Result<(Dialled, Answer), DialError> {
-    let connected = timeout(HANDSHAKE_TIMEOUT, connect(endpoint)).await;
+    let connecting = async {
+        match endpoint.socket_path() {
+            // A local socket answers or refuses at once.
+            Some(_) => match connect(endpoint).await {
+                Err(error) if error.is_nobody() => Err(error),
+                connected => {
+                    turn.taken();
+                    connected
+                }
+            },
+            None => {
+                turn.taken();
+                connect(endpoint).await
+            }
+        }
+    };
+    let connected = timeout(HANDSHAKE_TIMEOUT, connecting).await;
     let stream = connected.map_err(|_| DialError::ConnectTimeout {
         endpoint: endpoint.clone(),
     })??;
+    let other = || Peer::Endpoint(endpoint.clone());
     match stream {
-        Stream::Tcp(stream) => open(endpoint, stream, None, opening).await,
+        Stream::Tcp(stream) => open(&other(), stream, None, opening).await,
         Stream::Unix(stream) => {
             let failed = |error| DialError::Connect {
                 endpoint: endpoint.clone(),
                 error,
             };
-            let peer = stream.peer_cred().map_err(failed)?;
+            let credentials = stream.peer_cred().map_err(failed)?;
             let own = rustix::process::geteuid().as_raw();
-            let found = peer.uid();
+            let found = credentials.uid();
             if found != own && found != 0 && !accepted_uids.contains(&found) {
-                return Err(DialError::ForeignPeer {
+                let peer = Peer::Endpoint(endpoint.clone());
+                return Err(DialError::ForeignPeer { peer, found });
+            }
+            let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+            if let (Some(found), Some(started)) = (pid, started)
+                && !kin::may_be(found, started).await
+            {
+                return Err(DialError::Impostor {
                     endpoint: endpoint.clone(),
                     found,
+                    started,
                 });
             }
-            let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok());
-            open(endpoint, stream, pid, opening).await
+            let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+            if let (Some(found), Some(started)) = (pid, started)
+                && !kin::may_be(found, started).await
+            {
+                return Err(DialError::Impostor {
+                    endpoint: endpoint.clone(),
+                    found,
+                    started,
+                });
+            }
+            open(&other(), stream, pid, opening).await
         }
     }
 }
@@ -176,8 +255,9 @@ async fn connect(endpoint: &Endpoint) -> Result<Stream, DialError> {
     })
 }
 
-async fn open(
-    endpoint: &Endpoint,
+/// Starts HTTP/2 on a connection, whoever opened it, and asks for the stream.
+pub(super) async fn open(
+    peer: &Peer,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer_pid: Option<u32>,
     opening: Bytes,
@@ -195,7 +275,7 @@ async fn open(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| DialError::Http2 {
-            endpoint: endpoint.clone(),
+            peer: peer.clone(),
             error,
         })?;
     tasks.executor().execute(async move {
@@ -332,7 +412,11 @@ mod tests {
     #[tokio::test]
     async fn a_missing_socket_has_an_error_of_its_own() {
         let endpoint = Endpoint::Unix("/nonexistent/worker.sock".into());
-        let dialled = dial(&endpoint, &[], Bytes::new()).await.map(drop);
+        let limiter = crate::session::DialLimiter::new(1);
+        let turn = limiter.turn(true).await;
+        let dialled = dial(&endpoint, &[], None, Bytes::new(), turn)
+            .await
+            .map(drop);
         assert!(
             matches!(dialled, Err(DialError::NoSocket { .. })),
             "{dialled:?}"

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use telemetry_core::{Source, ValueRef, truncate};
 
+use super::peer::Peer;
 use crate::dispatch::Dispatcher;
 use crate::endpoint::Endpoint;
 
@@ -23,7 +24,7 @@ impl SessionEvents<'_> {
     /// The first connection, or one after a loss `downtime` ago. `retries`: failed attempts before.
     pub(super) fn connected(
         &self,
-        endpoint: &Endpoint,
+        peer: &Peer,
         dial_time: Duration,
         downtime: Option<Duration>,
         retries: u32,
@@ -39,9 +40,9 @@ impl SessionEvents<'_> {
         }
         let measurements = [("duration", ValueRef::nanos(dial_time)), self.system_time()];
         let mut metadata = vec![("retry_count", retries_text.as_str())];
-        let port = match endpoint {
-            Endpoint::Tcp(address) => address.port().to_string(),
-            Endpoint::Unix(_) => String::new(),
+        let port = match peer {
+            Peer::Endpoint(Endpoint::Tcp(address)) => address.port().to_string(),
+            Peer::Endpoint(Endpoint::Unix(_)) | Peer::Process { .. } => String::new(),
         };
         if !port.is_empty() {
             metadata.push(("python_port", &port));

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use telemetry_core::{SamplingRule, StreamSnapshot, WorkerSnapshot};
 
+use super::peer::LinkKind;
 use crate::endpoint::Endpoint;
 use crate::identity::WorkerId;
 
@@ -19,6 +20,8 @@ pub enum StreamState {
     Backoff,
     /// Another manager took the worker's stream; the next attempt is due much later.
     Replaced,
+    /// A worker that dialled in lost its connection and may come back; it leaves when it does not.
+    Away,
     /// The session has ended.
     Closed,
 }
@@ -32,6 +35,7 @@ impl StreamState {
             Self::Streaming => "streaming",
             Self::Backoff => "backoff",
             Self::Replaced => "replaced",
+            Self::Away => "away",
             Self::Closed => "closed",
         }
     }
@@ -45,11 +49,19 @@ pub struct StreamInfo {
     pub worker_id: WorkerId,
     /// Its pool.
     pub pool_name: Option<String>,
-    /// Where it listens.
-    pub endpoint: Endpoint,
+    /// The worker whose process started it, or the one before it, if the manager knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<WorkerId>,
+    /// Who opened its connection, the present or the last one, or will open the first.
+    pub link: LinkKind,
+    /// Where it is dialled; none of a worker that only dials in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
     /// Where the session stands.
     pub state: StreamState,
-    /// Milliseconds that the wait before the next attempt was given; in `Backoff` and `Replaced`.
+    /// Milliseconds that the wait before the next attempt was given, in `Backoff` and `Replaced`, and not
+    /// while a socket is waited for that is not there: it is dialled when it appears; in `Away`, that the
+    /// worker was given to come back.
     pub retry_after_ms: Option<u64>,
     /// Whether the worker is a stock one, which knows neither hello nor policy.
     pub legacy: bool,

@@ -25,6 +25,8 @@ pub(super) struct Learned {
     pub(super) hello: bool,
     /// Its first message was no hello.
     pub(super) event_first: bool,
+    /// The hello is from another incarnation than the one that was introduced.
+    pub(super) stranger: bool,
 }
 
 /// Reads one stream.
@@ -32,6 +34,8 @@ pub(super) struct Learned {
 pub(super) struct Reader {
     pipeline: Pipeline,
     record: Arc<Record>,
+    /// The incarnation that was introduced, on a connection that the worker opened.
+    introduced: Option<String>,
     splitter: FrameSplitter,
     /// Messages of this stream.
     messages: u64,
@@ -42,11 +46,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(pipeline: Pipeline, record: Arc<Record>) -> Self {
+    pub(super) fn new(pipeline: Pipeline, record: Arc<Record>, introduced: Option<String>) -> Self {
         let splitter = FrameSplitter::new(MAX_MESSAGE_BYTES);
         Self {
             pipeline,
             record,
+            introduced,
             splitter,
             messages: 0,
             greeted: false,
@@ -64,6 +69,7 @@ impl Reader {
         let Self {
             pipeline,
             record,
+            introduced,
             splitter,
             messages,
             greeted,
@@ -83,6 +89,9 @@ impl Reader {
             each(message.len(), *messages);
             match batch.process(message) {
                 Frame::Hello(hello) => match read::<WorkerHello>(hello) {
+                    Ok(hello) if is_other(introduced.as_deref(), &hello) => {
+                        learned.stranger = true;
+                    }
                     Ok(hello) => {
                         let pipeline = batch.pipeline();
                         record.hello(&hello, pipeline.ledger_mut());
@@ -110,7 +119,7 @@ impl Reader {
             }
         });
         drop(batch);
-        self.record.changes().notify_progress();
+        self.record.arrived();
         fed.map(|()| learned)
     }
 
@@ -133,6 +142,11 @@ impl Reader {
     pub(super) fn source(&self) -> &Source {
         self.pipeline.source()
     }
+}
+
+/// Whether a hello is from another incarnation than the one that was introduced.
+fn is_other(introduced: Option<&str>, hello: &WorkerHello) -> bool {
+    introduced.is_some_and(|introduced| introduced != hello.incarnation_id)
 }
 
 /// Reads what a worker says of itself, unless it is too long to be honest.

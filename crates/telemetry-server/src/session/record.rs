@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use telemetry_core::{Clock, SamplingRule, escape, snapshot_from_report, truncate};
 use telemetry_proto::{WorkerHello, WorkerReport};
+use tokio::sync::watch;
 
 use super::changes::Changes;
 use super::info::{StreamInfo, StreamState};
+use super::peer::LinkKind;
 use crate::accounts::{
     Account, Book, End, Implausible, LedgerWriter, Origin, Parting, Place, Said,
 };
@@ -29,7 +31,10 @@ const MAX_CAPABILITIES: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Record {
     memory: Mutex<Memory>,
-    changes: Changes,
+    /// Of all workers: states and reports.
+    changes: Arc<Changes>,
+    /// Of this one: those, and the arrival of events.
+    own: Changes,
     /// Tells when something was last heard.
     clock: Arc<dyn Clock>,
 }
@@ -38,7 +43,10 @@ pub(crate) struct Record {
 #[derive(Debug)]
 struct Memory {
     context: WorkerContext,
-    endpoint: Endpoint,
+    /// Where it is dialled, if it is.
+    endpoint: Option<Endpoint>,
+    /// Who opened the present or last connection, or will open the first.
+    link: LinkKind,
     /// Whether somebody will say that its process has ended.
     supervised: bool,
     state: StreamState,
@@ -62,6 +70,12 @@ struct Memory {
     connected_since_ns: Option<i64>,
     /// Whether a stream was asked for before: what the worker sent since was meant for us.
     asked_before: bool,
+    /// Whether somebody answered a dial, here or elsewhere.
+    dialled: bool,
+    /// Whether a stream was asked for, here or elsewhere.
+    asked: bool,
+    /// Whether nobody listens behind its socket.
+    is_refused: bool,
     /// When the present process, or the wait for the first one, began.
     since_ns: i64,
 }
@@ -77,8 +91,8 @@ struct Hello {
 impl Record {
     pub(crate) fn new(
         context: WorkerContext,
-        endpoint: Endpoint,
-        changes: Changes,
+        endpoint: Option<Endpoint>,
+        changes: Arc<Changes>,
         book: &Arc<Book>,
         clock: &Arc<dyn Clock>,
     ) -> Self {
@@ -89,6 +103,7 @@ impl Record {
         );
         let memory = Memory {
             context,
+            link: first_link(endpoint.as_ref()),
             endpoint,
             supervised: false,
             state: StreamState::Connecting,
@@ -108,35 +123,51 @@ impl Record {
             stream_error: None,
             connected_since_ns: None,
             asked_before: false,
+            dialled: false,
+            asked: false,
+            is_refused: false,
             since_ns: clock.unix_nanos(),
         };
         Self {
             memory: Mutex::new(memory),
             changes,
+            own: Changes::default(),
             clock: Arc::clone(clock),
         }
     }
 
-    /// Who to notify.
-    pub(super) fn changes(&self) -> &Changes {
-        &self.changes
+    /// Listens to changes of this worker, the arrival of events included.
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.own.listen()
+    }
+
+    /// Says that something about it changed.
+    pub(crate) fn notify(&self) {
+        self.own.notify();
+        self.changes.notify();
+    }
+
+    /// Says that events arrived, to those who wait for this worker.
+    pub(super) fn arrived(&self) {
+        self.own.notify();
     }
 
     /// Who the worker is and where it listens, after a new registration.
-    pub(crate) fn relocate(&self, context: WorkerContext, endpoint: Endpoint) {
+    pub(crate) fn relocate(&self, context: WorkerContext, endpoint: Option<Endpoint>) {
         let mut memory = self.lock();
         // At another place another process may have been at work for long.
         memory.asked_before &= memory.endpoint == endpoint;
         memory.context = context;
+        memory.link = first_link(endpoint.as_ref());
         memory.endpoint = endpoint;
         memory.seen_pid = None;
         memory.claimed_pid = None;
         memory.since_ns = self.clock.unix_nanos();
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
-    pub(crate) fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
         self.lock().endpoint.clone()
     }
 
@@ -164,7 +195,7 @@ impl Record {
     }
 
     /// The process id that is not registered but seen or claimed.
-    pub(super) fn observed_pid(&self) -> Option<u32> {
+    pub(crate) fn observed_pid(&self) -> Option<u32> {
         let memory = self.lock();
         memory.seen_pid.or(memory.claimed_pid)
     }
@@ -174,7 +205,7 @@ impl Record {
         memory.legacy = legacy;
         memory.unsupported_rules = unsupported_rules;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// A dial begins, or a new process of the worker was registered: nothing that was said of the
@@ -187,12 +218,58 @@ impl Record {
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// The request for a stream went out.
-    pub(super) fn asked(&self, peer_pid: Option<u32>) {
-        self.lock().seen_pid = peer_pid;
+    pub(super) fn asked(&self, peer_pid: Option<u32>, link: LinkKind) {
+        let mut memory = self.lock();
+        memory.seen_pid = peer_pid;
+        memory.link = link;
+        // One that dials in need not have a socket.
+        memory.asked |= link == LinkKind::Out;
+    }
+
+    /// Whether the last report was the worker's last word before an orderly end.
+    pub(super) fn has_said_last(&self) -> bool {
+        self.lock().account.sums().report_final
+    }
+
+    /// Whether somebody will say that its process has ended.
+    pub(crate) fn is_supervised(&self) -> bool {
+        self.lock().supervised
+    }
+
+    /// Somebody answered a dial, whoever it is.
+    pub(super) fn dialled(&self) {
+        self.lock().dialled = true;
+    }
+
+    /// The process that was started as this worker by somebody who says when it ends.
+    pub(super) fn started_pid(&self) -> Option<u32> {
+        let memory = self.lock();
+        memory.context.python_pid.filter(|_| memory.supervised)
+    }
+
+    /// Nobody listens behind its socket, or somebody may.
+    pub(super) fn set_refused(&self, is_refused: bool) {
+        self.lock().is_refused = is_refused;
+    }
+
+    /// Whether its socket is there and refuses, and not only while its worker starts.
+    #[cfg(feature = "pool")]
+    pub(crate) fn is_refused(&self) -> bool {
+        self.lock().is_refused
+    }
+
+    /// Whether a stream was ever asked for.
+    pub(super) fn was_asked(&self) -> bool {
+        self.lock().asked
+    }
+
+    /// Whether somebody ever answered a dial.
+    pub(super) fn was_dialled(&self) -> bool {
+        self.lock().dialled
     }
 
     /// The worker accepted the stream. Returns how many streams there were before.
@@ -202,28 +279,29 @@ impl Record {
         memory.retry_after = None;
         memory.connected_since_ns = Some(now_ns);
         memory.failures = 0;
+        memory.is_refused = false;
         // That it was not there yet is no news any more; why its last stream ended is.
         memory.last_error = memory.stream_error.clone();
         let before = memory.streams;
         memory.streams += 1;
         drop(memory);
-        self.changes.notify();
+        self.notify();
         before
     }
 
-    /// An attempt or stream ended; the next one is due in `retry_after`. `asked`: the worker may
+    /// An attempt or stream ended; the next one is due in `retry_after`, if that is known. `asked`: the worker may
     /// have sent something on it.
     pub(super) fn waiting(
         &self,
         state: StreamState,
         error: &str,
         failures: u32,
-        retry_after: Duration,
+        retry_after: Option<Duration>,
         asked: bool,
     ) {
         let mut memory = self.lock();
         memory.state = state;
-        memory.retry_after = Some(retry_after);
+        memory.retry_after = retry_after;
         memory.failures = failures;
         let error = escape(truncate(error, MAX_TEXT_BYTES)).into_owned();
         if asked {
@@ -235,7 +313,7 @@ impl Record {
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// The session ended.
@@ -246,7 +324,7 @@ impl Record {
         memory.connected_since_ns = None;
         memory.asked_before = true;
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// A stream begins. Returns the counters for its events.
@@ -265,7 +343,7 @@ impl Record {
         let origin = memory.origin();
         memory.account.close(writer, how, origin, now_ns);
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// Takes in who the worker is. A new incarnation ends the old one.
@@ -279,7 +357,11 @@ impl Record {
         };
         let place = match memory.seen_pid {
             Some(pid) => Place::Process(pid),
-            None => Place::Address(memory.endpoint.to_string()),
+            None => Place::Address(match &memory.endpoint {
+                Some(endpoint) if memory.link == LinkKind::Out => endpoint.to_string(),
+                // Where the system tells no process there is nothing but its word.
+                _ => String::new(),
+            }),
         };
         let account = &mut memory.account;
         if !account.hello(&incarnation, place, writer, origin, now_ns) {
@@ -299,7 +381,7 @@ impl Record {
         memory.legacy = false;
         memory.unsupported_rules.clear();
         drop(memory);
-        self.changes.notify();
+        self.notify();
     }
 
     /// Takes in the worker's report. Its word on control holds whatever becomes of its counters.
@@ -327,7 +409,7 @@ impl Record {
         memory.applied_revision = report.policy_revision;
         memory.control_error = escape(truncate(&report.control_error, MAX_TEXT_BYTES)).into_owned();
         drop(memory);
-        self.changes.notify();
+        self.notify();
         taken
     }
 
@@ -337,20 +419,45 @@ impl Record {
         let silent = (!memory.legacy).then_some(memory.since_ns);
         memory.account.process_ended(how, silent);
         drop(memory);
+        self.notify();
+    }
+
+    /// Whether it is worth asking the system if its process is still there: nobody else will say so.
+    pub(crate) fn may_have_ended(&self) -> bool {
+        let memory = self.lock();
+        !memory.supervised && memory.account.may_have_ended()
+    }
+
+    /// Asks the system whether its process is still there. May wait for it.
+    pub(crate) fn notice_end(&self) {
+        let mut memory = self.lock();
+        let is_over = !memory.supervised && memory.account.notice_end();
+        drop(memory);
+        if is_over {
+            self.notify();
+        }
+    }
+
+    /// The process of a worker that dialled in as this incarnation has ended. It counts although it never
+    /// said anything, but not twice: whoever looks at the worker may have seen that it is gone.
+    pub(super) fn caller_ended(&self, incarnation: &str) {
+        let mut memory = self.lock();
+        let is_silent = memory.hello.incarnation != incarnation;
+        let silent = is_silent.then_some(memory.since_ns);
+        memory.account.process_ended(End::Unasked, silent);
+        drop(memory);
         self.changes.notify();
     }
 
     /// A copy for operators. `policy_revision` is what the worker should have.
     pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
-        let mut memory = self.lock();
-        if !memory.supervised {
-            memory.account.notice_end();
-        }
-        let memory = memory;
+        let memory = self.lock();
         let sums = memory.account.sums();
         StreamInfo {
             worker_id: memory.context.worker_id.clone(),
             pool_name: memory.context.pool_name.clone(),
+            parent: memory.context.parent.clone(),
+            link: memory.link,
             endpoint: memory.endpoint.clone(),
             state: memory.state,
             retry_after_ms: memory
@@ -407,6 +514,14 @@ impl Memory {
         } else {
             Origin::FirstSight
         }
+    }
+}
+
+/// Who opens the first connection.
+fn first_link(endpoint: Option<&Endpoint>) -> LinkKind {
+    match endpoint {
+        Some(_) => LinkKind::Out,
+        None => LinkKind::In,
     }
 }
 

@@ -1,4 +1,4 @@
-//! One stream of a session, from the dial to its end.
+//! One stream of a session, from its connection to its end, whoever opened that.
 //!
 //! One loop waits for everything at once: bytes of the worker, a new policy, the order to stop, and
 //! the deadlines of hello and headers. It never waits for a handler other than inline ones.
@@ -12,15 +12,19 @@ use telemetry_core::{Control, PROTOCOL_REVISION, PolicySpec, capability, random_
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::arrival::Arrival;
+use super::backoff::Turn;
 use super::control::control_frames;
 use super::dial::{self, Answer, DialError, Dialled, HANDSHAKE_TIMEOUT};
 use super::events::SessionEvents;
 use super::legacy::legacy_controls;
+use super::peer::{LinkKind, Peer};
 use super::reader::{Learned, Reader};
 use super::response::{Arrived, Farewell, Response, chain, farewell, refusal};
 use super::state::{Course, DRAIN_SILENCE, Phase, Speech};
 use super::{Run, Session};
 use crate::accounts::Parting;
+use crate::endpoint::Endpoint;
 use crate::pipeline::{Pipeline, source_of};
 
 /// Time for the worker's hello; a worker that is silent until then is a stock one.
@@ -29,6 +33,10 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 const TURN_BYTES: usize = 128 << 10;
 /// What a chunk takes of a turn beside its bytes, so that small and empty ones end it as well.
 const CHUNK_COST: usize = 64;
+/// Longest that the rest of a connection is read which nobody writes to any more.
+const REST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Why a stream ended whose process did.
+pub(super) const PROCESS_ENDED: &str = "its process has ended";
 /// How a stream ended.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -38,6 +46,10 @@ pub(super) enum Ending {
     Lost { reason: String, lived: Duration },
     /// The worker serves another manager now.
     Replaced { reason: String },
+    /// The worker opened another connection, which is the session's next.
+    Superseded,
+    /// The process behind it has ended, and what it had sent is read.
+    Gone,
     /// The session was told to stop; `in_order`: the worker had said its last word.
     Stopped { in_order: bool },
 }
@@ -48,11 +60,15 @@ const STOPPED: Ending = Ending::Stopped { in_order: false };
 /// One stream under way.
 struct Progress {
     reader: Reader,
+    peer: Peer,
     stream_id: String,
+    /// When its connection was dialled, or accepted.
     dialled_at: Instant,
     phase: Phase,
     speech: Speech,
     course: Course,
+    /// Why it leaves, once it does.
+    cause: Cause,
     /// A call that asks a silent worker for a sign of life, once it was made.
     ping: Ping,
     /// Whether the newest policy is still to be sent.
@@ -63,6 +79,17 @@ struct Progress {
     farewell: Option<LastWord>,
     /// Whether it need not be told any more that its process is about to be ended.
     told_drain: bool,
+}
+
+/// Why a stream is read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// The session was told to stop.
+    Told,
+    /// There is a newer connection of the worker.
+    Superseded,
+    /// The process behind it has ended.
+    ProcessEnded,
 }
 
 /// A sign of life from a worker without headers.
@@ -86,46 +113,85 @@ enum LastWord {
 
 impl Session {
     /// Dials and streams until it ends.
-    pub(super) async fn stream(&mut self, dialled_at: Instant) -> Ending {
+    pub(super) async fn dialled(
+        &mut self,
+        endpoint: &Endpoint,
+        dialled_at: Instant,
+        turn: Turn<'_>,
+    ) -> Ending {
         self.record.connecting();
         let legacy = self.record.is_legacy();
         let opening = self.opening(legacy);
         let accepted = &self.shared.accepted_uids;
-        let (mut dialled, answer) = tokio::select! {
-            dialled = dial::dial(&self.endpoint, accepted, opening) => match dialled {
-                Ok(dialled) => dialled,
-                Err(error) => return Ending::NotOpened { error, asked: false },
-            },
-            () = super::stopped(&mut self.run) => return STOPPED,
-        };
-        self.record.asked(dialled.peer_pid);
-        let mut progress = Progress {
-            reader: self.reader(),
-            stream_id: format!("{:016x}", random_u64()),
-            dialled_at,
-            phase: Phase::Asked {
-                due: dialled_at + HANDSHAKE_TIMEOUT,
-            },
-            speech: if legacy {
-                Speech::Legacy
-            } else {
-                Speech::Expected {
-                    due: dialled_at + HELLO_TIMEOUT,
+        let started = self.record.started_pid();
+        let connected = tokio::select! {
+            connected = dial::dial(endpoint, accepted, started, opening, turn) => match connected {
+                Ok(connected) => connected,
+                Err(error) => {
+                    if !error.is_nobody() {
+                        self.record.dialled();
+                    }
+                    return Ending::NotOpened { error, asked: false };
                 }
             },
-            course: Course::Running,
-            ping: Ping::Unasked,
-            policy_due: false,
-            is_desired: true,
-            farewell: None,
-            told_drain: false,
+            Some(arrival) = self.arrivals.recv() => {
+                self.next = Some(arrival);
+                return Ending::Superseded;
+            }
+            () = super::stopped(&mut self.run) => return STOPPED,
         };
+        self.record.dialled();
+        let speech = if legacy {
+            Speech::Legacy
+        } else {
+            Speech::Expected {
+                due: dialled_at + HELLO_TIMEOUT,
+            }
+        };
+        self.record.asked(connected.0.peer_pid, LinkKind::Out);
+        let peer = Peer::Endpoint(endpoint.clone());
+        let progress = Progress::new(self.reader(None), peer, dialled_at, speech);
+        self.converse(connected, progress).await
+    }
+
+    /// Streams on a connection that the worker opened, until it ends.
+    pub(super) async fn arrived(&mut self, arrival: Arrival) -> Ending {
+        self.record.connecting();
+        // Stock workers do not dial in.
+        self.record.set_legacy(false, Vec::new());
+        let opening = self.opening(false);
+        let peer = arrival.peer();
+        let connected = match dial::open(&peer, arrival.stream, arrival.pid, opening).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                return Ending::NotOpened {
+                    error,
+                    asked: false,
+                };
+            }
+        };
+        self.record.asked(arrival.pid, LinkKind::In);
+        let reader = self.reader(Some(arrival.incarnation));
+        let progress = Progress::new(reader, peer, arrival.since, Speech::Extended);
+        self.converse(connected, progress).await
+    }
+
+    /// Streams on an open connection, until it ends.
+    async fn converse(&mut self, connected: (Dialled, Answer), mut progress: Progress) -> Ending {
+        let (mut dialled, answer) = connected;
         let ending = self.read(&mut dialled, answer, &mut progress).await;
+        let ending = match progress.cause {
+            Cause::Told => ending,
+            Cause::Superseded => Ending::Superseded,
+            Cause::ProcessEnded => Ending::Gone,
+        };
         if let Some(opened_at) = progress.phase.since() {
             let reason = match &ending {
                 Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason.clone(),
                 // It was alive and yet had no stream for us.
                 Ending::NotOpened { error, .. } => error.to_string(),
+                Ending::Superseded => "the worker opened another connection".to_owned(),
+                Ending::Gone => PROCESS_ENDED.to_owned(),
                 Ending::Stopped { .. } => "stopped".to_owned(),
             };
             self.lost_at = Some(Instant::now());
@@ -173,6 +239,13 @@ impl Session {
                     let silence = (!hears).then(|| Instant::now() + DRAIN_SILENCE);
                     progress.course = Course::Leaving { silence, last };
                 }
+                Some(arrival) = self.arrivals.recv(), if !progress.course.is_leaving() => {
+                    self.next = Some(arrival);
+                    progress.leave(Cause::Superseded);
+                }
+                () = self.life.ended(), if self.life.is_told() && !progress.course.is_leaving() => {
+                    progress.leave(Cause::ProcessEnded);
+                }
                 wanted = is_wanted(&mut self.drain), if progress.may_drain() => {
                     progress.told_drain = true;
                     if wanted && self.record.is_capable_of(capability::DRAIN) {
@@ -196,7 +269,7 @@ impl Session {
                     progress.policy_due |= progress.speech.no_hello().0;
                 }
                 () = at(headers_due), if headers_due.is_some() => {
-                    let error = DialError::NoHeaders { endpoint: self.endpoint.clone() };
+                    let error = DialError::NoHeaders { peer: progress.peer.clone() };
                     return Ending::NotOpened { error, asked: true };
                 }
                 alive = pong(&mut progress.ping), if matches!(progress.ping, Ping::Awaited(_)) => {
@@ -256,8 +329,8 @@ impl Session {
                     return Err(lost(progress, &chain(&error)));
                 }
                 Arrived::Failed(error) => {
-                    let endpoint = self.endpoint.clone();
-                    let error = DialError::Http2 { endpoint, error };
+                    let peer = progress.peer.clone();
+                    let error = DialError::Http2 { peer, error };
                     return Err(Ending::NotOpened { error, asked: true });
                 }
             }
@@ -280,7 +353,13 @@ impl Session {
             }
         });
         match fed {
-            Ok(Learned { hello, event_first }) => {
+            Ok(Learned { stranger: true, .. }) => Err(lost(
+                progress,
+                "its hello names another incarnation than its introduction",
+            )),
+            Ok(Learned {
+                hello, event_first, ..
+            }) => {
                 if hello {
                     // If it was taken for a stock one and told so, it gets the policy itself now.
                     progress.policy_due |= progress.speech.hello().0;
@@ -306,7 +385,7 @@ impl Session {
                 return Err(Ending::Replaced { reason });
             }
             let error = DialError::Refused {
-                endpoint: self.endpoint.clone(),
+                peer: progress.peer.clone(),
                 reason,
             };
             return Err(Ending::NotOpened { error, asked: true });
@@ -328,7 +407,7 @@ impl Session {
             .streaming(self.shared.dispatcher.clock().unix_nanos());
         let downtime = self.lost_at.map(|lost| now - lost).filter(|_| before > 0);
         let events = self.events(progress);
-        events.connected(&self.endpoint, now - progress.dialled_at, downtime, retries);
+        events.connected(&progress.peer, now - progress.dialled_at, downtime, retries);
         events.opened(&progress.stream_id);
     }
 
@@ -373,7 +452,8 @@ impl Session {
         Arc::clone(&self.policy.borrow_and_update())
     }
 
-    fn reader(&self) -> Reader {
+    /// Reads a stream; `introduced`: the incarnation that a worker which dialled in says it is.
+    fn reader(&self, introduced: Option<String>) -> Reader {
         let shared = &self.shared;
         let source = source_of(&shared.node, &self.context, self.record.observed_pid());
         let pipeline = Pipeline::with_ledger(
@@ -382,7 +462,7 @@ impl Session {
             Arc::clone(&shared.quarantine),
             self.record.begin(),
         );
-        Reader::new(pipeline, Arc::clone(&self.record))
+        Reader::new(pipeline, Arc::clone(&self.record), introduced)
     }
 
     fn events<'a>(&'a self, progress: &'a Progress) -> SessionEvents<'a> {
@@ -394,6 +474,36 @@ impl Session {
 }
 
 impl Progress {
+    fn new(reader: Reader, peer: Peer, dialled_at: Instant, speech: Speech) -> Self {
+        Self {
+            reader,
+            peer,
+            stream_id: format!("{:016x}", random_u64()),
+            dialled_at,
+            phase: Phase::Asked {
+                due: Instant::now() + HANDSHAKE_TIMEOUT,
+            },
+            speech,
+            course: Course::Running,
+            cause: Cause::Told,
+            ping: Ping::Unasked,
+            policy_due: false,
+            is_desired: true,
+            farewell: None,
+            told_drain: false,
+        }
+    }
+
+    /// What is there is read, and nothing is waited for any more.
+    fn leave(&mut self, cause: Cause) {
+        let now = Instant::now();
+        self.cause = cause;
+        self.course = Course::Leaving {
+            silence: Some(now + DRAIN_SILENCE),
+            last: now + REST_TIMEOUT,
+        };
+    }
+
     /// Whether the worker can be told yet, and need be told, that its process is about to be ended.
     fn may_drain(&self) -> bool {
         self.speech == Speech::Extended && !self.told_drain

@@ -33,6 +33,18 @@ pub(crate) enum Fault {
     KillManager,
     /// The manager ends in order and is started again.
     RestartManager,
+    /// A worker that dialled in is killed and started again under its id.
+    KillDialled,
+    /// `os._exit` of one that dialled in, right after a burst.
+    ExitDialled,
+    /// A script that ends right after its last event.
+    Script,
+    /// The child of one that dialled in dials in by itself.
+    ForkDialled,
+    /// The manager that workers dial in to is killed and started again.
+    KillDialledManager,
+    /// It ends in order and is started again.
+    RestartDialledManager,
 }
 
 /// Faults of the manager with a pool of its own.
@@ -56,6 +68,29 @@ pub(crate) const OF_LOOSE: &[Fault] = &[
     Fault::KillManager,
     Fault::RestartManager,
 ];
+
+/// Faults of the manager that workers dial in to.
+pub(crate) const OF_DIALLED: &[Fault] = &[
+    Fault::KillDialled,
+    Fault::ExitDialled,
+    Fault::Script,
+    Fault::ForkDialled,
+    Fault::KillDialledManager,
+    Fault::RestartDialledManager,
+];
+
+impl Fault {
+    /// Whether it meets all workers of a manager, and so says least about each.
+    pub(crate) fn meets_all(self) -> bool {
+        matches!(
+            self,
+            Self::KillManager
+                | Self::RestartManager
+                | Self::KillDialledManager
+                | Self::RestartDialledManager
+        )
+    }
+}
 
 /// What a fault did.
 #[derive(Debug)]
@@ -83,6 +118,12 @@ impl fmt::Display for Fault {
             Self::CloseRange => "closed descriptors",
             Self::KillManager => "kill -9 of the manager",
             Self::RestartManager => "restart of the manager",
+            Self::KillDialled => "dialled in: kill -9",
+            Self::ExitDialled => "dialled in: os._exit",
+            Self::Script => "dialled in: script, 0 ms",
+            Self::ForkDialled => "dialled in: forked child",
+            Self::KillDialledManager => "dialled in: manager -9",
+            Self::RestartDialledManager => "dialled in: restart",
         })
     }
 }

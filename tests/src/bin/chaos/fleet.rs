@@ -1,4 +1,4 @@
-//! One run: starts the fleet, has two lanes do their faults side by side, ends it in order.
+//! One run: starts the fleet, has three lanes do their faults side by side, ends it in order.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use telemetry_tests::truth::{Arrivals, Kind, Pages, PoolRole, Program, Remote, Role};
 use telemetry_tests::{Seed, TestManager};
 
-use crate::faults::{Fault, Happened, OF_LOOSE, OF_POOL};
+use crate::dialled::{self, DialledLane};
+use crate::faults::{Fault, Happened, OF_DIALLED, OF_LOOSE, OF_POOL};
 use crate::loose::{LooseLane, Slot};
 use crate::pool::PoolLane;
 use crate::record::{Record, Watched};
@@ -19,6 +20,8 @@ use crate::table::{self, Truth};
 const POOL_SIZE: usize = 3;
 /// Workers that no pool started, of each kind.
 const LOOSE: usize = 2;
+/// Workers that dial in, of each kind.
+const DIALLED: usize = 2;
 /// Events a second of each worker.
 const RATE: u32 = 200;
 /// Between two faults of a lane.
@@ -87,6 +90,7 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
     };
     let pages = Pages::new(place("pages")?);
     let (of_pool, of_loose) = (place("arrived-pool")?, place("arrived-loose")?);
+    let of_dialled = place("arrived-dialled")?;
     let program = |kind| Program {
         kind,
         pages: pages.clone(),
@@ -101,6 +105,7 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
         node: "with-a-pool".to_owned(),
         socket: dir.path().join("pool.sock"),
         arrivals: of_pool.clone(),
+        accept: None,
         pool: Some(PoolRole {
             name: "pool".to_owned(),
             command: python.command(),
@@ -123,6 +128,7 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
         node: "without-a-pool".to_owned(),
         socket: dir.path().join("loose.sock"),
         arrivals: of_loose.clone(),
+        accept: None,
         pool: None,
     };
     let manager = Remote::start(&chaos, &role).await;
@@ -133,13 +139,15 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
         .attach("stolen", "snakepit.python.tool.*", stolen.handler())
         .expect("a free id");
     let rust = program(Kind::Rust(chaos.clone()));
-    let kinds = [python, rust].into_iter().cycle().take(2 * LOOSE);
+    let kinds = [python, rust].into_iter().cycle();
+    let kinds_dialled = kinds.clone().take(2 * DIALLED);
+    let kinds = kinds.take(2 * LOOSE);
     let slots = kinds.enumerate();
     let slots = slots.map(|(number, program)| Slot::start(dir.path(), number, program));
     let mut loose = LooseLane {
         watched: Watched::new("manager without a pool", manager.line().clone()),
         manager: Some(manager),
-        chaos,
+        chaos: chaos.clone(),
         role,
         slots: slots.collect(),
         thief,
@@ -149,7 +157,30 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
     };
     loose.register_all().await;
 
-    let watches = [&watched, &loose.watched].map(|watched| {
+    let door = dir.path().join("door/manager.sock");
+    let role = Role {
+        node: "dialled-in".to_owned(),
+        socket: dir.path().join("dialled.sock"),
+        arrivals: of_dialled.clone(),
+        accept: Some(door.clone()),
+        pool: None,
+    };
+    let manager = Remote::start(&chaos, &role).await;
+    let slots = kinds_dialled.enumerate();
+    let slots = slots.map(|(number, program)| dialled::Slot::start(&door, number, program));
+    let mut dialled = DialledLane {
+        watched: Watched::new("manager that is dialled", manager.line().clone()),
+        manager: Some(manager),
+        chaos,
+        role,
+        slots: slots.collect(),
+        door,
+        record: record.clone(),
+        seed: Seed::new(seed.next_number()),
+    };
+    dialled.all_stream().await;
+
+    let watches = [&watched, &loose.watched, &dialled.watched].map(|watched| {
         let watch = Arc::clone(watched).watch(record.clone(), pages.clone(), Arc::clone(&over));
         tokio::spawn(watch)
     });
@@ -170,13 +201,21 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
         }
         loose.end().await;
     };
-    tokio::join!(pool_lane, loose_lane);
+    let mut plan = Plan::new(OF_DIALLED, settings, Seed::new(seed.next_number()));
+    let dialled_lane = async {
+        while let Some(fault) = plan.next().await {
+            record.injects(fault);
+            tell(&record, fault, dialled.inject(fault).await);
+        }
+        dialled.end().await;
+    };
+    tokio::join!(pool_lane, loose_lane, dialled_lane);
     over.store(true, Ordering::SeqCst);
     for watch in watches {
         watch.await.map_err(std::io::Error::other)?;
     }
 
-    let arrivals: [&Path; 2] = [&of_pool, &of_loose];
+    let arrivals: [&Path; 3] = [&of_pool, &of_loose, &of_dialled];
     let truth = Truth {
         pages: &pages,
         arrivals: &arrivals,

@@ -152,7 +152,8 @@ impl LooseLane {
         let child = answer["child"].as_u64().ok_or("no child")?;
         let child = u32::try_from(child).map_err(|error| error.to_string())?;
         let id = format!("fork.{child}");
-        let address = format!("unix:{}.{child}", slot.worker.socket.display());
+        let socket = slot.worker.socket.with_extension(format!("{child}.sock"));
+        let address = format!("unix:{}", socket.display());
         line.order(&Order::Register {
             id: id.clone(),
             pool: POOLS[0].to_owned(),

@@ -11,6 +11,7 @@
     reason = "a program that talks at a terminal"
 )]
 
+mod dialled;
 mod faults;
 mod fleet;
 mod loose;

@@ -60,7 +60,7 @@ impl Record {
         for pid in happened.pids {
             let cause = shared.causes.entry(pid).or_insert(fault);
             // The end of a manager meets all workers, and says least about each.
-            if !matches!(fault, Fault::KillManager | Fault::RestartManager) {
+            if !fault.meets_all() {
                 *cause = fault;
             }
         }

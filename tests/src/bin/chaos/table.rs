@@ -5,7 +5,7 @@ use std::path::Path;
 
 use telemetry_tests::truth::{Arrivals, Finding, Pages, Seen, Verdict, judge};
 
-use crate::faults::{Fault, OF_LOOSE, OF_POOL};
+use crate::faults::{Fault, OF_DIALLED, OF_LOOSE, OF_POOL};
 use crate::record::Record;
 
 /// Accounts that are shown word for word.
@@ -85,7 +85,7 @@ pub(crate) fn print(record: &Record, truth: &Truth<'_>) -> bool {
     );
     let mut missed = Vec::new();
     let none = Sums::default();
-    for fault in OF_POOL.iter().chain(OF_LOOSE) {
+    for fault in OF_POOL.iter().chain(OF_LOOSE).chain(OF_DIALLED) {
         let times = record.faults.get(fault);
         let (injected, happened) = times.map_or((0, 0), |it| (it.injected, it.happened));
         if happened == 0 {

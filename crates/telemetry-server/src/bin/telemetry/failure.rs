@@ -23,16 +23,23 @@ impl Failure {
         Self::Failed(error.to_string())
     }
 
+    /// What to say, if there is somebody to say it to, and the exit code.
+    pub(crate) fn told(self) -> (Option<String>, ExitCode) {
+        match self {
+            Self::Usage(text) => (Some(text), ExitCode::from(2)),
+            Self::Failed(text) => (Some(text), ExitCode::from(1)),
+            Self::OutputClosed => (None, ExitCode::SUCCESS),
+        }
+    }
+
     /// Says it on stderr.
     pub(crate) fn report(self) -> ExitCode {
-        let (text, code) = match self {
-            Self::Usage(text) => (text, 2),
-            Self::Failed(text) => (text, 1),
-            Self::OutputClosed => return ExitCode::SUCCESS,
-        };
-        // With stderr closed as well there is only the exit code.
-        let _unheard = writeln!(io::stderr().lock(), "telemetry: {text}");
-        ExitCode::from(code)
+        let (text, code) = self.told();
+        if let Some(text) = text {
+            // With stderr closed as well there is only the exit code.
+            let _unheard = writeln!(io::stderr().lock(), "telemetry: {text}");
+        }
+        code
     }
 }
 

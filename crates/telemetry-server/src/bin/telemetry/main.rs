@@ -7,9 +7,11 @@ mod api;
 mod catalog;
 mod exec;
 mod failure;
+mod log;
 mod manager;
 mod roster;
 mod show;
+mod signals;
 mod tap;
 mod workers;
 
@@ -20,6 +22,18 @@ use clap::{Args, Parser, Subcommand};
 
 /// Where a manager listens unless it is told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:9464";
+
+/// What `telemetry manager --help` says below its options.
+const MANAGER_HELP: &str = "\
+Environment:
+  TELEMETRY_LOG  What the manager logs to stderr: off, error, warn, info, debug or trace, or by
+                 target, e.g. \"info,telemetry_server::session=debug\". Wins over [log] level.
+  NO_COLOR       If not empty, no colours.
+
+Signals:
+  SIGINT, SIGTERM  Stop in order; once more, at least 2 s later: kill the workers and end.
+  SIGQUIT          Kill the workers and end.
+  SIGHUP           Nothing but a line in the log.";
 
 /// Collects and controls the telemetry of a fleet of worker processes.
 #[derive(Debug, Parser)]
@@ -32,6 +46,7 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a manager until SIGINT or SIGTERM.
+    #[command(after_help = MANAGER_HELP)]
     Manager {
         /// The configuration file.
         #[arg(long, value_name = "FILE", default_value = "telemetry.toml")]
@@ -78,7 +93,10 @@ struct Running {
 fn main() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
     let outcome = match command {
-        Command::Manager { config } => manager::run(&config),
+        Command::Manager { config } => match manager::run(&config) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Command::Workers { manager, json } => workers::run(&manager.url, json),
         Command::Tap { manager, pattern } => tap::run(&manager.url, &pattern),
         Command::Catalog { markdown, config } => catalog::run(markdown, config.as_deref()),

@@ -1,63 +1,67 @@
 //! `telemetry manager`: everything a configuration file describes, until SIGINT or SIGTERM.
 //!
 //! Starts in an order in which failures are cheap (configuration, port, then processes) and stops
-//! in the reverse one: workers finish first, so that their last events still arrive.
+//! in the reverse one: workers finish first, so that their last events still arrive. Writes to stderr
+//! through the log only, and to stdout where nothing waits for it.
 
-use std::io::{self, IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use telemetry_core::{PolicySpec, SamplingRule, Source, SystemClock, escape};
 use telemetry_server::{
-    Config, Dispatcher, HandlerMetrics, HttpConfig, HttpServer, HttpState, LogHandler, LogSection,
-    Manager, ManagerConfig, OnManagerExit, Pool, PoolConfig, PoolInfo, PrometheusConfig,
-    PrometheusExporter, QueuedConfig, RunDir, WatchDir, WorkerContext, WorkerTelemetry,
-    end_strangers,
+    AcceptConfig, Acceptor, Config, Dispatcher, HandlerMetrics, HttpConfig, HttpServer, HttpState,
+    LogHandler, Manager, ManagerConfig, OnManagerExit, OpenDescriptors, OrphanReaper, Pool,
+    PoolConfig, PoolInfo, ProcessMetrics, PrometheusConfig, PrometheusExporter, QueuedConfig,
+    RunDir, WatchDir, WorkerContext, WorkerTelemetry, end_strangers, raise_descriptor_limit,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing_subscriber::EnvFilter;
 
 use crate::failure::Failure;
+use crate::log::Log;
 use crate::roster::Roster;
+use crate::signals::{Request, Signals};
 
 /// How long streams and viewers may take to end once the workers have.
 const STREAMS_END: Duration = Duration::from_secs(5);
+/// How long they may take when the end is hastened.
+const HASTENED_END: Duration = Duration::from_millis(500);
 /// How long the log may take to write what is queued for it.
 const HANDLERS_END: Duration = Duration::from_secs(2);
-/// Environment variable that sets what the manager itself logs.
-const LOG_VARIABLE: &str = "TELEMETRY_LOG";
 
 /// Runs the manager of a configuration file.
-pub(crate) fn run(path: &Path) -> Result<(), Failure> {
+pub(crate) fn run(path: &Path) -> Result<ExitCode, Failure> {
     let config = Config::load(path)?;
-    log_to_stderr(config.log.as_ref())?;
-    let run_dir = hold(&config, path)?;
+    let log = Log::set_up(&config)?;
+    let run_dir = match hold(&config, path) {
+        Ok(run_dir) => run_dir,
+        Err(failure) => return Ok(end(&log, Err(failure))),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(Failure::of)?;
-    let outcome = runtime.block_on(serve(config, run_dir.clone()));
-    // A reader of our output that stands still must not keep us from ending.
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return Ok(end(&log, Err(Failure::of(error)))),
+    };
+    let outcome = runtime.block_on(serve(config, run_dir.clone(), &log));
+    // Whatever still stands in a call of the system must not keep us from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Until here nobody else may have it.
     drop(run_dir);
-    outcome
+    Ok(end(&log, outcome))
 }
 
-/// Our own log and the exported events both go to stderr, the events from their own level on.
-fn log_to_stderr(events: Option<&LogSection>) -> Result<(), Failure> {
-    let ours = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
-    let events = events.map_or("off".to_owned(), |log| log.level.to_string().to_lowercase());
-    let filter = EnvFilter::try_new(format!("{ours},telemetry::event={events}"))
-        .map_err(|error| Failure::Usage(format!("{LOG_VARIABLE}={ours:?}: {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
-    Ok(())
+/// Says on stderr how it ended, if somebody reads that.
+fn end(log: &Log, outcome: Result<(), Failure>) -> ExitCode {
+    let said = outcome.map_err(Failure::told);
+    log.finish(said.as_ref().err().and_then(|(text, _)| text.as_deref()));
+    said.map_or_else(|(_, code)| code, |()| ExitCode::SUCCESS)
 }
 
 /// Holds the manager's directory, so that no second one does.
@@ -76,6 +80,7 @@ fn hold(config: &Config, path: &Path) -> Result<Option<RunDir>, Failure> {
 struct Running {
     manager: Manager,
     dispatcher: Dispatcher,
+    acceptor: Option<Acceptor>,
     http: Option<HttpServer>,
     watch: Option<WatchDir>,
     pools: Vec<Arc<Pool>>,
@@ -83,29 +88,44 @@ struct Running {
     strangers: Option<JoinHandle<()>>,
 }
 
-async fn serve(config: Config, run_dir: Option<RunDir>) -> Result<(), Failure> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::of)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::of)?;
-    let running = start(config, run_dir).await?;
-    announce(&running)?;
-    stop_signal(&mut interrupt, &mut terminate).await;
-    tracing::info!("stopping; a second signal ends at once");
-    tokio::select! {
-        () = stop(running) => Ok(()),
-        () = stop_signal(&mut interrupt, &mut terminate) => {
-            Err(Failure::Failed("ended at once; workers were killed".to_owned()))
+async fn serve(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<(), Failure> {
+    let mut signals = Signals::listen().map_err(Failure::of)?;
+    // Lives until the last process has ended.
+    let _reaper = OrphanReaper::start().map_err(Failure::of)?;
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of file descriptors stays as it is");
+    }
+    let running = start(config, run_dir, log).await?;
+    announce(&running);
+    let first = tokio::select! {
+        request = signals.next() => request,
+        () = log.keep_telling() => Request::Stop,
+    };
+    let (hasten, hastened) = watch::channel(first == Request::Hasten);
+    match first {
+        Request::Stop => tracing::info!("stopping in order; a signal after 2 s ends at once"),
+        Request::Hasten => tracing::warn!("ending at once"),
+    }
+    let mut stopping = std::pin::pin!(stop(running, hastened));
+    loop {
+        tokio::select! {
+            () = &mut stopping => break,
+            request = signals.next() => {
+                if request == Request::Hasten && !hasten.send_replace(true) {
+                    tracing::warn!("ending at once");
+                }
+            }
         }
     }
-}
-
-async fn stop_signal(interrupt: &mut Signal, terminate: &mut Signal) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    if *hasten.borrow() {
+        return Err(Failure::Failed(
+            "ended at once; workers were killed".to_owned(),
+        ));
     }
+    Ok(())
 }
 
-async fn start(config: Config, run_dir: Option<RunDir>) -> Result<Running, Failure> {
+async fn start(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<Running, Failure> {
     let node = config.node.clone().unwrap_or_else(host_name);
     let clock = Arc::new(SystemClock::new());
     let dispatcher = Dispatcher::new(
@@ -131,6 +151,10 @@ async fn start(config: Config, run_dir: Option<RunDir>) -> Result<Running, Failu
     }
     let mut settings = ManagerConfig::with_dispatcher(node, dispatcher.clone());
     settings.policy = policy(&config.telemetry);
+    if let Some(accept) = &config.accept {
+        settings.away_grace = accept.grace;
+    }
+    settings.dials_per_second = config.dials_per_second;
     let manager = Manager::start(settings).map_err(Failure::of)?;
     let exporter = prometheus.clone();
     manager.on_departure(move |worker| {
@@ -138,9 +162,14 @@ async fn start(config: Config, run_dir: Option<RunDir>) -> Result<Running, Failu
     });
     prometheus.add_source(manager.clone());
     prometheus.add_source(HandlerMetrics(dispatcher.clone()));
+    prometheus.add_source(ProcessMetrics {
+        log: log.writer().clone(),
+        descriptors: OpenDescriptors::open().ok(),
+    });
     let mut running = Running {
         manager,
         dispatcher,
+        acceptor: None,
         http: None,
         watch: None,
         pools: Vec::new(),
@@ -170,16 +199,22 @@ async fn start(config: Config, run_dir: Option<RunDir>) -> Result<Running, Failu
         running.watch =
             Some(watching.map_err(|error| Failure::Failed(format!("[watch]: {error}")))?);
     }
-    let pools = start_pools(
-        &running.manager,
-        config.pools,
-        config.on_manager_exit,
-        run_dir.as_ref(),
-    );
+    let mut pools = config.pools;
+    for pool in &mut pools {
+        pool.stderr = log.stderr_of(&pool.name);
+    }
+    let on_exit = config.on_manager_exit;
+    let pools = start_pools(&running.manager, pools, on_exit, run_dir.as_ref());
     for pool in pools.await? {
         let pool = Arc::new(pool);
         roster.add(&pool);
         running.pools.push(pool);
+    }
+    // Workers that were adopted are known by now, whoever of them calls first.
+    if let Some(accept) = config.accept {
+        let acceptor = Acceptor::start(&running.manager, AcceptConfig::at(accept.listen));
+        running.acceptor =
+            Some(acceptor.map_err(|error| Failure::Failed(format!("[accept]: {error}")))?);
     }
     if let Some(run_dir) = run_dir {
         let ending = tokio::spawn(async move { end_strangers(&run_dir).await });
@@ -229,6 +264,7 @@ fn tell_ledger(manager: &Manager) {
     {
         let (ledger, reported) = (&totals.ledger, &totals.reported);
         tracing::info!(
+            target: "telemetry::ledger",
             pool = pool_name.as_deref().map(escape).as_deref(),
             emitted = reported.emitted,
             received = ledger.received,
@@ -268,25 +304,42 @@ fn host_name() -> String {
         .into_owned()
 }
 
-/// Says on stdout what listens and what runs.
-fn announce(running: &Running) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match &running.http {
-        Some(http) => writeln!(out, "listening on http://{}", http.local_addr())?,
-        None => writeln!(out, "no HTTP server: the configuration has no [http]")?,
+/// Says on stdout what listens and what runs. Whoever started us may have closed stdout, or not read
+/// it; we run all the same.
+fn announce(running: &Running) {
+    let mut text = match &running.http {
+        Some(http) => format!("listening on http://{}\n", http.local_addr()),
+        None => "no HTTP server: the configuration has no [http]\n".to_owned(),
+    };
+    if let Some(acceptor) = &running.acceptor {
+        text.push_str(&format!("workers dial in at {}\n", acceptor.address()));
     }
     for pool in &running.pools {
         let workers = pool.status().workers.len();
-        writeln!(out, "pool {}: {workers} workers started", pool.name())?;
+        // Writing to a string does not fail.
+        let _written = writeln!(text, "pool {}: {workers} workers started", pool.name());
     }
-    out.flush()?;
-    Ok(())
+    let print = move || {
+        let mut out = io::stdout().lock();
+        let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = printed {
+            let text = text.trim_end().replace('\n', "; ");
+            tracing::warn!(%error, "what runs could not be printed to stdout: {text}");
+        }
+    };
+    let printing = thread::Builder::new().name("telemetry-stdout".to_owned());
+    if let Err(error) = printing.spawn(print) {
+        tracing::warn!(%error, "what runs could not be printed to stdout");
+    }
 }
 
-async fn stop(running: Running) {
+/// Ends everything in order. Once `hastened` is set, or when it is from the start, workers are killed
+/// and nothing waits longer than it must.
+async fn stop(running: Running, mut hastened: watch::Receiver<bool>) {
     let Running {
         manager,
         dispatcher,
+        acceptor,
         http,
         watch,
         pools,
@@ -302,17 +355,44 @@ async fn stop(running: Running) {
     for pool in pools {
         ending.spawn(async move { pool.shutdown(pool.grace()).await });
     }
-    while ending.join_next().await.is_some() {}
-    if let Some(watch) = watch {
-        watch.stop().await;
+    let in_order = async {
+        while ending.join_next().await.is_some() {}
+        if let Some(acceptor) = acceptor {
+            acceptor.stop().await;
+        }
+        if let Some(watch) = watch {
+            watch.stop().await;
+        }
+        manager.shutdown(STREAMS_END).await;
+    };
+    tokio::select! {
+        biased;
+        () = asked(&mut hastened) => {
+            // A pool that is dropped kills its workers.
+            ending.shutdown().await;
+            manager.shutdown(HASTENED_END).await;
+        }
+        () = in_order => {}
     }
-    manager.shutdown(STREAMS_END).await;
     tell_ledger(&manager);
     if let Some(http) = http {
-        http.shutdown(STREAMS_END).await;
+        let patience = if *hastened.borrow() {
+            HASTENED_END
+        } else {
+            STREAMS_END
+        };
+        http.shutdown(patience).await;
     }
     let handlers = tokio::task::spawn_blocking(move || dispatcher.shutdown(HANDLERS_END));
     if handlers.await.is_err() {
         tracing::error!("the handlers did not end");
+    }
+}
+
+/// Returns once it is set.
+async fn asked(hastened: &mut watch::Receiver<bool>) {
+    // An error is a sender that is gone, and with it whoever could have asked.
+    if hastened.wait_for(|hastened| *hastened).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

@@ -20,8 +20,8 @@ impl Rig {
         let context = WorkerContext::new("w");
         let record = Record::new(
             context,
-            endpoint,
-            Changes::default(),
+            Some(endpoint),
+            Arc::default(),
             &Arc::default(),
             &clock,
         );
@@ -172,7 +172,7 @@ fn what_was_true_of_an_old_stream_is_not_said_of_the_next() {
     let mut rig = Rig::new();
     let state = StreamState::Backoff;
     rig.record
-        .waiting(state, "refused", 1, Duration::from_secs(1), false);
+        .waiting(state, "refused", 1, Some(Duration::from_secs(1)), false);
     rig.record.connecting();
     assert_eq!(rig.info().retry_after_ms, None);
     rig.record.streaming(1);

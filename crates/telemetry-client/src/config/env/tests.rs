@@ -1,0 +1,148 @@
+//! Every variable, right and wrong.
+
+use super::*;
+
+fn read(vars: &[(&'static str, &str)]) -> Result<Config, String> {
+    let lookup = |name| {
+        vars.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| (*value).to_owned())
+    };
+    Config::from_lookup(lookup).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_empty_environment_emits_nothing() {
+    let config = read(&[("TELEMETRY_BACKEND", ""), ("TELEMETRY_ADDRESS", "")]).expect("ok");
+    assert!(config.backends.is_empty());
+    let worker = config.start().expect("nothing to start");
+    let outcome = worker.telemetry().emit("tool.result_size", &[], &[], "");
+    assert_eq!(outcome, telemetry_core::Outcome::Off);
+}
+
+#[test]
+fn every_variable_is_read() {
+    let config = read(&[
+        ("TELEMETRY_BACKEND", "server, stderr"),
+        ("TELEMETRY_MANAGER", "unix:/run/m.sock"),
+        ("TELEMETRY_ADDRESS", "unix:/run/w.sock"),
+        ("TELEMETRY_READY_FILE", "/run/ready"),
+        ("TELEMETRY_WORKER_ID", "w1"),
+        ("TELEMETRY_POOL", "p"),
+        ("TELEMETRY_MAX_BUFFER", "7"),
+        ("TELEMETRY_OVERFLOW", "drop_oldest"),
+        ("TELEMETRY_BATCH_DELAY_MS", "9"),
+        ("TELEMETRY_SAMPLING_RATE", "0.5"),
+        ("TELEMETRY_SAMPLING_PATTERNS", "python.*=0.1, {a,b}.*=1"),
+        ("TELEMETRY_ALLOW", "*"),
+        ("TELEMETRY_DENY", "a.*,{b,c}.*"),
+        ("TELEMETRY_RESOURCE_INTERVAL_MS", "250"),
+        ("TELEMETRY_EXIT_TIMEOUT_MS", "20"),
+    ])
+    .expect("settings");
+    assert_eq!(config.backends, [BackendKind::Server, BackendKind::Stderr]);
+    assert_eq!(config.managers, [Address::Unix("/run/m.sock".into())]);
+    assert_eq!(config.address, Some(Address::Unix("/run/w.sock".into())));
+    assert_eq!(config.ready_file, Some("/run/ready".into()));
+    assert_eq!(
+        (config.worker_id.as_str(), config.pool_name.as_str()),
+        ("w1", "p")
+    );
+    assert_eq!(
+        (config.max_buffer, config.overflow),
+        (7, Overflow::DropOldest)
+    );
+    assert_eq!(config.batch_delay, Duration::from_millis(9));
+    let rules: Vec<_> = config
+        .policy
+        .sampling
+        .iter()
+        .map(|rule| (rule.rate, rule.patterns.join("")))
+        .collect();
+    let expected = [(0.5, ""), (0.1, "python.*"), (1.0, "{a,b}.*")];
+    assert_eq!(rules, expected.map(|(rate, glob)| (rate, glob.to_owned())));
+    assert_eq!(config.policy.allow, ["*"]);
+    assert_eq!(config.policy.deny, ["a.*", "{b,c}.*"]);
+    assert_eq!(config.resource_interval, Some(Duration::from_millis(250)));
+    assert_eq!(config.exit_timeout, Duration::from_millis(20));
+}
+
+#[test]
+fn a_refusal_names_variable_value_and_choices() {
+    for (variable, value, expected) in [
+        ("TELEMETRY_DISABLED", "maybe", "true"),
+        (
+            "TELEMETRY_BACKEND",
+            "stdout",
+            "none, connect, server, stderr, memory",
+        ),
+        ("TELEMETRY_MANAGER", "unix:/m.sock,", "unix:/path"),
+        ("TELEMETRY_ADDRESS", "somewhere", "unix:/path"),
+        ("TELEMETRY_MAX_BUFFER", "0", "1 to 1048576"),
+        (
+            "TELEMETRY_OVERFLOW",
+            "explode",
+            "drop_newest or drop_oldest",
+        ),
+        ("TELEMETRY_BATCH_DELAY_MS", "5s", "milliseconds"),
+        ("TELEMETRY_SAMPLING_RATE", "NaN", "0 to 1"),
+        ("TELEMETRY_SAMPLING_PATTERNS", "python.*=2", "glob=rate"),
+        ("TELEMETRY_RESOURCE_INTERVAL_MS", "-1", "milliseconds"),
+        ("TELEMETRY_EXIT_TIMEOUT_MS", "soon", "milliseconds"),
+    ] {
+        let error = read(&[(variable, value)]).expect_err(variable);
+        assert!(error.contains(&format!("{variable}={value:?}")), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(
+        read(&[("TELEMETRY_DENY", "[")])
+            .expect_err("no glob")
+            .contains("deny")
+    );
+}
+
+#[test]
+fn who_is_lenient_gets_the_rest_and_every_fault() {
+    let vars = |name| match name {
+        "TELEMETRY_MAX_BUFFER" => Some("many".to_owned()),
+        "TELEMETRY_DENY" => Some("[".to_owned()),
+        "TELEMETRY_WORKER_ID" => Some("w1".to_owned()),
+        _ => None,
+    };
+    let (config, faults) = Config::from_lookup_lenient(vars);
+    assert_eq!(config.worker_id, "w1");
+    assert_eq!(config.max_buffer, Config::default().max_buffer);
+    assert_eq!(config.policy, PolicySpec::default());
+    assert_eq!(faults.len(), 2, "{faults:?}");
+}
+
+#[test]
+fn a_manager_is_connected_to_unless_another_backend_is_named() {
+    let both = [
+        ("TELEMETRY_MANAGER", "unix:/run/m.sock"),
+        ("TELEMETRY_ADDRESS", "unix:/run/w.sock"),
+    ];
+    assert_eq!(read(&both).expect("ok").backends, [BackendKind::Connect]);
+    assert_eq!(
+        read(&both[1..]).expect("ok").backends,
+        [BackendKind::Server]
+    );
+    let named = [both[0], both[1], ("TELEMETRY_BACKEND", "server")];
+    assert_eq!(read(&named).expect("ok").backends, [BackendKind::Server]);
+}
+
+#[test]
+fn disabled_wins_over_everything_else() {
+    let vars = [
+        ("TELEMETRY_DISABLED", "1"),
+        ("TELEMETRY_ADDRESS", "nonsense"),
+    ];
+    assert!(read(&vars).expect("disabled").backends.is_empty());
+}
+
+#[test]
+fn a_server_without_an_address_says_what_to_set() {
+    let config = read(&[("TELEMETRY_BACKEND", "server")]).expect("settings");
+    let error = config.start().expect_err("no address").to_string();
+    assert!(error.contains("TELEMETRY_ADDRESS"), "{error}");
+}

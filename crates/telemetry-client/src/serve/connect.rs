@@ -1,0 +1,189 @@
+//! A worker that dials in: it connects to its manager and serves on that connection.
+//!
+//! The roles on the wire are those of a [`Server`](super::Server), byte for byte; only who opens the
+//! connection changes. So nothing listens, no file is left behind, and any number of processes share one
+//! address.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_core::{Address, AddressError, Introduction, Recorder, capability};
+
+use super::config::StreamConfig;
+use super::dial_in::{Dialler, Standing};
+use super::program::own_name;
+use super::server::{DEFAULT_CLOSE_TIMEOUT, ServeLimits};
+use super::service::TelemetryService;
+use super::threads::Threads;
+
+/// How a [`Connection`] is set up.
+#[derive(Debug, Clone, Default)]
+pub struct ConnectConfig {
+    /// Who the worker is and how its streams behave. A worker without an id calls itself
+    /// `{program}-{host}-{pid}`.
+    pub stream: StreamConfig,
+    /// What the manager may take; `allowed_uid` is the user whose manager is connected to, beside root's.
+    pub limits: ServeLimits,
+}
+
+/// Why a worker cannot begin to dial in.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// There is nobody to connect to.
+    #[error("no manager is named; set TELEMETRY_MANAGER to unix:/path/to/manager.sock")]
+    NoManager,
+    /// A manager's address cannot be used.
+    #[error("{address}: {problem}")]
+    Address {
+        /// The address.
+        address: Address,
+        /// What is wrong with it.
+        problem: AddressError,
+    },
+    /// A port, which needs TLS.
+    #[error(
+        "{address} is a port, and there is no TLS; connect to a unix socket such as \
+         unix:/run/telemetry/manager.sock"
+    )]
+    NoTls {
+        /// The address.
+        address: Address,
+    },
+    /// The operating system gave no thread.
+    #[error("cannot start the telemetry thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A worker's connection to its manager, present or not. Dropping it closes it with
+/// [`DEFAULT_CLOSE_TIMEOUT`].
+#[derive(Debug)]
+#[must_use = "a connection that is dropped is closed"]
+pub struct Connection {
+    /// Managers, any of which will do.
+    managers: Arc<[Address]>,
+    /// The id it introduces itself with.
+    worker_id: String,
+    /// The service, for its streams.
+    service: TelemetryService,
+    /// Where it stands.
+    standing: Arc<Standing>,
+    /// What connects and serves.
+    threads: Threads,
+}
+
+impl Connection {
+    /// Begins to connect to one of `managers`, tried in turn, and to serve `recorder` there, from a
+    /// thread of its own. Returns at once, whether there is a manager or not: it is looked for as long as
+    /// the connection is not closed, at least once a second, and events wait in the queue meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] for an address that can never be connected to.
+    pub fn start(
+        managers: Vec<Address>,
+        recorder: Arc<Recorder>,
+        mut config: ConnectConfig,
+    ) -> Result<Self, ConnectError> {
+        if managers.is_empty() {
+            return Err(ConnectError::NoManager);
+        }
+        for address in &managers {
+            let address = || address.clone();
+            if let Err(problem) = address().check() {
+                let address = address();
+                return Err(ConnectError::Address { address, problem });
+            }
+            if address().socket_path().is_none() {
+                return Err(ConnectError::NoTls { address: address() });
+            }
+        }
+        let identity = &mut config.stream.identity;
+        if identity.worker_id.is_empty() {
+            identity.worker_id = own_name(&identity.incarnation_id);
+        }
+        let introduction = Introduction {
+            worker: identity.worker_id.clone(),
+            pool: identity.pool_name.clone(),
+            incarnation: identity.incarnation_id.clone(),
+            pid: std::process::id(),
+            capabilities: capability::ALL.map(str::to_owned).into(),
+            attempts: 0,
+        };
+        let worker_id = identity.worker_id.clone();
+        let managers: Arc<[Address]> = managers.into();
+        let service = TelemetryService::new(recorder, config.stream);
+        let standing = Arc::<Standing>::default();
+        let threads = Threads::start(None, {
+            let (managers, standing) = (Arc::clone(&managers), Arc::clone(&standing));
+            let service = service.clone();
+            move |poller, stop| async move {
+                let dialler = Dialler {
+                    managers: &managers,
+                    introduction,
+                    poller,
+                    service,
+                    limits: config.limits,
+                    stop,
+                    standing: &standing,
+                };
+                dialler.run().await;
+            }
+        })
+        .map_err(ConnectError::Thread)?;
+        Ok(Self {
+            managers,
+            worker_id,
+            service,
+            standing,
+            threads,
+        })
+    }
+
+    /// Managers, any of which will do.
+    #[must_use]
+    pub fn managers(&self) -> &[Address] {
+        &self.managers
+    }
+
+    /// The id it introduces itself with. The manager may call it otherwise.
+    #[must_use]
+    pub fn worker_id(&self) -> &str {
+        &self.worker_id
+    }
+
+    /// Streams that are open now.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.service.streams()
+    }
+
+    /// Descriptors that the program closed; see [`Server`](super::Server::closed_descriptors).
+    #[must_use]
+    pub fn closed_descriptors(&self) -> u64 {
+        self.threads.closed_descriptors()
+    }
+
+    /// Why there is no connection right now, as far as it is known.
+    #[must_use]
+    pub fn last_error(&self) -> Option<String> {
+        self.standing.last_error()
+    }
+
+    /// Lets the stream end: events that are queued, a last report, trailers; then leaves. A connection
+    /// that is just being made is waited for if there are events to send. Where there is no manager it
+    /// returns at once. At the deadline the stream ends without the rest of the queue; if the recorder is
+    /// closed, that rest is dropped as `shutdown_deadline`. Says whether everything ended in time, and all
+    /// that the last stream was given is in its socket. A second call returns true at once.
+    pub fn close(&self, timeout: Duration) -> bool {
+        match self.threads.close(timeout) {
+            Some(in_time) => in_time && !self.service.sessions().recorder().left_unwritten(),
+            None => true,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.close(DEFAULT_CLOSE_TIMEOUT);
+    }
+}

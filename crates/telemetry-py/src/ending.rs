@@ -1,0 +1,106 @@
+//! Waiting until events are sent, and the end of telemetry within a process.
+//!
+//! What blocks here lets other Python threads run.
+
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+use crate::convert::guarded;
+use crate::state::{self, State};
+
+/// How long a wait goes on before it looks whether a signal has arrived.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
+/// The same while a connection is under way, of which no event tells.
+const CONNECTING_INTERVAL: Duration = Duration::from_millis(1);
+/// Longest timeout; longer ones, and infinity, are cut to it.
+const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
+
+/// Waits until what was emitted so far is written to the manager's socket; says whether that was done
+/// in `timeout` seconds (those of `TELEMETRY_EXIT_TIMEOUT_MS` for `None`). With nobody to send to, and
+/// nobody just being connected to, it does not wait.
+#[pyfunction]
+#[pyo3(signature = (timeout=1.0))]
+pub(crate) fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+    guarded(py, || {
+        let Some(state) = state::latest(py) else {
+            return Ok(true);
+        };
+        let recorder = &state.incarnation.recorder;
+        let timeout = timeout.map_or_else(|| exit_timeout(&state), duration);
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if py.detach(|| recorder.settle(left.min(SIGNAL_INTERVAL))) {
+                return Ok(true);
+            }
+            py.check_signals()?;
+            if left.is_zero() {
+                return Ok(false);
+            }
+            if !recorder.has_stream() {
+                if !has_prospects(&state) {
+                    return Ok(false);
+                }
+                py.detach(|| std::thread::sleep(left.min(CONNECTING_INTERVAL)));
+            }
+        }
+    })
+}
+
+/// Sends what is queued and stops serving; says whether that was done in `timeout` seconds (those of
+/// `TELEMETRY_EXIT_TIMEOUT_MS` by default). Events from then on are counted as dropped. A second call
+/// does nothing.
+#[pyfunction]
+#[pyo3(signature = (timeout=None))]
+pub(crate) fn shutdown(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+    guarded(py, || {
+        let Some(state) = state::latest(py) else {
+            return Ok(true);
+        };
+        let timeout = timeout.map_or_else(|| exit_timeout(&state), duration);
+        Ok(shut(py, &state, timeout))
+    })
+}
+
+/// Ends the recorder and what runs for a state; says whether all was sent in time.
+pub(crate) fn shut(py: Python<'_>, state: &State, timeout: Duration) -> bool {
+    py.detach(|| state.incarnation.end(timeout))
+}
+
+/// How long the end of this process may wait.
+pub(crate) fn exit_timeout(state: &State) -> Duration {
+    let configured = state.incarnation.settings.config.exit_timeout;
+    configured.min(MAX_TIMEOUT)
+}
+
+/// Waits until all queued events are sent, as long as there is somebody to send to or somebody is just
+/// being connected to.
+pub(crate) fn drain(state: &State, deadline: Instant) {
+    let recorder = &state.incarnation.recorder;
+    while recorder.queued() > 0 && has_prospects(state) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        let interval = if recorder.has_stream() {
+            SIGNAL_INTERVAL
+        } else {
+            CONNECTING_INTERVAL
+        };
+        recorder.wait_drained(left.min(interval));
+    }
+}
+
+/// Whether it is worth waiting for a manager.
+fn has_prospects(state: &State) -> bool {
+    state.service().is_some_and(|it| it.has_prospects())
+}
+
+/// Seconds from Python; what is negative or no number is zero.
+pub(crate) fn duration(seconds: f64) -> Duration {
+    if seconds >= MAX_TIMEOUT.as_secs_f64() {
+        return MAX_TIMEOUT;
+    }
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}

@@ -1,0 +1,239 @@
+//! The loop that accepts, and the way of one connection from there to its session.
+//!
+//! Of those that have not introduced themselves there are few at a time; one more sends the oldest away.
+//! Accepting never stops: when the system has nothing to give, it is asked again a little later.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_core::{Introduction, IntroductionAnswer};
+use tokio::net::UnixStream;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::answer::{Complaints, refused, send_off, why};
+use super::bind::Bound;
+use super::frame::{INTRODUCTION_TIMEOUT, Unread, read};
+use crate::manager::{Admission, Caller, Manager, Refusal};
+use crate::session::{Arrival, Life};
+
+/// Most connections that have not introduced themselves; one more, and the oldest goes.
+pub const MAX_UNINTRODUCED: usize = 64;
+/// The user that the system shows in place of those that it cannot.
+const OVERFLOW_UID: u32 = 65_534;
+/// First and longest pause when the system cannot accept.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How long it may take to become clear whether somebody is gone whose id is asked for.
+const UNDECIDED_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long those are told to wait for whom there is no room now.
+const WAIT: IntroductionAnswer = IntroductionAnswer::Wait { seconds: 1 };
+
+/// What the connections share.
+#[derive(Debug)]
+struct Hall {
+    manager: Manager,
+    complaints: Complaints,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Door {
+    hall: Arc<Hall>,
+    /// Ends of those that have not introduced themselves, oldest first.
+    waiting: VecDeque<oneshot::Sender<Refusal>>,
+}
+
+impl Door {
+    pub(super) fn new(manager: Manager) -> Self {
+        let complaints = Complaints::default();
+        Self {
+            hall: Arc::new(Hall {
+                manager,
+                complaints,
+            }),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Accepts until it is stopped.
+    pub(super) async fn keep(mut self, bound: Bound, mut stopped: watch::Receiver<bool>) {
+        let mut visits = JoinSet::new();
+        let mut pause = PAUSES.0;
+        loop {
+            let accepted = tokio::select! {
+                accepted = bound.listener.accept() => accepted,
+                // A visit that panicked has been told of.
+                Some(_over) = visits.join_next() => continue,
+                // A handle that was dropped stops it as well.
+                _stop = stopped.changed() => break,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    pause = PAUSES.0;
+                    let (end, ended) = oneshot::channel();
+                    self.make_room();
+                    self.waiting.push_back(end);
+                    visits.spawn(Arc::clone(&self.hall).visit(stream, ended));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, ?pause, "cannot accept a worker; trying again");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+        drop(bound);
+        for end in self.waiting {
+            // Who has introduced itself meanwhile needs no end.
+            let _introduced = end.send(Refusal::Closing);
+        }
+        while visits.join_next().await.is_some() {}
+    }
+
+    /// Lets the oldest go that has not introduced itself, if there are too many.
+    fn make_room(&mut self) {
+        self.waiting.retain(|end| !end.is_closed());
+        while self.waiting.len() >= MAX_UNINTRODUCED {
+            if let Some(end) = self.waiting.pop_front() {
+                let _introduced = end.send(Refusal::Crowded);
+            }
+        }
+    }
+}
+
+impl Hall {
+    /// One connection, until its session has it or it is sent off.
+    async fn visit(self: Arc<Self>, mut stream: UnixStream, ended: oneshot::Receiver<Refusal>) {
+        let since = Instant::now();
+        let credentials = stream.peer_cred();
+        let pid = credentials.as_ref().ok().and_then(|it| it.pid());
+        // 0 stands for a process of a namespace that is not ours to see.
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        let pid = pid.filter(|pid| *pid != 0);
+        let outcome = match self.check_user(credentials.map(|it| it.uid())) {
+            Ok(()) => self.introduction(&mut stream, ended).await,
+            Err(refusal) => Err(Some(refusal)),
+        };
+        let introduction = match outcome {
+            Ok(introduction) => introduction,
+            Err(None) => return,
+            Err(Some((why, answer))) => return self.turn_away(stream, why, pid, &answer).await,
+        };
+        let caller = Caller {
+            introduction,
+            pid,
+            life: pid.map(Life::of).unwrap_or_default(),
+        };
+        match self.admit(&caller).await {
+            Ok(permit) => {
+                let welcome = IntroductionAnswer::Welcome.to_frame();
+                // There is room for a few bytes in a new connection; where there is not, the session will
+                // find that it is of no use.
+                if stream.try_write(&welcome).ok() != Some(welcome.len()) {
+                    tracing::debug!(pid, "a worker could not be welcomed");
+                }
+                permit.send(Arrival {
+                    stream,
+                    incarnation: caller.introduction.incarnation,
+                    pid,
+                    life: caller.life,
+                    since,
+                });
+            }
+            Err((why, answer)) => self.turn_away(stream, why, pid, &answer).await,
+        }
+    }
+
+    /// Whether a user's processes may be workers.
+    fn check_user(&self, found: io::Result<u32>) -> Result<(), (Refusal, IntroductionAnswer)> {
+        let own = rustix::process::geteuid().as_raw();
+        let accepted = self.manager.accepted_uids();
+        match found {
+            Ok(uid) if uid == OVERFLOW_UID => Err((
+                Refusal::User,
+                refused("the system does not tell the manager which user this process runs as"),
+            )),
+            Ok(uid) if uid == own || uid == 0 || accepted.contains(&uid) => Ok(()),
+            Ok(uid) => Err((
+                Refusal::User,
+                refused(format!(
+                    "this process runs as user {uid}, who is not accepted"
+                )),
+            )),
+            Err(error) => Err((
+                Refusal::User,
+                refused(format!(
+                    "the manager cannot tell who this process is: {error}"
+                )),
+            )),
+        }
+    }
+
+    /// Waits for the introduction. An error without a word is of somebody who left without one.
+    async fn introduction(
+        &self,
+        stream: &mut UnixStream,
+        ended: oneshot::Receiver<Refusal>,
+    ) -> Result<Introduction, Option<(Refusal, IntroductionAnswer)>> {
+        let read = timeout(INTRODUCTION_TIMEOUT, read(stream));
+        let read = tokio::select! {
+            biased;
+            read = read => read,
+            Ok(why) = ended => return Err(Some((why, WAIT))),
+        };
+        match read {
+            Ok(Ok(introduction)) => Ok(introduction),
+            Ok(Err(Unread::Gone)) => Err(None),
+            Ok(Err(Unread::Broken(error))) => {
+                tracing::debug!(%error, "a connection broke in its introduction");
+                Err(None)
+            }
+            Ok(Err(Unread::Wrong(error))) => Err(Some((why(&error), refused(error.to_string())))),
+            Err(_elapsed) => Err(Some((
+                Refusal::Slow,
+                refused(format!(
+                    "no introduction within {} s",
+                    INTRODUCTION_TIMEOUT.as_secs()
+                )),
+            ))),
+        }
+    }
+
+    /// Has the manager claim an id, asking again while it is not clear whether its last holder is gone.
+    async fn admit(
+        &self,
+        caller: &Caller,
+    ) -> Result<tokio::sync::mpsc::OwnedPermit<Arrival>, (Refusal, IntroductionAnswer)> {
+        let until = Instant::now() + UNDECIDED_TIMEOUT;
+        let mut changes = self.manager.subscribe();
+        let mut is_last = false;
+        loop {
+            changes.mark_unchanged();
+            match self.manager.admit(caller, is_last) {
+                Admission::Welcome(permit) => return Ok(permit),
+                Admission::Refused(why, answer) => return Err((why, answer)),
+                // It was the last time to ask.
+                Admission::Undecided if is_last => return Err((Refusal::Full, WAIT)),
+                Admission::Undecided => {
+                    let changed = timeout_at(until, changes.changed()).await;
+                    is_last = !matches!(changed, Ok(Ok(())));
+                }
+            }
+        }
+    }
+
+    async fn turn_away(
+        &self,
+        stream: UnixStream,
+        why: Refusal,
+        pid: Option<u32>,
+        answer: &IntroductionAnswer,
+    ) {
+        self.manager.count_refusal(why);
+        self.complaints.note(why, pid, answer);
+        send_off(stream, answer).await;
+    }
+}

@@ -1,0 +1,195 @@
+//! Names and bounds, without a socket: callers that say anything, and processes that are there or not.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::*;
+use crate::ManagerConfig;
+
+/// A process that runs until it is ended.
+struct Running(Child);
+
+impl Running {
+    fn start() -> Self {
+        let child = Command::new("cat").stdin(Stdio::piped()).spawn();
+        Self(child.expect("a process"))
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn end(mut self) {
+        self.0.kill().expect("it runs");
+        let _exit = self.0.wait().expect("it ended");
+    }
+}
+
+fn manager() -> Manager {
+    Manager::start(ManagerConfig::new("n1")).expect("valid")
+}
+
+fn caller(worker: &str, incarnation: u64, pid: Option<u32>) -> Caller {
+    let introduction = Introduction {
+        worker: worker.to_owned(),
+        incarnation: format!("{incarnation:032x}"),
+        ..Introduction::default()
+    };
+    Caller {
+        introduction,
+        pid,
+        life: pid.map(Life::of).unwrap_or_default(),
+    }
+}
+
+/// Has a caller admitted, whose connection never comes. The ids that there are then.
+fn call(manager: &Manager, caller: &Caller) -> Vec<String> {
+    let admission = manager.admit(caller, true);
+    assert!(matches!(admission, Admission::Welcome(_)), "{admission:?}");
+    ids(manager)
+}
+
+fn ids(manager: &Manager) -> Vec<String> {
+    let streams = manager.list_streams();
+    streams.iter().map(|it| it.worker_id.to_string()).collect()
+}
+
+fn why(admission: Admission) -> Refusal {
+    match admission {
+        Admission::Refused(why, _) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_id_stays_with_its_process_until_that_is_gone() {
+    let (manager, first, second) = (manager(), Running::start(), Running::start());
+    let (a, b) = (
+        caller("w", 1, Some(first.pid())),
+        caller("w", 2, Some(second.pid())),
+    );
+    assert_eq!(call(&manager, &a), ["w"]);
+    assert_eq!(call(&manager, &b), ["w", "w~2"]);
+    // Both are back where they were.
+    assert_eq!(call(&manager, &b), ["w", "w~2"]);
+    assert_eq!(call(&manager, &a), ["w", "w~2"]);
+    first.end();
+    let third = Running::start();
+    assert_eq!(
+        call(&manager, &caller("w", 3, Some(third.pid()))),
+        ["w", "w~2"]
+    );
+    third.end();
+    second.end();
+}
+
+#[tokio::test]
+async fn a_process_that_ends_before_its_connection_comes_leaves() {
+    let (manager, process) = (manager(), Running::start());
+    assert_eq!(call(&manager, &caller("w", 1, Some(process.pid()))), ["w"]);
+    process.end();
+    let mut config = ManagerConfig::new("n1");
+    config.away_grace = Duration::from_millis(10);
+    let manager = Manager::start(config).expect("valid");
+    assert_eq!(call(&manager, &caller("w", 1, None)), ["w"]);
+    let mut changes = manager.subscribe();
+    let gone = async {
+        while !ids(&manager).is_empty() {
+            changes.changed().await.expect("a manager");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone)
+        .await
+        .expect("it never left");
+}
+
+#[tokio::test]
+async fn one_whose_process_cannot_be_seen_is_known_by_its_incarnation() {
+    let manager = manager();
+    assert_eq!(call(&manager, &caller("w", 1, None)), ["w"]);
+    assert_eq!(call(&manager, &caller("w", 1, None)), ["w"]);
+    // It is there as far as is known; perhaps not for long.
+    let other = caller("w", 2, None);
+    assert!(matches!(manager.admit(&other, false), Admission::Undecided));
+    assert_eq!(call(&manager, &other), ["w", "w~2"]);
+}
+
+#[tokio::test]
+async fn children_of_a_registered_worker_are_named_after_it() {
+    let (manager, own, child) = (manager(), Running::start(), Running::start());
+    let endpoint: crate::Endpoint = "unix:/nonexistent/web-1.sock".parse().expect("valid");
+    let register = |pid| {
+        let mut context = WorkerContext::new("web-1").in_pool("web");
+        context.python_pid = Some(pid);
+        manager
+            .register_worker(endpoint.clone(), context)
+            .expect("usable");
+    };
+    register(own.pid());
+    let named = format!("web-1.{}", child.pid());
+    assert_eq!(
+        call(&manager, &caller("web-1", 1, Some(child.pid()))),
+        ["web-1", &named]
+    );
+    assert_eq!(
+        call(&manager, &caller("web-1", 2, Some(own.pid()))),
+        ["web-1", &named]
+    );
+    let info = manager
+        .stream(&WorkerId::from(named.as_str()))
+        .expect("there");
+    assert_eq!(info.parent, Some("web-1".into()));
+    assert_eq!(info.pool_name.as_deref(), Some("web"));
+    // It was no child but its successor, which was quicker than its registration.
+    register(child.pid());
+    assert_eq!(ids(&manager), ["web-1"]);
+    assert_eq!(
+        call(&manager, &caller("web-1", 1, Some(child.pid()))),
+        ["web-1"]
+    );
+    own.end();
+    child.end();
+}
+
+#[tokio::test]
+async fn an_unregistered_worker_is_refused_under_all_its_names() {
+    let (manager, process, other) = (manager(), Running::start(), Running::start());
+    let first = caller("w", 1, Some(process.pid()));
+    call(&manager, &first);
+    assert!(manager.unregister_worker(&"w".into()).await);
+    assert_eq!(why(manager.admit(&first, true)), Refusal::Unregistered);
+    let renamed = caller("x", 1, Some(process.pid()));
+    assert_eq!(why(manager.admit(&renamed, true)), Refusal::Unregistered);
+    let successor = caller("w", 2, Some(other.pid()));
+    assert_eq!(why(manager.admit(&successor, true)), Refusal::Unregistered);
+    assert!(manager.readmit(&"w".into()));
+    assert_eq!(call(&manager, &successor), ["w"]);
+    // One that is gone does not come back, so nobody is kept away.
+    other.end();
+    assert!(manager.unregister_worker(&"w".into()).await);
+    assert_eq!(call(&manager, &first), ["w"]);
+    process.end();
+}
+
+#[tokio::test]
+async fn there_are_only_so_many_workers_and_pools() {
+    let manager = manager();
+    for number in 0..MAX_WORKERS as u64 {
+        let mut caller = caller(&format!("w{number}"), number, None);
+        if number < MAX_NAMED_POOLS as u64 {
+            caller.introduction.pool = format!("p{number}");
+        }
+        let admission = manager.admit(&caller, true);
+        assert!(matches!(admission, Admission::Welcome(_)), "{number}");
+    }
+    let further = caller("further", u64::MAX, None);
+    assert_eq!(why(manager.admit(&further, true)), Refusal::Full);
+    assert!(manager.unregister_worker(&"w0".into()).await);
+    let mut another_pool = caller("further", u64::MAX, None);
+    another_pool.introduction.pool = "further".to_owned();
+    assert_eq!(why(manager.admit(&another_pool, true)), Refusal::Full);
+    assert!(matches!(
+        manager.admit(&further, true),
+        Admission::Welcome(_)
+    ));
+}

@@ -1,0 +1,184 @@
+//! Under which id a worker that dials in is served, and who has claimed it.
+//!
+//! A worker says what it was called; several may say the same: children that inherited the id, doubles,
+//! a successor. What tells them apart is the process behind the connection and the incarnation. Plain
+//! rules; the table they are applied to is the registry's.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::accounts::Process;
+use crate::identity::WorkerId;
+
+/// Most workers that were unregistered while they lived of which it is remembered.
+const MAX_BANNED: usize = 4_096;
+/// Digits of an incarnation that are enough to tell children apart.
+const SHORT_INCARNATION: usize = 8;
+
+/// What tells two peers apart: the incarnation, and the process where the system tells it, so that nobody
+/// takes the place of another process by its word.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Claim {
+    pub(super) incarnation: String,
+    pub(super) pid: Option<u32>,
+}
+
+/// Who has claimed an id.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) claim: Claim,
+    /// Its process, where the system tells.
+    pub(super) process: Option<Process>,
+}
+
+/// What a newcomer may do with an id that somebody has claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Take it over: whoever had it is gone.
+    Vacant,
+    /// Perhaps take it over in a moment: whoever had it still has a connection, and it is not known
+    /// whether anybody is at its other end.
+    Uncertain,
+    /// Leave it alone.
+    Taken,
+}
+
+impl Holder {
+    /// How the id stands towards a newcomer with this claim. `connected`: the holder's stream is open.
+    pub(super) fn towards(&self, newcomer: &Claim, connected: bool) -> Standing {
+        let same_process = self.claim.pid == newcomer.pid;
+        match self.process {
+            Some(process) if process.is_over() => Standing::Vacant,
+            Some(_) if !same_process => Standing::Taken,
+            // It has replaced its program, or the system does not tell who it is.
+            Some(_) | None if connected => Standing::Uncertain,
+            Some(_) | None => Standing::Vacant,
+        }
+    }
+}
+
+/// The id of a child that calls itself by the id of its parent.
+pub(super) fn child(parent: &WorkerId, claim: &Claim) -> WorkerId {
+    match claim.pid {
+        Some(pid) => format!("{parent}.{pid}").into(),
+        None => {
+            let end = claim.incarnation.len().min(SHORT_INCARNATION);
+            format!("{parent}.{}", &claim.incarnation[..end]).into()
+        }
+    }
+}
+
+/// The id of the `number`th of those that call themselves `id`.
+pub(super) fn numbered(id: &WorkerId, number: usize) -> WorkerId {
+    match number {
+        0 | 1 => id.clone(),
+        number => format!("{id}~{number}").into(),
+    }
+}
+
+/// Workers that were unregistered while they lived; the oldest are forgotten beyond a bound.
+#[derive(Debug, Default)]
+pub(super) struct Banned {
+    claims: HashMap<WorkerId, Claim>,
+    order: VecDeque<WorkerId>,
+}
+
+impl Banned {
+    pub(super) fn add(&mut self, id: WorkerId, claim: Claim) {
+        self.lift(&id);
+        self.order.push_back(id.clone());
+        self.claims.insert(id, claim);
+        if self.order.len() > MAX_BANNED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.claims.remove(&oldest);
+        }
+    }
+
+    /// It may come back. Whether it was not allowed to.
+    pub(super) fn lift(&mut self, id: &WorkerId) -> bool {
+        self.order.retain(|other| other != id);
+        self.claims.remove(id).is_some()
+    }
+
+    pub(super) fn has(&self, id: &WorkerId) -> bool {
+        self.claims.contains_key(id)
+    }
+
+    /// The id under which this one was unregistered.
+    pub(super) fn find(&self, claim: &Claim) -> Option<&WorkerId> {
+        // Few are, and only who has no place asks.
+        let mut all = self.claims.iter();
+        all.find(|(_, other)| *other == claim).map(|(id, _)| id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(incarnation: &str, pid: Option<u32>) -> Claim {
+        Claim {
+            incarnation: incarnation.to_owned(),
+            pid,
+        }
+    }
+
+    fn ours() -> (u32, Option<Process>) {
+        let pid = std::process::id();
+        (pid, Process::of(pid))
+    }
+
+    #[test]
+    fn an_id_is_taken_while_its_process_runs_and_another_one_asks() {
+        let (pid, process) = ours();
+        let holder = Holder {
+            claim: claim("a", Some(pid)),
+            process,
+        };
+        let other = claim("b", Some(pid + 1));
+        for connected in [true, false] {
+            assert_eq!(holder.towards(&other, connected), Standing::Taken);
+        }
+        let same = claim("b", Some(pid));
+        assert_eq!(holder.towards(&same, true), Standing::Uncertain);
+        assert_eq!(holder.towards(&same, false), Standing::Vacant);
+    }
+
+    #[test]
+    fn where_no_process_is_known_the_connection_decides() {
+        let holder = Holder {
+            claim: claim("a", None),
+            process: None,
+        };
+        let other = claim("b", None);
+        assert_eq!(holder.towards(&other, true), Standing::Uncertain);
+        assert_eq!(holder.towards(&other, false), Standing::Vacant);
+    }
+
+    #[test]
+    fn children_are_named_by_their_process_or_their_incarnation() {
+        let parent = WorkerId::from("web-1");
+        assert_eq!(
+            child(&parent, &claim("0123456789", Some(7))).as_str(),
+            "web-1.7"
+        );
+        assert_eq!(
+            child(&parent, &claim("0123456789", None)).as_str(),
+            "web-1.01234567"
+        );
+        assert_eq!(numbered(&parent, 1), parent);
+        assert_eq!(numbered(&parent, 2).as_str(), "web-1~2");
+    }
+
+    #[test]
+    fn the_oldest_ban_is_forgotten() {
+        let mut banned = Banned::default();
+        let id = |n: usize| WorkerId::from(format!("w{n}"));
+        for n in 0..=MAX_BANNED {
+            banned.add(id(n), claim(&n.to_string(), None));
+        }
+        assert!(!banned.has(&id(0)) && banned.has(&id(1)));
+        assert_eq!(banned.find(&claim("1", None)), Some(&id(1)));
+        assert!(banned.lift(&id(1)) && !banned.lift(&id(1)));
+    }
+}

@@ -1,0 +1,31 @@
+//! A connection that a worker opened, as it is handed to the worker's session.
+//!
+//! It was introduced, checked and given an id before; the session only serves it.
+
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+use super::life::Life;
+use super::peer::Peer;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// Behind the introduction and its answer: HTTP/2 comes next.
+    pub(crate) stream: UnixStream,
+    /// The incarnation it introduced itself as; a hello that says otherwise ends the connection.
+    pub(crate) incarnation: String,
+    /// The process id behind it, if the system can tell it.
+    pub(crate) pid: Option<u32>,
+    /// Tells when that process has ended.
+    pub(crate) life: Life,
+    /// When it was accepted.
+    pub(crate) since: Instant,
+}
+
+impl Arrival {
+    /// What errors call it.
+    pub(super) fn peer(&self) -> Peer {
+        Peer::Process { pid: self.pid }
+    }
+}

@@ -1,0 +1,93 @@
+//! A session whose worker dials in: serve what arrives, wait for its return, notice that it has left.
+//!
+//! Nothing is dialled here and nothing backs off: when to come back is the worker's business. A worker
+//! leaves at once when it said its last word or its process has ended, else when its grace is over. One
+//! that is dialled as well never leaves by itself: whoever registered it says when.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::arrival::Arrival;
+use super::info::StreamState;
+use super::stream::{Ending, PROCESS_ENDED};
+use super::{Session, stopped};
+
+impl Session {
+    /// Whether somebody dialled in whom the session has not seen yet.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.next.is_some() || !self.arrivals.is_empty()
+    }
+
+    /// Serves a connection, and waits for the worker's return if it was lost. Breaks if the worker left.
+    pub(super) async fn serve(&mut self, mut arrival: Arrival) -> ControlFlow<()> {
+        // Only the newest is of use: the worker gave the others up before it opened it.
+        while let Ok(newer) = self.arrivals.try_recv() {
+            arrival = newer;
+        }
+        self.life = std::mem::take(&mut arrival.life);
+        self.introduced.clone_from(&arrival.incarnation);
+        let error = match Box::pin(self.arrived(arrival)).await {
+            Ending::Stopped { .. } | Ending::Superseded => return ControlFlow::Continue(()),
+            Ending::Gone => return self.process_ended(),
+            Ending::NotOpened { error, .. } => error.to_string(),
+            Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason,
+        };
+        self.record
+            .waiting(StreamState::Away, &error, 0, Some(self.grace()), true);
+        if self.may_leave() && self.record.has_said_last() {
+            return self.left("it said its last word");
+        }
+        tracing::debug!(worker = %self.context.worker_id, %error, "worker is away");
+        self.await_return().await
+    }
+
+    /// Waits until the worker is back, or has left.
+    pub(super) async fn await_return(&mut self) -> ControlFlow<()> {
+        let until = Instant::now() + self.grace();
+        tokio::select! {
+            biased;
+            () = stopped(&mut self.run) => ControlFlow::Continue(()),
+            arrival = self.arrivals.recv() => match arrival {
+                Some(arrival) => {
+                    self.next = Some(arrival);
+                    ControlFlow::Continue(())
+                }
+                // Whoever would announce one is gone.
+                None => self.left("nobody announces it any more"),
+            },
+            () = self.life.ended(), if self.may_leave() => self.process_ended(),
+            () = sleep_until(until) => self.left("it did not come back"),
+        }
+    }
+
+    /// The process behind the last connection has ended.
+    fn process_ended(&self) -> ControlFlow<()> {
+        if !self.record.is_supervised() {
+            self.record.caller_ended(&self.introduced);
+        }
+        if !self.may_leave() {
+            // Its successor will be registered.
+            return ControlFlow::Continue(());
+        }
+        self.left(PROCESS_ENDED)
+    }
+
+    /// One that cannot be dialled is not waited for any longer.
+    fn left(&self, why: &str) -> ControlFlow<()> {
+        if !self.may_leave() {
+            return ControlFlow::Continue(());
+        }
+        tracing::debug!(worker = %self.context.worker_id, why, "worker has left");
+        ControlFlow::Break(())
+    }
+
+    fn may_leave(&self) -> bool {
+        self.endpoint.is_none()
+    }
+
+    fn grace(&self) -> Duration {
+        crate::deadline::bounded(self.shared.away_grace)
+    }
+}

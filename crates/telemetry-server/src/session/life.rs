@@ -1,0 +1,113 @@
+//! Waits for the end of a process that is not ours to wait for.
+//!
+//! By a descriptor of the process where there is one to be had, else by looking now and then; where
+//! the system tells nothing of the process, for ever.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::sleep;
+
+use crate::accounts::Process;
+
+/// Between two looks at a process of which there is no descriptor.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Life {
+    /// Becomes readable when the process has ended.
+    descriptor: Option<AsyncFd<OwnedFd>>,
+    process: Option<Process>,
+}
+
+impl Life {
+    /// Of the process with this id, which runs. Needs a runtime with I/O.
+    pub(crate) fn of(pid: u32) -> Self {
+        let descriptor = descriptor(pid)
+            .inspect_err(|error| tracing::debug!(pid, %error, "a process is only looked at"))
+            .ok();
+        // Behind the descriptor: if the number is another process's by now, neither says so, and the
+        // end of its connection will.
+        Self {
+            descriptor,
+            process: Process::of(pid),
+        }
+    }
+
+    /// The process, as far as it is known.
+    pub(crate) fn process(&self) -> Option<Process> {
+        self.process
+    }
+
+    /// Whether waiting costs nothing, so that it may be done beside a busy stream.
+    pub(super) fn is_told(&self) -> bool {
+        self.descriptor.is_some()
+    }
+
+    /// Resolves when the process has ended. May be dropped and called again.
+    pub(super) async fn ended(&self) {
+        if let Some(descriptor) = &self.descriptor
+            && descriptor.readable().await.is_ok()
+        {
+            return;
+        }
+        let Some(process) = self.process else {
+            return std::future::pending().await;
+        };
+        while !process.is_over() {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+fn descriptor(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+    let descriptor = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+    #[expect(
+        deprecated,
+        reason = "an owned descriptor stays the same for its whole life, which is all that the other \
+                  constructor asks for, without a promise that the compiler cannot check"
+    )]
+    AsyncFd::with_interest(descriptor, Interest::READABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    async fn check(without_descriptor: bool) {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a child");
+        let mut life = Life::of(child.id());
+        assert!(life.is_told());
+        if without_descriptor {
+            life.descriptor = None;
+        }
+        let early = tokio::time::timeout(Duration::from_millis(20), life.ended()).await;
+        assert!(early.is_err(), "it runs");
+        child.kill().expect("it runs");
+        let late = tokio::time::timeout(Duration::from_secs(20), life.ended()).await;
+        assert!(late.is_ok(), "it ended, although nobody has waited for it");
+        let _exit = child.wait().expect("it ended");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_told_by_its_descriptor() {
+        check(false).await;
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_without_a_descriptor_is_seen() {
+        check(true).await;
+    }
+}

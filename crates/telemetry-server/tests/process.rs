@@ -1,0 +1,12 @@
+//! The manager as a process: its log, its signals, its descriptors, and being process 1.
+
+#[path = "process/descriptors.rs"]
+mod descriptors;
+#[path = "process/first.rs"]
+mod first;
+#[path = "process/log.rs"]
+mod log;
+#[path = "process/rig.rs"]
+mod rig;
+#[path = "process/signals.rs"]
+mod signals;
