@@ -74,21 +74,20 @@ pub(crate) fn exit_timeout(state: &State) -> Duration {
     configured.min(MAX_TIMEOUT)
 }
 
-/// Waits until all queued events are sent, as long as there is somebody to send to or somebody is just
-/// being connected to.
+/// Waits until all events are written to the manager's socket, as long as there is somebody to send to or
+/// somebody is just being connected to.
 pub(crate) fn drain(state: &State, deadline: Instant) {
     let recorder = &state.incarnation.recorder;
-    while recorder.queued() > 0 && has_prospects(state) {
+    while has_prospects(state) {
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
         let interval = if recorder.has_stream() {
             SIGNAL_INTERVAL
         } else {
             CONNECTING_INTERVAL
         };
-        recorder.wait_drained(left.min(interval));
+        if recorder.wait_drained(left.min(interval)) || left.is_zero() {
+            return;
+        }
     }
 }
 

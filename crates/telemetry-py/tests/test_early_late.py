@@ -318,7 +318,7 @@ def test_what_a_child_that_serves_emits_is_sent(tmp_path):
     """
     environment = {"TELEMETRY_ON_FORK": "restart", "TELEMETRY_ADDRESS": socket, **LONG_EXIT}
     program = FORKS.replace("{child}", child.strip())
-    with Worker(tmp_path, program, **environment) as worker, Manager(f"{socket}.{worker.line()}") as manager:
+    with Worker(tmp_path, program, **environment) as worker, Manager(f"unix:{tmp_path}/worker.{worker.line()}.sock") as manager:
         worker.go()
         assert received(manager) == worker.emitted()
         assert worker.end() == 0, worker.errors

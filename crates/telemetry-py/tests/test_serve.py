@@ -216,3 +216,55 @@ def test_threads_that_serve_at_once_get_one_server(python):
         """
     )
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("origin", ["argument", "environment"])
+def test_a_socket_that_is_taken_gets_a_sibling_which_is_said(python, server, tmp_path, origin):
+    argument = repr(server.address) if origin == "argument" else ""
+    ready = tmp_path / "ready"
+    result = python(
+        f"""
+        import os, time, telemetry_py as telemetry
+        with telemetry.serve({argument}) as own:
+            path = own.address.removeprefix("unix:")
+            assert path == {str(tmp_path)!r} + f"/run/worker.{{os.getpid()}}.sock" and os.path.exists(path), path
+            assert open(os.environ["TELEMETRY_READY_FILE"]).read().strip() == own.address
+            assert telemetry.serve({argument}).address == own.address
+            telemetry.start()
+        assert not os.path.exists(path)
+        """,
+        TELEMETRY_ADDRESS=server.address,
+        TELEMETRY_READY_FILE=str(ready),
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("\n") == 1 and "in use by another process" in result.stderr, result.stderr
+    assert os.path.exists(server.address.removeprefix("unix:"))
+
+
+def test_a_port_that_is_taken_gets_another_which_is_said(python):
+    with telemetry.serve() as server:
+        result = python(
+            f"""
+            import telemetry_py as telemetry
+            own = telemetry.serve({server.address!r})
+            assert own.address.startswith("127.0.0.1:") and own.address != {server.address!r}
+            """
+        )
+        assert result.returncode == 0, result.stderr
+        assert server.address in result.stderr and result.stderr.count("\n") == 1, result.stderr
+
+
+def test_an_address_that_gets_free_in_time_is_taken(python, tmp_path):
+    directory = tmp_path / "run"
+    directory.mkdir(mode=0o700)
+    first = telemetry.serve(f"unix:{directory}/worker.sock")
+    closing = threading.Timer(0.2, first.close)
+    closing.start()
+    result = python(
+        f"""
+        import telemetry_py as telemetry
+        assert telemetry.serve({first.address!r}, timeout=60).address == {first.address!r}
+        """
+    )
+    closing.join()
+    assert result.returncode == 0 and not result.stderr, result.stderr

@@ -245,7 +245,7 @@ def test_a_forked_child_keeps_it_and_sends_its_own(tmp_path):
     environment = {"TELEMETRY_ON_FORK": "restart", "TELEMETRY_ADDRESS": socket, **LONG_EXIT}
     with Worker(tmp_path, program, **environment) as worker:
         pid = int(worker.line())
-        with Manager(f"{socket}.{pid}") as manager:
+        with Manager(f"{socket.removesuffix('.sock')}.{pid}.sock") as manager:
             # The stream is open once the first event is here.
             first = manager.next()
             assert name_of(first) == "child.event"

@@ -6,13 +6,14 @@ both is that of ``TELEMETRY_EXIT_TIMEOUT_MS``; it is not used up unless events a
 there, or just being connected to.
 
 Children that others make end in other ways: those of ``multiprocessing`` and ``billiard`` run finalizers
-of their own, and those of celery a signal.
+of their own, and the workers of a pool of ``billiard``, as celery has, not even these.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ._loader import native
@@ -58,10 +59,6 @@ def register() -> None:
             # has from the import of the main module.
             util.register_after_fork(_at_start_of_child, lambda start, family=family: start(family))
         _finalize(family)
-    signals = sys.modules.get("celery.signals")
-    if signals is not None:
-        # A worker of celery's pool ends by `os._exit`, and this is all it does before.
-        signals.worker_process_shutdown.connect(_end_in_celery, weak=False)
 
 
 def _at_start_of_child(family: str) -> None:
@@ -80,8 +77,20 @@ def _finalize(family: str) -> None:
     finalize = sys.modules[f"{family}.util"].Finalize
     finalize(None, at_exit, exitpriority=_FIRST)
     finalize(None, native.end_at_exit, exitpriority=_LAST)
+    # A worker of a pool of billiard ends by `os._exit`, and this is all that it calls before.
+    worker: Any = getattr(process.current_process(), "_target", None)
+    if hasattr(worker, "on_exit"):
+        worker.on_exit = _after(worker.on_exit)
 
 
-def _end_in_celery(**_signal: object) -> None:
-    if os.getpid() in _registered:
-        native.end_at_exit()
+def _after(on_exit: Callable[..., object] | None) -> Callable[..., None]:
+    """A worker's ``on_exit`` that ends telemetry when the one that was there is done."""
+
+    def both(*arguments: object) -> None:
+        try:
+            if on_exit is not None:
+                on_exit(*arguments)
+        finally:
+            native.end_at_exit()
+
+    return both
