@@ -26,6 +26,7 @@ def check_members(manager: Manager) -> None:
     """What arrived came from the pool: from its worker, or from children called by its name."""
     strangers = {worker for worker in manager.workers if worker != "web-1" and not worker.startswith("web-1.")}
     assert not strangers, strangers
+    assert manager.workers != {"web-1"}, "no child has a name of its own"
     pools = {pool["pool_name"] for pool in manager.get("/api/pools")}
     assert pools == {"web"}, pools
 

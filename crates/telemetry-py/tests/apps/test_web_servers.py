@@ -70,6 +70,19 @@ def test_each_request_of_each_worker_arrives(place: Place, name: str) -> None:
         place.check_nothing_left(manager)
 
 
+@pytest.mark.parametrize("name", BY_SIGNAL)
+def test_an_application_that_ends_telemetry_with_its_lifespan_leaves_nothing_unknown(place: Place, name: str) -> None:
+    arguments = [part.replace("web_asgi:", "web_asgi_ending:").format(web=place.web) for part in BY_SIGNAL[name]]
+    with Manager(place.directory) as manager:
+        with place.program(manager, *arguments) as server:
+            when_up(place.web, server.said)
+            requests_to_all(place.web, workers=2, at_least=40)
+            server.end()
+        place.check_all_arrived(manager)
+        place.check_last_words(manager)
+        place.check_nothing_left(manager)
+
+
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
 def test_of_a_killed_worker_it_is_shown_that_not_all_is_known(place: Place, preload: tuple[str, ...]) -> None:
     """Its successor's requests arrive as before."""
