@@ -45,7 +45,7 @@ def test_scripts_that_live_for_no_time_lose_nothing(tmp_path, acceptor):
 
 @pytest.mark.parametrize(
     "program",
-    [SCRIPT + "sys.exit(3)", SCRIPT + "telemetry.shutdown()\nos._exit(3)", "import atexit; atexit.register(os._exit, 3)" + SCRIPT],
+    [SCRIPT + "sys.exit(3)", SCRIPT + "telemetry.shutdown()\nos._exit(3)"],
 )
 def test_the_code_of_a_script_is_its_own(tmp_path, acceptor, program):
     with Worker(tmp_path, program, TELEMETRY_MANAGER=acceptor.address, **LONG_EXIT) as worker:
@@ -163,10 +163,13 @@ def test_early_events_are_sent_and_a_flush_waits_for_the_connection(tmp_path, ac
     telemetry.connect(sys.argv[1] if len(sys.argv) > 1 else os.environ.pop("MANAGER"))
     emit("late.event")
     assert telemetry.flush(60)
+    # A cut would have gRPC forget what it has not handed over yet.
+    wait()
     os._exit(0)
     """
     with Worker(tmp_path, program, MANAGER=acceptor.address) as worker:
         assert acceptor.names(2) == ["early.event", "late.event"]
+        worker.go()
         assert worker.end() == 0, worker.errors
 
 

@@ -39,10 +39,6 @@ pub(crate) enum Interest {
     /// Names that appear, vanish, or whose file is touched (mode, owner, links).
     Names,
     /// Those, and writes to the directory's files.
-    #[cfg_attr(
-        not(feature = "pool"),
-        expect(dead_code, reason = "for those who follow what is appended to files")
-    )]
     Writes,
 }
 

@@ -38,10 +38,6 @@ impl Awaited {
         started().insert(pid);
         Ok((process, Self { pid }))
     }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
-    }
 }
 
 impl Drop for Awaited {

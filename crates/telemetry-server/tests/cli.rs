@@ -175,7 +175,17 @@ fn manager_shows_its_events_and_ends_when_asked() {
 fn second_manager_at_the_same_door_is_refused_before_it_touches_anything() {
     let directory = tempfile::tempdir().expect("a directory");
     let _first = Running::start(directory.path());
-    let config = directory.path().join("telemetry.toml");
+    // Its own directory, which the lock of the first does not guard.
+    let config = directory.path().join("second.toml");
+    let (run_dir, door) = (
+        directory.path().join("second"),
+        directory.path().join("run/manager.sock"),
+    );
+    let text = format!(
+        "[manager]\nrun_dir = {run_dir:?}\n[accept]\nlisten = \"unix:{}\"\n",
+        door.display()
+    );
+    fs::write(&config, text).expect("a file");
     let expected = "[accept]: another manager listens at ";
     fails(
         &["manager", "--config", config.to_str().expect("UTF-8")],

@@ -21,20 +21,30 @@ from ._context import (
     set_correlation_id,
 )
 from ._loader import NATIVE, Server, Span, emit, flush, shutdown, span, stats
-from .backends import (
-    MemoryBackend,
-    ServerBackend,
-    StderrBackend,
-    TelemetryBackend,
-    get_backend,
-    is_enabled,
-    set_backend,
-)
-from ._signals import flush_on_signal
 from ._start import connect, start
+from .backends import ServerBackend, TelemetryBackend, get_backend, is_enabled, set_backend
 from .server import serve
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._signals import flush_on_signal
+    from .backends import MemoryBackend, StderrBackend
+
 __version__ = "0.1.0"
+
+_RARE = {"flush_on_signal": "._signals", "MemoryBackend": ".backends.memory", "StderrBackend": ".backends.stderr"}
+"""What few programs use, and what costs an import; imported when it is asked for."""
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for at last."""
+    if name not in _RARE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(_RARE[name], __name__), name)
+    return found
+
 
 __all__ = [
     "CORRELATION_HEADER",

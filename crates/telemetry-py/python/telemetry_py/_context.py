@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextvars import Token
-from types import TracebackType
-
 from ._loader import correlation_var, new_correlation_id, set_correlation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextvars import Token
+    from types import TracebackType
 
 CORRELATION_HEADER = "x-snakepit-correlation-id"
 """Name of the gRPC metadata entry that carries a correlation id."""

@@ -6,7 +6,8 @@ warning; the program runs on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False
+"""For type checkers only, which take it for true: ``typing`` costs more than all the rest of the import."""
 
 NATIVE: bool
 """Whether the native module is there; without it nothing is recorded."""

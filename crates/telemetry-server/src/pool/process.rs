@@ -251,20 +251,20 @@ mod tests {
 
     #[tokio::test]
     async fn process_that_is_not_the_recorded_one_is_not_adopted() {
-        let mut cat = child().child;
-        let began = Identity::of(cat.id()).expect("it runs").began();
-        assert!(Process::adopt(cat.id(), began + 1, Duration::ZERO).is_none());
-        let mut adopted = Process::adopt(cat.id(), began, Duration::ZERO).expect("the same");
+        let mut cat = child();
+        let began = Identity::of(cat.child.id()).expect("it runs").began();
+        assert!(Process::adopt(cat.child.id(), began + 1, Duration::ZERO).is_none());
+        let mut adopted = Process::adopt(cat.child.id(), began, Duration::ZERO).expect("the same");
         adopted.release();
         drop(adopted);
         assert!(
-            cat.try_wait().expect("a child").is_none(),
+            cat.child.try_wait().expect("a child").is_none(),
             "a released one goes on"
         );
-        let adopted = Process::adopt(cat.id(), began, Duration::ZERO).expect("the same");
+        let adopted = Process::adopt(cat.child.id(), began, Duration::ZERO).expect("the same");
         drop(adopted);
-        let exit = cat.wait().expect("a child");
+        let exit = cat.child.wait().expect("a child");
         assert_eq!(Exit::Told(exit).signal(), Some(9), "a dropped one does not");
-        assert!(Process::adopt(cat.id(), began, Duration::ZERO).is_none());
+        assert!(Process::adopt(cat.child.id(), began, Duration::ZERO).is_none());
     }
 }

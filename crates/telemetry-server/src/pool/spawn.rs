@@ -155,12 +155,15 @@ pub(super) struct OwnChild {
 impl OwnChild {
     /// Starts it.
     pub(super) fn start(command: &mut Command) -> io::Result<Self> {
-        let (child, _awaited) = Awaited::start(|| {
+        let (child, awaited) = Awaited::start(|| {
             let child = command.spawn()?;
             let pid = child.id();
             Ok((child, pid))
         })?;
-        Ok(Self { child, _awaited })
+        Ok(Self {
+            child,
+            _awaited: awaited,
+        })
     }
 }
 

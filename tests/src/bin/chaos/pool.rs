@@ -110,8 +110,9 @@ impl PoolLane {
     /// The processes of all workers once they are ready.
     async fn all_ready(&self) -> Vec<u32> {
         let ready = |answer: &Answer| {
-            let pids = answer.workers.iter().filter(|it| it.ready);
-            let pids: Vec<u32> = pids.filter_map(|it| it.pid).collect();
+            let ready = answer.workers.iter().filter(|it| it.ready);
+            let pids = ready.filter_map(|it| it.pid).filter(|pid| !is_gone(*pid));
+            let pids: Vec<u32> = pids.collect();
             (!pids.is_empty() && pids.len() == answer.workers.len()).then_some(pids)
         };
         self.watched.line.until("a pool that is ready", ready).await

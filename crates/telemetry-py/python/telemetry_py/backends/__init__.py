@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from .._loader import native
 from .base import TelemetryBackend
-from .memory import MemoryBackend, MemoryEvent
 from .server import ServerBackend
-from .stderr import StderrBackend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .memory import MemoryBackend, MemoryEvent
+    from .stderr import StderrBackend
+
+_RARE = {"MemoryBackend": ".memory", "MemoryEvent": ".memory", "StderrBackend": ".stderr"}
+"""Imported when they are asked for."""
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for at last."""
+    if name not in _RARE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(_RARE[name], __name__), name)
+    return found
 
 
 def set_backend(backend: TelemetryBackend | None) -> None:
