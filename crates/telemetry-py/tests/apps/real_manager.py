@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from patience import PATIENCE, until
+from processes_seen import below
 
 CONFIGURATION = """
 [manager]
@@ -55,6 +56,14 @@ class Manager:
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
+        try:
+            self._listen()
+        except BaseException:
+            self._kill()
+            raise
+
+    def _listen(self) -> None:
+        """Begins to hear what it dispatches."""
         line = self.process.stdout.readline()
         assert line.startswith("listening on http://"), f"{line}\n{self.log()}"
         self._authority = line.strip().removeprefix("listening on http://")
@@ -126,9 +135,21 @@ class Manager:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
+        self._kill()
         self.stop(to_the_end=True)
+
+    def _kill(self) -> None:
+        """Ends it, and what its pools started, which would outlive it."""
+        if self.process.poll() is not None:
+            return
+        # It first, or it would replace them.
+        family = [process.pid for process in below(self.process.pid)]
+        self.process.kill()
+        for pid in family:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
 
 def when_left(manager: Manager) -> None:
