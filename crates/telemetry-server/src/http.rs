@@ -141,6 +141,8 @@ pub struct HttpServer {
     stop: watch::Sender<bool>,
     /// Accepts connections; ends when all are closed.
     accepting: Option<JoinHandle<()>>,
+    /// What live views are attached to.
+    dispatcher: Dispatcher,
 }
 
 impl HttpServer {
@@ -177,6 +179,7 @@ impl HttpServer {
         let own = (!address.ip().is_unspecified()).then(|| address.ip().to_string());
         let guard = Guard::new(config.allowed_hosts.into_iter().chain(own));
         let (stop, stopped) = watch::channel(false);
+        let dispatcher = state.dispatcher.clone();
         // Now, while there are descriptors.
         let reserve = Reserve::new();
         let accepting = tokio::spawn(accept(listener, reserve, router(state, guard), stopped));
@@ -184,6 +187,7 @@ impl HttpServer {
             address,
             stop,
             accepting: Some(accepting),
+            dispatcher,
         })
     }
 
@@ -194,9 +198,10 @@ impl HttpServer {
     }
 
     /// Stops listening, lets requests in progress finish, and cuts off what lasts longer than
-    /// `timeout`, live views among it.
+    /// `timeout`. Live views get what they have not read yet and end.
     pub async fn shutdown(mut self, timeout: Duration) {
         self.stop.send_replace(true);
+        api::end_taps(&self.dispatcher);
         if let Some(mut accepting) = self.accepting.take()
             && tokio::time::timeout(timeout, &mut accepting).await.is_err()
         {

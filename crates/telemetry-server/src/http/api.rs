@@ -29,6 +29,9 @@ pub const MAX_TAPS: u32 = 16;
 /// Most events that wait for one viewer; what comes while it does not read is dropped and counted.
 pub const TAP_QUEUE: usize = 256;
 
+/// What the handlers of viewers are called, before a number.
+const TAP_ID: &str = "http-tap-";
+
 /// What the manager is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -85,6 +88,15 @@ pub(super) async fn handlers(State(state): State<HttpState>) -> Response {
     }
 }
 
+/// Ends all live views that are there.
+pub(super) fn end_taps(dispatcher: &Dispatcher) {
+    for handler in dispatcher.list_handlers("") {
+        if handler.id.starts_with(TAP_ID) {
+            dispatcher.detach(&handler.id);
+        }
+    }
+}
+
 /// An error as JSON.
 pub(super) fn problem(status: StatusCode, what: &str) -> Response {
     (status, Json(json!({ "error": escape(what) }))).into_response()
@@ -125,7 +137,7 @@ pub(super) async fn tap(State(state): State<HttpState>, Query(query): Query<TapQ
     let (sender, events) = mpsc::channel(TAP_QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
     let lost = Arc::clone(&dropped);
-    let id = format!("http-tap-{}", slot.number);
+    let id = format!("{TAP_ID}{}", slot.number);
     // Room first, copy then: a viewer that does not read costs two atomic operations an event.
     let handler = move |event: &EventRef<'_>| match sender.try_reserve() {
         Ok(room) => room.send(Seen {
