@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use telemetry_core::WorkerSnapshot;
 use telemetry_server::{
-    Endpoint, Manager, ManagerConfig, StreamInfo, StreamState, WorkerContext, WorkerId,
+    Address, Manager, ManagerConfig, StreamInfo, StreamState, WorkerContext, WorkerId,
 };
 
 use tokio::runtime::{Builder, Runtime};
@@ -110,7 +110,7 @@ impl TestManager {
     ///
     /// When the manager refuses.
     pub fn register(&self, address: &str, id: &str) -> WorkerId {
-        let endpoint: Endpoint = address.parse().expect("an endpoint");
+        let endpoint: Address = address.parse().expect("an endpoint");
         let context = WorkerContext::new(id).in_pool(POOL);
         self.manager
             .register_worker(endpoint, context)

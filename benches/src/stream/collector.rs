@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use telemetry_core::{Address, StreamSnapshot};
 use telemetry_server::{
-    AcceptConfig, Acceptor, Endpoint, Manager, ManagerConfig, PrometheusConfig, PrometheusExporter,
+    AcceptConfig, Acceptor, Manager, ManagerConfig, PrometheusConfig, PrometheusExporter,
     StreamInfo, StreamState, WorkerContext, WorkerId,
 };
 use tokio::runtime::{Builder, Runtime};
@@ -78,7 +78,7 @@ impl Collector {
 
     /// Has a worker dialled and waits for its stream.
     pub(crate) fn register(&self, address: &str, worker: &str) -> WorkerId {
-        let endpoint: Endpoint = address.parse().expect("an endpoint");
+        let endpoint: Address = address.parse().expect("an endpoint");
         let context = WorkerContext::new(worker).in_pool("bench");
         let id = self
             .manager

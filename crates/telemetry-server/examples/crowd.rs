@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use telemetry_server::{
-    Endpoint, Manager, ManagerConfig, PrometheusConfig, PrometheusExporter, WorkerContext,
+    Address, Manager, ManagerConfig, PrometheusConfig, PrometheusExporter, WorkerContext,
 };
 
 const WORKERS: usize = 1_024;
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dir = std::env::temp_dir().join(format!("telemetry-crowd-{}", std::process::id()));
     let began = Instant::now();
     for number in 0..WORKERS {
-        let endpoint = Endpoint::Unix(dir.join(format!("{number}.sock")));
+        let endpoint = Address::Unix(dir.join(format!("{number}.sock")));
         let context = WorkerContext::new(format!("worker-{number:04}"));
         manager.register_worker(
             endpoint,

@@ -20,12 +20,12 @@ use std::time::Duration;
 use telemetry_core::{Catalog, PatternLimits, PatternSet};
 use toml::de::DeTable;
 
-use crate::endpoint::Endpoint;
 use crate::identity::identity_fault;
 use crate::manager::DEFAULT_AWAY_GRACE;
 use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
 use crate::run_dir::{RUN_DIR_ALLOWED, default_run_dir};
 use crate::session::MAX_DIALS_PER_SECOND;
+use telemetry_core::Address;
 
 pub use error::{ConfigError, Place};
 pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
@@ -92,7 +92,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptSection {
     /// A unix socket; `{run_dir}/manager.sock` unless the file says otherwise.
-    pub listen: Endpoint,
+    pub listen: Address,
     /// How long a worker that lost its connection keeps its place while its process may be there.
     pub grace: Duration,
 }
@@ -115,7 +115,7 @@ pub struct EndpointSection {
     /// Id of the worker.
     pub worker_id: String,
     /// Where it listens.
-    pub address: Endpoint,
+    pub address: Address,
     /// Pool it belongs to.
     pub pool: Option<String>,
 }
@@ -287,7 +287,7 @@ fn accept(
     // Workers may have another working directory.
     let default = run_dir.map(|run_dir| {
         let run_dir = std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.to_owned());
-        Endpoint::Unix(run_dir.join(ACCEPT_SOCKET))
+        Address::Unix(run_dir.join(ACCEPT_SOCKET))
     });
     let Some(section) = section else {
         return Ok(default.map(|listen| AcceptSection {
@@ -296,9 +296,9 @@ fn accept(
         }));
     };
     let is_on = section.flag("enabled")?.unwrap_or(true);
-    let listen = section.parsed("listen", |text| match text.parse::<Endpoint>() {
-        Ok(Endpoint::Unix(path)) => Ok(Endpoint::Unix(std::path::absolute(&path).unwrap_or(path))),
-        Ok(port @ Endpoint::Tcp(_)) => Err(format!(
+    let listen = section.parsed("listen", |text| match text.parse::<Address>() {
+        Ok(Address::Unix(path)) => Ok(Address::Unix(std::path::absolute(&path).unwrap_or(path))),
+        Ok(port @ Address::Tcp(_)) => Err(format!(
             "{port} is a port, at which workers can only dial in with TLS, which this version does \
              not have; use \"unix:/path/to.sock\""
         )),
@@ -411,7 +411,7 @@ fn endpoint(
             ),
         ));
     }
-    let address = section.parsed("address", str::parse::<Endpoint>)?;
+    let address = section.parsed("address", str::parse::<Address>)?;
     let pool = pool_name(section)?;
     let address = address.ok_or_else(|| section.missing("address"))?;
     address

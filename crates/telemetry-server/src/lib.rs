@@ -4,7 +4,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `descriptors`, `dir_events`, `endpoint`, `identity`, `lossy`, `orphans`, `socket_dir`
+//! 1. `deadline`, `descriptors`, `dir_events`, `identity`, `lossy`, `orphans`, `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
@@ -30,7 +30,6 @@ mod desired;
 )]
 mod dir_events;
 mod dispatch;
-mod endpoint;
 mod export;
 mod host;
 #[cfg(feature = "http")]
@@ -71,7 +70,6 @@ pub use dispatch::{
     Discard, Dispatcher, EmitError, Handler, HandlerError, HandlerInfo, HandlerLedger,
     MAX_DISPATCH_DEPTH, MAX_HANDLER_QUEUE, MemoryHandler, QueuedConfig, fallible,
 };
-pub use endpoint::{Endpoint, EndpointError};
 pub use export::LogHandler;
 #[cfg(feature = "prometheus")]
 pub use export::{
@@ -109,6 +107,7 @@ pub use session::{
     MIN_REDIAL, Peer, REFUSED_CAP, REPLACED_BACKOFF, STREAM_WINDOW, StreamInfo, StreamState,
 };
 pub use socket_dir::SocketDirError;
+pub use telemetry_core::{Address, AddressError};
 #[cfg(feature = "pool")]
 pub use watch_dir::{MAX_WATCHED, VANISHED_AFTER, WatchDir};
 

@@ -31,7 +31,6 @@ use crate::accounts::{Book, IncarnationInfo, LedgerWriter};
 use crate::desired::Desired;
 use crate::dir_events::DirEvents;
 use crate::dispatch::Dispatcher;
-use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
 use crate::pipeline::{Pipeline, Quarantine, source_of};
 use crate::session::{
@@ -40,6 +39,7 @@ use crate::session::{
 use departure::Departures;
 use refusals::Refusals;
 use registry::{Entry, Registry};
+use telemetry_core::Address;
 
 pub use admission::MAX_WORKERS;
 pub(crate) use admission::{Admission, Caller};
@@ -128,7 +128,7 @@ impl Manager {
     /// `shutdown`.
     pub fn register_worker(
         &self,
-        endpoint: Endpoint,
+        endpoint: Address,
         context: WorkerContext,
     ) -> Result<WorkerId, RegisterError> {
         self.check(&endpoint, &context)?;
@@ -297,7 +297,7 @@ impl Manager {
         &self.inner.shared.node
     }
 
-    fn check(&self, endpoint: &Endpoint, context: &WorkerContext) -> Result<(), RegisterError> {
+    fn check(&self, endpoint: &Address, context: &WorkerContext) -> Result<(), RegisterError> {
         if let Some(fault) = identity_fault(context.worker_id.as_str()) {
             return Err(RegisterError::WorkerId {
                 id: context.worker_id.clone(),
@@ -333,7 +333,7 @@ impl Inner {
         self: &Arc<Self>,
         registry: &mut Registry,
         context: WorkerContext,
-        endpoint: Option<Endpoint>,
+        endpoint: Option<Address>,
     ) {
         let id = context.worker_id.clone();
         let policy = self.desired.enter(&id, context.pool_name.as_deref());
@@ -387,7 +387,7 @@ impl Inner {
     }
 
     /// A record of a worker that was not there before.
-    fn record(&self, context: &WorkerContext, endpoint: Option<&Endpoint>) -> Record {
+    fn record(&self, context: &WorkerContext, endpoint: Option<&Address>) -> Record {
         let clock = self.shared.dispatcher.clock();
         let changes = Arc::clone(&self.changes);
         Record::new(

@@ -18,11 +18,13 @@ mod kin;
 mod legacy;
 mod life;
 mod peer;
+mod progress;
 mod reader;
 mod record;
 mod response;
 mod state;
 mod stream;
+mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,12 +35,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::dir_events::{DirEvents, FileId, FileWatch, Seen};
 use crate::dispatch::Dispatcher;
-use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
 pub(crate) use arrival::Arrival;
 use backoff::{Backoff, REFUSED_BASE};
-use stream::Ending;
+use progress::Ending;
+use telemetry_core::Address;
 
 pub(crate) use backoff::DialLimiter;
 pub use backoff::{
@@ -93,7 +95,7 @@ pub(crate) enum Run {
 pub(crate) struct Link {
     /// Where the worker is dialled while it does not dial in itself. One without an endpoint leaves when it
     /// does not come back.
-    pub(crate) endpoint: Option<Endpoint>,
+    pub(crate) endpoint: Option<Address>,
     /// Connections that the worker opened.
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
 }
@@ -113,7 +115,7 @@ pub(crate) struct Session {
     shared: Arc<Shared>,
     record: Arc<Record>,
     context: WorkerContext,
-    endpoint: Option<Endpoint>,
+    endpoint: Option<Address>,
     arrivals: mpsc::Receiver<Arrival>,
     /// A connection that is to be served next.
     next: Option<Arrival>,
@@ -143,7 +145,7 @@ impl Session {
         run: watch::Receiver<Run>,
         drain: watch::Receiver<bool>,
     ) -> Self {
-        let path = link.endpoint.as_ref().and_then(Endpoint::socket_path);
+        let path = link.endpoint.as_ref().and_then(Address::socket_path);
         let socket = path.map(|path| shared.dirs.follow(path));
         Self {
             shared,
@@ -212,7 +214,7 @@ impl Session {
     }
 
     /// Waits for the socket file of a worker that is still starting. Costs no dial and no looks.
-    async fn await_socket(&mut self, endpoint: &Endpoint) {
+    async fn await_socket(&mut self, endpoint: &Address) {
         let (Some(socket), Some(path)) = (&mut self.socket, endpoint.socket_path()) else {
             return;
         };

@@ -23,12 +23,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::dir_events::{DirEvent, DirWatch, Interest};
-use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
 use crate::manager::Manager;
 use crate::socket_dir::{self, SocketDirError};
 use knock::Pauses;
 use look::{Found, Wanted};
+use telemetry_core::Address;
 
 /// How long a socket has to be away before its worker is taken for gone.
 pub const VANISHED_AFTER: Duration = Duration::from_millis(250);
@@ -271,7 +271,7 @@ impl Watcher {
                 }
                 let registered = self
                     .manager
-                    .register_worker(Endpoint::Unix(path.clone()), context);
+                    .register_worker(Address::Unix(path.clone()), context);
                 match registered {
                     Ok(worker) => {
                         tracing::info!(%worker, "socket appeared");

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry_server::{
-    AcceptConfig, Acceptor, Endpoint, Manager, ManagerConfig, Pool, PoolConfig, RunDir,
-    StreamState, WorkerContext, WorkerId, WorkerState,
+    AcceptConfig, Acceptor, Address, Manager, ManagerConfig, Pool, PoolConfig, RunDir, StreamState,
+    WorkerContext, WorkerId, WorkerState,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -141,7 +141,7 @@ pub async fn serve_role(role: Role) -> Result<(), Box<dyn Error>> {
     };
     let acceptor = match role.accept {
         Some(path) => {
-            let at = AcceptConfig::at(Endpoint::Unix(path));
+            let at = AcceptConfig::at(Address::Unix(path));
             Some(Acceptor::start(&manager, at)?)
         }
         None => None,
@@ -213,7 +213,7 @@ impl Desk {
                 address,
                 pid,
             } => {
-                let endpoint: Endpoint = address.parse().map_err(|error| format!("{error}"))?;
+                let endpoint: Address = address.parse().map_err(|error| format!("{error}"))?;
                 let mut context = WorkerContext::new(id.as_str()).in_pool(pool);
                 context.python_pid = Some(pid);
                 let registered = self.manager.register_worker(endpoint, context);

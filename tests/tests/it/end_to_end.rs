@@ -9,8 +9,7 @@ use telemetry_core::{
     Address, Fields, Note, Outcome, Reason, Recorder, RecorderConfig, SystemClock, ValueRef,
 };
 use telemetry_server::{
-    Endpoint, Manager, ManagerConfig, StreamInfo, StreamState, UNREGISTER_DRAIN, WorkerContext,
-    WorkerId,
+    Manager, ManagerConfig, StreamInfo, StreamState, UNREGISTER_DRAIN, WorkerContext, WorkerId,
 };
 use telemetry_tests::{PATIENCE, Proxy, RawWorker, StockWorker, Witness, eventually, raw_event};
 
@@ -412,7 +411,7 @@ async fn what_the_manager_says_of_connections_reaches_handlers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_remote_endpoint_is_refused_unless_allowed() {
     let (manager, _) = manager();
-    let endpoint: Endpoint = "192.0.2.1:50051".parse().unwrap();
+    let endpoint: Address = "192.0.2.1:50051".parse().unwrap();
     let error = manager
         .register_worker(endpoint, WorkerContext::new("far"))
         .unwrap_err();

@@ -7,9 +7,9 @@ use telemetry_core::{Catalog, Clock, PolicySpec, Source, SystemClock, random_u64
 use thiserror::Error;
 
 use crate::dispatch::Dispatcher;
-use crate::endpoint::{Endpoint, EndpointError};
 use crate::identity::WorkerId;
 use crate::session::MAX_DIALS_PER_SECOND;
+use telemetry_core::{Address, AddressError};
 
 /// How long a worker that dialled in keeps its place without a connection, unless it is set.
 pub const DEFAULT_AWAY_GRACE: Duration = Duration::from_secs(30);
@@ -93,7 +93,7 @@ pub enum RegisterError {
     },
     /// The endpoint cannot be dialled.
     #[error(transparent)]
-    Endpoint(#[from] EndpointError),
+    Endpoint(#[from] AddressError),
     /// The endpoint is beyond loopback, where a stream without TLS is open to everybody.
     #[error(
         "{endpoint} is not on this machine, and a stream without TLS is open to everybody on the \
@@ -102,7 +102,7 @@ pub enum RegisterError {
     )]
     Remote {
         /// The endpoint.
-        endpoint: Endpoint,
+        endpoint: Address,
     },
     /// The manager was shut down.
     #[error("the manager was shut down")]

@@ -11,10 +11,10 @@ use super::Manager;
 use super::RegisterError;
 use crate::accounts::End;
 use crate::desired::{ControlReceipt, ControlRefused, Target};
-use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
 use crate::identity::WorkerId;
 use crate::session::{StreamInfo, StreamState};
+use telemetry_core::Address;
 
 impl Manager {
     /// Turns the events of workers on or off; rules and filters stay.
@@ -120,7 +120,7 @@ impl Manager {
     /// As [`register_worker`](Self::register_worker).
     pub fn register_supervised(
         &self,
-        endpoint: Endpoint,
+        endpoint: Address,
         context: WorkerContext,
     ) -> Result<WorkerId, RegisterError> {
         let id = self.register_worker(endpoint, context)?;

@@ -16,9 +16,9 @@ use super::names::{Banned, Claim, Holder};
 use super::sums::Parts;
 use crate::accounts::LedgerReader;
 use crate::deadline::deadline;
-use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
 use crate::session::{Arrival, Record, Run};
+use telemetry_core::Address;
 
 /// One registered worker.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Registry {
     pub(super) fn predecessors(
         &self,
         id: &WorkerId,
-        endpoint: Option<&Endpoint>,
+        endpoint: Option<&Address>,
     ) -> Vec<watch::Receiver<()>> {
         let retiring = self.retiring.iter().filter(|(record, _)| {
             record.context().worker_id == *id

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
 use crate::manager::Manager;
 use crate::pipeline::Pipeline;
+use telemetry_core::Address;
 
 /// The manager as a pool sees it.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Link {
         socket: &Path,
         pid: u32,
     ) -> Result<(), String> {
-        let endpoint = Endpoint::Unix(socket.to_owned());
+        let endpoint = Address::Unix(socket.to_owned());
         let registered = self
             .manager
             .register_supervised(endpoint, context(worker, pool, pid));

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::arrival::Arrival;
 use super::info::StreamState;
-use super::stream::{Ending, PROCESS_ENDED};
+use super::progress::Ending;
+use super::stream::PROCESS_ENDED;
 use super::{Session, stopped};
 
 impl Session {

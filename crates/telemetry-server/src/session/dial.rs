@@ -30,7 +30,7 @@ use super::control::ControlBody;
 use super::kin;
 use super::peer::Peer;
 use super::response::chain;
-use crate::endpoint::Endpoint;
+use telemetry_core::Address;
 
 /// Bytes a worker may send on the stream before we have read them.
 pub const STREAM_WINDOW: u32 = 4 << 20;
@@ -79,7 +79,7 @@ pub enum DialError {
     )]
     Impostor {
         /// What was dialled.
-        endpoint: Endpoint,
+        endpoint: Address,
         /// The process behind it.
         found: u32,
         /// The process that was started as the worker.
@@ -89,7 +89,7 @@ pub enum DialError {
     #[error("connecting to {endpoint}: {error}")]
     Connect {
         /// What was dialled.
-        endpoint: Endpoint,
+        endpoint: Address,
         /// What the system said.
         error: io::Error,
     },
@@ -97,7 +97,7 @@ pub enum DialError {
     #[error("connecting to {endpoint} took longer than {HANDSHAKE_TIMEOUT:?}")]
     ConnectTimeout {
         /// What was dialled.
-        endpoint: Endpoint,
+        endpoint: Address,
     },
     /// The process behind the socket runs as a user that is not accepted.
     #[error("the process behind {peer} runs as user {found}, who is not accepted")]
@@ -165,7 +165,7 @@ pub(super) struct Dialled {
 /// unless a local socket is missing or refuses. `started`: the process that was started as the worker,
 /// beside whose family nobody is taken for it.
 pub(super) async fn dial(
-    endpoint: &Endpoint,
+    endpoint: &Address,
     accepted_uids: &[u32],
     started: Option<u32>,
     opening: Bytes,
@@ -236,15 +236,15 @@ enum Stream {
     Tcp(TcpStream),
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<Stream, DialError> {
+async fn connect(endpoint: &Address) -> Result<Stream, DialError> {
     let connected = match endpoint {
-        Endpoint::Unix(path) => match UnixStream::connect(path).await {
+        Address::Unix(path) => match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(DialError::NoSocket { path: path.clone() });
             }
             connected => connected.map(Stream::Unix),
         },
-        Endpoint::Tcp(address) => TcpStream::connect(address).await.and_then(|stream| {
+        Address::Tcp(address) => TcpStream::connect(address).await.and_then(|stream| {
             stream.set_nodelay(true)?;
             Ok(Stream::Tcp(stream))
         }),
@@ -411,7 +411,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_socket_has_an_error_of_its_own() {
-        let endpoint = Endpoint::Unix("/nonexistent/worker.sock".into());
+        let endpoint = Address::Unix("/nonexistent/worker.sock".into());
         let limiter = crate::session::DialLimiter::new(1);
         let turn = limiter.turn(true).await;
         let dialled = dial(&endpoint, &[], None, Bytes::new(), turn)

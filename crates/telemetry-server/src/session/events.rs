@@ -8,7 +8,7 @@ use telemetry_core::{Source, ValueRef, truncate};
 
 use super::peer::Peer;
 use crate::dispatch::Dispatcher;
-use crate::endpoint::Endpoint;
+use telemetry_core::Address;
 
 /// Longest reason in an event, in bytes.
 const MAX_REASON_BYTES: usize = 256;
@@ -41,8 +41,8 @@ impl SessionEvents<'_> {
         let measurements = [("duration", ValueRef::nanos(dial_time)), self.system_time()];
         let mut metadata = vec![("retry_count", retries_text.as_str())];
         let port = match peer {
-            Peer::Endpoint(Endpoint::Tcp(address)) => address.port().to_string(),
-            Peer::Endpoint(Endpoint::Unix(_)) | Peer::Process { .. } => String::new(),
+            Peer::Endpoint(Address::Tcp(address)) => address.port().to_string(),
+            Peer::Endpoint(Address::Unix(_)) | Peer::Process { .. } => String::new(),
         };
         if !port.is_empty() {
             metadata.push(("python_port", &port));

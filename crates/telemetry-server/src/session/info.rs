@@ -4,8 +4,8 @@ use serde::Serialize;
 use telemetry_core::{SamplingRule, StreamSnapshot, WorkerSnapshot};
 
 use super::peer::LinkKind;
-use crate::endpoint::Endpoint;
 use crate::identity::WorkerId;
+use telemetry_core::Address;
 
 /// Where a session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -56,7 +56,7 @@ pub struct StreamInfo {
     pub link: LinkKind,
     /// Where it is dialled; none of a worker that only dials in.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<Endpoint>,
+    pub endpoint: Option<Address>,
     /// Where the session stands.
     pub state: StreamState,
     /// Milliseconds that the wait before the next attempt was given, in `Backoff` and `Replaced`, and not

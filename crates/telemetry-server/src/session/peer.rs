@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::endpoint::Endpoint;
+use telemetry_core::Address;
 
 /// Who opened the connection of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -24,7 +24,7 @@ pub enum LinkKind {
 #[non_exhaustive]
 pub enum Peer {
     /// What listens at this address.
-    Endpoint(Endpoint),
+    Endpoint(Address),
     /// A process that dialled in; its id, if the system can tell it.
     Process {
         /// As the manager's system counts; none of a process in a namespace that it cannot see.

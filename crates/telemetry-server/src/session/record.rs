@@ -17,8 +17,8 @@ use super::peer::LinkKind;
 use crate::accounts::{
     Account, Book, End, Implausible, LedgerWriter, Origin, Parting, Place, Said,
 };
-use crate::endpoint::Endpoint;
 use crate::identity::WorkerContext;
+use telemetry_core::Address;
 
 /// Longest text that is kept of what a worker or the system says, in bytes.
 const MAX_TEXT_BYTES: usize = 512;
@@ -44,7 +44,7 @@ pub(crate) struct Record {
 struct Memory {
     context: WorkerContext,
     /// Where it is dialled, if it is.
-    endpoint: Option<Endpoint>,
+    endpoint: Option<Address>,
     /// Who opened the present or last connection, or will open the first.
     link: LinkKind,
     /// Whether somebody will say that its process has ended.
@@ -91,7 +91,7 @@ struct Hello {
 impl Record {
     pub(crate) fn new(
         context: WorkerContext,
-        endpoint: Option<Endpoint>,
+        endpoint: Option<Address>,
         changes: Arc<Changes>,
         book: &Arc<Book>,
         clock: &Arc<dyn Clock>,
@@ -153,7 +153,7 @@ impl Record {
     }
 
     /// Who the worker is and where it listens, after a new registration.
-    pub(crate) fn relocate(&self, context: WorkerContext, endpoint: Option<Endpoint>) {
+    pub(crate) fn relocate(&self, context: WorkerContext, endpoint: Option<Address>) {
         let mut memory = self.lock();
         // At another place another process may have been at work for long.
         memory.asked_before &= memory.endpoint == endpoint;
@@ -167,7 +167,7 @@ impl Record {
         self.notify();
     }
 
-    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+    pub(crate) fn endpoint(&self) -> Option<Address> {
         self.lock().endpoint.clone()
     }
 
@@ -518,7 +518,7 @@ impl Memory {
 }
 
 /// Who opens the first connection.
-fn first_link(endpoint: Option<&Endpoint>) -> LinkKind {
+fn first_link(endpoint: Option<&Address>) -> LinkKind {
     match endpoint {
         Some(_) => LinkKind::Out,
         None => LinkKind::In,

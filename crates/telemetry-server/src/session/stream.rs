@@ -8,24 +8,23 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
-use telemetry_core::{Control, PROTOCOL_REVISION, PolicySpec, capability, random_u64};
+use telemetry_core::capability;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::arrival::Arrival;
 use super::backoff::Turn;
-use super::control::control_frames;
-use super::dial::{self, Answer, DialError, Dialled, HANDSHAKE_TIMEOUT};
+use super::dial::{self, Answer, DialError, Dialled};
 use super::events::SessionEvents;
-use super::legacy::legacy_controls;
 use super::peer::{LinkKind, Peer};
+use super::progress::{Cause, Ending, LastWord, Ping, Progress, STOPPED, ended, lost};
 use super::reader::{Learned, Reader};
-use super::response::{Arrived, Farewell, Response, chain, farewell, refusal};
+use super::response::{Arrived, Farewell, Response, chain, refusal};
 use super::state::{Course, DRAIN_SILENCE, Phase, Speech};
 use super::{Run, Session};
 use crate::accounts::Parting;
-use crate::endpoint::Endpoint;
 use crate::pipeline::{Pipeline, source_of};
+use telemetry_core::Address;
 
 /// Time for the worker's hello; a worker that is silent until then is a stock one.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,89 +32,13 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 const TURN_BYTES: usize = 128 << 10;
 /// What a chunk takes of a turn beside its bytes, so that small and empty ones end it as well.
 const CHUNK_COST: usize = 64;
-/// Longest that the rest of a connection is read which nobody writes to any more.
-const REST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Why a stream ended whose process did.
 pub(super) const PROCESS_ENDED: &str = "its process has ended";
-/// How a stream ended.
-#[derive(Debug)]
-pub(super) enum Ending {
-    /// It never began. `asked`: the request went out, and the worker may have sent events.
-    NotOpened { error: DialError, asked: bool },
-    /// It broke, or the worker ended it.
-    Lost { reason: String, lived: Duration },
-    /// The worker serves another manager now.
-    Replaced { reason: String },
-    /// The worker opened another connection, which is the session's next.
-    Superseded,
-    /// The process behind it has ended, and what it had sent is read.
-    Gone,
-    /// The session was told to stop; `in_order`: the worker had said its last word.
-    Stopped { in_order: bool },
-}
-
-/// The end of a stream that was not read to its last word.
-const STOPPED: Ending = Ending::Stopped { in_order: false };
-
-/// One stream under way.
-struct Progress {
-    reader: Reader,
-    peer: Peer,
-    stream_id: String,
-    /// When its connection was dialled, or accepted.
-    dialled_at: Instant,
-    phase: Phase,
-    speech: Speech,
-    course: Course,
-    /// Why it leaves, once it does.
-    cause: Cause,
-    /// A call that asks a silent worker for a sign of life, once it was made.
-    ping: Ping,
-    /// Whether the newest policy is still to be sent.
-    policy_due: bool,
-    /// Whether there may be newer policies.
-    is_desired: bool,
-    /// What the worker is still to be told at its end.
-    farewell: Option<LastWord>,
-    /// Whether it need not be told any more that its process is about to be ended.
-    told_drain: bool,
-}
-
-/// Why a stream is read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cause {
-    /// The session was told to stop.
-    Told,
-    /// There is a newer connection of the worker.
-    Superseded,
-    /// The process behind it has ended.
-    ProcessEnded,
-}
-
-/// A sign of life from a worker without headers.
-enum Ping {
-    /// Not asked for.
-    Unasked,
-    /// Asked for.
-    Awaited(Answer),
-    /// It came, or never will.
-    Over,
-}
-
-/// What a worker is told at the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LastWord {
-    /// Its process is about to be ended.
-    Drain,
-    /// We leave.
-    Goodbye,
-}
-
 impl Session {
     /// Dials and streams until it ends.
     pub(super) async fn dialled(
         &mut self,
-        endpoint: &Endpoint,
+        endpoint: &Address,
         dialled_at: Instant,
         turn: Turn<'_>,
     ) -> Ending {
@@ -411,47 +334,6 @@ impl Session {
         events.opened(&progress.stream_id);
     }
 
-    /// The first controls of a stream.
-    fn opening(&mut self, legacy: bool) -> Bytes {
-        let hello = Control::Hello {
-            manager_id: self.shared.manager_id.clone(),
-            protocol_revision: PROTOCOL_REVISION,
-        };
-        let policy = self.newest_policy();
-        if legacy {
-            let told = legacy_controls(&policy);
-            self.record.set_legacy(true, told.unsupported);
-            control_frames([&hello].into_iter().chain(&told.controls))
-        } else {
-            control_frames([&hello, &Control::Policy((*policy).clone())])
-        }
-    }
-
-    /// The newest policy in the words the worker knows.
-    fn policy_frames(&mut self, legacy: bool) -> Bytes {
-        let policy = self.newest_policy();
-        if legacy {
-            let told = legacy_controls(&policy);
-            self.record.set_legacy(true, told.unsupported);
-            control_frames(&told.controls)
-        } else {
-            control_frames([&Control::Policy((*policy).clone())])
-        }
-    }
-
-    /// What is to be said next: the newest policy, or that the end is near.
-    fn next_words(&mut self, progress: &mut Progress) -> Bytes {
-        if std::mem::take(&mut progress.policy_due) {
-            return self.policy_frames(progress.speech.is_legacy());
-        }
-        progress.farewell = None;
-        control_frames([&Control::Drain])
-    }
-
-    fn newest_policy(&mut self) -> Arc<PolicySpec> {
-        Arc::clone(&self.policy.borrow_and_update())
-    }
-
     /// Reads a stream; `introduced`: the incarnation that a worker which dialled in says it is.
     fn reader(&self, introduced: Option<String>) -> Reader {
         let shared = &self.shared;
@@ -471,70 +353,6 @@ impl Session {
             source: progress.reader.source(),
         }
     }
-}
-
-impl Progress {
-    fn new(reader: Reader, peer: Peer, dialled_at: Instant, speech: Speech) -> Self {
-        Self {
-            reader,
-            peer,
-            stream_id: format!("{:016x}", random_u64()),
-            dialled_at,
-            phase: Phase::Asked {
-                due: Instant::now() + HANDSHAKE_TIMEOUT,
-            },
-            speech,
-            course: Course::Running,
-            cause: Cause::Told,
-            ping: Ping::Unasked,
-            policy_due: false,
-            is_desired: true,
-            farewell: None,
-            told_drain: false,
-        }
-    }
-
-    /// What is there is read, and nothing is waited for any more.
-    fn leave(&mut self, cause: Cause) {
-        let now = Instant::now();
-        self.cause = cause;
-        self.course = Course::Leaving {
-            silence: Some(now + DRAIN_SILENCE),
-            last: now + REST_TIMEOUT,
-        };
-    }
-
-    /// Whether the worker can be told yet, and need be told, that its process is about to be ended.
-    fn may_drain(&self) -> bool {
-        self.speech == Speech::Extended && !self.told_drain
-    }
-
-    /// Whether there is something to say.
-    fn has_word(&self) -> bool {
-        self.policy_due || self.farewell == Some(LastWord::Drain)
-    }
-}
-
-/// The stream ended with trailers.
-fn ended(progress: &Progress, trailers: &http::HeaderMap) -> Ending {
-    let Farewell { replaced, reason } = farewell(trailers);
-    if replaced {
-        return Ending::Replaced { reason };
-    }
-    lost(progress, &reason)
-}
-
-fn lost(progress: &Progress, reason: &str) -> Ending {
-    let reason = if progress.reader.is_at_boundary() {
-        reason.to_owned()
-    } else {
-        format!("{reason}, inside a message")
-    };
-    let lived = progress
-        .phase
-        .since()
-        .map_or(Duration::ZERO, |opened| opened.elapsed());
-    Ending::Lost { reason, lived }
 }
 
 /// Resolves when the worker is to be drained; false if nobody is left to want it.

@@ -30,7 +30,7 @@ async fn worker_comes_and_goes_with_its_socket() {
     registered(&manager, "w", true).await;
     let info = manager.stream(&WorkerId::from("w")).unwrap();
     assert_eq!(info.pool_name.as_deref(), Some("p"));
-    assert_eq!(info.endpoint, Some(Endpoint::Unix(path.clone())));
+    assert_eq!(info.endpoint, Some(Address::Unix(path.clone())));
     fs::remove_file(&path).unwrap();
     drop(first);
     registered(&manager, "w", false).await;
@@ -44,7 +44,7 @@ async fn worker_comes_and_goes_with_its_socket() {
 async fn socket_named_like_another_worker_takes_nothing_from_it() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(ManagerConfig::new("n1")).unwrap();
-    let elsewhere = Endpoint::Unix(dir.path().join("elsewhere"));
+    let elsewhere = Address::Unix(dir.path().join("elsewhere"));
     manager
         .register_worker(elsewhere.clone(), WorkerContext::new("taken"))
         .unwrap();
@@ -142,7 +142,7 @@ async fn a_worker_whose_socket_stays_behind_is_forgotten() {
 async fn a_socket_is_taken_up_when_the_name_of_another_worker_becomes_free() {
     let dir = tempfile::tempdir().unwrap();
     let manager = Manager::start(ManagerConfig::new("n1")).unwrap();
-    let elsewhere = Endpoint::Unix(dir.path().join("elsewhere"));
+    let elsewhere = Address::Unix(dir.path().join("elsewhere"));
     manager
         .register_worker(elsewhere, WorkerContext::new("w"))
         .unwrap();

@@ -117,7 +117,7 @@ async fn one_whose_process_cannot_be_seen_is_known_by_its_incarnation() {
 #[tokio::test]
 async fn children_of_a_registered_worker_are_named_after_it() {
     let (manager, own, child) = (manager(), Running::start(), Running::start());
-    let endpoint: crate::Endpoint = "unix:/nonexistent/web-1.sock".parse().expect("valid");
+    let endpoint: crate::Address = "unix:/nonexistent/web-1.sock".parse().expect("valid");
     let register = |pid| {
         let mut context = WorkerContext::new("web-1").in_pool("web");
         context.python_pid = Some(pid);

@@ -4,9 +4,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::endpoint::Endpoint;
 use crate::identity::{WorkerContext, WorkerId};
 use crate::session::{StreamInfo, StreamState};
+use telemetry_core::Address;
 
 /// Waits until the last error of a worker says this.
 async fn said(manager: &Manager, worker: &str, what: &str) -> StreamInfo {
@@ -45,7 +45,7 @@ async fn a_socket_that_is_gone_while_its_worker_lives_is_said_to_be_taken() {
     let listener = UnixListener::bind(&path).unwrap();
     let mut context = WorkerContext::new("w");
     context.python_pid = Some(std::process::id());
-    let endpoint = Endpoint::Unix(path.clone());
+    let endpoint = Address::Unix(path.clone());
     rig.manager.register_supervised(endpoint, context).unwrap();
     // The worker lets its manager in, and loses socket and stream.
     let (mut stream, _address) = soon(listener.accept()).await.unwrap();
