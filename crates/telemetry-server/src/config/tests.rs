@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::session::MAX_DIALS_PER_SECOND;
 
 fn parse(content: &str) -> Config {
     Config::parse(content, "t.toml").unwrap_or_else(|error| panic!("{error}"))
