@@ -13,7 +13,35 @@ pub(crate) fn deadline_after(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(LONGEST)
 }
 
+/// Share of a time-out that last reports and trailers get: a quarter, and no more than this.
+const GOODBYE: Duration = Duration::from_millis(100);
+/// What they get in any case.
+const SHORTEST_GOODBYE: Duration = Duration::from_millis(20);
+
+/// When streams have to hurry so that their last words are said by `deadline`, and when the last words
+/// have to be said: then, unless hardly any time was given.
+pub(crate) fn last_words(deadline: tokio::time::Instant) -> [tokio::time::Instant; 2] {
+    let now = tokio::time::Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    let hurry = deadline - GOODBYE.min(left / 4);
+    [hurry, deadline.max(now + SHORTEST_GOODBYE)]
+}
+
 /// The moment on the runtime's clock that lies a time-out ahead.
 pub(crate) fn timer_after(timeout: Duration) -> tokio::time::Instant {
     tokio::time::Instant::now() + timeout.min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn last_words_are_within_the_time_that_was_given() {
+        let now = tokio::time::Instant::now();
+        let after = |millis| last_words(now + Duration::from_millis(millis)).map(|at| at - now);
+        assert_eq!(after(500), [400, 500].map(Duration::from_millis));
+        assert_eq!(after(100), [75, 100].map(Duration::from_millis));
+        assert_eq!(after(0), [0, 20].map(Duration::from_millis));
+    }
 }

@@ -14,6 +14,7 @@ use super::poller::PollerHandle;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
 use super::threads::{Stop, stopped};
+use crate::deadline::last_words;
 
 /// First pause after a failed accept, as when there is no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -22,8 +23,6 @@ const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Time that a program gets to open what it closed our listener for, before we open anything: the
 /// numbers it is about to use shall not be ours again.
 const OUT_OF_THE_WAY: Duration = Duration::from_millis(100);
-/// Time for last reports and trailers once the deadline has passed.
-const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Accepts until told to stop, then lets open streams end in order until the deadline.
 pub(super) async fn serve(
@@ -109,13 +108,14 @@ async fn end_connections(
 ) -> io::Result<()> {
     let deadline = stop.borrow().unwrap_or_else(Instant::now);
     service.end_streams();
+    let [hurry, last] = last_words(deadline);
     let all = async { while connections.join_next().await.is_some() {} };
-    if timeout_at(deadline, all).await.is_ok() {
+    if timeout_at(hurry, all).await.is_ok() {
         return Ok(());
     }
     service.sessions().give_up_queued();
     let all = async { while connections.join_next().await.is_some() {} };
-    if timeout_at(Instant::now() + GOODBYE, all).await.is_err() {
+    if timeout_at(last, all).await.is_err() {
         connections.shutdown().await;
     }
     Ok(())

@@ -17,6 +17,7 @@ use super::server::ServeLimits;
 use super::service::TelemetryService;
 use super::stream::Stream;
 use super::threads::{Stop, stopped};
+use crate::deadline::last_words;
 
 /// Upper bound of the first rest after a failure.
 const REST_BASE: Duration = Duration::from_millis(100);
@@ -32,8 +33,6 @@ const GOOD_LIFE: Duration = Duration::from_secs(1);
 const MAX_MOVES: u32 = 4;
 /// Rest while the worker ends and its manager was there before.
 const LAST_REST: Duration = Duration::from_millis(20);
-/// Time for last reports and trailers once the deadline has passed.
-const GOODBYE: Duration = Duration::from_millis(200);
 
 /// What others may know of it.
 #[derive(Debug, Default)]
@@ -227,7 +226,8 @@ impl Dialler<'_> {
             ended = life.as_mut() => ended,
             deadline = stopped(&mut self.stop) => {
                 self.service.end_streams();
-                match timeout_at(deadline, life.as_mut()).await {
+                let [hurry, last] = last_words(deadline);
+                match timeout_at(hurry, life.as_mut()).await {
                     // The goodbye may have crossed with an end of another kind.
                     Ok(Ended { had_stream: false, .. }) if Instant::now() < deadline => {
                         return Next::Rest(Duration::ZERO);
@@ -235,7 +235,7 @@ impl Dialler<'_> {
                     Ok(_) => {}
                     Err(_) => {
                         self.service.sessions().give_up_queued();
-                        let _cut = timeout_at(Instant::now() + GOODBYE, life).await;
+                        let _cut = timeout_at(last, life).await;
                     }
                 }
                 return if self.service.sessions().recorder().queued() > 0 {

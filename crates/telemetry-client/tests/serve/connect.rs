@@ -288,3 +288,15 @@ fn what_can_never_be_connected_to_is_refused_at_once() {
     let long = vec![Address::Unix(format!("/{}", "x".repeat(200)).into())];
     assert!(matches!(start(long), Err(ConnectError::Address { .. })));
 }
+
+#[tokio::test]
+async fn a_manager_that_welcomes_and_says_no_more_is_given_up_at_the_deadline() {
+    let worker = Worker::start();
+    let listener = worker.listen();
+    worker.emit();
+    let (mut held, _) = introduced(&listener).await;
+    answer(&mut held, &IntroductionAnswer::Welcome).await;
+    let (recorder, in_time, took) = worker.close(Duration::from_millis(500)).await;
+    assert!(took < PATIENCE / 10, "it took {took:?}");
+    assert!(!in_time || recorder.queued() == 1);
+}
