@@ -18,7 +18,13 @@ from witness import Worker, received
 LONG_EXIT = {"TELEMETRY_EXIT_TIMEOUT_MS": "60000", "TELEMETRY_MAX_BUFFER": "65536"}
 
 SERVE = """
-import signal
+import signal, time
+
+def pause():
+    # `signal.pause` would sleep on if the signal came just before it.
+    while True:
+        time.sleep(0.01)
+
 server = telemetry.serve()
 telemetry.flush_on_signal()
 print(server.address, flush=True)
@@ -34,7 +40,7 @@ print("emitted", flush=True)
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_all_is_sent_before_the_signal_takes_its_course(tmp_path, number):
-    program = SERVE.replace("flush_on_signal()", f"flush_on_signal({int(number)})") + BURST + "signal.pause()\n"
+    program = SERVE.replace("flush_on_signal()", f"flush_on_signal({int(number)})") + BURST + "pause()\n"
     with Worker(tmp_path, program, **LONG_EXIT) as worker, Manager(worker.line()) as manager:
         worker.go()
         worker.line()
@@ -56,8 +62,7 @@ def work():
 wait()
 attached()
 threading.Thread(target=work, daemon=True).start()
-while True:
-    signal.pause()
+pause()
 """
     )
     with Worker(tmp_path, program, **LONG_EXIT) as worker, Manager(worker.line()) as manager:
@@ -226,7 +231,7 @@ def test_a_forked_child_keeps_it_and_sends_its_own(tmp_path):
     tmp_path.chmod(0o700)
     socket = f"unix:{tmp_path}/worker.sock"
     program = """
-    import signal
+    import time
     telemetry.serve()
     telemetry.flush_on_signal()
     telemetry.emit("parent.event")
@@ -236,7 +241,7 @@ def test_a_forked_child_keeps_it_and_sends_its_own(tmp_path):
             emit("child.event")
         print(os.getpid(), flush=True)
         while True:
-            signal.pause()
+            time.sleep(0.01)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     stats = telemetry.stats()
     assert stats["emitted"] == stats["queued"] == 1, stats

@@ -96,6 +96,19 @@ impl LossyWriter {
         shared.changed.notify_all();
     }
 
+    /// As [`push`](Self::push), but waits for room for so long. For who may wait, and holds more than has
+    /// room at once.
+    pub fn push_within(&self, lines: &[u8], patience: Duration) {
+        let shared = &*self.shared;
+        let is_full =
+            |state: &mut State| !state.closed && state.waiting.len() + lines.len() > shared.bound;
+        let waited = shared
+            .changed
+            .wait_timeout_while(shared.lock(), patience, is_full);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.push(lines);
+    }
+
     /// Lines dropped so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -172,6 +185,9 @@ impl Shared {
             return false;
         }
         mem::swap(&mut state.waiting, batch);
+        drop(state);
+        // There is room again.
+        self.changed.notify_all();
         true
     }
 

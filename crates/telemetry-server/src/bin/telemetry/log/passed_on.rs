@@ -3,34 +3,41 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use telemetry_server::{LogFormat, LossyWriter, StderrTarget};
 
 use super::json::{Line, now};
 
+/// How long what workers wrote waits for room in the log. They wait for nobody meanwhile.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Takes whole chunks of the workers of one pool, as [`StderrTarget::Writer`] gives them.
 #[derive(Debug)]
 pub(super) struct PassedOn {
     writer: LossyWriter,
+    format: LogFormat,
     pool: String,
 }
 
 impl PassedOn {
     pub(super) fn target(writer: LossyWriter, format: LogFormat, pool: &str) -> StderrTarget {
-        match format {
-            LogFormat::Text => StderrTarget::Writer(Arc::new(Mutex::new(writer))),
-            LogFormat::Json => StderrTarget::Writer(Arc::new(Mutex::new(Self {
-                writer,
-                pool: pool.to_owned(),
-            }))),
-        }
+        StderrTarget::Writer(Arc::new(Mutex::new(Self {
+            writer,
+            format,
+            pool: pool.to_owned(),
+        })))
     }
 }
 
 impl Write for PassedOn {
     /// A line that came in two chunks becomes two objects.
     fn write(&mut self, chunk: &[u8]) -> io::Result<usize> {
+        if self.format == LogFormat::Text {
+            self.writer.push_within(chunk, PATIENCE);
+            return Ok(chunk.len());
+        }
         for text in String::from_utf8_lossy(chunk).lines() {
             let line = Line {
                 timestamp: now(),
@@ -39,7 +46,8 @@ impl Write for PassedOn {
                 message: text.to_owned(),
                 fields: Map::from_iter([("pool".to_owned(), Value::from(self.pool.as_str()))]),
             };
-            self.writer.push(line.to_text()?.as_bytes());
+            self.writer
+                .push_within(line.to_text()?.as_bytes(), PATIENCE);
         }
         Ok(chunk.len())
     }
