@@ -14,7 +14,6 @@ mod unrecorded;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,6 +28,7 @@ pub(crate) use records::WorkerRecord;
 pub(crate) use unrecorded::now_ticks;
 
 use appended::Appended;
+use lock::Lock;
 
 /// Why a directory cannot be a manager's.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +69,8 @@ pub struct RunDir {
 struct Inner {
     /// Absolute.
     path: PathBuf,
-    /// Holds the lock; never inherited by a child.
-    _lock: File,
+    /// Holds the directory.
+    _lock: Lock,
     boot_id: String,
     /// Workers of an earlier manager that nobody has asked for yet.
     left: Mutex<HashMap<String, WorkerRecord>>,
