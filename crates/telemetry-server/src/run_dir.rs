@@ -134,7 +134,7 @@ impl RunDir {
 
     /// The file to which a worker's stderr goes.
     pub(crate) fn stderr_path(&self, worker: &str) -> PathBuf {
-        self.path().join(format!("{worker}.stderr"))
+        stderr_file(self.path(), worker)
     }
 
     /// Is notified when something was added to this file of the directory. For one waiter. Needs a
@@ -153,4 +153,8 @@ impl RunDir {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stderr_file(directory: &Path, worker: &str) -> PathBuf {
+    directory.join(format!("{worker}.stderr"))
 }

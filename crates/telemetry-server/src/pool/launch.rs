@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use super::Shared;
 use super::config::{OnManagerExit, PoolConfig, Transport};
@@ -37,7 +37,7 @@ impl Supervisor {
         let Some(record) = run_dir.take(&self.worker) else {
             return Ok(None);
         };
-        let Some(process) = Process::adopt(record.pid, record.began, age(&record)) else {
+        let Some(process) = Process::adopt(record.pid, record.began, record.age()) else {
             tracing::info!(
                 worker = self.worker,
                 pid = record.pid,
@@ -49,6 +49,8 @@ impl Supervisor {
         let config = &pool.config;
         let unfit = if record.ends_with_manager {
             Some("its manager ended, and it was to end with it")
+        } else if record.digest.is_empty() {
+            Some("what it runs was not written down")
         } else if record.digest != pool.program.digest(config, &self.worker, &self.socket) {
             Some("its command, directory or environment was changed")
         } else {
@@ -148,7 +150,6 @@ impl Supervisor {
                     index: index + 1,
                     pid: 0,
                     began: now_ticks(),
-                    started_ms: now_ms(),
                     digest: pool.program.digest(&pool.config, &worker, &socket),
                     stderr: stderr.clone(),
                     restarts: pool.slot(index).next_restarts(),
@@ -158,13 +159,20 @@ impl Supervisor {
                 _ => None,
             };
             // Announced first, so that it is found also if we die between its start and the record.
-            pool.write_down(record.as_ref());
+            let announced = pool.write_down(record.as_ref());
             let spawned = spawn::start(&pool.config, &pool.program, &worker, &socket, &place);
             if let (Some(record), Ok(spawned)) = (&mut record, &spawned) {
                 (record.pid, record.began) = (spawned.pid(), spawned.began());
             }
-            pool.write_down(record.as_ref().filter(|record| record.pid != 0));
             let spawned = spawned?;
+            let written = pool.write_down(record.as_ref().filter(|record| record.pid != 0));
+            if let Err(error) = announced.or(written) {
+                tracing::warn!(
+                    worker,
+                    %error,
+                    "a worker cannot be written down; a manager after us would replace its process"
+                );
+            }
             Ok(spawned)
         })
         .await?
@@ -242,26 +250,10 @@ impl Supervisor {
 
 impl Shared {
     /// Writes a record, if there is one. Waits for the disk.
-    fn write_down(&self, record: Option<&WorkerRecord>) {
-        let (Some(run_dir), Some(record)) = (&self.run_dir, record) else {
-            return;
-        };
-        if let Err(error) = run_dir.remember(record) {
-            tracing::warn!(
-                worker = record.worker,
-                %error,
-                "a worker cannot be written down; the next manager may not know it"
-            );
+    fn write_down(&self, record: Option<&WorkerRecord>) -> io::Result<()> {
+        match (&self.run_dir, record) {
+            (Some(run_dir), Some(record)) => run_dir.remember(record),
+            _ => Ok(()),
         }
     }
-}
-
-/// How long ago a process was started, as far as the clock was not set since.
-pub(super) fn age(record: &WorkerRecord) -> Duration {
-    Duration::from_millis(now_ms().saturating_sub(record.started_ms))
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }
