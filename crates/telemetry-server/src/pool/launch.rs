@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::Shared;
 use super::config::{OnManagerExit, PoolConfig, Transport};
 use super::error::PoolError;
+use super::exit::Exit;
 use super::output::{Reader, Source};
 use super::process::Process;
 use super::spawn::{self, Spawned, StderrPlace};
@@ -17,6 +18,7 @@ use super::status::WorkerState;
 use super::supervise::Supervisor;
 use super::tail::Tail;
 use crate::run_dir::{RunDir, WorkerRecord, now_ticks};
+use crate::socket_dir::ensure_private;
 
 /// A running process and the task that reads its stderr.
 #[derive(Debug)]
@@ -138,6 +140,10 @@ impl Supervisor {
         let pool = Arc::clone(&self.pool);
         let (index, worker, socket) = (self.index, self.worker.clone(), self.socket.clone());
         on_spawner(move || {
+            match &pool.run_dir {
+                Some(run_dir) => run_dir.ensure().map_err(io::Error::other)?,
+                None => ensure_private(&pool.config.run_dir).map_err(io::Error::other)?,
+            }
             let place = match &pool.run_dir {
                 Some(run_dir) => StderrPlace::File(run_dir.stderr_path(&worker)),
                 None => StderrPlace::Pipe,
@@ -224,6 +230,19 @@ impl Supervisor {
             let forgotten = tokio::task::spawn_blocking(move || run_dir.forget(&worker));
             // It can only fail together with the runtime.
             let _forgotten = forgotten.await.is_ok();
+        }
+    }
+
+    /// How a process ended that was not asked to; names what may have been the cause of it.
+    pub(super) async fn describe(&self, exit: &Exit) -> String {
+        let ended = exit.describe();
+        let Some(run_dir) = self.pool.run_dir.clone() else {
+            return ended;
+        };
+        let looked = tokio::task::spawn_blocking(move || run_dir.is_full()).await;
+        match looked {
+            Ok(true) => format!("{ended} (run_dir is full: what it printed may have failed)"),
+            _ => ended,
         }
     }
 
