@@ -127,8 +127,7 @@ impl RunDir {
             *lock = lock::take(self.path(), &self.inner.holder)?;
             tracing::warn!(
                 path = ?self.path(),
-                "run_dir was removed and is made again; workers that run are unknown to a manager after us \
-                 until they are started again"
+                "run_dir was removed and is made again; a manager after us would replace workers that run now"
             );
         }
         Ok(())
