@@ -14,7 +14,6 @@ mod unrecorded;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -29,6 +28,10 @@ pub(crate) use records::WorkerRecord;
 pub(crate) use unrecorded::now_ticks;
 
 use appended::Appended;
+use lock::Lock;
+
+/// Less space than this is none.
+const LITTLE_BYTES: u64 = 16 * 1024;
 
 /// Why a directory cannot be a manager's.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +72,10 @@ pub struct RunDir {
 struct Inner {
     /// Absolute.
     path: PathBuf,
-    /// Holds the lock; never inherited by a child.
-    _lock: File,
+    /// What the lock says of us.
+    holder: String,
+    /// Holds the directory.
+    lock: Mutex<Lock>,
     boot_id: String,
     /// Workers of an earlier manager that nobody has asked for yet.
     left: Mutex<HashMap<String, WorkerRecord>>,
@@ -93,7 +98,8 @@ impl RunDir {
         Ok(Self {
             inner: Arc::new(Inner {
                 path,
-                _lock: lock,
+                holder: holder.to_owned(),
+                lock: Mutex::new(lock),
                 boot_id,
                 left: Mutex::new(left),
                 appended: OnceLock::new(),
@@ -105,6 +111,26 @@ impl RunDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Makes the directory again if somebody removed it, and holds that. What was in it is lost. Waits for
+    /// the disk.
+    #[expect(
+        clippy::significant_drop_tightening,
+        reason = "nobody else may make it meanwhile"
+    )]
+    pub(crate) fn ensure(&self) -> Result<(), RunDirError> {
+        let lock = self.inner.lock.lock();
+        let mut lock = lock.unwrap_or_else(PoisonError::into_inner);
+        if !lock.is_of(self.path()) {
+            ensure_private(self.path())?;
+            *lock = lock::take(self.path(), &self.inner.holder)?;
+            tracing::warn!(
+                path = ?self.path(),
+                "run_dir was removed and is made again; a manager after us would replace workers that run now"
+            );
+        }
+        Ok(())
     }
 
     /// What an earlier manager recorded of a worker. Told once.
@@ -134,7 +160,13 @@ impl RunDir {
 
     /// The file to which a worker's stderr goes.
     pub(crate) fn stderr_path(&self, worker: &str) -> PathBuf {
-        self.path().join(format!("{worker}.stderr"))
+        stderr_file(self.path(), worker)
+    }
+
+    /// Whether its file system has no space left to speak of. Waits for the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        let room = rustix::fs::statvfs(self.path());
+        room.is_ok_and(|room| room.f_bavail.saturating_mul(room.f_frsize) < LITTLE_BYTES)
     }
 
     /// Is notified when something was added to this file of the directory. For one waiter. Needs a
@@ -153,4 +185,8 @@ impl RunDir {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stderr_file(directory: &Path, worker: &str) -> PathBuf {
+    directory.join(format!("{worker}.stderr"))
 }

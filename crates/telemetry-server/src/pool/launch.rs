@@ -4,11 +4,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use super::Shared;
 use super::config::{OnManagerExit, PoolConfig, Transport};
 use super::error::PoolError;
+use super::exit::Exit;
 use super::output::{Reader, Source};
 use super::process::Process;
 use super::spawn::{self, Spawned, StderrPlace};
@@ -17,6 +18,7 @@ use super::status::WorkerState;
 use super::supervise::Supervisor;
 use super::tail::Tail;
 use crate::run_dir::{RunDir, WorkerRecord, now_ticks};
+use crate::socket_dir::ensure_private;
 
 /// A running process and the task that reads its stderr.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl Supervisor {
         let Some(record) = run_dir.take(&self.worker) else {
             return Ok(None);
         };
-        let Some(process) = Process::adopt(record.pid, record.began, age(&record)) else {
+        let Some(process) = Process::adopt(record.pid, record.began, record.age()) else {
             tracing::info!(
                 worker = self.worker,
                 pid = record.pid,
@@ -49,6 +51,8 @@ impl Supervisor {
         let config = &pool.config;
         let unfit = if record.ends_with_manager {
             Some("its manager ended, and it was to end with it")
+        } else if record.digest.is_empty() {
+            Some("what it runs was not written down")
         } else if record.digest != pool.program.digest(config, &self.worker, &self.socket) {
             Some("its command, directory or environment was changed")
         } else {
@@ -136,6 +140,10 @@ impl Supervisor {
         let pool = Arc::clone(&self.pool);
         let (index, worker, socket) = (self.index, self.worker.clone(), self.socket.clone());
         on_spawner(move || {
+            match &pool.run_dir {
+                Some(run_dir) => run_dir.ensure().map_err(io::Error::other)?,
+                None => ensure_private(&pool.config.run_dir).map_err(io::Error::other)?,
+            }
             let place = match &pool.run_dir {
                 Some(run_dir) => StderrPlace::File(run_dir.stderr_path(&worker)),
                 None => StderrPlace::Pipe,
@@ -148,7 +156,6 @@ impl Supervisor {
                     index: index + 1,
                     pid: 0,
                     began: now_ticks(),
-                    started_ms: now_ms(),
                     digest: pool.program.digest(&pool.config, &worker, &socket),
                     stderr: stderr.clone(),
                     restarts: pool.slot(index).next_restarts(),
@@ -158,13 +165,20 @@ impl Supervisor {
                 _ => None,
             };
             // Announced first, so that it is found also if we die between its start and the record.
-            pool.write_down(record.as_ref());
+            let announced = pool.write_down(record.as_ref());
             let spawned = spawn::start(&pool.config, &pool.program, &worker, &socket, &place);
             if let (Some(record), Ok(spawned)) = (&mut record, &spawned) {
                 (record.pid, record.began) = (spawned.pid(), spawned.began());
             }
-            pool.write_down(record.as_ref().filter(|record| record.pid != 0));
             let spawned = spawned?;
+            let written = pool.write_down(record.as_ref().filter(|record| record.pid != 0));
+            if let Err(error) = announced.or(written) {
+                tracing::warn!(
+                    worker,
+                    %error,
+                    "a worker cannot be written down; a manager after us would replace its process"
+                );
+            }
             Ok(spawned)
         })
         .await?
@@ -219,6 +233,19 @@ impl Supervisor {
         }
     }
 
+    /// How a process ended that was not asked to; names what may have been the cause of it.
+    pub(super) async fn describe(&self, exit: &Exit) -> String {
+        let ended = exit.describe();
+        let Some(run_dir) = self.pool.run_dir.clone() else {
+            return ended;
+        };
+        let looked = tokio::task::spawn_blocking(move || run_dir.is_full()).await;
+        match looked {
+            Ok(true) => format!("{ended} (run_dir is full: what it printed may have failed)"),
+            _ => ended,
+        }
+    }
+
     /// The worker has no further process either.
     pub(super) async fn leave_no_file(&self) {
         if let Some(run_dir) = &self.pool.run_dir {
@@ -242,26 +269,10 @@ impl Supervisor {
 
 impl Shared {
     /// Writes a record, if there is one. Waits for the disk.
-    fn write_down(&self, record: Option<&WorkerRecord>) {
-        let (Some(run_dir), Some(record)) = (&self.run_dir, record) else {
-            return;
-        };
-        if let Err(error) = run_dir.remember(record) {
-            tracing::warn!(
-                worker = record.worker,
-                %error,
-                "a worker cannot be written down; the next manager may not know it"
-            );
+    fn write_down(&self, record: Option<&WorkerRecord>) -> io::Result<()> {
+        match (&self.run_dir, record) {
+            (Some(run_dir), Some(record)) => run_dir.remember(record),
+            _ => Ok(()),
         }
     }
-}
-
-/// How long ago a process was started, as far as the clock was not set since.
-pub(super) fn age(record: &WorkerRecord) -> Duration {
-    Duration::from_millis(now_ms().saturating_sub(record.started_ms))
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
 }

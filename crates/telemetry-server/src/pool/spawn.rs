@@ -5,7 +5,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -19,6 +19,7 @@ use rustix::process::Signal;
 use super::config::{OnManagerExit, PoolConfig, Transport};
 use super::error::PoolError;
 use super::group;
+use super::tail::{is_full, reserve};
 use crate::accounts;
 use crate::descriptors::give_back_limit;
 use crate::orphans::Awaited;
@@ -207,7 +208,7 @@ impl Drop for Spawned {
 pub(super) enum StderrPlace {
     /// A pipe, which ends with this program.
     Pipe,
-    /// This file, which does not.
+    /// This file, which does not; a pipe if there is no space for it.
     File(PathBuf),
 }
 
@@ -221,18 +222,25 @@ pub(super) fn start(
     stderr: &StderrPlace,
 ) -> io::Result<Spawned> {
     match fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(at("remove", socket, &error));
+        }
         _ => {}
     }
     let stderr = match stderr {
         StderrPlace::Pipe => Stdio::piped(),
-        StderrPlace::File(path) => Stdio::from(
-            OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(STDERR_MODE)
-                .open(path)?,
-        ),
+        StderrPlace::File(path) => match open_stderr(path) {
+            Ok(file) => Stdio::from(file),
+            Err(error) if is_full(&error) => {
+                tracing::warn!(
+                    worker,
+                    ?path,
+                    "run_dir is full: this process of the worker writes stderr to a pipe, which ends with us"
+                );
+                Stdio::piped()
+            }
+            Err(error) => return Err(at("open", path, &error)),
+        },
     };
     let mut command = command(config, program);
     // What we were told ourselves is not meant for them.
@@ -260,6 +268,22 @@ pub(super) fn start(
         child: Some(own),
         started,
     })
+}
+
+/// The file for stderr, with space for what is written first.
+fn open_stderr(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(STDERR_MODE)
+        .open(path)?;
+    reserve(&file)?;
+    Ok(file)
+}
+
+/// An error that says at which file it was met.
+fn at(action: &str, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot {action} {path:?}: {error}"))
 }
 
 /// The program, or the shim that becomes it.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::launch::age;
 use super::process::Process;
 use super::stop;
 use crate::deadline::bounded;
@@ -24,7 +23,7 @@ pub async fn end_strangers(run_dir: &RunDir) {
 
 async fn end(run_dir: RunDir, record: WorkerRecord) {
     let grace = bounded(Duration::from_millis(record.grace_ms));
-    if let Some(mut process) = Process::adopt(record.pid, record.began, age(&record)) {
+    if let Some(mut process) = Process::adopt(record.pid, record.began, record.age()) {
         tracing::info!(
             worker = record.worker,
             pool = record.pool,

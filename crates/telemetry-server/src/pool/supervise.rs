@@ -245,7 +245,7 @@ impl Supervisor {
             return None;
         }
         let lived_well = live.process.started.elapsed() >= self.pool.config.restart.healthy_after;
-        let reason = exit.describe();
+        let reason = self.describe(&exit).await;
         self.pool.events.crashed(&self.worker, &reason);
         let gone = self.ended(&live.process, &exit, &reason, None).await;
         self.pool.update(self.index, |slot| {
@@ -274,7 +274,7 @@ impl Supervisor {
         self.forget().await;
         let lifetime = process.started.elapsed();
         let last = LastEnd {
-            exit: Some(exit.describe()),
+            exit: Some(drained.map_or_else(|| reason.to_owned(), |_| exit.describe())),
             planned: drained.is_some(),
             code: exit.code(),
             signal: exit.signal(),

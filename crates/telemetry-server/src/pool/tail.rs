@@ -5,6 +5,9 @@
 //! read and not punched out yet when we died is read again. Where holes cannot be made the file is cut
 //! off when all of it was read, and after a death is read again from its beginning.
 //!
+//! Some space behind its end is kept free for the worker, as far as there is any: who fills the file system
+//! must not make a print of the worker fail.
+//!
 //! All calls may wait for the disk.
 
 use std::fs::{File, OpenOptions};
@@ -25,6 +28,9 @@ const CUT_ANY_BYTES: u64 = 1 << 40;
 /// Most bytes that wait to be read. A worker that writes faster than they can be read for so long loses
 /// the oldest.
 const MAX_BACKLOG_BYTES: u64 = 256 << 20;
+
+/// Bytes behind the end of a file that are kept free.
+const RESERVE_BYTES: u64 = 32 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -110,6 +116,8 @@ impl Tail {
         self.position += length as u64;
         self.free(from);
         self.cut_off(false)?;
+        // At once: what was given back goes to who asks first.
+        let _as_far_as_there_is_any = reserve(&self.file).is_err();
         Ok(Reading {
             is_something: true,
             is_behind: self.position < size,
@@ -170,6 +178,32 @@ fn first_data(file: &File) -> io::Result<u64> {
     Ok(seek(file, SeekFrom::End(0))?)
 }
 
+/// Keeps space free behind the end of the file. An error if there is none left; a system or a file system
+/// that reserves nothing does as if.
+pub(super) fn reserve(file: &File) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+
+        let size = file.metadata()?.len();
+        let reserved = fallocate(file, FallocateFlags::KEEP_SIZE, size, RESERVE_BYTES);
+        if let Err(error @ (Errno::NOSPC | Errno::DQUOT)) = reserved {
+            return Err(error.into());
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _not_here = file;
+    Ok(())
+}
+
+/// Whether it was said that there is no space left.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+
+    matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
 #[cfg(target_os = "linux")]
 fn punch(file: &File, from: u64, length: u64) -> io::Result<()> {
     use rustix::fs::{FallocateFlags, fallocate};
@@ -225,7 +259,8 @@ mod tests {
         assert!(read == expected, "{} of {written} bytes", read.len());
         let left = std::fs::metadata(&path).unwrap();
         if tail.can_punch {
-            assert!(left.blocks() * 512 <= 2 * BLOCK_BYTES, "{left:?}");
+            let most = 2 * BLOCK_BYTES + RESERVE_BYTES;
+            assert!(left.blocks() * 512 <= most, "{left:?}");
         }
         tail.reset().unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 0);

@@ -1,11 +1,12 @@
-//! Who holds a directory: a lock on a file that also says so.
+//! Who holds a directory: a lock on the directory itself, and one on a file in it that also says so.
 //!
-//! The lock is the system's (`flock`) and goes with the process that holds it. The file stays; what it
-//! says means something only while somebody holds it.
+//! The locks are the system's (`flock`) and go with the process that holds them. That of the directory
+//! stays when somebody removes the file; where the file system locks no directories, that of the file is
+//! all there is. What the file says means something only while somebody holds it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,12 +16,11 @@ use serde::{Deserialize, Serialize};
 use telemetry_core::escape;
 
 use super::RunDirError;
-use crate::accounts::Process;
 
 /// Name of the file.
 const FILE: &str = "manager.lock";
-/// How long a child of a holder that is gone may take to let go of what it inherited: the time between
-/// its fork and its exec.
+/// How long a holder that was killed may take to be gone, and a child of it to let go of what it inherited
+/// until its exec.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Pause between two attempts meanwhile.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -29,20 +29,47 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, Serialize, Deserialize)]
 struct Holder {
     pid: u32,
-    /// Ticks since the machine was started; absent where the system does not tell.
-    began: Option<u64>,
     /// Seconds since the Unix epoch.
     since: u64,
     name: String,
 }
 
-/// Takes the lock of a directory and writes down who we are.
-pub(super) fn take(directory: &Path, name: &str) -> Result<File, RunDirError> {
+/// A directory that is held as long as this lives. No child inherits it.
+#[derive(Debug)]
+pub(super) struct Lock {
+    directory: File,
+    _file: File,
+}
+
+impl Lock {
+    /// Whether the directory at this path is the one that is held.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        let identity = |it: Metadata| (it.dev(), it.ino());
+        let (held, now) = (self.directory.metadata(), std::fs::metadata(path));
+        now.is_ok_and(|now| held.is_ok_and(|held| identity(held) == identity(now)))
+    }
+}
+
+/// Takes the locks of a directory and writes down who we are.
+pub(super) fn take(directory: &Path, name: &str) -> Result<Lock, RunDirError> {
     let path = directory.join(FILE);
     let refuse = |source: io::Error| RunDirError::Lock {
         path: path.clone(),
         source,
     };
+    let held = |holder: Option<Holder>| RunDirError::Held {
+        path: directory.to_owned(),
+        holder: holder.map_or_else(
+            || "another process that does not say who it is".to_owned(),
+            |holder| holder.describe(),
+        ),
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let itself = File::open(directory).map_err(refuse)?;
+    // An error says that directories cannot be locked here.
+    if let Ok(false) = try_until(&itself, deadline) {
+        return Err(held(File::open(&path).ok().as_mut().and_then(read)));
+    }
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -51,38 +78,35 @@ pub(super) fn take(directory: &Path, name: &str) -> Result<File, RunDirError> {
         .mode(0o600)
         .open(&path)
         .map_err(refuse)?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => break,
-            Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let holder = read(&mut file);
-                let is_gone = holder.as_ref().is_some_and(Holder::is_gone);
-                if !is_gone || Instant::now() > deadline {
-                    return Err(RunDirError::Held {
-                        path: directory.to_owned(),
-                        holder: holder.map_or_else(
-                            || "another process that does not say who it is".to_owned(),
-                            |holder| holder.describe(),
-                        ),
-                    });
-                }
-                std::thread::sleep(PAUSE);
-            }
-            Err(error) => return Err(refuse(error.into())),
-        }
+    if !try_until(&file, deadline).map_err(refuse)? {
+        return Err(held(read(&mut file)));
     }
     let pid = std::process::id();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let holder = Holder {
         pid,
-        began: Process::of(pid).map(Process::began),
         since: now.map_or(0, |since| since.as_secs()),
         name: name.to_owned(),
     };
     write(&mut file, &holder).map_err(refuse)?;
-    Ok(file)
+    Ok(Lock {
+        directory: itself,
+        _file: file,
+    })
+}
+
+/// Locks the file, unless somebody else holds it until the deadline. Whether who holds it lives is not
+/// asked: one that was killed a moment ago is shown as living.
+fn try_until(file: &File, deadline: Instant) -> io::Result<bool> {
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) if Instant::now() > deadline => return Ok(false),
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn write(file: &mut File, holder: &Holder) -> io::Result<()> {
@@ -101,12 +125,6 @@ fn read(file: &mut File) -> Option<Holder> {
 }
 
 impl Holder {
-    /// Whether it has ended for certain.
-    fn is_gone(&self) -> bool {
-        self.began
-            .is_some_and(|began| Process::known(self.pid, began).is_over())
-    }
-
     fn describe(&self) -> String {
         format!(
             "the manager with pid {}, since {} (configuration {:?})",
@@ -158,6 +176,31 @@ mod tests {
         );
         drop(first);
         take(directory.path(), "c.toml").unwrap();
+    }
+
+    #[test]
+    fn directory_is_held_also_when_the_file_was_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = take(directory.path(), "a.toml").unwrap();
+        std::fs::remove_file(directory.path().join(FILE)).unwrap();
+        let refused = take(directory.path(), "b.toml").unwrap_err().to_string();
+        assert!(refused.contains("does not say who it is"), "{refused}");
+        assert!(!directory.path().join(FILE).exists(), "nothing was changed");
+        assert!(first.is_of(directory.path()));
+        assert!(!first.is_of(Path::new("/")));
+    }
+
+    #[test]
+    fn holder_that_is_about_to_be_gone_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = take(directory.path(), "a.toml").unwrap();
+        // It lives, so only its letting go can tell.
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| take(directory.path(), "b.toml").is_ok());
+            std::thread::sleep(PAUSE * 5);
+            drop(first);
+            assert!(second.join().unwrap());
+        });
     }
 
     #[test]

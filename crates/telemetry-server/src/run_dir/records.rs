@@ -4,10 +4,12 @@
 //! A record is written whole (another name, then a rename). It holds a process by its number, the time
 //! it began and the start of the machine; together they name one process.
 
-use std::collections::HashMap;
-use std::fs;
-use std::io;
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,8 @@ use super::unrecorded;
 
 /// End of a record's file name.
 const SUFFIX: &str = ".state";
+/// End of its name until it is written.
+const UNFINISHED: &str = ".state-new";
 /// Longest record that is read.
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -33,9 +37,7 @@ pub(crate) struct WorkerRecord {
     pub(crate) pid: u32,
     /// When that began, in ticks since the machine was started; before the start, when it was announced.
     pub(crate) began: u64,
-    /// When that began, milliseconds since the Unix epoch.
-    pub(crate) started_ms: u64,
-    /// What it runs: see `Program::digest`.
+    /// What it runs: see `Program::digest`. Empty of a process that no record named.
     pub(crate) digest: String,
     /// Where its stderr goes.
     pub(crate) stderr: PathBuf,
@@ -47,30 +49,45 @@ pub(crate) struct WorkerRecord {
     pub(crate) ends_with_manager: bool,
 }
 
+impl WorkerRecord {
+    /// How long ago its process began, whatever was done to the clock since.
+    pub(crate) fn age(&self) -> Duration {
+        unrecorded::since(self.began)
+    }
+}
+
 /// This start of the machine; empty where the system does not tell.
 pub(super) fn boot_id() -> String {
     let told = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     told.trim().to_owned()
 }
 
-/// All records of a directory that are of this start of the machine; others are removed.
+/// The processes of an earlier manager: all records of a directory that are of this start of the machine, and
+/// what is found without one. Other records are removed.
 pub(super) fn load(directory: &Path, boot_id: &str) -> HashMap<String, WorkerRecord> {
     let mut found = HashMap::new();
-    let mut announced = Vec::new();
+    let mut announced = HashMap::new();
     let Ok(entries) = fs::read_dir(directory) else {
         return found;
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(worker) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else {
+        let Some(name) = name.to_str() else {
+            continue;
+        };
+        if name.ends_with(UNFINISHED) {
+            let _removed_meanwhile = fs::remove_file(entry.path()).is_err();
+        }
+        let Some(worker) = name.strip_suffix(SUFFIX) else {
             continue;
         };
         match read(&entry.path()) {
             Ok(record) if record.worker == worker && record.boot_id == boot_id => {
-                match record.pid {
-                    0 => announced.push(record),
-                    _ => drop(found.insert(record.worker.clone(), record)),
-                }
+                let known = match record.pid {
+                    0 => &mut announced,
+                    _ => &mut found,
+                };
+                known.insert(worker.to_owned(), record);
             }
             Ok(_of_another_time) => remove(directory, worker),
             Err(error) => {
@@ -78,8 +95,9 @@ pub(super) fn load(directory: &Path, boot_id: &str) -> HashMap<String, WorkerRec
             }
         }
     }
-    let names: Vec<String> = announced.iter().map(|it| it.worker.clone()).collect();
-    for record in unrecorded::find(announced) {
+    let names: Vec<String> = announced.keys().cloned().collect();
+    let recorded: HashSet<String> = found.keys().cloned().collect();
+    for record in unrecorded::find(directory, boot_id, announced, &recorded) {
         found.insert(record.worker.clone(), record);
     }
     for worker in names.iter().filter(|name| !found.contains_key(*name)) {
@@ -100,12 +118,22 @@ pub(super) fn write(directory: &Path, record: &WorkerRecord) -> io::Result<()> {
     let mut text = serde_json::to_vec(record)?;
     text.push(b'\n');
     // Not the suffix of a record: what was not finished is none.
-    let unfinished = directory.join(format!("{}.state-new", record.worker));
-    fs::write(&unfinished, text)?;
-    fs::rename(
-        unfinished,
-        directory.join(format!("{}{SUFFIX}", record.worker)),
-    )
+    let unfinished = directory.join(format!("{}{UNFINISHED}", record.worker));
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .and_then(|mut file| file.write_all(&text))
+        .and_then(|()| {
+            let finished = directory.join(format!("{}{SUFFIX}", record.worker));
+            fs::rename(&unfinished, finished)
+        });
+    if written.is_err() {
+        let _never_there = fs::remove_file(&unfinished).is_err();
+    }
+    written
 }
 
 /// Removes a record, if there is one.
@@ -131,7 +159,6 @@ mod tests {
             index: 1,
             pid: 7,
             began: 8,
-            started_ms: 9,
             digest: "d".into(),
             stderr: "/run/x/p-1.stderr".into(),
             restarts: 1,
@@ -182,6 +209,66 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn process_of_which_nothing_was_written_is_found_and_what_left_its_session_is_not() {
+        use std::os::unix::process::CommandExt;
+        use std::process::{Command, Stdio};
+
+        let directory = tempfile::tempdir().unwrap();
+        let stderr = fs::File::create(directory.path().join("my-p-7.stderr")).unwrap();
+        let socket = format!("unix:{}/p-2.sock", directory.path().display());
+        let sleeper = || {
+            let mut command = Command::new("sleep");
+            command.arg("1000").process_group(0);
+            command
+        };
+        let mut children = [
+            sleeper().stderr(stderr).spawn().unwrap(),
+            sleeper()
+                .env("TELEMETRY_ADDRESS", &socket)
+                .env("TELEMETRY_WORKER_ID", "p-2")
+                .env("TELEMETRY_POOL", "p")
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+            Command::new("setsid")
+                .args(["sleep", "1000"])
+                .stderr(fs::File::create(directory.path().join("p-3.stderr")).unwrap())
+                .spawn()
+                .unwrap(),
+        ];
+        let daemon = rustix::process::Pid::from_child(&children[2]);
+        while rustix::process::getsid(Some(daemon)) != Ok(daemon) {
+            std::thread::yield_now();
+        }
+        let found = load(directory.path(), "now");
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(found.len(), 2, "{found:?}");
+        let (by_stderr, by_socket) = (&found["my-p-7"], &found["p-2"]);
+        assert_eq!((by_stderr.pool.as_str(), by_stderr.index), ("my-p", 7));
+        assert_eq!(by_stderr.pid, children[0].id());
+        assert_eq!(by_socket.pid, children[1].id());
+        assert!(by_socket.age() < Duration::from_secs(600), "{found:?}");
+    }
+
+    #[test]
+    fn what_could_not_be_finished_is_removed_and_what_was_is_ours_alone() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        // Nothing can be put in the place of a directory that is not empty.
+        fs::create_dir_all(directory.path().join("p-1.state/x")).unwrap();
+        write(directory.path(), &record("p-1", "now")).unwrap_err();
+        assert!(!directory.path().join("p-1.state-new").exists());
+        write(directory.path(), &record("p-2", "now")).unwrap();
+        let written = fs::metadata(directory.path().join("p-2.state")).unwrap();
+        assert_eq!(written.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
     fn records_of_this_start_of_the_machine_are_found_again() {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &record("p-1", "now")).unwrap();
@@ -192,6 +279,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found["p-1"], record("p-1", "now"));
         assert!(!directory.path().join("p-2.state").exists());
+        assert!(!directory.path().join("p-4.state-new").exists());
         remove(directory.path(), "p-1");
         assert!(load(directory.path(), "now").is_empty());
     }
