@@ -34,7 +34,13 @@ impl Session {
         self.life = std::mem::take(&mut arrival.life);
         self.introduced.clone_from(&arrival.incarnation);
         let error = match Box::pin(self.arrived(arrival)).await {
-            Ending::Stopped { .. } | Ending::Superseded => return ControlFlow::Continue(()),
+            Ending::Stopped { .. } => return ControlFlow::Continue(()),
+            Ending::Superseded => {
+                if self.life.was_gone() {
+                    self.record.caller_ended(&self.introduced);
+                }
+                return ControlFlow::Continue(());
+            }
             Ending::Gone => return self.process_ended(),
             Ending::NotOpened { error, .. } => error.to_string(),
             Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason,
