@@ -5,9 +5,11 @@
 //! of itself, and answering, is the acceptor's business.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use telemetry_core::{Introduction, IntroductionAnswer, escape};
 use tokio::sync::mpsc::OwnedPermit;
+use tokio::time::Instant;
 
 use super::departure::UNREGISTER_DRAIN;
 use super::names::{Claim, Holder, Standing, child, numbered};
@@ -19,8 +21,11 @@ use crate::session::{Arrival, Life, Record, Session, StreamState};
 
 /// Most workers at the same time, once some of them dialled in; further ones are told to wait.
 pub const MAX_WORKERS: usize = 10_000;
-/// Most pools that workers may name which dial in; each is remembered in the totals.
+/// Most pools that workers may name which dial in; each is remembered in the totals. Those that name
+/// further ones are in no pool.
 const MAX_NAMED_POOLS: usize = 1_024;
+/// Between two looks for pools that may be forgotten.
+const POOL_SWEEP: Duration = Duration::from_secs(1);
 /// Workers of one id of which it is looked whether their processes are gone.
 const MAX_LOOKS: usize = 64;
 /// Digits of an incarnation.
@@ -79,11 +84,12 @@ impl Manager {
         }
         let id = match registry.place(introduction, &claim, is_last) {
             Place::There(id) => id,
-            Place::New(context) => {
+            Place::New(mut context) => {
                 let id = context.worker_id.clone();
                 if let Some(full) = registry.full(&context) {
                     return full;
                 }
+                registry.keep_room_for_pools(&mut context);
                 inner.enter(&mut registry, context, None);
                 id
             }
@@ -228,7 +234,7 @@ impl Registry {
     }
 
     /// Whether there is no room for another worker.
-    fn full(&mut self, context: &WorkerContext) -> Option<Admission> {
+    fn full(&self, context: &WorkerContext) -> Option<Admission> {
         if self.workers.len() >= MAX_WORKERS {
             return Some(wait(Refusal::Full));
         }
@@ -236,17 +242,35 @@ impl Registry {
             let reason = format!("worker id {:?} {fault}", context.worker_id.as_str());
             return Some(refuse(Refusal::Identity, reason));
         }
-        let pool = context.pool_name.as_ref()?;
-        if !self.named_pools.contains(pool) {
-            if self.named_pools.len() >= MAX_NAMED_POOLS {
-                let reason = format!(
-                    "workers have named {MAX_NAMED_POOLS} pools already, which is all there may be"
-                );
-                return Some(refuse(Refusal::Full, reason));
-            }
-            self.named_pools.insert(pool.clone());
-        }
         None
+    }
+
+    /// Puts a worker into no pool if it names one beyond all that may be named. The pool of its parent is
+    /// known already.
+    fn keep_room_for_pools(&mut self, context: &mut WorkerContext) {
+        let Some(pool) = &context.pool_name else {
+            return;
+        };
+        if context.parent.is_some() || self.named_pools.contains(pool) {
+            return;
+        }
+        let now = Instant::now();
+        let is_due = self.pools_swept.is_none_or(|at| now >= at + POOL_SWEEP);
+        if self.named_pools.len() >= MAX_NAMED_POOLS && is_due {
+            self.pools_swept = Some(now);
+            self.forget_idle_pools();
+            if self.named_pools.len() >= MAX_NAMED_POOLS {
+                tracing::warn!(
+                    worker = %escape(context.worker_id.as_str()), pool = %escape(pool),
+                    "workers have named {MAX_NAMED_POOLS} pools already; further ones are in no pool"
+                );
+            }
+        }
+        if self.named_pools.len() < MAX_NAMED_POOLS {
+            self.named_pools.insert(pool.clone());
+        } else {
+            context.pool_name = None;
+        }
     }
 
     /// Gives an id to a caller and keeps room for its connection; `None` if too many of its connections

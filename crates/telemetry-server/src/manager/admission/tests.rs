@@ -42,6 +42,13 @@ fn caller(worker: &str, incarnation: u64, pid: Option<u32>) -> Caller {
     }
 }
 
+impl Caller {
+    fn of(mut self, pool: &str) -> Self {
+        pool.clone_into(&mut self.introduction.pool);
+        self
+    }
+}
+
 /// Has a caller admitted, whose connection never comes. The ids that there are then.
 fn call(manager: &Manager, caller: &Caller) -> Vec<String> {
     let admission = manager.admit(caller, true);
@@ -185,11 +192,26 @@ async fn there_are_only_so_many_workers_and_pools() {
     let further = caller("further", u64::MAX, None);
     assert_eq!(why(manager.admit(&further, true)), Refusal::Full);
     assert!(manager.unregister_worker(&"w0".into()).await);
-    let mut another_pool = caller("further", u64::MAX, None);
-    another_pool.introduction.pool = "further".to_owned();
-    assert_eq!(why(manager.admit(&another_pool, true)), Refusal::Full);
-    assert!(matches!(
-        manager.admit(&further, true),
-        Admission::Welcome(_)
-    ));
+    // A pool beyond the bound is none, and what nobody uses makes room.
+    let further = caller("further", u64::MAX, None).of("further");
+    call(&manager, &further);
+    let pool = |id: &str| manager.stream(&id.into()).expect("there").pool_name;
+    assert_eq!(pool("further").as_deref(), Some("further"));
+    assert!(manager.unregister_worker(&"w9999".into()).await);
+    call(&manager, &caller("last", u64::MAX - 1, None).of("last"));
+    assert_eq!(pool("last"), None);
+}
+
+#[tokio::test]
+async fn names_of_pools_that_were_made_up_are_not_used_up() {
+    let manager = manager();
+    for number in 0..=MAX_NAMED_POOLS as u64 {
+        let liar = caller("liar", number, None).of(&format!("p{number}"));
+        call(&manager, &liar);
+        assert!(manager.unregister_worker(&"liar".into()).await);
+        manager.readmit(&"liar".into());
+    }
+    call(&manager, &caller("honest", u64::MAX, None).of("web"));
+    let honest = manager.stream(&"honest".into()).expect("there");
+    assert_eq!(honest.pool_name.as_deref(), Some("web"));
 }
