@@ -1,5 +1,6 @@
 //! Names and bounds, without a socket: callers that say anything, and processes that are there or not.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +13,14 @@ struct Running(Child);
 impl Running {
     fn start() -> Self {
         let child = Command::new("cat").stdin(Stdio::piped()).spawn();
+        Self(child.expect("a process"))
+    }
+
+    /// In the group of that process, or in one of its own.
+    fn in_group(of: u32) -> Self {
+        let mut command = Command::new("cat");
+        let group = i32::try_from(of).expect("a process id");
+        let child = command.stdin(Stdio::piped()).process_group(group).spawn();
         Self(child.expect("a process"))
     }
 
@@ -39,6 +48,7 @@ fn caller(worker: &str, incarnation: u64, pid: Option<u32>) -> Caller {
         introduction,
         pid,
         life: pid.map(Life::of).unwrap_or_default(),
+        ancestry: pid.map(Ancestry::of).unwrap_or_default(),
     }
 }
 
@@ -123,7 +133,8 @@ async fn one_whose_process_cannot_be_seen_is_known_by_its_incarnation() {
 
 #[tokio::test]
 async fn children_of_a_registered_worker_are_named_after_it() {
-    let (manager, own, child) = (manager(), Running::start(), Running::start());
+    let (manager, own) = (manager(), Running::in_group(0));
+    let child = Running::in_group(own.pid());
     let endpoint: crate::Address = "unix:/nonexistent/web-1.sock".parse().expect("valid");
     let register = |pid| {
         let mut context = WorkerContext::new("web-1").in_pool("web");
@@ -156,6 +167,45 @@ async fn children_of_a_registered_worker_are_named_after_it() {
     );
     own.end();
     child.end();
+}
+
+#[tokio::test]
+async fn a_stranger_that_calls_itself_by_a_registered_id_is_no_child_of_it() {
+    let (manager, own, stranger) = (manager(), Running::in_group(0), Running::start());
+    let endpoint: crate::Address = "unix:/nonexistent/web-1.sock".parse().expect("valid");
+    let register = |pid| {
+        let mut context = WorkerContext::new("web-1").in_pool("web");
+        context.python_pid = Some(pid);
+        let registered = manager.register_worker(endpoint.clone(), context);
+        registered.expect("usable");
+    };
+    register(own.pid());
+    let caller = caller("web-1", 1, Some(stranger.pid())).of("other");
+    assert_eq!(call(&manager, &caller), ["web-1", "web-1~2"]);
+    let info = manager.stream(&"web-1~2".into()).expect("there");
+    assert_eq!(info.parent, None);
+    assert_eq!(info.pool_name.as_deref(), Some("other"));
+    // It was its successor after all: it comes again under its own name.
+    own.end();
+    register(stranger.pid());
+    assert_eq!(ids(&manager), ["web-1"]);
+    assert_eq!(call(&manager, &caller), ["web-1"]);
+    stranger.end();
+}
+
+#[tokio::test]
+async fn who_calls_itself_by_the_id_of_a_process_that_is_gone_is_asked_to_wait_a_moment() {
+    let (manager, own, next) = (manager(), Running::in_group(0), Running::start());
+    let endpoint: crate::Address = "unix:/nonexistent/web-1.sock".parse().expect("valid");
+    let mut context = WorkerContext::new("web-1").in_pool("web");
+    context.python_pid = Some(own.pid());
+    let registered = manager.register_worker(endpoint, context);
+    registered.expect("usable");
+    own.end();
+    let caller = caller("web-1", 1, Some(next.pid()));
+    let admission = manager.admit(&caller, false);
+    assert!(matches!(admission, Admission::Undecided), "{admission:?}");
+    next.end();
 }
 
 #[tokio::test]
