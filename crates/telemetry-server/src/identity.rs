@@ -15,7 +15,8 @@ pub const MAX_IDENTITY_BYTES: usize = 128;
 /// The id under which a worker is registered; cheap to clone.
 ///
 /// Any text can be made into one; [`Manager::register_worker`](crate::Manager::register_worker)
-/// refuses what is empty, longer than [`MAX_IDENTITY_BYTES`] or has control characters.
+/// refuses what is empty, longer than [`MAX_IDENTITY_BYTES`] or has control or
+/// invisible characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(Arc<str>);
 
@@ -107,9 +108,19 @@ pub(crate) fn identity_fault(text: &str) -> Option<&'static str> {
         Some("is longer than 128 bytes")
     } else if text.chars().any(char::is_control) {
         Some("has control characters")
+    } else if text.chars().any(is_invisible) {
+        Some("has characters that are not seen or turn the text around")
     } else {
         None
     }
+}
+
+/// Whether a character is not seen itself, or changes the order in which others are seen.
+fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}'
+    )
 }
 
 #[cfg(test)]
@@ -121,6 +132,11 @@ mod tests {
         assert_eq!(identity_fault("default/worker-1"), None);
         assert_eq!(identity_fault(""), Some("is empty"));
         assert_eq!(identity_fault("a\nb"), Some("has control characters"));
+        for hidden in ["web\u{202e}1", "web\u{200b}1", "\u{2066}w", "w\u{feff}"] {
+            let fault = identity_fault(hidden).unwrap_or_default();
+            assert!(fault.contains("not seen"), "{hidden:?}");
+        }
+        assert_eq!(identity_fault("prüfung/β-1"), None);
         assert_eq!(
             identity_fault(&"x".repeat(129)),
             Some("is longer than 128 bytes")

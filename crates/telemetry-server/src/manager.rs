@@ -140,6 +140,7 @@ impl Manager {
         }
         registry.banned.lift(&id);
         inner.call_back(&mut registry, &context);
+        registry.named_pools.extend(context.pool_name.clone());
         inner.enter(&mut registry, context, Some(endpoint));
         drop(registry);
         inner.changes.notify();

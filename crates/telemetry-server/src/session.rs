@@ -53,6 +53,7 @@ pub use dial::{
     MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, STREAM_WINDOW,
 };
 pub use info::{StreamInfo, StreamState};
+pub(crate) use kin::Ancestry;
 pub(crate) use life::Life;
 pub use peer::{LinkKind, Peer};
 pub use reader::MAX_MESSAGE_BYTES;

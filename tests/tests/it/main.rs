@@ -5,6 +5,7 @@ mod coverage;
 mod crowd;
 mod desired;
 mod dial_in;
+mod dial_in_ends;
 mod end_to_end;
 mod exact_values;
 mod exposition;

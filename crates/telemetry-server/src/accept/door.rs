@@ -11,14 +11,14 @@ use std::time::Duration;
 use telemetry_core::{Introduction, IntroductionAnswer};
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::answer::{Complaints, refused, send_off, why};
 use super::bind::Bound;
 use super::frame::{INTRODUCTION_TIMEOUT, Unread, read};
 use crate::manager::{Admission, Caller, Manager, Refusal};
-use crate::session::{Arrival, Life};
+use crate::session::{Ancestry, Arrival, Life};
 
 /// Most connections that have not introduced themselves; one more, and the oldest goes.
 pub const MAX_UNINTRODUCED: usize = 64;
@@ -122,10 +122,16 @@ impl Hall {
             Err(None) => return,
             Err(Some((why, answer))) => return self.turn_away(stream, why, pid, &answer).await,
         };
+        let ancestry = match pid {
+            // It fails only together with the runtime.
+            Some(pid) => spawn_blocking(move || Ancestry::of(pid)).await.ok(),
+            None => None,
+        };
         let caller = Caller {
             introduction,
             pid,
             life: pid.map(Life::of).unwrap_or_default(),
+            ancestry: ancestry.unwrap_or_default(),
         };
         match self.admit(&caller).await {
             Ok(permit) => {

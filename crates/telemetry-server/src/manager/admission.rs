@@ -5,22 +5,28 @@
 //! of itself, and answering, is the acceptor's business.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use telemetry_core::{Introduction, IntroductionAnswer, escape};
 use tokio::sync::mpsc::OwnedPermit;
+use tokio::time::Instant;
 
 use super::departure::UNREGISTER_DRAIN;
 use super::names::{Claim, Holder, Standing, child, numbered};
 use super::registry::{Entry, Registry};
 use super::{Inner, Manager, Refusal};
+use crate::accounts::Process;
 use crate::deadline::deadline;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
-use crate::session::{Arrival, Life, Record, Session, StreamState};
+use crate::session::{Ancestry, Arrival, Life, Record, Session, StreamState};
 
 /// Most workers at the same time, once some of them dialled in; further ones are told to wait.
 pub const MAX_WORKERS: usize = 10_000;
-/// Most pools that workers may name which dial in; each is remembered in the totals.
+/// Most pools that workers may name which dial in; each is remembered in the totals. Those that name
+/// further ones are in no pool.
 const MAX_NAMED_POOLS: usize = 1_024;
+/// Between two looks for pools that may be forgotten.
+const POOL_SWEEP: Duration = Duration::from_secs(1);
 /// Workers of one id of which it is looked whether their processes are gone.
 const MAX_LOOKS: usize = 64;
 /// Digits of an incarnation.
@@ -37,6 +43,8 @@ pub(crate) struct Caller {
     pub(crate) pid: Option<u32>,
     /// That process.
     pub(crate) life: Life,
+    /// From whom that process descends.
+    pub(crate) ancestry: Ancestry,
 }
 
 /// What becomes of a caller.
@@ -77,13 +85,14 @@ impl Manager {
         if registry.closed {
             return wait(Refusal::Closing);
         }
-        let id = match registry.place(introduction, &claim, is_last) {
+        let id = match registry.place(caller, &claim, is_last) {
             Place::There(id) => id,
-            Place::New(context) => {
+            Place::New(mut context) => {
                 let id = context.worker_id.clone();
                 if let Some(full) = registry.full(&context) {
                     return full;
                 }
+                registry.keep_room_for_pools(&mut context);
                 inner.enter(&mut registry, context, None);
                 id
             }
@@ -128,7 +137,8 @@ impl Manager {
         family
             .take_while(|(other, _)| other.as_str().starts_with(id.as_str()))
             .filter(|(other, entry)| {
-                *other == id || entry.record.context().parent.as_ref() == Some(id)
+                *other == id
+                    || (entry.record.context().parent.as_ref() == Some(id) && entry.is_seen())
             })
             .any(|(_, entry)| entry.record.state() == StreamState::Streaming)
     }
@@ -142,7 +152,8 @@ impl Manager {
 
 impl Registry {
     /// Which id a caller gets.
-    fn place(&self, introduction: &Introduction, claim: &Claim, is_last: bool) -> Place {
+    fn place(&self, caller: &Caller, claim: &Claim, is_last: bool) -> Place {
+        let introduction = &caller.introduction;
         if let Some(id) = self.claims.get(claim) {
             return Place::There(id.clone());
         }
@@ -155,15 +166,21 @@ impl Registry {
         context.pool_name = pool;
         let mut is_own = false;
         if let Some(entry) = self.workers.get(&called).filter(|it| it.is_registered) {
-            let registered = entry.record.context();
-            context.pool_name.clone_from(&registered.pool_name);
             is_own = entry.is_own(claim.pid);
-            if !is_own && entry.registered_pid.is_some() {
+            let started = entry.registered_pid.filter(|_| !is_own);
+            let is_kin = started.is_none_or(|started| caller.ancestry.may_be_of(started));
+            if is_kin {
+                context.pool_name = entry.record.context().pool_name;
+            } else if !is_last && started.and_then(Process::of).is_none() {
+                // Perhaps its successor, which was quicker than its registration.
+                return Place::Undecided;
+            }
+            if is_kin && started.is_some() {
                 context.worker_id = child(&called, claim);
                 context.parent = Some(called);
             }
         } else if let Some(entry) = self.workers.get(&called)
-            && entry.has_child(claim)
+            && entry.has_child(&caller.ancestry)
         {
             context.pool_name = entry.record.context().pool_name;
             context.worker_id = child(&called, claim);
@@ -228,7 +245,7 @@ impl Registry {
     }
 
     /// Whether there is no room for another worker.
-    fn full(&mut self, context: &WorkerContext) -> Option<Admission> {
+    fn full(&self, context: &WorkerContext) -> Option<Admission> {
         if self.workers.len() >= MAX_WORKERS {
             return Some(wait(Refusal::Full));
         }
@@ -236,17 +253,35 @@ impl Registry {
             let reason = format!("worker id {:?} {fault}", context.worker_id.as_str());
             return Some(refuse(Refusal::Identity, reason));
         }
-        let pool = context.pool_name.as_ref()?;
-        if !self.named_pools.contains(pool) {
-            if self.named_pools.len() >= MAX_NAMED_POOLS {
-                let reason = format!(
-                    "workers have named {MAX_NAMED_POOLS} pools already, which is all there may be"
-                );
-                return Some(refuse(Refusal::Full, reason));
-            }
-            self.named_pools.insert(pool.clone());
-        }
         None
+    }
+
+    /// Puts a worker into no pool if it names one beyond all that may be named. The pool of its parent is
+    /// known already.
+    fn keep_room_for_pools(&mut self, context: &mut WorkerContext) {
+        let Some(pool) = &context.pool_name else {
+            return;
+        };
+        if context.parent.is_some() || self.named_pools.contains(pool) {
+            return;
+        }
+        let now = Instant::now();
+        let is_due = self.pools_swept.is_none_or(|at| now >= at + POOL_SWEEP);
+        if self.named_pools.len() >= MAX_NAMED_POOLS && is_due {
+            self.pools_swept = Some(now);
+            self.forget_idle_pools();
+            if self.named_pools.len() >= MAX_NAMED_POOLS {
+                tracing::warn!(
+                    worker = %escape(context.worker_id.as_str()), pool = %escape(pool),
+                    "workers have named {MAX_NAMED_POOLS} pools already; further ones are in no pool"
+                );
+            }
+        }
+        if self.named_pools.len() < MAX_NAMED_POOLS {
+            self.named_pools.insert(pool.clone());
+        } else {
+            context.pool_name = None;
+        }
     }
 
     /// Gives an id to a caller and keeps room for its connection; `None` if too many of its connections
@@ -280,12 +315,17 @@ impl Entry {
 
     /// Whether a caller was started by the process that has this id now, as a forked child that inherited
     /// the id with everything else.
-    fn has_child(&self, caller: &Claim) -> bool {
+    fn has_child(&self, caller: &Ancestry) -> bool {
         let process = self.holder.as_ref().and_then(|holder| holder.process);
-        match (process, caller.pid) {
-            (Some(process), Some(pid)) => process.has_descendant(pid),
-            _ => false,
-        }
+        process.is_some_and(|it| caller.descends_from(it.pid()) && !it.is_over())
+    }
+
+    /// Whether the process that has claimed it was seen, or cannot be: of one that was gone before it
+    /// could be looked at nobody knows whose child it was.
+    #[cfg(feature = "pool")]
+    fn is_seen(&self) -> bool {
+        let holder = self.holder.as_ref();
+        holder.is_some_and(|holder| holder.process.is_some() || holder.claim.pid.is_none())
     }
 
     /// Whether a caller is this registered worker itself, and no other process that has its id.
@@ -304,9 +344,7 @@ impl Entry {
     /// Who would come back if it was unregistered now.
     pub(super) fn survivor(&self) -> Option<Claim> {
         let holder = self.holder.as_ref()?;
-        let is_over = holder
-            .process
-            .is_some_and(crate::accounts::Process::is_over);
+        let is_over = holder.process.is_some_and(Process::is_over);
         (!is_over && !self.record.is_supervised()).then(|| holder.claim.clone())
     }
 }
@@ -335,22 +373,24 @@ impl Inner {
         true
     }
 
-    /// A process that dialled in before it was registered was taken for a child of the one before it: it
-    /// is asked to come again, under its own name.
+    /// A process that dialled in before it was registered was taken for a child of the one before it,
+    /// or for a double: it is asked to come again, under its own name.
     pub(super) fn call_back(self: &Arc<Self>, registry: &mut Registry, context: &WorkerContext) {
         let Some(pid) = context.python_pid else {
             return;
         };
-        let claim = Claim {
-            incarnation: String::new(),
-            pid: Some(pid),
-        };
-        let id = child(&context.worker_id, &claim);
-        let is_ours = |entry: &Entry| {
+        let is_ours = |(id, entry): &(&WorkerId, &Entry)| {
             let holder = entry.holder.as_ref();
-            !entry.is_registered && holder.is_some_and(|holder| holder.claim.pid == Some(pid))
+            !entry.is_registered
+                && **id != context.worker_id
+                && holder.is_some_and(|holder| holder.claim.pid == Some(pid))
         };
-        if registry.workers.get(&id).is_some_and(is_ours)
+        let family = registry.workers.range(context.worker_id.clone()..);
+        let id = family
+            .take_while(|(id, _)| id.as_str().starts_with(context.worker_id.as_str()))
+            .find(is_ours)
+            .map(|(id, _)| id.clone());
+        if let Some(id) = id
             && let Some(retired) = registry.retire(&id, deadline(UNREGISTER_DRAIN))
         {
             self.desired.leave(&id);

@@ -57,8 +57,10 @@ pub(super) struct Registry {
     pub(super) claims: HashMap<Claim, WorkerId>,
     /// Those that were unregistered while they lived, until they are registered again.
     pub(super) banned: Banned,
-    /// Pools that workers which dialled in have named.
+    /// Pools that workers have named, those that were registered included.
     pub(super) named_pools: BTreeSet<String>,
+    /// When it was last looked which of them may be forgotten.
+    pub(super) pools_swept: Option<Instant>,
     /// Workers that were taken away and are still being read, and the signs that they are not any more.
     retiring: Vec<(Arc<Record>, watch::Receiver<()>)>,
     /// Sessions that were told to end although their record goes on.
@@ -157,6 +159,26 @@ impl Registry {
             .entry(info.pool_name.clone())
             .or_default()
             .fold(&info);
+    }
+
+    /// Forgets the names of pools that nobody is in and that never had an event, so that whoever makes
+    /// names up does not use them up. What else was counted there goes on without a pool.
+    pub(super) fn forget_idle_pools(&mut self) {
+        let inhabited: BTreeSet<_> = self
+            .records()
+            .filter_map(|record| record.context().pool_name)
+            .collect();
+        let idle = self.named_pools.extract_if(.., |pool| {
+            let sums = self.folded.get(&Some(pool.clone()));
+            !inhabited.contains(pool) && sums.is_none_or(Totals::is_without_events)
+        });
+        let idle: Vec<_> = idle.collect();
+        for pool in idle {
+            if let Some(sums) = self.folded.remove(&Some(pool)) {
+                self.departures += 1;
+                self.folded.entry(None).or_default().merge(&sums);
+            }
+        }
     }
 
     /// Everything that counts, at this moment.

@@ -42,6 +42,16 @@ impl Totals {
         self.reconnects = self.reconnects.saturating_add(info.reconnects);
     }
 
+    /// Whether no event was ever heard of.
+    pub(super) fn is_without_events(&self) -> bool {
+        [
+            self.ledger.received,
+            self.reported.emitted,
+            self.lost_at_crash,
+            self.away,
+        ] == [0; 4]
+    }
+
     /// Adds a registered worker.
     pub(super) fn add(&mut self, info: &StreamInfo) {
         self.workers += 1;

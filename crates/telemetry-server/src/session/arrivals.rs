@@ -25,12 +25,22 @@ impl Session {
     pub(super) async fn serve(&mut self, mut arrival: Arrival) -> ControlFlow<()> {
         // Only the newest is of use: the worker gave the others up before it opened it.
         while let Ok(newer) = self.arrivals.try_recv() {
-            arrival = newer;
+            let older = std::mem::replace(&mut arrival, newer);
+            if older.life.was_gone() && older.incarnation != arrival.incarnation {
+                // It gave nothing up: nobody was quick enough for it.
+                self.record.caller_ended(&older.incarnation);
+            }
         }
         self.life = std::mem::take(&mut arrival.life);
         self.introduced.clone_from(&arrival.incarnation);
         let error = match Box::pin(self.arrived(arrival)).await {
-            Ending::Stopped { .. } | Ending::Superseded => return ControlFlow::Continue(()),
+            Ending::Stopped { .. } => return ControlFlow::Continue(()),
+            Ending::Superseded => {
+                if self.life.was_gone() {
+                    self.record.caller_ended(&self.introduced);
+                }
+                return ControlFlow::Continue(());
+            }
             Ending::Gone => return self.process_ended(),
             Ending::NotOpened { error, .. } => error.to_string(),
             Ending::Lost { reason, .. } | Ending::Replaced { reason } => reason,

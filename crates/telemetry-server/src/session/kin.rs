@@ -20,34 +20,53 @@ struct Lineage {
     session: u32,
 }
 
-/// Whether `peer` may be the worker that was started as process `started`. Reads `/proc`.
-fn is_kin(peer: u32, started: u32) -> bool {
-    if peer == started || peer == 0 {
-        return true;
+/// From whom a process descends, as it was at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ancestry {
+    /// The process and those before it, the nearest first, with their groups and sessions.
+    line: Vec<Lineage>,
+    pid: u32,
+    /// Nothing can be told of it: it is gone, or lives in other process numbers than ours.
+    is_hidden: bool,
+}
+
+impl Ancestry {
+    /// Of the process with this id. Reads `/proc`.
+    pub(crate) fn of(pid: u32) -> Self {
+        let mut line = Vec::new();
+        let mut next = lineage(pid);
+        let is_hidden = next.is_none() || is_elsewhere(pid);
+        while let Some(found) = next.take()
+            && line.len() <= MAX_DEPTH
+        {
+            line.push(found);
+            next = lineage(found.parent).filter(|_| found.parent > 1);
+        }
+        Self {
+            line,
+            pid,
+            is_hidden,
+        }
     }
-    let Some(first) = lineage(peer) else {
-        // It is gone, or nobody tells.
-        return true;
-    };
-    if is_elsewhere(peer) {
-        return true;
-    }
-    let mut lineage_of = first;
-    for _ in 0..MAX_DEPTH {
-        let Lineage {
-            parent,
-            group,
-            session,
-        } = lineage_of;
-        if [parent, group, session].contains(&started) {
+
+    /// Whether it may be the worker that was started as process `started`, or of its family.
+    pub(crate) fn may_be_of(&self, started: u32) -> bool {
+        if self.is_hidden || [0, started].contains(&self.pid) {
             return true;
         }
-        match lineage(parent) {
-            Some(next) if parent > 1 => lineage_of = next,
-            _ => return false,
-        }
+        let mut line = self.line.iter();
+        line.any(|it| [it.parent, it.group, it.session].contains(&started))
     }
-    false
+
+    /// Whether that process started it, or one that did.
+    pub(crate) fn descends_from(&self, pid: u32) -> bool {
+        self.line.iter().any(|it| it.parent == pid)
+    }
+}
+
+/// Whether `peer` may be the worker that was started as process `started`. Reads `/proc`.
+fn is_kin(peer: u32, started: u32) -> bool {
+    Ancestry::of(peer).may_be_of(started)
 }
 
 /// Whether a process runs.

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
@@ -23,20 +23,29 @@ pub(crate) struct Life {
     /// Becomes readable when the process has ended.
     descriptor: Option<AsyncFd<OwnedFd>>,
     process: Option<Process>,
+    /// The system says that there is no such process.
+    is_gone: bool,
 }
 
 impl Life {
-    /// Of the process with this id, which runs. Needs a runtime with I/O.
+    /// Of the process with this id, which may have ended by now. Needs a runtime with I/O.
     pub(crate) fn of(pid: u32) -> Self {
         let descriptor = descriptor(pid)
             .inspect_err(|error| tracing::debug!(pid, %error, "a process is only looked at"))
             .ok();
         // Behind the descriptor: if the number is another process's by now, neither says so, and the
         // end of its connection will.
+        let is_gone = descriptor.is_none() && is_gone(pid);
         Self {
             descriptor,
             process: Process::of(pid),
+            is_gone,
         }
+    }
+
+    /// Whether it was gone before it could be looked at. What it sent may still be there to be read.
+    pub(crate) fn was_gone(&self) -> bool {
+        self.is_gone
     }
 
     /// The process, as far as it is known.
@@ -56,6 +65,9 @@ impl Life {
         {
             return;
         }
+        if self.is_gone {
+            return;
+        }
         let Some(process) = self.process else {
             return std::future::pending().await;
         };
@@ -63,6 +75,12 @@ impl Life {
             sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// Whether there is no process with this id for certain; one that nobody has waited for yet is there.
+fn is_gone(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
 fn descriptor(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
@@ -109,5 +127,16 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_process_without_a_descriptor_is_seen() {
         check(true).await;
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_gone_already_has_ended() {
+        let mut child = Command::new("true").spawn().expect("a child");
+        let _exit = child.wait().expect("it ends");
+        let life = Life::of(child.id());
+        // Its connection is read to its end before anybody asks.
+        assert!(life.was_gone() && !life.is_told());
+        let ended = tokio::time::timeout(Duration::from_secs(20), life.ended()).await;
+        assert!(ended.is_ok(), "it is waited for");
     }
 }

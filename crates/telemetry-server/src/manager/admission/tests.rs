@@ -1,5 +1,6 @@
 //! Names and bounds, without a socket: callers that say anything, and processes that are there or not.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -12,6 +13,14 @@ struct Running(Child);
 impl Running {
     fn start() -> Self {
         let child = Command::new("cat").stdin(Stdio::piped()).spawn();
+        Self(child.expect("a process"))
+    }
+
+    /// In the group of that process, or in one of its own.
+    fn in_group(of: u32) -> Self {
+        let mut command = Command::new("cat");
+        let group = i32::try_from(of).expect("a process id");
+        let child = command.stdin(Stdio::piped()).process_group(group).spawn();
         Self(child.expect("a process"))
     }
 
@@ -39,6 +48,14 @@ fn caller(worker: &str, incarnation: u64, pid: Option<u32>) -> Caller {
         introduction,
         pid,
         life: pid.map(Life::of).unwrap_or_default(),
+        ancestry: pid.map(Ancestry::of).unwrap_or_default(),
+    }
+}
+
+impl Caller {
+    fn of(mut self, pool: &str) -> Self {
+        pool.clone_into(&mut self.introduction.pool);
+        self
     }
 }
 
@@ -116,7 +133,8 @@ async fn one_whose_process_cannot_be_seen_is_known_by_its_incarnation() {
 
 #[tokio::test]
 async fn children_of_a_registered_worker_are_named_after_it() {
-    let (manager, own, child) = (manager(), Running::start(), Running::start());
+    let (manager, own) = (manager(), Running::in_group(0));
+    let child = Running::in_group(own.pid());
     let endpoint: crate::Address = "unix:/nonexistent/web-1.sock".parse().expect("valid");
     let register = |pid| {
         let mut context = WorkerContext::new("web-1").in_pool("web");
@@ -149,6 +167,45 @@ async fn children_of_a_registered_worker_are_named_after_it() {
     );
     own.end();
     child.end();
+}
+
+#[tokio::test]
+async fn a_stranger_that_calls_itself_by_a_registered_id_is_no_child_of_it() {
+    let (manager, own, stranger) = (manager(), Running::in_group(0), Running::start());
+    let endpoint: crate::Address = "unix:/nonexistent/web-1.sock".parse().expect("valid");
+    let register = |pid| {
+        let mut context = WorkerContext::new("web-1").in_pool("web");
+        context.python_pid = Some(pid);
+        let registered = manager.register_worker(endpoint.clone(), context);
+        registered.expect("usable");
+    };
+    register(own.pid());
+    let caller = caller("web-1", 1, Some(stranger.pid())).of("other");
+    assert_eq!(call(&manager, &caller), ["web-1", "web-1~2"]);
+    let info = manager.stream(&"web-1~2".into()).expect("there");
+    assert_eq!(info.parent, None);
+    assert_eq!(info.pool_name.as_deref(), Some("other"));
+    // It was its successor after all: it comes again under its own name.
+    own.end();
+    register(stranger.pid());
+    assert_eq!(ids(&manager), ["web-1"]);
+    assert_eq!(call(&manager, &caller), ["web-1"]);
+    stranger.end();
+}
+
+#[tokio::test]
+async fn who_calls_itself_by_the_id_of_a_process_that_is_gone_is_asked_to_wait_a_moment() {
+    let (manager, own, next) = (manager(), Running::in_group(0), Running::start());
+    let endpoint: crate::Address = "unix:/nonexistent/web-1.sock".parse().expect("valid");
+    let mut context = WorkerContext::new("web-1").in_pool("web");
+    context.python_pid = Some(own.pid());
+    let registered = manager.register_worker(endpoint, context);
+    registered.expect("usable");
+    own.end();
+    let caller = caller("web-1", 1, Some(next.pid()));
+    let admission = manager.admit(&caller, false);
+    assert!(matches!(admission, Admission::Undecided), "{admission:?}");
+    next.end();
 }
 
 #[tokio::test]
@@ -185,11 +242,26 @@ async fn there_are_only_so_many_workers_and_pools() {
     let further = caller("further", u64::MAX, None);
     assert_eq!(why(manager.admit(&further, true)), Refusal::Full);
     assert!(manager.unregister_worker(&"w0".into()).await);
-    let mut another_pool = caller("further", u64::MAX, None);
-    another_pool.introduction.pool = "further".to_owned();
-    assert_eq!(why(manager.admit(&another_pool, true)), Refusal::Full);
-    assert!(matches!(
-        manager.admit(&further, true),
-        Admission::Welcome(_)
-    ));
+    // A pool beyond the bound is none, and what nobody uses makes room.
+    let further = caller("further", u64::MAX, None).of("further");
+    call(&manager, &further);
+    let pool = |id: &str| manager.stream(&id.into()).expect("there").pool_name;
+    assert_eq!(pool("further").as_deref(), Some("further"));
+    assert!(manager.unregister_worker(&"w9999".into()).await);
+    call(&manager, &caller("last", u64::MAX - 1, None).of("last"));
+    assert_eq!(pool("last"), None);
+}
+
+#[tokio::test]
+async fn names_of_pools_that_were_made_up_are_not_used_up() {
+    let manager = manager();
+    for number in 0..=MAX_NAMED_POOLS as u64 {
+        let liar = caller("liar", number, None).of(&format!("p{number}"));
+        call(&manager, &liar);
+        assert!(manager.unregister_worker(&"liar".into()).await);
+        manager.readmit(&"liar".into());
+    }
+    call(&manager, &caller("honest", u64::MAX, None).of("web"));
+    let honest = manager.stream(&"honest".into()).expect("there");
+    assert_eq!(honest.pool_name.as_deref(), Some("web"));
 }

@@ -1,0 +1,56 @@
+//! Workers that dial in and are gone before anybody has seen them.
+
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use telemetry_server::{AcceptConfig, Acceptor, Address, ManagerConfig};
+use telemetry_tests::{NODE, PATIENCE, TestManager, eventually};
+
+/// Introduces itself from a process of its own, which has ended when this returns.
+fn brief(socket: &std::path::Path, id: &str, incarnation: u32) {
+    let body = format!(
+        r#"{{"worker":"{id}","pool":"p","incarnation":"{incarnation:032x}","pid":1,"language":"sh"}}"#
+    );
+    let head = [0, 0, 0, u8::try_from(body.len()).expect("short")];
+    let frame = [&b"TELEMETRY/1"[..], &head, body.as_bytes()].concat();
+    let script = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+                  s.sendall(sys.stdin.buffer.read())";
+    let mut child = Command::new("python3")
+        .args(["-c", script])
+        .arg(socket)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut stdin = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut stdin, &frame).expect("it reads");
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+}
+
+// One thread: nothing is accepted while the test does not wait.
+#[tokio::test]
+async fn workers_that_were_gone_before_they_were_accepted_are_counted_and_leave_no_row() {
+    let mut config = ManagerConfig::new(NODE);
+    config.away_grace = PATIENCE * 2;
+    let manager = TestManager::with(config);
+    let dir = tempfile::tempdir().expect("a directory for the socket");
+    let socket = dir.path().join("manager.sock");
+    let config = AcceptConfig::at(Address::Unix(socket.clone()));
+    let acceptor = Acceptor::start(&manager, config).expect("a free path");
+    // Four of them by one id, one after the other.
+    for number in 0..8 {
+        brief(&socket, &format!("w-{}", number / 2 % 2 * number), number);
+    }
+    let unaccounted = || {
+        let pools = manager.pools();
+        let pool = pools.iter().find(|it| it.pool_name.as_deref() == Some("p"));
+        pool.map_or(0, |pool| pool.totals.unaccounted_incarnations)
+    };
+    eventually("all to be counted", || {
+        (unaccounted() == 8 && manager.list_streams().is_empty()).then_some(())
+    })
+    .await;
+    drop(UnixStream::connect(&socket).expect("it still accepts"));
+    assert_eq!(unaccounted(), 8);
+    acceptor.stop().await;
+}
