@@ -184,7 +184,6 @@ impl Manager {
     }
 
     /// What happens in directories.
-    #[cfg(feature = "pool")]
     pub(crate) fn dir_events(&self) -> &DirEvents {
         &self.inner.shared.dirs
     }
@@ -378,6 +377,7 @@ impl Inner {
             drain,
             arrivals,
             holder: None,
+            doubles: 0,
             ended,
             task,
         };

@@ -1,10 +1,10 @@
-//! Workers that dial in and are gone before anybody has seen them.
+//! Workers that dial in and are gone before anybody has seen them, and a socket that goes away.
 
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
 use telemetry_server::{AcceptConfig, Acceptor, Address, ManagerConfig};
-use telemetry_tests::{NODE, PATIENCE, TestManager, eventually};
+use telemetry_tests::{Caller, NODE, PATIENCE, TestManager, eventually};
 
 /// Introduces itself from a process of its own, which has ended when this returns.
 fn brief(socket: &std::path::Path, id: &str, incarnation: u32) {
@@ -53,4 +53,32 @@ async fn workers_that_were_gone_before_they_were_accepted_are_counted_and_leave_
     drop(UnixStream::connect(&socket).expect("it still accepts"));
     assert_eq!(unaccounted(), 8);
     acceptor.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_that_somebody_removed_is_there_again() {
+    let manager = TestManager::with(ManagerConfig::new(NODE));
+    let dir = tempfile::tempdir().expect("a directory for the socket");
+    let socket = dir.path().join("manager.sock");
+    let config = AcceptConfig::at(Address::Unix(socket.clone()));
+    let acceptor = Acceptor::start(&manager, config).expect("a free path");
+    let is_there = || UnixStream::connect(&socket).is_ok().then_some(());
+    for _ in 0..3 {
+        std::fs::remove_file(&socket).expect("it is there");
+        eventually("the socket to be back", is_there).await;
+    }
+    let worker = Caller::new("w", "");
+    let _serving = worker.dial_in(&socket).await;
+    worker.emit(1);
+    manager.received(&"w".into(), 1).await;
+    // Whoever answers there keeps it.
+    let theirs = dir.path().join("theirs.sock");
+    let other = UnixListener::bind(&theirs).expect("a free path");
+    std::fs::rename(&theirs, &socket).expect("one directory");
+    other.accept().expect("it is asked whether it answers");
+    std::fs::remove_file(&socket).expect("theirs");
+    drop(other);
+    eventually("the socket to be back", is_there).await;
+    acceptor.stop().await;
+    assert!(!socket.exists());
 }

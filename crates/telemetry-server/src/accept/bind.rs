@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use telemetry_core::Address;
 use tokio::net::UnixListener;
+use tokio::task::spawn_blocking;
 
 use crate::socket_dir::{self, SocketDirError};
 
@@ -93,9 +94,36 @@ impl Bound {
     }
 }
 
+impl Bound {
+    /// Where its file should be.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its file is still there, so that workers find it. While it listens, no other file has the
+    /// number of its own, even if that was removed.
+    pub(super) fn is_found(&self) -> bool {
+        self.file.is_some() && file(&self.path) == self.file
+    }
+
+    /// Listens at the same path again.
+    pub(super) fn again(&self) -> impl Future<Output = Result<Self, AcceptError>> + use<> {
+        let path = self.path.clone();
+        async move {
+            let address = Address::Unix(path.clone());
+            // Whoever is there may be slow to answer.
+            let bound = spawn_blocking(move || Self::at(&address)).await;
+            bound.unwrap_or_else(|error| {
+                let source = io::Error::other(error);
+                Err(AcceptError::Io { path, source })
+            })
+        }
+    }
+}
+
 impl Drop for Bound {
     fn drop(&mut self) {
-        if self.file.is_some() && file(&self.path) == self.file {
+        if self.is_found() {
             // Whoever removed it meanwhile did our work.
             let _gone = fs::remove_file(&self.path);
         }

@@ -1,22 +1,25 @@
 //! The loop that accepts, and the way of one connection from there to its session.
 //!
 //! Of those that have not introduced themselves there are few at a time; one more sends the oldest away.
-//! Accepting never stops: when the system has nothing to give, it is asked again a little later.
+//! Accepting never stops: when the system has nothing to give, it is asked again a little later. A socket whose file
+//! somebody removed is made anew.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Introduction, IntroductionAnswer};
+use telemetry_core::{Introduction, IntroductionAnswer, escape};
 use tokio::net::UnixStream;
+use tokio::net::unix::SocketAddr;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::answer::{Complaints, refused, send_off, why};
 use super::bind::Bound;
 use super::frame::{INTRODUCTION_TIMEOUT, Unread, read};
+use crate::dir_events::Seen;
 use crate::manager::{Admission, Caller, Manager, Refusal};
 use crate::session::{Ancestry, Arrival, Life};
 
@@ -26,6 +29,10 @@ pub const MAX_UNINTRODUCED: usize = 64;
 const OVERFLOW_UID: u32 = 65_534;
 /// First and longest pause when the system cannot accept.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Between two tries to listen at a path that somebody else has taken.
+const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+/// Between two looks at the same caller, however much happens meanwhile.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// How long it may take to become clear whether somebody is gone whose id is asked for.
 const UNDECIDED_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long those are told to wait for whom there is no room now.
@@ -59,16 +66,30 @@ impl Door {
     }
 
     /// Accepts until it is stopped.
-    pub(super) async fn keep(mut self, bound: Bound, mut stopped: watch::Receiver<bool>) {
+    pub(super) async fn keep(mut self, mut bound: Bound, mut stopped: watch::Receiver<bool>) {
         let mut visits = JoinSet::new();
         let mut pause = PAUSES.0;
+        // Nothing is accepted before; whatever else happens is heard.
+        let mut paused_until = Instant::now();
+        let mut file = self.hall.manager.dir_events().follow(bound.path());
+        let mut seen = Seen::Unknown;
+        let mut lost = Lost::default();
         loop {
             let accepted = tokio::select! {
-                accepted = bound.listener.accept() => accepted,
+                accepted = accept(&bound, paused_until) => accepted,
                 // A visit that panicked has been told of.
                 Some(_over) = visits.join_next() => continue,
                 // A handle that was dropped stops it as well.
                 _stop = stopped.changed() => break,
+                now = file.wait_for(|now| now != seen) => {
+                    seen = now;
+                    bound = lost.find(bound).await;
+                    continue;
+                }
+                () = lost.due() => {
+                    bound = lost.find(bound).await;
+                    continue;
+                }
             };
             match accepted {
                 Ok((stream, _)) => {
@@ -80,7 +101,7 @@ impl Door {
                 }
                 Err(error) => {
                     tracing::warn!(%error, ?pause, "cannot accept a worker; trying again");
-                    sleep(pause).await;
+                    paused_until = Instant::now() + pause;
                     pause = (pause * 2).min(PAUSES.1);
                 }
             }
@@ -99,6 +120,58 @@ impl Door {
         while self.waiting.len() >= MAX_UNINTRODUCED {
             if let Some(end) = self.waiting.pop_front() {
                 let _introduced = end.send(Refusal::Crowded);
+            }
+        }
+    }
+}
+
+/// Accepts, but not before that time.
+async fn accept(bound: &Bound, from: Instant) -> io::Result<(UnixStream, SocketAddr)> {
+    sleep_until(from).await;
+    bound.listener.accept().await
+}
+
+/// What is done about a socket whose file somebody removed or replaced.
+#[derive(Debug, Default)]
+struct Lost {
+    /// When it is tried again to listen; set while it failed.
+    retry: Option<Instant>,
+}
+
+impl Lost {
+    /// Resolves when it is to be tried again.
+    async fn due(&self) {
+        match self.retry {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Listens anew if the file is not ours any more. Said once.
+    async fn find(&mut self, bound: Bound) -> Bound {
+        if bound.is_found() {
+            self.retry = None;
+            return bound;
+        }
+        let path = escape(&bound.path().to_string_lossy()).into_owned();
+        match bound.again().await {
+            Ok(again) => {
+                tracing::warn!(
+                    path,
+                    "somebody removed the socket where workers dial in; it is there again"
+                );
+                self.retry = None;
+                again
+            }
+            Err(error) => {
+                if self.retry.is_none() {
+                    tracing::warn!(
+                        path, %error,
+                        "somebody removed the socket where workers dial in; no worker can until it is back"
+                    );
+                }
+                self.retry = Some(Instant::now() + LISTEN_AGAIN);
+                bound
             }
         }
     }
@@ -226,6 +299,7 @@ impl Hall {
                 Admission::Undecided => {
                     let changed = timeout_at(until, changes.changed()).await;
                     is_last = !matches!(changed, Ok(Ok(())));
+                    sleep(BETWEEN_LOOKS).await;
                 }
             }
         }

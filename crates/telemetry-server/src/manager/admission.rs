@@ -28,7 +28,9 @@ const MAX_NAMED_POOLS: usize = 1_024;
 /// Between two looks for pools that may be forgotten.
 const POOL_SWEEP: Duration = Duration::from_secs(1);
 /// Workers of one id of which it is looked whether their processes are gone.
-const MAX_LOOKS: usize = 64;
+const MAX_LOOKS: usize = 16;
+/// Ids that one process may hold.
+const MAX_HELD: usize = 1_024;
 /// Digits of an incarnation.
 const INCARNATION_DIGITS: usize = 32;
 /// How long those are told to wait for whom there is no room now.
@@ -152,13 +154,16 @@ impl Manager {
 
 impl Registry {
     /// Which id a caller gets.
-    fn place(&self, caller: &Caller, claim: &Claim, is_last: bool) -> Place {
+    fn place(&mut self, caller: &Caller, claim: &Claim, is_last: bool) -> Place {
         let introduction = &caller.introduction;
         if let Some(id) = self.claims.get(claim) {
             return Place::There(id.clone());
         }
         if let Some(id) = self.banned.find(claim) {
             return unregistered(id);
+        }
+        if self.claims.held_by(claim.pid) >= MAX_HELD {
+            return Place::Refused(Refusal::Full, wait_a_moment());
         }
         let called = WorkerId::from(introduction.worker.as_str());
         let pool = Some(introduction.pool.clone()).filter(|pool| !pool.is_empty());
@@ -191,7 +196,7 @@ impl Registry {
 
     /// The first of the ids that those of this name get which is free.
     fn first_free(
-        &self,
+        &mut self,
         mut context: WorkerContext,
         claim: &Claim,
         is_own: bool,
@@ -200,12 +205,23 @@ impl Registry {
         let called = context.worker_id.clone();
         let mut looks = 0;
         let mut other = None;
-        for number in 1.. {
+        let mut number = 0;
+        while number <= MAX_WORKERS {
+            number += 1;
+            if looks == MAX_LOOKS {
+                // Enough was looked at: behind the last one it is free.
+                looks += 1;
+                let doubles = self.workers.get(&called).map_or(0, |entry| entry.doubles);
+                number = number.max(doubles + 1);
+            }
             let id = numbered(&called, number);
             let Some(entry) = self.workers.get(&id) else {
                 if !self.banned.has(&id) {
                     if number > 1 {
                         warn_of_double(&called, &id, other, claim.pid);
+                        if let Some(first) = self.workers.get_mut(&called) {
+                            first.doubles = first.doubles.max(number);
+                        }
                     }
                     context.worker_id = id;
                     return Place::New(context);
@@ -425,10 +441,18 @@ fn fault(introduction: &Introduction) -> Option<String> {
 }
 
 fn warn_of_double(called: &WorkerId, id: &WorkerId, other: Option<u32>, pid: Option<u32>) {
-    tracing::warn!(
-        worker = %escape(called.as_str()), other, pid, served_as = %escape(id.as_str()),
-        "two processes call themselves by one id; give each worker its own"
-    );
+    let (worker, served_as) = (escape(called.as_str()), escape(id.as_str()));
+    if pid.is_some() && other == pid {
+        tracing::warn!(
+            %worker, pid, %served_as,
+            "one process dials in by one id as two workers; give each its own"
+        );
+    } else {
+        tracing::warn!(
+            %worker, other, pid, %served_as,
+            "two processes call themselves by one id; give each worker its own"
+        );
+    }
 }
 
 fn unregistered(id: &WorkerId) -> Place {

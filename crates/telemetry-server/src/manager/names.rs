@@ -75,6 +75,48 @@ pub(super) fn numbered(id: &WorkerId, number: usize) -> WorkerId {
     }
 }
 
+/// Who holds which id.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    ids: HashMap<Claim, WorkerId>,
+    /// How many ids each process holds.
+    held: HashMap<u32, usize>,
+}
+
+impl Claims {
+    pub(super) fn get(&self, claim: &Claim) -> Option<&WorkerId> {
+        self.ids.get(claim)
+    }
+
+    pub(super) fn insert(&mut self, claim: Claim, id: WorkerId) {
+        let pid = claim.pid;
+        if self.ids.insert(claim, id).is_none()
+            && let Some(pid) = pid
+        {
+            *self.held.entry(pid).or_default() += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, claim: &Claim) {
+        if self.ids.remove(claim).is_some()
+            && let Some(pid) = claim.pid
+            && let Some(held) = self.held.get_mut(&pid)
+        {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&pid);
+            }
+        }
+    }
+
+    /// How many ids a process holds; 0 of one that cannot be told.
+    pub(super) fn held_by(&self, pid: Option<u32>) -> usize {
+        pid.and_then(|pid| self.held.get(&pid))
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
 /// Workers that were unregistered while they lived; the oldest are forgotten beyond a bound.
 #[derive(Debug, Default)]
 pub(super) struct Banned {

@@ -3,7 +3,7 @@
 //! A record leaves one list only as it enters the next, under the manager's lock: registered,
 //! retiring (its session still reads), folded. A sum over all three therefore never falls.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Totals;
 use super::departure::UNREGISTER_DRAIN;
-use super::names::{Banned, Claim, Holder};
+use super::names::{Banned, Claims, Holder};
 use super::sums::Parts;
 use crate::accounts::LedgerReader;
 use crate::deadline::deadline;
@@ -36,6 +36,8 @@ pub(super) struct Entry {
     pub(super) arrivals: mpsc::Sender<Arrival>,
     /// Who has claimed the id by dialling in.
     pub(super) holder: Option<Holder>,
+    /// The highest number that was given to another one of its name.
+    pub(super) doubles: usize,
     /// Closed when the session is over.
     pub(super) ended: watch::Receiver<()>,
     /// The session's task.
@@ -54,7 +56,7 @@ pub(super) struct Retired {
 pub(super) struct Registry {
     pub(super) workers: BTreeMap<WorkerId, Entry>,
     /// Who holds which id, of those that dialled in.
-    pub(super) claims: HashMap<Claim, WorkerId>,
+    pub(super) claims: Claims,
     /// Those that were unregistered while they lived, until they are registered again.
     pub(super) banned: Banned,
     /// Pools that workers have named, those that were registered included.
@@ -168,12 +170,13 @@ impl Registry {
             .records()
             .filter_map(|record| record.context().pool_name)
             .collect();
-        let idle = self.named_pools.extract_if(.., |pool| {
-            let sums = self.folded.get(&Some(pool.clone()));
-            !inhabited.contains(pool) && sums.is_none_or(Totals::is_without_events)
-        });
-        let idle: Vec<_> = idle.collect();
+        let is_idle = |pool: &&String| {
+            let sums = self.folded.get(&Some((*pool).clone()));
+            !inhabited.contains(*pool) && sums.is_none_or(Totals::is_without_events)
+        };
+        let idle: Vec<_> = self.named_pools.iter().filter(is_idle).cloned().collect();
         for pool in idle {
+            self.named_pools.remove(&pool);
             if let Some(sums) = self.folded.remove(&Some(pool)) {
                 self.departures += 1;
                 self.folded.entry(None).or_default().merge(&sums);

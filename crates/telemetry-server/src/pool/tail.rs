@@ -117,7 +117,7 @@ impl Tail {
         self.free(from);
         self.cut_off(false)?;
         // At once: what was given back goes to who asks first.
-        let _as_far_as_there_is_any = reserve(&self.file).is_err();
+        self.reserve();
         Ok(Reading {
             is_something: true,
             is_behind: self.position < size,
@@ -151,6 +151,15 @@ impl Tail {
         }
     }
 
+    /// Keeps as much space as there is: blocks come back one by one, and the system gives all it is asked
+    /// for or nothing.
+    fn reserve(&self) {
+        let mut bytes = RESERVE_BYTES;
+        while bytes > 0 && reserve_bytes(&self.file, bytes).is_err() {
+            bytes -= BLOCK_BYTES;
+        }
+    }
+
     fn cut_off(&mut self, is_over: bool) -> io::Result<()> {
         let is_due = self.position >= CUT_ANY_BYTES
             || (!self.can_punch && self.position >= CUT_BYTES)
@@ -178,22 +187,26 @@ fn first_data(file: &File) -> io::Result<u64> {
     Ok(seek(file, SeekFrom::End(0))?)
 }
 
-/// Keeps space free behind the end of the file. An error if there is none left; a system or a file system
+/// Keeps space free behind the end of the file. An error if there is not enough; a system or a file system
 /// that reserves nothing does as if.
 pub(super) fn reserve(file: &File) -> io::Result<()> {
+    reserve_bytes(file, RESERVE_BYTES)
+}
+
+fn reserve_bytes(file: &File, bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{FallocateFlags, fallocate};
         use rustix::io::Errno;
 
         let size = file.metadata()?.len();
-        let reserved = fallocate(file, FallocateFlags::KEEP_SIZE, size, RESERVE_BYTES);
+        let reserved = fallocate(file, FallocateFlags::KEEP_SIZE, size, bytes);
         if let Err(error @ (Errno::NOSPC | Errno::DQUOT)) = reserved {
             return Err(error.into());
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _not_here = file;
+    let _not_here = (file, bytes);
     Ok(())
 }
 

@@ -88,7 +88,10 @@ pub(super) fn take(directory: &Path, name: &str) -> Result<Lock, RunDirError> {
         since: now.map_or(0, |since| since.as_secs()),
         name: name.to_owned(),
     };
-    write(&mut file, &holder).map_err(refuse)?;
+    if let Err(error) = write(&mut file, &holder) {
+        // The lock is what counts; it must not take space to start where there is none.
+        tracing::warn!(?path, %error, "it cannot be written down who holds run_dir");
+    }
     Ok(Lock {
         directory: itself,
         _file: file,
@@ -112,9 +115,10 @@ fn try_until(file: &File, deadline: Instant) -> io::Result<bool> {
 fn write(file: &mut File, holder: &Holder) -> io::Result<()> {
     let mut text = serde_json::to_vec(holder)?;
     text.push(b'\n');
-    file.set_len(0)?;
+    // In the space that the file has.
     file.rewind()?;
-    file.write_all(&text)
+    file.write_all(&text)?;
+    file.set_len(text.len() as u64)
 }
 
 fn read(file: &mut File) -> Option<Holder> {

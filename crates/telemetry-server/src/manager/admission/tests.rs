@@ -265,3 +265,34 @@ async fn names_of_pools_that_were_made_up_are_not_used_up() {
     let honest = manager.stream(&"honest".into()).expect("there");
     assert_eq!(honest.pool_name.as_deref(), Some("web"));
 }
+
+#[tokio::test]
+async fn one_process_holds_only_so_many_ids() {
+    let (manager, process, other) = (manager(), Running::start(), Running::start());
+    for number in 0..MAX_HELD as u64 {
+        call(
+            &manager,
+            &caller(&format!("w{number}"), number, Some(process.pid())),
+        );
+    }
+    let further = caller("further", u64::MAX, Some(process.pid()));
+    assert_eq!(why(manager.admit(&further, true)), Refusal::Full);
+    call(&manager, &caller("other", 1, Some(other.pid())));
+    assert!(manager.unregister_worker(&"w0".into()).await);
+    call(&manager, &further);
+    other.end();
+    process.end();
+}
+
+#[tokio::test]
+async fn doubles_beyond_all_looks_have_numbers_of_their_own() {
+    let manager = manager();
+    let count = MAX_LOOKS as u64 + 20;
+    for number in 0..count {
+        call(&manager, &caller("w", number, None));
+    }
+    let mut wanted: Vec<_> = (2..=count).map(|number| format!("w~{number}")).collect();
+    wanted.push("w".to_owned());
+    wanted.sort();
+    assert_eq!(ids(&manager), wanted);
+}
