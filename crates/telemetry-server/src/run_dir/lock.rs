@@ -1,8 +1,8 @@
-//! Who holds a directory: a lock on the directory itself, and one on a file in it that also says so.
+//! Who holds a directory: a lock on a file in it that also says so.
 //!
-//! The locks are the system's (`flock`) and go with the process that holds them. That of the directory
-//! stays when somebody removes the file; where the file system locks no directories, that of the file is
-//! all there is. What the file says means something only while somebody holds it.
+//! The lock is the system's (`flock`) and goes with the process that holds it. The file stays; what it says
+//! means something only while somebody holds it. The directory itself is not locked: workers that make
+//! sockets in it do that, for a moment.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -50,7 +50,7 @@ impl Lock {
     }
 }
 
-/// Takes the locks of a directory and writes down who we are.
+/// Takes the lock of a directory and writes down who we are.
 pub(super) fn take(directory: &Path, name: &str) -> Result<Lock, RunDirError> {
     let path = directory.join(FILE);
     let refuse = |source: io::Error| RunDirError::Lock {
@@ -66,10 +66,6 @@ pub(super) fn take(directory: &Path, name: &str) -> Result<Lock, RunDirError> {
     };
     let deadline = Instant::now() + PATIENCE;
     let itself = File::open(directory).map_err(refuse)?;
-    // An error says that directories cannot be locked here.
-    if let Ok(false) = try_until(&itself, deadline) {
-        return Err(held(File::open(&path).ok().as_mut().and_then(read)));
-    }
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -180,18 +176,6 @@ mod tests {
         );
         drop(first);
         take(directory.path(), "c.toml").unwrap();
-    }
-
-    #[test]
-    fn directory_is_held_also_when_the_file_was_removed() {
-        let directory = tempfile::tempdir().unwrap();
-        let first = take(directory.path(), "a.toml").unwrap();
-        std::fs::remove_file(directory.path().join(FILE)).unwrap();
-        let refused = take(directory.path(), "b.toml").unwrap_err().to_string();
-        assert!(refused.contains("does not say who it is"), "{refused}");
-        assert!(!directory.path().join(FILE).exists(), "nothing was changed");
-        assert!(first.is_of(directory.path()));
-        assert!(!first.is_of(Path::new("/")));
     }
 
     #[test]
