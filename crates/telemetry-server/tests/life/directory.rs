@@ -62,6 +62,8 @@ fn worker_whose_record_is_missing_is_replaced_and_not_doubled() {
         Some(second.pids()).filter(|now| now.len() == 2)
     });
     assert_eq!(now["p-2"], pids["p-2"]);
+    // One that was started a moment ago is not a shell yet.
+    soon("both are seen", || (home.copies().len() >= 2).then_some(()));
     assert_eq!(home.copies().len(), 2);
     let finished = fs::read_to_string(home.dir.path().join("truth/finished"));
     assert_eq!(finished.expect("in order"), "p-1\n");
