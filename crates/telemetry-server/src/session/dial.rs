@@ -216,16 +216,6 @@ pub(super) async fn dial(
                     started,
                 });
             }
-            let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
-            if let (Some(found), Some(started)) = (pid, started)
-                && !kin::may_be(found, started).await
-            {
-                return Err(DialError::Impostor {
-                    endpoint: endpoint.clone(),
-                    found,
-                    started,
-                });
-            }
             open(&other(), stream, pid, opening).await
         }
     }
