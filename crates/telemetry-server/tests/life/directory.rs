@@ -27,20 +27,6 @@ fn manager_starts_at_once_after_the_kill_of_another() {
 }
 
 #[test]
-fn directory_stays_held_when_its_lock_is_removed() {
-    let mut home = Home::new();
-    home.configure(1, &finishing(""), "");
-    let first = home.start();
-    let pids = first.pids();
-    fs::remove_file(home.run_dir().join("manager.lock")).expect("there");
-    let _there_with_a_listener = fs::remove_file(home.run_dir().join("manager.sock"));
-    let said = refused(&home);
-    assert!(said.contains("is held by another process"), "{said}");
-    assert_eq!((first.pids(), home.copies().len()), (pids, 1));
-    first.stop();
-}
-
-#[test]
 fn worker_whose_record_is_missing_is_replaced_and_not_doubled() {
     let mut home = Home::new();
     home.configure(2, &finishing(""), "");
