@@ -22,6 +22,7 @@ use crate::emit::{Contents, Draw, emit_named};
 use crate::held::Held;
 use crate::incarnation::SpanSites;
 use crate::state::State;
+use crate::suppress::is_suppressed;
 
 pub(crate) use make::{SPAN, span};
 
@@ -204,6 +205,9 @@ impl PySpan {
             let Some(running) = running.filter(Running::is_ours) else {
                 return Ok(());
             };
+            if is_suppressed(py) {
+                return Ok(());
+            }
             let contents = Contents {
                 measurements,
                 metadata,

@@ -20,19 +20,54 @@ from ._context import (
     reset_correlation_id,
     set_correlation_id,
 )
-from ._loader import NATIVE, Server, Span, emit, flush, shutdown, span, stats
+from ._ending import flush, shutdown
+from ._loader import NATIVE, Server, Span, emit, span, stats
 from ._start import connect, start
 from .backends import ServerBackend, TelemetryBackend, get_backend, is_enabled, set_backend
 from .server import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._configure import configure
+    from ._instrument import instrument
+    from ._measured import counter, timed
     from ._signals import flush_on_signal
-    from .backends import MemoryBackend, StderrBackend
+    from ._suppress import suppress
+    from ._types import PartStats, SpanIdentity, Stats, SupportsEmit
+    from .backends import (
+        CompositeBackend,
+        MemoryBackend,
+        MemoryEvent,
+        OtelBackend,
+        StatsdBackend,
+        StderrBackend,
+    )
+    from .otel_tracing import correlation_filter, get_tracer, otel_span, setup_tracing
 
 __version__ = "0.1.0"
 
-_RARE = {"flush_on_signal": "._signals", "MemoryBackend": ".backends.memory", "StderrBackend": ".backends.stderr"}
+_RARE = {
+    "CompositeBackend": ".backends.composite",
+    "MemoryBackend": ".backends.memory",
+    "MemoryEvent": ".backends.memory",
+    "OtelBackend": ".backends.otel",
+    "PartStats": "._types",
+    "SpanIdentity": "._types",
+    "Stats": "._types",
+    "StatsdBackend": ".backends.statsd",
+    "StderrBackend": ".backends.stderr",
+    "SupportsEmit": "._types",
+    "configure": "._configure",
+    "correlation_filter": ".otel_tracing",
+    "counter": "._measured",
+    "flush_on_signal": "._signals",
+    "get_tracer": ".otel_tracing",
+    "instrument": "._instrument",
+    "otel_span": ".otel_tracing",
+    "setup_tracing": ".otel_tracing",
+    "suppress": "._suppress",
+    "timed": "._measured",
+}
 """What few programs use, and what costs an import; imported when it is asked for."""
 
 
@@ -49,27 +84,44 @@ def __getattr__(name: str) -> object:
 __all__ = [
     "CORRELATION_HEADER",
     "NATIVE",
+    "CompositeBackend",
     "MemoryBackend",
+    "MemoryEvent",
+    "OtelBackend",
+    "PartStats",
     "Server",
     "ServerBackend",
     "Span",
+    "SpanIdentity",
+    "Stats",
+    "StatsdBackend",
     "StderrBackend",
+    "SupportsEmit",
     "TelemetryBackend",
+    "configure",
     "connect",
     "correlation",
+    "correlation_filter",
+    "counter",
     "emit",
     "flush",
     "flush_on_signal",
     "get_backend",
     "get_correlation_id",
+    "get_tracer",
+    "instrument",
     "is_enabled",
     "new_correlation_id",
+    "otel_span",
     "reset_correlation_id",
     "serve",
     "set_backend",
     "set_correlation_id",
+    "setup_tracing",
     "shutdown",
     "span",
     "start",
     "stats",
+    "suppress",
+    "timed",
 ]

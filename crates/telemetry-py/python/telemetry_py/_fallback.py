@@ -95,6 +95,20 @@ class Server:
         return False
 
 
+class Count:
+    """A count of this process."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def add(self, more: int = 1) -> None:
+        self.value += more
+
+
+class Suppression:
+    """A block in which nothing is emitted, as everywhere."""
+
+
 def emit(event: str, measurements: Any = None, metadata: Any = None, correlation_id: str | None = None) -> None:
     pass
 
@@ -114,6 +128,10 @@ def use_object(backend: Any) -> None:
     pass
 
 
+def use_composite(backend: Any, with_queue: bool) -> None:
+    pass
+
+
 def use_queue() -> None:
     pass
 
@@ -128,6 +146,22 @@ def backend() -> None:
 
 def is_enabled() -> bool:
     return False
+
+
+def configure(changes: dict[str, str | None]) -> None:
+    pass
+
+
+def settings() -> tuple[list[tuple[str, str | None, str]], str | None, list[str]]:
+    return [], None, []
+
+
+def suppress_begin() -> tuple[Any, Any]:
+    return None, None
+
+
+def suppress_end(block: Any, token: Any) -> None:
+    pass
 
 
 def start() -> bool:
@@ -172,6 +206,7 @@ def stats() -> dict[str, Any]:
         "dropped": {},
         "notes": {},
         "last_error": None,
+        "parts": [],
         "manager": None,
         "connect_error": None,
         "clients": 0,

@@ -34,10 +34,8 @@ Server = native.Server
 Span = native.Span
 correlation_var = native.correlation_var
 emit = native.emit
-flush = native.flush
 new_correlation_id = native.new_correlation_id
 set_correlation = native.set_correlation
-shutdown = native.shutdown
 span = native.span
 stats = native.stats
 
@@ -47,11 +45,9 @@ __all__ = [
     "Span",
     "correlation_var",
     "emit",
-    "flush",
     "native",
     "new_correlation_id",
     "set_correlation",
-    "shutdown",
     "span",
     "stats",
 ]
