@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -72,9 +73,11 @@ def test_doctor_says_why_there_is_no_connection(command, tmp_path):
 
 
 def test_doctor_names_a_socket_that_nobody_listens_at(command, tmp_path):
-    manager = Acceptor(tmp_path / "m")
-    manager._listener.close()
-    result = command("doctor", TELEMETRY_MANAGER=manager.address)
+    directory = tmp_path / "m"
+    directory.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(directory / "manager.sock"))
+    result = command("doctor", TELEMETRY_MANAGER=f"unix:{directory}/manager.sock")
     assert result.returncode == 2 and "nobody listens there" in result.stdout, result.stdout
 
 

@@ -74,7 +74,7 @@ def test_what_emit_sends_is_what_tail_shows(place: Place, manager: Manager):
         while "apps.work" not in line:
             line = tail.line()
         assert "snakepit.python.apps.work" in line and "correlation_id=order-1" in line
-        assert 'tag="a b\\u{a}\\u{1b}[31m"' in line or "\x1b" not in line
+        assert 'tag="a b' in line and "[31m" in line and line.isprintable()
         event = json.loads(as_json.line())
         assert event["name"] == "snakepit.python.apps.work" and event["metadata"]["tag"]
         for viewer in (tail, as_json):
