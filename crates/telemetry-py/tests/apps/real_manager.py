@@ -66,8 +66,8 @@ class Manager:
         """Begins to hear what it dispatches."""
         line = self.process.stdout.readline()
         assert line.startswith("listening on http://"), f"{line}\n{self.log()}"
-        self._authority = line.strip().removeprefix("listening on http://")
-        self._tap = http.client.HTTPConnection(self._authority, timeout=None)
+        self.authority = line.strip().removeprefix("listening on http://")
+        self._tap = http.client.HTTPConnection(self.authority, timeout=None)
         self._tap.request("GET", "/api/tap?match=snakepit.python.apps.work")
         answer = self._tap.getresponse()
         assert answer.status == 200, answer.read()
@@ -89,7 +89,7 @@ class Manager:
 
     def get(self, path: str) -> Any:
         """What its HTTP server answers, read as JSON."""
-        connection = http.client.HTTPConnection(self._authority, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self.authority, timeout=PATIENCE)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
