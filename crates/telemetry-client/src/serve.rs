@@ -28,6 +28,7 @@ mod service;
 mod session;
 mod stream;
 mod threads;
+mod unary;
 
 pub use bind::BindError;
 pub use config::{
