@@ -6,6 +6,7 @@
 //! is and which are kept is decided in `telemetry-core`.
 
 mod accept;
+mod authority;
 mod bind;
 mod config;
 mod connect;

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -78,6 +79,12 @@ def _classes() -> dict[str, Any]:
 CLASSES = _classes()
 
 
+def target(address: str) -> str:
+    """An address of ours as grpc wants it: there a socket path is part of a URI."""
+    scheme, colon, path = address.partition("unix:")
+    return address if scheme or not colon else f"unix:{quote(path)}"
+
+
 class Manager:
     """One stream to one worker, read by a thread."""
 
@@ -85,9 +92,7 @@ class Manager:
         self.events: queue.Queue[Any] = queue.Queue()
         """Events as they came; `None` after the last."""
         self._controls: queue.Queue[Any] = queue.Queue()
-        # Its own spelling of a socket path is no valid authority.
-        options = [("grpc.default_authority", "localhost")]
-        self._channel = grpc.insecure_channel(address, options)
+        self._channel = grpc.insecure_channel(target(address))
         call = self._channel.stream_stream(
             METHOD,
             request_serializer=lambda control: control.SerializeToString(),
