@@ -18,7 +18,7 @@ EVENTS = 10_000
 MAX_SEGMENTS, MAX_SEGMENT_BYTES = 8, 64
 MAX_FIELDS, MAX_KEY_BYTES, MAX_VALUE_BYTES, MAX_CORRELATION_ID_BYTES = 32, 64, 1024, 128
 
-_DESCRIPTOR = Path(__file__).parents[2] / "telemetry-proto/src/generated/descriptor.bin"
+_DESCRIPTOR = Path(__file__).resolve().parents[2] / "telemetry-proto/src/generated/descriptor.bin"
 _SEGMENT = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _NO_SECRET = str.maketrans("eowEOW", "aaaAAA")
 """Leaves no word that makes a key secret."""
