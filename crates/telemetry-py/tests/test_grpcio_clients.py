@@ -148,7 +148,7 @@ def test_metadata_beside_the_authority_is_untouched_over_many_calls(serve_at):
 def test_other_methods_are_unimplemented(serve_at):
     server = serve_at("worker.sock")
     with grpc.insecure_channel(target(server.address)) as channel:
-        for method in ("ExecuteTool", "InitializeSession", "Heartbeats", "heartbeat"):
+        for method in ("ExecuteTool", "InitializeSession", "Heartbeats", "heartbeat", "Odd%20Name%"):
             with pytest.raises(grpc.RpcError) as raised:
                 unary(channel, method, UNARY["Heartbeat"](), "Alive")
             assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED, method

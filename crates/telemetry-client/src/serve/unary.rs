@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::control::frame_status;
 use super::pump::{push_message, trailers};
 
 /// Longest message of a request.
@@ -74,7 +75,7 @@ where
         };
         splitter
             .feed(&data, |message| request = Some(Q::decode(message)))
-            .map_err(|error| Status::unimplemented(error.to_string()))?;
+            .map_err(frame_status)?;
     }
     match request {
         Some(Ok(request)) => Ok(request),

@@ -90,8 +90,14 @@ impl Manager {
 
     /// A call of one message each way: the body of the response and its trailers.
     pub(crate) async fn unary(&self, path: &str, bytes: &[u8]) -> (Vec<u8>, HeaderMap) {
+        self.unary_raw(path, &framed(bytes)).await
+    }
+
+    /// The same with a request body as it is.
+    pub(crate) async fn unary_raw(&self, path: &str, body: &[u8]) -> (Vec<u8>, HeaderMap) {
         let (response, mut send) = self.begin(request(path)).await;
-        send.send_data(framed(bytes), true).expect("an open stream");
+        send.send_data(Bytes::copy_from_slice(body), true)
+            .expect("an open stream");
         let response = response.await.expect("a response");
         let headers = response.headers().clone();
         let mut body = response.into_body();

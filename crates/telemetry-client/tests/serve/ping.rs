@@ -69,6 +69,21 @@ async fn a_malformed_message_is_an_invalid_argument() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_too_long_or_compressed_is_refused_for_what_it_is() {
+    let worker = Worker::start();
+    let manager = Manager::dial(&worker.socket()).await;
+    for path in [PING_PATH, HEARTBEAT_PATH] {
+        let (_, end) = manager.unary(path, &[b'a'; 16 * 1024 + 1]).await;
+        assert_eq!(end["grpc-status"], "8", "{path}: RESOURCE_EXHAUSTED");
+        let compressed = b"\x01\x00\x00\x00\x00";
+        let (_, end) = manager.unary_raw(path, compressed).await;
+        assert_eq!(end["grpc-status"], "12", "{path}: UNIMPLEMENTED");
+        let (_, end) = manager.unary_raw(path, b"").await;
+        assert_eq!(end["grpc-status"], "3", "{path}: INVALID_ARGUMENT");
+    }
+}
+
+#[tokio::test]
 async fn other_methods_are_unimplemented_and_say_so_in_the_headers() {
     let worker = Worker::start();
     let manager = Manager::dial(&worker.socket()).await;
