@@ -19,31 +19,31 @@ def app():
     made.conf.broker_transport_options = {"polling_interval": 0.01}
     instrument_celery(made)
 
-    @made.task
+    @made.task(shared=False)
     def job(name="one"):
         telemetry.emit(f"inside.{name}")
         return name
 
-    @made.task
+    @made.task(shared=False)
     def broken():
         raise ValueError("no such job")
 
-    @made.task(bind=True, max_retries=2, default_retry_delay=0)
+    @made.task(shared=False, bind=True, max_retries=2, default_retry_delay=0)
     def again(self):
         if self.request.retries < 2:
             raise self.retry(countdown=0)
         telemetry.emit("inside.again")
 
-    @made.task
+    @made.task(shared=False)
     def outer():
         job.apply()
         telemetry.emit("inside.outer")
 
-    @made.task
+    @made.task(shared=False)
     def leaving():
         raise SystemExit(3)
 
-    @made.task
+    @made.task(shared=False)
     def ignored():
         raise celery.exceptions.Ignore
 
@@ -126,7 +126,7 @@ def test_the_ids_of_the_sender_go_with_the_message(app, memory):
 def test_another_application_is_left_alone(app, memory):
     other = celery.Celery("other", broker="memory://", set_as_current=False)
 
-    @other.task
+    @other.task(shared=False)
     def quiet():
         telemetry.emit("inside.quiet")
 
