@@ -41,7 +41,7 @@ class Exchange:
         self.span.__enter__()
         self._scope[SPAN] = self.span
         if response_headers:
-            self._headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in answered()]
+            self._headers = [(name.encode(), value.encode()) for name, value in answered()]
 
     def end(self, error: BaseException | None) -> None:
         """Ends the span, if nothing has before."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import telemetry_py as telemetry
 
+from ._carried import carried
+
 OPERATION = "http.server"
 """What a request is called."""
 
@@ -44,9 +46,7 @@ def is_below(path: str, prefixes: tuple[str, ...]) -> bool:
 
 def answered() -> list[tuple[str, str]]:
     """The headers by which a caller finds its request again: those of the span that is current."""
-    carrier: dict[str, str] = {}
-    telemetry.inject(carrier)
-    return [(name, carrier[name]) for name in ("traceparent", telemetry.CORRELATION_HEADER) if name in carrier]
+    return [(name, value) for name, value in carried() if name in ("traceparent", telemetry.CORRELATION_HEADER)]
 
 
 def template(known: object, told: object) -> str:

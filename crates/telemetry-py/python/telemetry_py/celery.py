@@ -28,6 +28,8 @@ from celery import signals
 
 import telemetry_py as telemetry
 
+from ._carried import carried
+
 OPERATION = "celery.task"
 
 _RUN = "_telemetry_py_run"
@@ -87,7 +89,7 @@ def uninstrument_celery() -> None:
 def _on_publish(headers: object = None, **_more: object) -> None:
     """A message is about to be sent; what its headers hold, the worker's request holds too."""
     if isinstance(headers, MutableMapping):
-        telemetry.inject(headers)
+        headers.update(carried())
 
 
 def _on_start(task: Any = None, **_more: object) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 
 import telemetry_py as telemetry
 
+from ._carried import carried
 from ._http_server import method as method_name
 
 OPERATION = "http.client"
@@ -59,9 +60,7 @@ class _Rules:
         """Adds our headers to those of a request, unless it has them."""
         if self._hosts is not None and not any(host == known or (known[:1] == "." and host.endswith(known)) for known in self._hosts):
             return
-        carrier: dict[str, str] = {}
-        telemetry.inject(carrier)
-        for name, value in carrier.items():
+        for name, value in carried():
             if name not in headers:
                 headers[name] = value
 
