@@ -261,10 +261,9 @@ def test_a_call_ends_as_its_handler_did(server, memory, kind):
     )
 
 
+@pytest.mark.parametrize("server", [name for name in SERVERS if name != THREADS_OF_A_LOOP], indirect=True)
 @pytest.mark.parametrize("kind", ["unary_stream", "stream_stream"])
 def test_a_stream_that_its_client_gives_up_ends_cancelled(server, memory, kind):
-    if server.name == THREADS_OF_A_LOOP:
-        pytest.skip("gRPC does not tell")
     with grpc.insecure_channel(server.address) as channel:
         method = getattr(channel, kind)(f"/tests.Service/{kind}")
         responses = method(iter([b"wait"]) if kind.startswith("stream") else b"wait")

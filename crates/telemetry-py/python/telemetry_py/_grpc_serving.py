@@ -147,6 +147,14 @@ def _end(span: telemetry.Span, error: BaseException | None) -> None:
 
 def _outcome(span: telemetry.Span, context: Any, error: BaseException | None) -> BaseException | None:
     """What a call ends with: nothing, what its handler raised, or that it was aborted."""
+    try:
+        return _told(span, context, error)
+    except Exception:
+        # Other interceptors may put a context of their own in the place of gRPC's; the call goes on.
+        return error
+
+
+def _told(span: telemetry.Span, context: Any, error: BaseException | None) -> BaseException | None:
     status = _status(context)
     if error is None:
         gone = hasattr(context, "is_active") and not context.is_active()
