@@ -6,21 +6,18 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 import telemetry_py as telemetry
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 from telemetry_py.asgi import TelemetryMiddleware
-
-httpx = pytest.importorskip("httpx")
-pytest.importorskip("starlette")
-
-from starlette.applications import Starlette  # noqa: E402
-from starlette.background import BackgroundTask  # noqa: E402
-from starlette.middleware import Middleware  # noqa: E402
-from starlette.middleware.base import BaseHTTPMiddleware  # noqa: E402
-from starlette.responses import PlainTextResponse, StreamingResponse  # noqa: E402
-from starlette.routing import Mount, Route, WebSocketRoute  # noqa: E402
-from starlette.testclient import TestClient  # noqa: E402
-from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"

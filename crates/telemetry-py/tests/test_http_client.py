@@ -7,7 +7,10 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import aiohttp
+import httpx
 import pytest
+import requests
 import telemetry_py as telemetry
 from telemetry_py.http_client import (
     aiohttp_trace_config,
@@ -17,8 +20,6 @@ from telemetry_py.http_client import (
     uninstrument_http,
 )
 
-httpx = pytest.importorskip("httpx")
-requests = pytest.importorskip("requests")
 
 
 class Web:
@@ -89,8 +90,6 @@ def by_requests(url, **options):
 
 
 def by_aiohttp(url, **options):
-    aiohttp = pytest.importorskip("aiohttp")
-
     async def get():
         configs = [aiohttp_trace_config(**options)] if options.pop("own", False) else []
         async with aiohttp.ClientSession(trace_configs=configs) as session, session.get(url) as answer:

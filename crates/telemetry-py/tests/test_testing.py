@@ -110,7 +110,6 @@ def test_the_fixture_is_there_and_each_test_has_its_own(project):
 
 
 def test_every_process_of_xdist_captures_its_own(project):
-    pytest.importorskip("xdist")
     project.makepyfile(
         """
         import os

@@ -6,10 +6,10 @@ import gc
 import io
 import sys
 import threading
-from pathlib import Path
 from wsgiref.handlers import SimpleHandler
 from wsgiref.util import FileWrapper, setup_testing_defaults
 
+import flask
 import pytest
 import telemetry_py as telemetry
 from telemetry_py.wsgi import TelemetryMiddleware
@@ -276,7 +276,6 @@ def test_telemetry_that_is_off_is_not_in_the_way():
 class TestFlask:
     @pytest.fixture
     def web(self):
-        flask = pytest.importorskip("flask")
         app = flask.Flask("web")
 
         @app.get("/items/<int:number>")
@@ -323,78 +322,3 @@ class TestFlask:
             assert answer.data == b"content"
         assert [metadata["route"] for _, metadata in ends(memory)] == ["/parts", "/file"]
         assert {event.correlation_id for event in memory.events if event.event == "inside.part"} == {memory.events[0].correlation_id}
-
-
-DJANGO = """
-import sys, django
-from django.conf import settings
-from django.http import HttpResponse
-from django.urls import path
-import shim; shim.install()
-import telemetry_py as telemetry
-
-def item(request, number):
-    return HttpResponse("item")
-def broken(request):
-    raise ValueError("no such item")
-async def slow(request, name):
-    return HttpResponse("slow")
-urlpatterns = [path("items/<int:number>/", item), path("broken/", broken), path("slow/<slug:name>/", slow)]
-settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=["telemetry_py.django.RouteMiddleware"])
-django.setup()
-memory = telemetry.MemoryBackend()
-telemetry.set_backend(memory)
-def check():
-    ends = [event for event in memory.events if not event.event.endswith("start")]
-    seen = [(e.event, e.metadata["route"], e.metadata["status_code"], e.metadata.get("error_type")) for e in ends]
-    assert seen == [
-        ("http.server.stop", "/items/<int:number>/", "200", None),
-        ("http.server.exception", "/broken/", "500", "ValueError"),
-        ("http.server.stop", "/slow/<slug:name>/", "200", None),
-        ("http.server.stop", "unknown", "404", None),
-    ], seen
-PATHS = ["/items/7/", "/broken/", "/slow/me/", "/nowhere/7/"]
-"""
-
-
-@pytest.mark.parametrize("kind", ["wsgi", "asgi"])
-def test_django_tells_its_routes_and_exceptions(python, kind):
-    pytest.importorskip("django")
-    serve = {
-        "wsgi": """
-from wsgiref.util import setup_testing_defaults
-from django.core.wsgi import get_wsgi_application
-from telemetry_py.wsgi import TelemetryMiddleware
-app = TelemetryMiddleware(get_wsgi_application())
-for where in PATHS:
-    environ = {"PATH_INFO": where}
-    setup_testing_defaults(environ)
-    body = app(environ, lambda status, headers, exc_info=None: None)
-    b"".join(body)
-    body.close()
-check()
-""",
-        "asgi": """
-import asyncio
-from django.core.asgi import get_asgi_application
-from telemetry_py.asgi import TelemetryMiddleware
-app = TelemetryMiddleware(get_asgi_application())
-async def main():
-    for where in PATHS:
-        gone = asyncio.Event()
-        given = iter([{"type": "http.request", "body": b"", "more_body": False}])
-        async def receive():
-            for message in given:
-                return message
-            await gone.wait()
-            return {"type": "http.disconnect"}
-        async def send(message):
-            pass
-        scope = {"type": "http", "method": "GET", "path": where, "headers": [(b"host", b"here")], "query_string": b""}
-        await app(scope, receive, send)
-asyncio.run(main())
-check()
-""",
-    }[kind]
-    result = python(DJANGO + serve, PYTHONPATH=str(Path(__file__).parent))
-    assert result.returncode == 0, result.stderr

@@ -11,7 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import shim
+import telemetry_py as telemetry
 from place import Place
+
+shim.install()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,3 +41,12 @@ def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
             monkeypatch.delenv(variable)
     directory = Path(tmp_path_factory.mktemp("a", numbered=True))
     yield Place(directory)
+
+
+@pytest.fixture
+def memory() -> Iterator[telemetry.MemoryBackend]:
+    """What the test's own process emits."""
+    backend = telemetry.MemoryBackend()
+    telemetry.set_backend(backend)
+    yield backend
+    telemetry.set_backend(None)

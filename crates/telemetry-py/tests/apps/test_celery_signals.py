@@ -1,15 +1,12 @@
-"""Tasks of celery as spans, in one process; real workers are in apps/test_queues.py."""
+"""Tasks of celery as spans, in one process; real workers are in test_frameworks.py."""
 
 from __future__ import annotations
 
-import threading
-
+import celery
 import pytest
 import telemetry_py as telemetry
-
-celery = pytest.importorskip("celery")
-
-from telemetry_py.celery import instrument_celery, uninstrument_celery  # noqa: E402
+from celery.contrib.testing.worker import start_worker
+from telemetry_py.celery import instrument_celery, uninstrument_celery
 
 
 @pytest.fixture
@@ -107,8 +104,6 @@ def test_a_task_that_is_to_be_ignored_stops(app, memory):
 
 def test_the_ids_of_the_sender_go_with_the_message(app, memory):
     """Through a broker, to a worker that runs in another thread."""
-    from celery.contrib.testing.worker import start_worker
-
     with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, loglevel="ERROR"):
         results = []
         for number in range(10):
