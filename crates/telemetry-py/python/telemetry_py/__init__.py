@@ -12,9 +12,12 @@ Importing starts nothing, and neither does ``emit``: no thread, no socket, no ex
 first event. ``emit`` and ``span`` never raise and never block.
 """
 
+import os
+
 from ._context import (
     CORRELATION_HEADER,
     correlation,
+    current_span,
     get_correlation_id,
     new_correlation_id,
     reset_correlation_id,
@@ -29,10 +32,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._signals import flush_on_signal
     from .backends import MemoryBackend, StderrBackend
+    from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
 
 __version__ = "0.1.0"
 
-_RARE = {"flush_on_signal": "._signals", "MemoryBackend": ".backends.memory", "StderrBackend": ".backends.stderr"}
+_RARE = {
+    "MemoryBackend": ".backends.memory",
+    "StderrBackend": ".backends.stderr",
+    "extract": ".propagation",
+    "flush_on_signal": "._signals",
+    "inject": ".propagation",
+    "outgoing_environ": ".propagation",
+    "outgoing_metadata": ".propagation",
+    "wrap_context": ".propagation",
+}
 """What few programs use, and what costs an import; imported when it is asked for."""
 
 
@@ -46,6 +59,11 @@ def __getattr__(name: str) -> object:
     return found
 
 
+if "TRACEPARENT" in os.environ or "BAGGAGE" in os.environ:
+    from .propagation import begin_under_environment
+
+    begin_under_environment(os.environ)
+
 __all__ = [
     "CORRELATION_HEADER",
     "NATIVE",
@@ -57,13 +75,18 @@ __all__ = [
     "TelemetryBackend",
     "connect",
     "correlation",
+    "current_span",
     "emit",
+    "extract",
     "flush",
     "flush_on_signal",
     "get_backend",
     "get_correlation_id",
+    "inject",
     "is_enabled",
     "new_correlation_id",
+    "outgoing_environ",
+    "outgoing_metadata",
     "reset_correlation_id",
     "serve",
     "set_backend",
@@ -72,4 +95,5 @@ __all__ = [
     "span",
     "start",
     "stats",
+    "wrap_context",
 ]
