@@ -10,10 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import shim
 import telemetry_py as telemetry
-
-shim.install()
 
 
 @pytest.fixture(autouse=True)

@@ -132,6 +132,25 @@ def test_the_ids_of_the_caller_are_those_of_the_request_and_its_response(memory)
     assert telemetry.get_correlation_id() is None
 
 
+def test_the_response_names_the_span_of_the_request(memory):
+    """Which is a child of the caller's, and the parent of what is done in it."""
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(telemetry.current_span())
+        with telemetry.span("inside") as inside:
+            seen.append(inside)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    answer = TestClient(TelemetryMiddleware(app)).get("/", headers={"traceparent": PARENT})
+    request, inside = seen
+    assert answer.headers["traceparent"].split("-")[1:3] == [TRACE, request.span_id]
+    assert request.parent_span_id == PARENT.split("-")[2]
+    assert (inside.trace_id, inside.parent_span_id) == (TRACE, request.span_id)
+    assert telemetry.current_span() is None
+
+
 def test_a_caller_that_is_not_trusted_brings_no_ids(memory):
     answer = client(trust_caller=False).get("/items/7", headers={telemetry.CORRELATION_HEADER: "abc"})
     assert memory.events[0].correlation_id not in ("", "abc")

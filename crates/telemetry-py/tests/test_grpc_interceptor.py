@@ -235,6 +235,21 @@ def test_a_call_is_a_span_under_the_ids_of_its_caller(server, memory, kind):
     assert end.metadata == {"command": f"tests.Service/{kind}", "result": "OK"}
 
 
+@pytest.mark.parametrize("name", ["threads", "aio"])
+def test_a_call_belongs_to_the_trace_of_its_caller(memory, name, monkeypatch):
+    spans = []
+    monkeypatch.setitem(globals(), "seen", lambda: spans.append(telemetry.current_span()))
+    server = SERVERS[name]()
+    try:
+        with grpc.insecure_channel(server.address) as plain, telemetry.span("work") as work:
+            channel = grpc.intercept_channel(plain, TelemetryClientInterceptor())
+            for kind in KINDS:
+                assert call(channel, kind, b"return") == grpc.StatusCode.OK
+    finally:
+        server.stop()
+    assert [(span.trace_id, span.parent_span_id) for span in spans] == [(work.trace_id, work.span_id)] * 4
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_call_ends_as_its_handler_did(server, memory, kind):
     can_abort = not (server.name == THREADS_OF_A_LOOP and kind.endswith("stream"))

@@ -141,6 +141,19 @@ def test_a_request_is_a_span_with_its_redirects(web, memory, get):
 
 
 @CLIENTS
+def test_a_request_names_the_span_that_it_is_made_in(web, memory, get):
+    instrument_http()
+    with telemetry.span("work") as work:
+        get(web.url)
+    instrument_http(spans=True)
+    with telemetry.span("work") as outer:
+        get(web.url)
+    plain, own = (headers["traceparent"].split("-") for _, headers in web.seen)
+    assert plain[1:3] == [work.trace_id, work.span_id]
+    assert own[1] == outer.trace_id and own[2] != outer.span_id
+
+
+@CLIENTS
 def test_a_request_that_fails_ends_its_span_with_what_it_raised(web, memory, get):
     web.server.shutdown()
     web.server.server_close()

@@ -129,7 +129,7 @@ def test_own_and_excluded_loggers_make_no_events(memory):
     assert [event.metadata["logger"] for event in memory.events] == ["chatty_not"]
 
 
-def test_the_filter_puts_the_ids_on_every_record(logger):
+def test_the_filter_puts_the_ids_on_every_record(logger, memory):
     lines = []
 
     class Lines(logging.Handler):
@@ -143,7 +143,10 @@ def test_the_filter_puts_the_ids_on_every_record(logger):
     logger.info("none")
     with telemetry.correlation("abc"):
         logger.info("one")
-    assert lines == ["|||none", "abc|||one"]
+        with telemetry.span("work") as span:
+            logger.info("two")
+    assert lines == ["|||none", "abc|||one", f"abc|{span.trace_id}|{span.span_id}|two"]
+    assert len(span.trace_id) == 32 and len(span.span_id) == 16
     assert isinstance(correlation_filter(), CorrelationFilter)
 
 

@@ -73,6 +73,27 @@ def test_the_ids_of_the_caller_are_those_of_the_request_and_its_response(memory)
     assert answer.headers["traceparent"].split("-")[1] == PARENT.split("-")[1]
 
 
+def test_the_response_names_the_span_of_the_request(memory):
+    """Which is a child of the caller's, and the parent of what is done in it, in each part of the body."""
+    seen = []
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        seen.append(telemetry.current_span())
+        for part in (b"one", b"two"):
+            with telemetry.span("inside") as inside:
+                seen.append(inside)
+            yield part
+
+    answer = Answer(TelemetryMiddleware(app), HTTP_TRACEPARENT=PARENT)
+    answer.read()
+    request, *inside = seen
+    assert answer.headers["traceparent"].split("-")[1:3] == [PARENT.split("-")[1], request.span_id]
+    assert request.parent_span_id == PARENT.split("-")[2]
+    assert [span.parent_span_id for span in inside] == [request.span_id] * 2
+    assert telemetry.current_span() is None
+
+
 def test_a_caller_that_is_not_trusted_brings_no_ids(memory):
     Answer(TelemetryMiddleware(hello, trust_caller=False), HTTP_X_SNAKEPIT_CORRELATION_ID="abc").read()
     assert memory.events[0].correlation_id not in ("", "abc")

@@ -32,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._signals import flush_on_signal
     from .backends import MemoryBackend, StderrBackend
+    from .logging import correlation_filter
     from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 _RARE = {
     "MemoryBackend": ".backends.memory",
     "StderrBackend": ".backends.stderr",
+    "correlation_filter": ".logging",
     "extract": ".propagation",
     "flush_on_signal": "._signals",
     "inject": ".propagation",
@@ -75,6 +77,7 @@ __all__ = [
     "TelemetryBackend",
     "connect",
     "correlation",
+    "correlation_filter",
     "current_span",
     "emit",
     "extract",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import telemetry_py as telemetry
 
@@ -22,7 +22,7 @@ class Request:
 
     __slots__ = ("_busy", "_context", "_ended", "span")
 
-    def __init__(self, carrier: object, operation: str, metadata: dict[str, str], *, new_id: bool = False) -> None:
+    def __init__(self, carrier: Any, operation: str, metadata: dict[str, str], *, new_id: bool = False) -> None:
         """Begins, under the ids in `carrier` if it is not `None`. With `new_id` it gets a correlation id of
         its own if nothing else ties it to its caller."""
         self._context = copy_context()
@@ -31,7 +31,7 @@ class Request:
         self.span = telemetry.span(operation, metadata)
         self.run(self._begin, carrier, new_id)
 
-    def _begin(self, carrier: object, new_id: bool) -> None:
+    def _begin(self, carrier: Any, new_id: bool) -> None:
         # Never left: the context goes with the request.
         if carrier is not None:
             telemetry.extract(carrier).__enter__()

@@ -11,11 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import shim
 import telemetry_py as telemetry
 from place import Place
-
-shim.install()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

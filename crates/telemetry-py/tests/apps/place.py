@@ -37,7 +37,6 @@ class Place:
             "TMPDIR": str(self._temporary),
             "XDG_RUNTIME_DIR": str(self._temporary),
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": str(Path(__file__).parent.parent),
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
         if manager:

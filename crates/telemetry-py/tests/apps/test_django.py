@@ -11,7 +11,6 @@ import sys, django
 from django.conf import settings
 from django.http import HttpResponse
 from django.urls import path
-import shim; shim.install()
 import telemetry_py as telemetry
 
 def item(request, number):

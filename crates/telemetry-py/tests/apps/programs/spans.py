@@ -4,13 +4,11 @@ import os
 import signal
 import time
 
-import shim
 import telemetry_py as telemetry
 from celery import Celery
 from telemetry_py.celery import instrument_celery
 from witness import work
 
-shim.install()
 telemetry.start()
 
 messages = os.environ["APPS_MESSAGES"]

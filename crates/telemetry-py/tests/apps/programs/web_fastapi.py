@@ -2,14 +2,12 @@
 
 import asyncio
 
-import shim
 import telemetry_py as telemetry
 from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import StreamingResponse
 from telemetry_py.asgi import TelemetryMiddleware
 from witness import work
 
-shim.install()
 telemetry.start()
 app = FastAPI()
 app.add_middleware(TelemetryMiddleware, exclude=["/healthz"], at_shutdown="shutdown")

@@ -1,12 +1,10 @@
 """A Flask application whose requests are spans, each with an event in it."""
 
-import shim
 import telemetry_py as telemetry
 from flask import Flask, Response
 from telemetry_py.wsgi import TelemetryMiddleware
 from witness import work
 
-shim.install()
 telemetry.start()
 app = Flask(__name__)
 app.wsgi_app = TelemetryMiddleware(app.wsgi_app, exclude=["/healthz"])
