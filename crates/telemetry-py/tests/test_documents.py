@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -16,6 +17,20 @@ EXAMPLES = [
     for readme in READMES
     for example in re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
 ]
+
+
+MODULES = ["asgi", "wsgi", "logging", "http_client", "grpc_interceptor", "testing/__init__"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_example_of_a_module_runs(python, module):
+    """The first indented block of its docstring."""
+    source = (ROOT / f"python/telemetry_py/{module}.py").read_text()
+    text = ast.get_docstring(ast.parse(source))
+    example = re.search(r"\n\n((?:    .*\n|\n)+)", text)[1]
+    assert "telemetry_py" in example
+    result = python(example)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))

@@ -129,6 +129,35 @@ events! {
     Worker "python.tool.result_size" => "tool.result_size" High [message_size bytes] [tool]
         "The size of what a tool returned.";
 
+    // What libraries and servers around Python do.
+    Worker "python.http.server.start" => "http.server.start" High [system_time count] [method]
+        "A request or a websocket came in.";
+    Worker "python.http.server.stop" => "http.server.stop" High [duration count]
+        [method route status_code reason]
+        "A response has been sent, or will not be.";
+    Worker "python.http.server.exception" => "http.server.exception" High [duration count]
+        [method route status_code error_type error_message]
+        "The code that serves a request raised, or was cancelled.";
+    Worker "python.http.client.start" => "http.client.start" High [system_time count] [method host]
+        "A request goes out.";
+    Worker "python.http.client.stop" => "http.client.stop" High [duration count]
+        [method host status_code]
+        "A request was answered.";
+    Worker "python.http.client.exception" => "http.client.exception" High [duration count]
+        [method host error_type error_message]
+        "A request was not answered.";
+    Worker "python.celery.task.start" => "celery.task.start" High [system_time count]
+        [task queue retry_count]
+        "A task began to run.";
+    Worker "python.celery.task.stop" => "celery.task.stop" High [duration count]
+        [task queue retry_count state]
+        "A task returned, or asked to be run again.";
+    Worker "python.celery.task.exception" => "celery.task.exception" High [duration count]
+        [task queue retry_count state error_type error_message]
+        "A task raised.";
+    Worker "python.log.recorded" High [count] [level logger message error_type error_message]
+        "A record of Python's logging.";
+
     // gRPC.
     Host "grpc.call.start" High [system_time] [rpc_method correlation_id]
         "A call to a worker was sent.";

@@ -239,7 +239,8 @@ pub(super) static MEASUREMENTS: &[MeasurementRow] = {
 /// A label needs values that are few by nature: names that someone wrote in code or configuration,
 /// closed sets, yes or no. `worker_id` is none: workers come and go, so an exporter that needs it
 /// takes it from the event's source and forgets it with the worker. Nor is `function` (as many as
-/// the code has) or `handler_id` (a live tail may use one per visitor).
+/// the code has), `handler_id` (a live tail may use one per visitor), `host` (a crawler's) or `logger` (some
+/// programs make one for each thing they do).
 pub(super) static METADATA: &[MetadataRow] = {
     use Label::{No, Yes};
     use Unit::{Milliseconds, None, UnixNanoseconds};
@@ -295,5 +296,15 @@ pub(super) static METADATA: &[MetadataRow] = {
         ("trace_id", None, No),
         ("span_id", None, No),
         ("parent_span_id", None, No),
+        ("method", None, Yes),
+        ("route", None, Yes),
+        ("status_code", None, Yes),
+        ("host", None, No),
+        ("task", None, Yes),
+        ("queue", None, Yes),
+        ("state", None, Yes),
+        ("level", None, Yes),
+        ("logger", None, No),
+        ("message", None, No),
     ]
 };

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ._measured import counter, timed
     from ._signals import flush_on_signal
     from .backends import MemoryBackend, StderrBackend
+    from .logging import correlation_filter
     from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
     from ._suppress import suppress
     from ._types import PartStats, SpanIdentity, Stats, SupportsEmit
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 _RARE = {
     "MemoryBackend": ".backends.memory",
     "StderrBackend": ".backends.stderr",
+    "correlation_filter": ".logging",
     "extract": ".propagation",
     "flush_on_signal": "._signals",
     "inject": ".propagation",
@@ -119,6 +121,7 @@ __all__ = [
     "configure",
     "connect",
     "correlation",
+    "correlation_filter",
     "current_span",
     "correlation_filter",
     "counter",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import telemetry_py as telemetry
 from place import Place
 
 
@@ -37,3 +38,12 @@ def place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
             monkeypatch.delenv(variable)
     directory = Path(tmp_path_factory.mktemp("a", numbered=True))
     yield Place(directory)
+
+
+@pytest.fixture
+def memory() -> Iterator[telemetry.MemoryBackend]:
+    """What the test's own process emits."""
+    backend = telemetry.MemoryBackend()
+    telemetry.set_backend(backend)
+    yield backend
+    telemetry.set_backend(None)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from patience import until
 from program import Program
@@ -75,6 +76,21 @@ class Place:
         truth = self.truth()
         self._check_nothing_extra(manager, truth)
         assert manager.arrived == truth, f"missing: {truth - manager.arrived}\n{manager.log()}"
+
+    def check_spans(self, manager: Manager, operation: str) -> list[dict[str, Any]]:
+        """Whether there is exactly one whole span around each event that was emitted: one start and one end
+        with its correlation id, no more and no less. Returns the ends."""
+        truth = self.truth()
+
+        def ends() -> list[dict[str, Any]]:
+            return manager.named(f"{operation}.stop") + manager.named(f"{operation}.exception")
+
+        until(lambda: len(ends()) >= truth.total(), lambda: self.tell(manager))
+        inside = Counter(event["correlation_id"] for event in manager.named("apps.work"))
+        assert inside.total() == truth.total() and set(inside.values()) == {1}, inside.most_common(3)
+        assert Counter(event["correlation_id"] for event in manager.named(f"{operation}.start")) == inside
+        assert Counter(event["correlation_id"] for event in ends()) == inside
+        return ends()
 
     def _check_nothing_extra(self, manager: Manager, truth: Counter[str]) -> None:
         assert not manager.left_out, f"the test read too slowly: {manager.left_out}"

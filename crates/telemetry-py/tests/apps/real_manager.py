@@ -33,7 +33,7 @@ tag = {{ label = false }}
 
 
 class Manager:
-    """A manager whose every dispatched `apps.work` is kept."""
+    """A manager of which every dispatched event of a worker is kept."""
 
     def __init__(self, directory: Path, more: str = "", **environment: str) -> None:
         """Starts one below `directory` with `more` in its configuration; returns once it listens."""
@@ -44,6 +44,8 @@ class Manager:
         """How often each tag came."""
         self.workers: set[str] = set()
         """Ids of the workers that they came from."""
+        self.events: list[dict[str, Any]] = []
+        """All events of workers, those of spans as well, as the tap shows them."""
         self.left_out: list[str] = []
         """Lines of the tap that say that it was too slow: the test's fault."""
         configuration = directory / "telemetry.toml"
@@ -71,7 +73,7 @@ class Manager:
         assert line.startswith("listening on http://"), f"{line}\n{self.log()}"
         self.authority = line.strip().removeprefix("listening on http://")
         self._tap = http.client.HTTPConnection(self.authority, timeout=None)
-        self._tap.request("GET", "/api/tap?match=snakepit.python.apps.work")
+        self._tap.request("GET", "/api/tap?match=snakepit.python.*")
         answer = self._tap.getresponse()
         assert answer.status == 200, answer.read()
         self._reader = threading.Thread(target=self._read, args=(answer,), daemon=True)
@@ -84,8 +86,10 @@ class Manager:
                 if "dropped" in event:
                     self.left_out.append(line.decode())
                 else:
-                    self.workers.add(event["metadata"]["worker_id"])
-                    self.arrived[event["metadata"]["tag"]] += 1
+                    self.events.append(event)
+                    if "tag" in event["metadata"]:
+                        self.workers.add(event["metadata"]["worker_id"])
+                        self.arrived[event["metadata"]["tag"]] += 1
         except (OSError, http.client.HTTPException, ValueError, AttributeError):
             # The manager is gone, and perhaps within a line.
             pass
@@ -93,7 +97,7 @@ class Manager:
     @contextlib.contextmanager
     def tap(self, match: str) -> Iterator[Iterator[dict[str, Any]]]:
         """Hears the events whose names match, from now on; fails if none comes for long."""
-        connection = http.client.HTTPConnection(self._authority, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self.authority, timeout=PATIENCE)
         connection.request("GET", "/api/tap?match=" + quote(match))
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
@@ -114,6 +118,10 @@ class Manager:
             return json.loads(body)
         finally:
             connection.close()
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """The events of one name, without its first two parts, that came so far."""
+        return [event for event in list(self.events) if event["name"] == f"snakepit.python.{name}"]
 
     def totals(self) -> list[dict[str, Any]]:
         """The accounts of each pool, one of which is of the workers without."""
