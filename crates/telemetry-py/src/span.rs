@@ -23,6 +23,7 @@ use crate::held::Held;
 use crate::incarnation::SpanSites;
 use crate::scope::{self, Scope};
 use crate::state::State;
+use crate::suppress::is_suppressed;
 
 pub(crate) use make::{SPAN, span};
 
@@ -234,6 +235,9 @@ impl PySpan {
             let Some(running) = running.filter(Running::is_ours) else {
                 return Ok(());
             };
+            if is_suppressed(py) {
+                return Ok(());
+            }
             let contents = Contents {
                 measurements,
                 metadata,

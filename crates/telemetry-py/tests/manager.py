@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -85,20 +86,24 @@ def _classes() -> dict[str, Any]:
 CLASSES = _classes()
 
 
+def target(address: str) -> str:
+    """An address of ours as grpc wants it: there a socket path is part of a URI."""
+    scheme, colon, path = address.partition("unix:")
+    return address if scheme or not colon else f"unix:{quote(path)}"
+
+
 class Manager:
     """One stream to one worker, read by a thread."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, read: Callable[[bytes], Any] = CLASSES["Event"].FromString) -> None:
+        """Dials; `read` makes an event of the bytes of each message."""
         self.events: queue.Queue[Any] = queue.Queue()
         """Events as they came; `None` after the last."""
-        self._controls: queue.Queue[Any] = queue.Queue()
-        # Its own spelling of a socket path is no valid authority.
-        options = [("grpc.default_authority", "localhost")]
-        self._channel = grpc.insecure_channel(address, options)
+        self._controls: queue.Queue[bytes | None] = queue.Queue()
+        self._channel = grpc.insecure_channel(target(address))
         call = self._channel.stream_stream(
             METHOD,
-            request_serializer=lambda control: control.SerializeToString(),
-            response_deserializer=CLASSES["Event"].FromString,
+            response_deserializer=read,
         )
         self.toggle(True)
         self._stream = call(iter(self._controls.get, None))
@@ -116,7 +121,11 @@ class Manager:
         self.events.put(None)
 
     def toggle(self, enabled: bool) -> None:
-        self._controls.put(CLASSES["Control"](toggle=CLASSES["Toggle"](enabled=enabled)))
+        self.control(CLASSES["Control"](toggle=CLASSES["Toggle"](enabled=enabled)))
+
+    def control(self, control: Any) -> None:
+        """Sends any message."""
+        self._controls.put(control.SerializeToString())
 
     def next(self, timeout: float = PATIENCE) -> Any:
         """The next event; fails after `timeout` seconds and at the end of the stream."""

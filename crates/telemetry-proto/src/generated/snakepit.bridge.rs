@@ -16,6 +16,26 @@ pub struct PingResponse {
     #[prost(message, optional, tag = "2")]
     pub server_time: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Request of a sign of life.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeartbeatRequest {
+    /// A session of the manager; a telemetry worker has none and takes any.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// The manager's wall clock when it asked.
+    #[prost(message, optional, tag = "2")]
+    pub client_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A sign of life.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeartbeatResponse {
+    /// The worker's wall clock when it answered.
+    #[prost(message, optional, tag = "1")]
+    pub server_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether the worker still serves the session; always true here.
+    #[prost(bool, tag = "2")]
+    pub session_valid: bool,
+}
 /// One record of a worker. A frame with `hello` or `report` has no `event_parts` and is no event.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TelemetryEvent {
@@ -433,6 +453,32 @@ pub mod bridge_service_client {
                 .insert(GrpcMethod::new("snakepit.bridge.BridgeService", "Ping"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sign of life, which a stock manager asks for every few seconds; it ends a worker that does not
+        /// answer.
+        pub async fn heartbeat(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HeartbeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HeartbeatResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/snakepit.bridge.BridgeService/Heartbeat",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("snakepit.bridge.BridgeService", "Heartbeat"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The one telemetry stream of a worker: controls go down, events come up. A newer stream replaces
         /// an older one. Any `grpc-timeout` is ignored; the stream ends with trailers.
         pub async fn stream_telemetry(
@@ -482,6 +528,15 @@ pub mod bridge_service_server {
             &self,
             request: tonic::Request<super::PingRequest>,
         ) -> std::result::Result<tonic::Response<super::PingResponse>, tonic::Status>;
+        /// Sign of life, which a stock manager asks for every few seconds; it ends a worker that does not
+        /// answer.
+        async fn heartbeat(
+            &self,
+            request: tonic::Request<super::HeartbeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HeartbeatResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the StreamTelemetry method.
         type StreamTelemetryStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::TelemetryEvent, tonic::Status>,
@@ -604,6 +659,51 @@ pub mod bridge_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/snakepit.bridge.BridgeService/Heartbeat" => {
+                    #[allow(non_camel_case_types)]
+                    struct HeartbeatSvc<T: BridgeService>(pub Arc<T>);
+                    impl<
+                        T: BridgeService,
+                    > tonic::server::UnaryService<super::HeartbeatRequest>
+                    for HeartbeatSvc<T> {
+                        type Response = super::HeartbeatResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HeartbeatRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BridgeService>::heartbeat(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HeartbeatSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -10,47 +10,57 @@ import inspect
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from functools import partial
-from typing import Any
-
-from ._loader import Span
+from typing import Any, Protocol
 
 
-def decorate(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+class Template(Protocol):
+    """What spans of calls are made after: a :class:`Span` or something that is used like one."""
+
+    def _again(self) -> Any:
+        """One like it that has not begun."""
+
+
+_Again = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+"""Makes the span of a call from its arguments."""
+
+
+def decorate(template: Template, function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap ``function`` by what it is: generator, async generator, coroutine function or any
     other callable."""
     if not callable(function):
         raise TypeError(f"span as a decorator needs a function, not {type(function).__name__}")
+    again = getattr(template, "_for_call", None) or (lambda args, kwargs: template._again())
     if inspect.isasyncgenfunction(function):
-        return _async_generator(template, function)
+        return _async_generator(again, function)
     if inspect.iscoroutinefunction(function):
-        return _coroutine(template, function)
+        return _coroutine(again, function)
     if inspect.isgeneratorfunction(function):
-        return _generator(template, function)
-    return _function(template, function)
+        return _generator(again, function)
+    return _function(again, function)
 
 
-def _function(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+def _function(again: _Again, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with template._again():
+        with again(args, kwargs):
             return function(*args, **kwargs)
 
     return call
 
 
-def _coroutine(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+def _coroutine(again: _Again, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        with template._again():
+        with again(args, kwargs):
             return await function(*args, **kwargs)
 
     return call
 
 
-def _generator(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+def _generator(again: _Again, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        span = template._again()
+        span = again(args, kwargs)
         span._start()
         inner = function(*args, **kwargs)
         step: Callable[[], Any] = partial(next, inner)
@@ -84,10 +94,10 @@ def _generator(template: Span, function: Callable[..., Any]) -> Callable[..., An
     return call
 
 
-def _async_generator(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+def _async_generator(again: _Again, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        span = template._again()
+        span = again(args, kwargs)
         span._start()
         inner = function(*args, **kwargs)
         step: Awaitable[Any] = anext(inner)

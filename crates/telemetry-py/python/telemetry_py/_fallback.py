@@ -138,6 +138,12 @@ class Span:
 span = Span
 
 
+class SpanIdentity:
+    """Which span an event belongs to; of none here."""
+
+    trace_id = span_id = parent_span_id = phase = ""
+
+
 class Server:
     """A server that listens nowhere."""
 
@@ -155,6 +161,20 @@ class Server:
         return False
 
 
+class Count:
+    """A count of this process."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def add(self, more: int = 1) -> None:
+        self.value += more
+
+
+class Suppression:
+    """A block in which nothing is emitted, as everywhere."""
+
+
 def emit(event: str, measurements: Any = None, metadata: Any = None, correlation_id: str | None = None) -> None:
     pass
 
@@ -167,6 +187,10 @@ def new_correlation_id() -> str:
 
 
 def use_object(backend: Any) -> None:
+    pass
+
+
+def use_composite(backend: Any, with_queue: bool) -> None:
     pass
 
 
@@ -184,6 +208,22 @@ def backend() -> None:
 
 def is_enabled() -> bool:
     return False
+
+
+def configure(changes: dict[str, str | None]) -> None:
+    pass
+
+
+def settings() -> tuple[list[tuple[str, str | None, str]], str | None, list[str]]:
+    return [], None, []
+
+
+def suppress_begin() -> tuple[Any, Any]:
+    return None, None
+
+
+def suppress_end(block: Any, token: Any) -> None:
+    pass
 
 
 def start() -> bool:
@@ -228,6 +268,7 @@ def stats() -> dict[str, Any]:
         "dropped": {},
         "notes": {},
         "last_error": None,
+        "parts": [],
         "manager": None,
         "connect_error": None,
         "clients": 0,

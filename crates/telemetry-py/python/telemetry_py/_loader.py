@@ -34,9 +34,8 @@ Server = native.Server
 Span = native.Span
 context_var = native.context_var
 emit = native.emit
-flush = native.flush
 new_correlation_id = native.new_correlation_id
-shutdown = native.shutdown
+
 span = native.span
 stats = native.stats
 
@@ -46,10 +45,9 @@ __all__ = [
     "Span",
     "context_var",
     "emit",
-    "flush",
     "native",
     "new_correlation_id",
-    "shutdown",
+
     "span",
     "stats",
 ]

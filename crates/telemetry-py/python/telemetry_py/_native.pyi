@@ -8,13 +8,13 @@ from typing import (
     ParamSpec,
     SupportsFloat,
     SupportsIndex,
-    TypedDict,
     TypeVar,
     final,
-    type_check_only,
 )
 
 from typing_extensions import Self, TypeAlias
+
+from ._types import Stats
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -22,10 +22,14 @@ _Measurements: TypeAlias = Mapping[str, SupportsIndex | SupportsFloat | str] | N
 _Metadata: TypeAlias = Mapping[str, object] | None
 
 __all__ = [
+    "Count",
     "Server",
     "Span",
+    "SpanIdentity",
+    "Suppression",
     "backend",
     "close_at_exit",
+    "configure",
     "connect",
     "Scope",
     "abandon",
@@ -42,10 +46,14 @@ __all__ = [
     "is_enabled",
     "new_correlation_id",
     "serve",
+    "settings",
     "shutdown",
     "span",
     "start",
     "stats",
+    "suppress_begin",
+    "suppress_end",
+    "use_composite",
     "use_nothing",
     "use_object",
     "use_queue",
@@ -67,6 +75,19 @@ class Scope:
     def enter(self) -> None: ...
     def set(self) -> Token[Any]: ...
     def leave(self) -> None: ...
+
+@final
+class SpanIdentity:
+    """Which span an event belongs to."""
+
+    @property
+    def trace_id(self) -> str: ...
+    @property
+    def span_id(self) -> str: ...
+    @property
+    def parent_span_id(self) -> str: ...
+    @property
+    def phase(self) -> str: ...
 
 @final
 class Span:
@@ -133,6 +154,19 @@ class Server:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> Literal[False]: ...
 
+@final
+class Count:
+    """A count that backends keep: exact over all threads, and anew in a forked child."""
+
+    def __new__(cls) -> Self: ...
+    def add(self, more: int = 1) -> None: ...
+    @property
+    def value(self) -> int: ...
+
+@final
+class Suppression:
+    """A block in which nothing is emitted."""
+
 def emit(
     event: str,
     measurements: _Measurements = None,
@@ -153,6 +187,7 @@ def emit_queued(
 ) -> None: ...
 def new_correlation_id() -> str: ...
 def use_object(backend: Any) -> None: ...
+def use_composite(backend: Any, with_queue: bool) -> None: ...
 def use_queue() -> None: ...
 def abandon(old: Any) -> None: ...
 def correlation_id() -> str | None: ...
@@ -162,6 +197,10 @@ def under(scope: Scope) -> None: ...
 def use_nothing() -> None: ...
 def backend() -> Any: ...
 def is_enabled() -> bool: ...
+def configure(changes: dict[str, str | None]) -> None: ...
+def settings() -> tuple[list[tuple[str, str | None, str]], str | None, list[str]]: ...
+def suppress_begin() -> tuple[Suppression, Token[Any]]: ...
+def suppress_end(block: Suppression, token: Token[Any]) -> None: ...
 def start() -> bool: ...
 def connect(address: str | None = None) -> bool: ...
 def serve(
@@ -178,40 +217,7 @@ def span(
     *,
     measurements: _Measurements = None,
 ) -> Span: ...
-@type_check_only
-class _Stats(TypedDict):
-    """The ledger of this process since it began or was forked, or since it served anew after its end.
-
-    `emitted == accepted + sum(dropped.values())` and `accepted == sent + delivered + queued`, always,
-    apart from events that other threads are in the midst of emitting.
-    """
-
-    emitted: int
-    """Events that entered `emit` or began and ended spans, whatever became of them."""
-    accepted: int
-    """Those of them that the queue or a backend took and that were not dropped later."""
-    sent: int
-    """Handed to the stream of a manager."""
-    delivered: int
-    """Taken by a backend that is an object, such as `MemoryBackend`. Managers hear nothing of them."""
-    queued: int
-    """Waiting to be sent. Before `start` or `serve`, this is where events are."""
-    dropped: dict[str, int]
-    """Dropped, by reason; only reasons that occurred. `not_started`: the queue was full, or the end
-    came, before anything was started; `fork_inherited`: the same in a fork of a process that serves.
-    `backend_error`: the backend raised."""
-    notes: dict[str, int]
-    """What happened to events that were not dropped for it, such as `truncated`."""
-    last_error: str | None
-    """The last exception of a backend, `"ValueError: boom"`, cut and cleared of secrets."""
-    manager: str | None
-    """The manager that this process connects to, or several; `None` where it does not."""
-    connect_error: str | None
-    """Why there is no connection to it right now, as far as that is known."""
-    clients: int
-    """Managers whose stream is open now."""
-
-def stats() -> _Stats: ...
+def stats() -> Stats: ...
 def flush_at_exit() -> None: ...
 def end_at_exit() -> None: ...
 def close_at_exit() -> bool: ...

@@ -21,6 +21,7 @@ use crate::incarnation::Incarnation;
 use crate::scope;
 use crate::sink::Sink;
 use crate::state::{self, Look};
+use crate::suppress::is_suppressed;
 
 /// The face of [`emit`].
 pub(crate) const EMIT: Signature = Signature {
@@ -86,6 +87,9 @@ unsafe fn record(&[event, measurements, metadata, id]: &[*mut ffi::PyObject; 4])
     // runs. The look keeps the state and, with it, the callsites that its recorder knows.
     unsafe {
         let py = Python::assume_attached();
+        if is_suppressed(py) {
+            return Progress::Over;
+        }
         let here = scope::here(py);
         let id = if is_absent(id) {
             match &here.id {

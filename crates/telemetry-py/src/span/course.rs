@@ -15,6 +15,7 @@ use crate::emit::{Contents, Draw, send};
 use crate::incarnation::{Incarnation, SpanSites};
 use crate::scope::{self, Scope};
 use crate::state::{self, State};
+use crate::suppress::is_suppressed;
 
 /// How a span ends.
 enum End {
@@ -65,7 +66,7 @@ impl PySpan {
                 }
                 it.running.is_some()
             });
-            if is_running || state::is_off() {
+            if is_running || state::is_off() || is_suppressed(py) {
                 return Ok(());
             }
             let Some(state) = state::held(py) else {
