@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ._measured import counter, timed
     from ._signals import flush_on_signal
     from .backends import MemoryBackend, StderrBackend
-    from .logging import correlation_filter
     from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
     from ._suppress import suppress
     from ._types import PartStats, SpanIdentity, Stats, SupportsEmit
@@ -55,7 +54,6 @@ __version__ = "0.1.0"
 _RARE = {
     "MemoryBackend": ".backends.memory",
     "StderrBackend": ".backends.stderr",
-    "correlation_filter": ".logging",
     "extract": ".propagation",
     "flush_on_signal": "._signals",
     "inject": ".propagation",
@@ -123,7 +121,6 @@ __all__ = [
     "correlation",
     "correlation_filter",
     "current_span",
-    "correlation_filter",
     "counter",
     "emit",
     "extract",

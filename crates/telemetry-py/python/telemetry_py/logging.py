@@ -101,11 +101,6 @@ class CorrelationFilter(logging.Filter):
         return True
 
 
-def correlation_filter() -> CorrelationFilter:
-    """A new :class:`CorrelationFilter`."""
-    return CorrelationFilter()
-
-
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()[:MAX_MESSAGE]
