@@ -40,8 +40,11 @@ pub mod capability {
     /// It can be told that its process is about to be ended.
     pub const DRAIN: &str = "drain";
 
+    /// Its events carry the identity of the span that they belong to.
+    pub const SPANS: &str = "spans";
+
     /// All that this version can do.
-    pub const ALL: [&str; 7] = [
+    pub const ALL: [&str; 8] = [
         POLICY,
         SEQUENCE,
         SAMPLING_RATE,
@@ -49,5 +52,6 @@ pub mod capability {
         GOODBYE,
         POSITION,
         DRAIN,
+        SPANS,
     ];
 }

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from ._instrument import instrument
     from ._measured import counter, timed
     from ._signals import flush_on_signal
-    from .backends import MemoryBackend, StderrBackend
-    from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
     from ._suppress import suppress
     from ._types import PartStats, SpanIdentity, Stats, SupportsEmit
     from .backends import (
@@ -48,18 +46,11 @@ if TYPE_CHECKING:
         StderrBackend,
     )
     from .otel_tracing import correlation_filter, get_tracer, otel_span, setup_tracing
+    from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
 
 __version__ = "0.1.0"
 
 _RARE = {
-    "MemoryBackend": ".backends.memory",
-    "StderrBackend": ".backends.stderr",
-    "extract": ".propagation",
-    "flush_on_signal": "._signals",
-    "inject": ".propagation",
-    "outgoing_environ": ".propagation",
-    "outgoing_metadata": ".propagation",
-    "wrap_context": ".propagation",
     "CompositeBackend": ".backends.composite",
     "MemoryBackend": ".backends.memory",
     "MemoryEvent": ".backends.memory",
@@ -73,13 +64,18 @@ _RARE = {
     "configure": "._configure",
     "correlation_filter": ".otel_tracing",
     "counter": "._measured",
+    "extract": ".propagation",
     "flush_on_signal": "._signals",
     "get_tracer": ".otel_tracing",
+    "inject": ".propagation",
     "instrument": "._instrument",
     "otel_span": ".otel_tracing",
+    "outgoing_environ": ".propagation",
+    "outgoing_metadata": ".propagation",
     "setup_tracing": ".otel_tracing",
     "suppress": "._suppress",
     "timed": "._measured",
+    "wrap_context": ".propagation",
 }
 """What few programs use, and what costs an import; imported when it is asked for."""
 
@@ -101,10 +97,10 @@ if "TRACEPARENT" in os.environ or "BAGGAGE" in os.environ:
 
 __all__ = [
     "CORRELATION_HEADER",
-    "NATIVE",
     "CompositeBackend",
     "MemoryBackend",
     "MemoryEvent",
+    "NATIVE",
     "OtelBackend",
     "PartStats",
     "Server",
@@ -120,24 +116,22 @@ __all__ = [
     "connect",
     "correlation",
     "correlation_filter",
-    "current_span",
     "counter",
+    "current_span",
     "emit",
     "extract",
     "flush",
     "flush_on_signal",
     "get_backend",
     "get_correlation_id",
-    "inject",
-    "is_enabled",
-    "new_correlation_id",
-    "outgoing_environ",
-    "outgoing_metadata",
     "get_tracer",
+    "inject",
     "instrument",
     "is_enabled",
     "new_correlation_id",
     "otel_span",
+    "outgoing_environ",
+    "outgoing_metadata",
     "reset_correlation_id",
     "serve",
     "set_backend",
@@ -147,7 +141,7 @@ __all__ = [
     "span",
     "start",
     "stats",
-    "wrap_context",
     "suppress",
     "timed",
+    "wrap_context",
 ]
