@@ -62,7 +62,10 @@ fn directory_that_was_removed_is_made_again_for_the_next_start() {
     home.configure(1, PRINTER, "");
     let manager = home.start();
     let old = manager.pids()["p-1"];
-    fs::remove_dir_all(home.run_dir()).expect("there");
+    // At once, for the manager writes into it.
+    let removed = home.run_dir().with_extension("removed");
+    fs::rename(home.run_dir(), &removed).expect("there");
+    fs::remove_dir_all(removed).expect("nobody writes there");
     kill_process_group(raw(old), Signal::KILL).expect("it runs");
     let new = soon("another process", || {
         manager.pids().remove("p-1").filter(|pid| *pid != old)
