@@ -143,6 +143,8 @@ def test_a_chain_of_handlers_comes_to_an_end(tmp_path):
 def test_interrupt_stays_an_exception(tmp_path):
     program = """
     import signal
+    # As in a program that nobody started with the signal ignored, which shells do in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     telemetry.flush_on_signal(signal.SIGINT, signal.SIGTERM)
     server = telemetry.serve()
     print(server.address, flush=True)
