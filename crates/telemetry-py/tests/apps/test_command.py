@@ -28,6 +28,8 @@ class Tail:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "TELEMETRY_MANAGER": "unix:/not/needed.sock"},
+            # A shell has the programs that it runs in the background ignore the signal, and so their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         until(lambda: _viewers(manager) > before, lambda: f"{self.process.poll()}")
 
