@@ -352,3 +352,20 @@ def test_a_cancelled_task_ends_its_span_as_cancelled(roomy_server):
         manager.close()
     assert events[-1].span.phase == CANCELLED
     assert events[-1].span.span_id == events[0].span.span_id
+
+
+def test_backends_that_ask_for_it_are_told_the_span(memory):
+    with telemetry.span("outer") as outer, telemetry.span("inner") as inner:
+        telemetry.emit("tool.result_size", {"bytes": 1})
+    telemetry.emit("after.all")
+    told = {event.event: event.span for event in memory.events}
+    assert told.pop("after.all") is None
+    assert {name: span.phase for name, span in told.items()} == {
+        "outer.start": "start",
+        "inner.start": "start",
+        "tool.result_size": "inside",
+        "inner.stop": "stop",
+        "outer.stop": "stop",
+    }
+    assert ids(told["tool.result_size"]) == ids(inner) == (outer.trace_id, inner.span_id, outer.span_id)
+    assert ids(told["outer.stop"]) == ids(outer)
