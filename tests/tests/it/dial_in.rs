@@ -513,8 +513,12 @@ async fn a_pool_worker_that_dials_in_has_its_name_and_its_children_have_names_of
     config.manager = Some(house.acceptor.address().clone());
     let pool = Pool::start(&house.manager, config).await.expect("a shell");
     within("the pool", pool.ready()).await;
-    let own = house.manager.info(&"web-1".into());
-    assert_eq!((own.link, own.parent.clone()), (LinkKind::In, None));
+    let called = |info: &StreamInfo| info.link == LinkKind::In;
+    let own = house
+        .manager
+        .until("the worker itself", &"web-1".into(), called)
+        .await;
+    assert_eq!(own.parent, None);
     assert_eq!(own.pid, pool.status().workers[0].pid);
     let child = eventually("the child", || {
         let streams = house.manager.list_streams();
@@ -528,9 +532,11 @@ async fn a_pool_worker_that_dials_in_has_its_name_and_its_children_have_names_of
     assert_eq!(child.pool_name.as_deref(), Some("web"));
     assert_eq!(house.ids().len(), 2);
     pool.recycle("web-1").await.expect("it runs");
-    within("the pool", pool.ready()).await;
-    let successor = house.manager.info(&"web-1".into());
-    assert_ne!(successor.pid, own.pid);
+    let succeeded = |info: &StreamInfo| info.link == LinkKind::In && info.pid != own.pid;
+    house
+        .manager
+        .until("the successor", &"web-1".into(), succeeded)
+        .await;
     pool.shutdown(PATIENCE).await;
     eventually("all to leave", || house.ids().is_empty().then_some(())).await;
 }
