@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use pyo3::PyTraverseError;
 use pyo3::PyVisit;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use telemetry_core::SpanDecision;
@@ -79,11 +80,9 @@ struct Running {
     system_time: i64,
 }
 
-#[pymethods]
 impl PySpan {
-    #[new]
-    #[pyo3(signature = (operation, metadata=None, correlation_id=None, *, measurements=None))]
-    pub(crate) fn new(
+    /// A span that has not started.
+    fn new(
         operation: Py<PyAny>,
         metadata: Option<Py<PyAny>>,
         correlation_id: Option<Py<PyAny>>,
@@ -98,6 +97,26 @@ impl PySpan {
                 ..Progress::default()
             }),
         }
+    }
+}
+
+#[pymethods]
+impl PySpan {
+    #[new]
+    #[pyo3(signature = (operation, metadata=None, correlation_id=None, *, measurements=None))]
+    fn from_python(
+        operation: &Bound<'_, PyAny>,
+        metadata: Option<Py<PyAny>>,
+        correlation_id: Option<Py<PyAny>>,
+        measurements: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        if make::is_target(operation) {
+            return Err(PyTypeError::new_err(
+                "Span takes the name of an operation; to decorate a function write @telemetry.span",
+            ));
+        }
+        let operation = operation.clone().unbind();
+        Ok(Self::new(operation, metadata, correlation_id, measurements))
     }
 
     /// What the work is called.
@@ -271,10 +290,7 @@ impl PySpan {
         this: Bound<'py, Self>,
         function: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = this.py();
-        py.import("telemetry_py._decorate")?
-            .getattr("decorate")?
-            .call1((this, function))
+        make::decorate(this.py(), "decorate", (&this, function))
     }
 
     /// A span like this one that has not started.

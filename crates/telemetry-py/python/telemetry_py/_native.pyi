@@ -11,6 +11,7 @@ from typing import (
     TypedDict,
     TypeVar,
     final,
+    overload,
     type_check_only,
 )
 
@@ -18,6 +19,7 @@ from typing_extensions import Self, TypeAlias
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_F = TypeVar("_F", bound=Callable[..., Any])
 _Measurements: TypeAlias = Mapping[str, SupportsIndex | SupportsFloat | str] | None
 _Metadata: TypeAlias = Mapping[str, object] | None
 
@@ -139,6 +141,9 @@ def serve(
 ) -> Server: ...
 def flush(timeout: float | None = 1.0) -> bool: ...
 def shutdown(timeout: float | None = None) -> bool: ...
+@overload
+def span(operation: _F) -> _F: ...
+@overload
 def span(
     operation: str,
     metadata: _Metadata = None,
