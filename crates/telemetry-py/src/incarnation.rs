@@ -8,10 +8,11 @@ use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 use telemetry_client::backend::Backend;
 use telemetry_client::{ResourceError, ResourceSampler, Telemetry};
-use telemetry_core::{Callsite, ControlError, NameError, Recorder, Redactor};
+use telemetry_core::{Callsite, ControlError, NameError, Recorder, Redactor, WorkerSnapshot};
 
 use crate::fork;
 use crate::identity::ByIdentity;
+use crate::past::Past;
 use crate::service::{Ask, Service, SignalsMasked, sibling};
 use crate::settings::{ForkMode, Settings};
 
@@ -53,6 +54,8 @@ pub(crate) struct Incarnation {
     asked: OnceLock<Ask>,
     /// What is to be done when the first event comes.
     due: Mutex<Option<Due>>,
+    /// Those before it in this process.
+    past: Past,
 }
 
 /// What is to be done when the first event comes.
@@ -122,7 +125,30 @@ impl Incarnation {
             last_error: Mutex::default(),
             asked: OnceLock::new(),
             due: Mutex::default(),
+            past: Past::default(),
         }
+    }
+
+    /// One that comes after this, which was ended, in the same process: the ledger goes on.
+    pub(crate) fn successor(&self, settings: Settings) -> Result<Self, ControlError> {
+        let mut next = Self::new(settings)?;
+        next.past = self.past.clone();
+        self.past.add(&self.recorder);
+        Ok(next)
+    }
+
+    /// The same for its own recorder, which had nothing to send to yet.
+    pub(crate) fn settled(&self, settings: Settings) -> Self {
+        let mut settled = Self::around(Arc::clone(&self.recorder), settings);
+        settled.past = self.past.clone();
+        settled
+    }
+
+    /// The ledger of this process: this one's and that of those before.
+    pub(crate) fn ledger(&self) -> WorkerSnapshot {
+        let mut ledger = self.past.sum();
+        ledger.merge(&self.recorder.snapshot());
+        ledger
     }
 
     /// The child's counterpart of its parent's, which this one is.

@@ -4,8 +4,8 @@
 //! encoding, queueing and serving live there. What is where:
 //!
 //! * `settings`, `warning`: environment variables, and what people are told
-//! * `phase`, `interpreter`, `fork`, `held`, `identity`, `sink`, `incarnation`, `state`: what belongs to
-//!   this process
+//! * `phase`, `interpreter`, `fork`, `held`, `identity`, `past`, `sink`, `incarnation`, `state`: what belongs
+//!   to this process
 //! * `calls`, `fastcall`: what may run Python code, and how Python calls us
 //! * `convert`, `fields`, `raised`, `context`: values, mappings, exceptions and the correlation id of
 //!   Python
@@ -20,7 +20,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `awaited`, `calls`, `clock`, `held`, `identity`, `interpreter`, `phase`, `sink`
+//! 1. `awaited`, `calls`, `clock`, `held`, `identity`, `interpreter`, `past`, `phase`, `sink`
 //! 2. `convert`, `fork`, `warning`
 //! 3. `context`, `fastcall`, `fields`, `raised`, `service`, `settings`
 //! 4. `incarnation`
@@ -47,6 +47,7 @@ mod held;
 mod identity;
 mod incarnation;
 mod interpreter;
+mod past;
 mod phase;
 mod raised;
 mod serve;

@@ -20,10 +20,12 @@ const ON_FORK: &str = "TELEMETRY_ON_FORK";
 const BACKEND: &str = "TELEMETRY_BACKEND";
 /// Makes wrong variables raise.
 const STRICT: &str = "TELEMETRY_STRICT";
+/// Has the end of a span say where its exception was raised.
+const RECORD_STACKTRACE: &str = "TELEMETRY_RECORD_STACKTRACE";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -38,6 +40,7 @@ const KNOWN: [&str; 19] = [
     "TELEMETRY_OVERFLOW",
     "TELEMETRY_POOL",
     "TELEMETRY_READY_FILE",
+    RECORD_STACKTRACE,
     "TELEMETRY_RESOURCE_INTERVAL_MS",
     "TELEMETRY_SAMPLING_PATTERNS",
     "TELEMETRY_SAMPLING_RATE",
@@ -56,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) on_fork: ForkMode,
     /// Whether what is wrong raises.
     pub(crate) is_strict: bool,
+    /// Whether the end of a span says where its exception was raised, if the span does not say it.
+    pub(crate) record_stacktrace: bool,
 }
 
 /// What telemetry does in a forked child.
@@ -123,19 +128,8 @@ impl Settings {
                 ForkMode::Unsaid
             }
         };
-        let is_strict = match text(STRICT)
-            .map(|value| value.to_ascii_lowercase())
-            .as_deref()
-        {
-            None | Some("0" | "false" | "no" | "off") => false,
-            Some("1" | "true" | "yes" | "on") => true,
-            Some(value) => {
-                faults.push(format!(
-                    "{STRICT}={value:?} is not allowed; expected 1, true, yes, on, 0, false, no or off"
-                ));
-                false
-            }
-        };
+        let is_strict = switch(STRICT, &mut faults);
+        let record_stacktrace = switch(RECORD_STACKTRACE, &mut faults);
         if config.policy.enabled {
             faults.extend(unknown());
         }
@@ -147,6 +141,7 @@ impl Settings {
             backend,
             on_fork,
             is_strict,
+            record_stacktrace,
         };
         (settings, faults)
     }
@@ -184,6 +179,21 @@ fn unknown() -> Vec<String> {
 /// A `ValueError`.
 pub(crate) fn invalid(error: impl ToString) -> PyErr {
     PyValueError::new_err(error.to_string())
+}
+
+/// A switch; unset is off.
+fn switch(variable: &str, faults: &mut Vec<String>) -> bool {
+    let value = text(variable).map(|value| value.to_ascii_lowercase());
+    match value.as_deref() {
+        None | Some("0" | "false" | "no" | "off") => false,
+        Some("1" | "true" | "yes" | "on") => true,
+        Some(value) => {
+            faults.push(format!(
+                "{variable}={value:?} is not allowed; expected 1, true, yes, on, 0, false, no or off"
+            ));
+            false
+        }
+    }
 }
 
 /// The value of a variable, if it has one.

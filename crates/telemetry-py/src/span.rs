@@ -18,11 +18,11 @@ use telemetry_core::SpanDecision;
 
 use crate::awaited::Awaited;
 use crate::context::{correlation, correlation_text};
-use crate::convert::{any_text, guarded, swallow, type_name};
-use crate::emit::{Contents, Draw, emit_named};
+use crate::convert::{any_text, guarded, swallow};
+use crate::emit::{Contents, Draw, Wrong, emit_named};
 use crate::held::Held;
 use crate::incarnation::SpanSites;
-use crate::state::State;
+use crate::state::{self, State};
 
 pub(crate) use make::{SPAN, span};
 
@@ -40,6 +40,8 @@ pub(crate) struct PySpan {
     given_id: Option<Py<PyAny>>,
     /// Measurements of the start event as given.
     start_measurements: Option<Py<PyAny>>,
+    /// Whether its end says where its exception was raised; `None`: as the environment says.
+    record_stacktrace: Option<bool>,
     /// All that changes.
     progress: Held<Progress>,
 }
@@ -53,8 +55,8 @@ struct Progress {
     copied: bool,
     /// Measurements of its end event.
     end_measurements: Option<Py<PyDict>>,
-    /// Error that was recorded by hand: type and message.
-    error: Option<Box<(String, String)>>,
+    /// Error that was recorded by hand.
+    error: Option<Box<Wrong>>,
     /// Monotonic start, nanoseconds.
     started: Option<u64>,
     /// Duration once it has ended, nanoseconds.
@@ -87,11 +89,13 @@ impl PySpan {
         metadata: Option<Py<PyAny>>,
         correlation_id: Option<Py<PyAny>>,
         measurements: Option<Py<PyAny>>,
+        record_stacktrace: Option<bool>,
     ) -> Self {
         Self {
             operation,
             given_id: correlation_id,
             start_measurements: measurements,
+            record_stacktrace,
             progress: Held::new(Progress {
                 metadata,
                 ..Progress::default()
@@ -103,12 +107,13 @@ impl PySpan {
 #[pymethods]
 impl PySpan {
     #[new]
-    #[pyo3(signature = (operation, metadata=None, correlation_id=None, *, measurements=None))]
+    #[pyo3(signature = (operation, metadata=None, correlation_id=None, *, measurements=None, record_stacktrace=None))]
     fn from_python(
         operation: &Bound<'_, PyAny>,
         metadata: Option<Py<PyAny>>,
         correlation_id: Option<Py<PyAny>>,
         measurements: Option<Py<PyAny>>,
+        record_stacktrace: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         if make::is_target(operation) {
             return Err(PyTypeError::new_err(
@@ -116,7 +121,14 @@ impl PySpan {
             ));
         }
         let operation = operation.clone().unbind();
-        Ok(Self::new(operation, metadata, correlation_id, measurements))
+        let record_stacktrace = make::switch(record_stacktrace)?;
+        Ok(Self::new(
+            operation,
+            metadata,
+            correlation_id,
+            measurements,
+            record_stacktrace,
+        ))
     }
 
     /// What the work is called.
@@ -241,7 +253,12 @@ impl PySpan {
     /// Makes the span end with this exception although the code goes on.
     fn record_exception(&self, exc: &Bound<'_, PyAny>) -> PyResult<()> {
         guarded(exc.py(), || {
-            let error = Box::new((type_name(exc), any_text(exc)?.into_owned()));
+            let Some(state) = state::latest(exc.py()) else {
+                return Ok(());
+            };
+            let incarnation = &state.incarnation;
+            let with_traceback = self.with_traceback(incarnation);
+            let error = Box::new(Wrong::new(exc, &incarnation.redactor, with_traceback)?);
             let before = self.progress.with(exc.py(), |it| it.error.replace(error));
             drop(before);
             Ok(())
@@ -305,6 +322,7 @@ impl PySpan {
                 .start_measurements
                 .as_ref()
                 .map(|held| held.clone_ref(py)),
+            record_stacktrace: self.record_stacktrace,
             progress: Held::new(Progress {
                 metadata,
                 ..Progress::default()

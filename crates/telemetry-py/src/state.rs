@@ -136,22 +136,19 @@ pub(crate) fn set_sink(
 
 /// Puts the queue in force because something is about to be started; returns what is to be started for.
 /// Where events only waited to see what comes, `settings` are those of now, the queue and its bounds those
-/// of the first event. One that was ended is made anew.
+/// of the first event. One that was ended is made anew, and only its ledger goes on.
 pub(crate) fn settle_queue(
     py: Python<'_>,
     settings: &Settings,
 ) -> Result<Arc<Incarnation>, ControlError> {
     let incarnation = match latest(py) {
-        Some(state) if state.incarnation.recorder.is_closed() => None,
-        Some(state) if matches!(state.sink, Sink::Waiting) => {
-            let recorder = Arc::clone(&state.incarnation.recorder);
-            Some(Arc::new(Incarnation::around(recorder, settings.clone())))
+        Some(state) if state.incarnation.recorder.is_closed() => {
+            Arc::new(state.incarnation.successor(settings.clone())?)
         }
-        Some(state) => Some(Arc::clone(&state.incarnation)),
-        None => None,
-    };
-    let incarnation = match incarnation {
-        Some(incarnation) => incarnation,
+        Some(state) if matches!(state.sink, Sink::Waiting) => {
+            Arc::new(state.incarnation.settled(settings.clone()))
+        }
+        Some(state) => Arc::clone(&state.incarnation),
         None => Arc::new(Incarnation::new(settings.clone())?),
     };
     // Whoever starts something by name need not wait for an event.

@@ -21,6 +21,7 @@ class Span:
         correlation_id: str | None = None,
         *,
         measurements: Any = None,
+        record_stacktrace: bool | None = None,
     ) -> None:
         self.operation = operation
         self._correlation_id = correlation_id

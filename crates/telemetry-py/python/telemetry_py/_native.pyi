@@ -62,6 +62,7 @@ class Span:
         correlation_id: str | None = None,
         *,
         measurements: _Measurements = None,
+        record_stacktrace: bool | None = None,
     ) -> Self: ...
     @property
     def operation(self) -> str: ...
@@ -150,10 +151,12 @@ def span(
     correlation_id: str | None = None,
     *,
     measurements: _Measurements = None,
+    record_stacktrace: bool | None = None,
 ) -> Span: ...
 @type_check_only
 class _Stats(TypedDict):
-    """The ledger of this process since it began or was forked, or since it served anew after its end.
+    """The ledger of this process since it began or was forked. It goes on when telemetry is shut down and
+    started again.
 
     `emitted == accepted + sum(dropped.values())` and `accepted == sent + delivered + queued`, always,
     apart from events that other threads are in the midst of emitting.

@@ -9,18 +9,10 @@ use pyo3::types::{PyDict, PyString, PyType};
 use super::{PySpan, Running};
 use crate::clock;
 use crate::context::{self, correlation, correlation_text};
-use crate::convert::{any_text, guarded, type_name};
-use crate::emit::{Contents, Draw, send};
+use crate::convert::{any_text, guarded};
+use crate::emit::{Contents, Draw, Wrong, send};
 use crate::incarnation::{Incarnation, SpanSites};
 use crate::state::{self, State};
-
-/// How a span ends.
-enum End {
-    /// As planned.
-    Stop,
-    /// With an error: type and message.
-    Exception(String, String),
-}
 
 /// The longest span whose end takes its time of day from its start and its duration, nanoseconds.
 /// In a longer one the clock may have been set.
@@ -35,7 +27,7 @@ struct Ended {
     /// Measurements of its last event.
     measurements: Option<Py<PyDict>>,
     /// Error that was recorded by hand.
-    error: Option<Box<(String, String)>>,
+    error: Option<Box<Wrong>>,
     /// What it ran on.
     running: Option<Running>,
     /// Puts the context's correlation id back.
@@ -150,22 +142,21 @@ impl PySpan {
             let Some(running) = ended.running.filter(|running| running.is_ours()) else {
                 return Ok(());
             };
-            let end = match exception(exc_type, exc)? {
-                Some((kind, message)) => End::Exception(kind, message),
-                None => match ended.error.map(|error| *error) {
-                    Some((kind, message)) if !is_generator_exit(exc_type) => {
-                        End::Exception(kind, message)
-                    }
-                    _ => End::Stop,
-                },
+            let incarnation = &running.state.incarnation;
+            let leaving = Wrong::leaving(
+                exc_type,
+                exc,
+                &incarnation.redactor,
+                self.with_traceback(incarnation),
+            )?;
+            let error = match leaving {
+                Some(leaving) => Some(Box::new(leaving)),
+                // What ends as planned may have met an error before; a generator that is closed has not.
+                None => ended.error.filter(|_| !is_generator_exit(exc_type)),
             };
-            let (site, drawn, error) = match &end {
-                End::Stop => (&running.sites.stop, running.decision.stop, None),
-                End::Exception(kind, message) => (
-                    &running.sites.exception,
-                    running.decision.exception,
-                    Some((kind.as_str(), message.as_str())),
-                ),
+            let (site, drawn) = match &error {
+                None => (&running.sites.stop, running.decision.stop),
+                Some(_) => (&running.sites.exception, running.decision.exception),
             };
             let measured = i64::try_from(ended.duration).unwrap_or(i64::MAX);
             let measurements = ended.measurements.as_ref();
@@ -175,11 +166,17 @@ impl PySpan {
                     .then(|| running.system_time.saturating_add(measured)),
                 measurements: measurements.map(|held| held.bind(py).as_any()),
                 metadata: ended.metadata.as_ref().map(|held| held.bind(py)),
-                error,
+                error: error.as_deref(),
                 correlation_id: ended.id.as_ref().map(|id| id.bind(py)),
             };
             send(py, &running.state, site, Draw::Span(drawn), &contents)
         })
+    }
+
+    /// Whether the end of this span says where its exception was raised.
+    pub(super) fn with_traceback(&self, incarnation: &Incarnation) -> bool {
+        self.record_stacktrace
+            .unwrap_or(incarnation.settings.record_stacktrace)
     }
 
     /// The events of this span; `None` if their names break the rules, which is counted.
@@ -201,45 +198,21 @@ impl PySpan {
     }
 }
 
+/// Whether a generator is being closed.
+fn is_generator_exit(exc_type: Option<&Bound<'_, PyAny>>) -> bool {
+    exc_type
+        .and_then(|exc_type| exc_type.cast::<PyType>().ok())
+        .is_some_and(|exc_type| {
+            exc_type
+                .is_subclass_of::<PyGeneratorExit>()
+                .unwrap_or(false)
+        })
+}
+
 impl Running {
     /// Whether this process started the span; a forked child leaves the end to its parent.
     pub(super) fn is_ours(&self) -> bool {
         let incarnation: &Incarnation = &self.state.incarnation;
         !incarnation.is_inherited()
     }
-}
-
-/// Type and message of the exception that ends a span; `None` for none and for `GeneratorExit`.
-fn exception(
-    exc_type: Option<&Bound<'_, PyAny>>,
-    exc: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Option<(String, String)>> {
-    let Some(exc_type) = exc_type.filter(|exc_type| !exc_type.is_none()) else {
-        return Ok(None);
-    };
-    if is_generator_exit(Some(exc_type)) {
-        return Ok(None);
-    }
-    let kind = match exc_type.cast::<PyType>() {
-        Ok(exc_type) => exc_type
-            .name()
-            .map(|name| name.to_string())
-            .unwrap_or_default(),
-        Err(_) => type_name(exc_type),
-    };
-    let message = match exc.filter(|exc| !exc.is_none()) {
-        Some(exc) => any_text(exc)?.into_owned(),
-        None => String::new(),
-    };
-    Ok(Some((kind, message)))
-}
-
-/// Whether a generator is being closed, which is a normal end.
-fn is_generator_exit(exc_type: Option<&Bound<'_, PyAny>>) -> bool {
-    let Some(exc_type) = exc_type.and_then(|exc_type| exc_type.cast::<PyType>().ok()) else {
-        return false;
-    };
-    exc_type
-        .is_subclass_of::<PyGeneratorExit>()
-        .unwrap_or(false)
 }

@@ -7,18 +7,34 @@ use pyo3::types::{PyString, PyTuple};
 
 use super::PySpan;
 use crate::calls;
+use crate::convert::swallow;
 use crate::fastcall::{self, Signature};
 use crate::fields::is_absent;
 
 /// The face of [`span`].
 pub(crate) const SPAN: Signature = Signature {
     name: c"span",
-    doc: c"span(operation, metadata=None, correlation_id=None, *, measurements=None)\n--\n\n\
+    doc: c"span(operation, metadata=None, correlation_id=None, *, measurements=None, \
+        record_stacktrace=None)\n--\n\n\
         Work that is measured, for `with`, `async with` and as a decorator; see `Span`. As a decorator it\n\
         needs no arguments: `@span` takes the name of the function.",
-    parameters: &["operation", "metadata", "correlation_id", "measurements"],
+    parameters: &[
+        "operation",
+        "metadata",
+        "correlation_id",
+        "measurements",
+        "record_stacktrace",
+    ],
     positional: 3,
 };
+
+/// A switch that may be left to the environment. What has no truth leaves it there, too.
+pub(super) fn switch(argument: Option<&Bound<'_, PyAny>>) -> PyResult<Option<bool>> {
+    match argument.filter(|argument| !argument.is_none()) {
+        Some(argument) => swallow(argument.py(), calls::truth(argument)),
+        None => Ok(None),
+    }
+}
 
 /// Whether an object is something to decorate and not the name of an operation: what can be called, as
 /// functions and classes, and what becomes something else in a class, as static methods and properties.
@@ -65,10 +81,19 @@ pub(crate) unsafe extern "C" fn span(
     let (py, arguments) = unsafe {
         (
             Python::assume_attached(),
-            fastcall::arguments::<4>(&SPAN, given, count, keywords),
+            fastcall::arguments::<5>(&SPAN, given, count, keywords),
         )
     };
-    let Some([operation, metadata, correlation_id, measurements]) = arguments else {
+    let Some(
+        [
+            operation,
+            metadata,
+            correlation_id,
+            measurements,
+            record_stacktrace,
+        ],
+    ) = arguments
+    else {
         return std::ptr::null_mut();
     };
     let present = |argument: *mut ffi::PyObject| {
@@ -77,7 +102,10 @@ pub(crate) unsafe extern "C" fn span(
     };
     // SAFETY: as above, and the first argument is never missing.
     let operation = unsafe { Bound::from_borrowed_ptr(py, operation) };
-    let is_alone = metadata.is_null() && correlation_id.is_null() && measurements.is_null();
+    let is_alone = metadata.is_null()
+        && correlation_id.is_null()
+        && measurements.is_null()
+        && record_stacktrace.is_null();
     if is_alone && is_target(&operation) {
         return match decorate(py, "bare", (operation,)) {
             Ok(decorated) => decorated.into_ptr(),
@@ -88,11 +116,21 @@ pub(crate) unsafe extern "C" fn span(
         };
     }
     let operation = operation.unbind();
+    // SAFETY: as above.
+    let record_stacktrace = unsafe { Bound::from_borrowed_ptr_or_opt(py, record_stacktrace) };
+    let record_stacktrace = match switch(record_stacktrace.as_ref()) {
+        Ok(record_stacktrace) => record_stacktrace,
+        Err(error) => {
+            error.restore(py);
+            return std::ptr::null_mut();
+        }
+    };
     let span = PySpan::new(
         operation,
         present(metadata),
         present(correlation_id),
         present(measurements),
+        record_stacktrace,
     );
     match Py::new(py, span) {
         Ok(span) => span.into_ptr(),
