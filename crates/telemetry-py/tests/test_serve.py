@@ -288,3 +288,27 @@ def test_an_address_that_gets_free_in_time_is_taken(python, tmp_path):
     )
     closing.join()
     assert result.returncode == 0 and not result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("way", ["argument", "environment", "manager"])
+def test_a_mistyped_path_makes_no_directory(python, tmp_path, way):
+    tmp_path.chmod(0o700)
+    address = f"unix:{tmp_path}/mistyped/deep/worker.sock"
+    program = {
+        "argument": f"""
+            import telemetry_py as telemetry
+            try:
+                telemetry.serve({address!r}, ready_file={str(tmp_path / "no" / "ready")!r})
+            except OSError as error:
+                print("OSError", error)
+        """,
+        "environment": "import telemetry_py as telemetry; telemetry.start(); telemetry.emit('a.b')",
+        "manager": "import telemetry_py as telemetry; telemetry.start(); telemetry.emit('a.b'); telemetry.flush(0.2)",
+    }[way]
+    variables = {"argument": {}, "environment": {"TELEMETRY_ADDRESS": address}, "manager": {"TELEMETRY_MANAGER": address}}[way]
+    result = python(program, **variables)
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.iterdir()) == []
+    if way != "manager":
+        told = result.stdout if way == "argument" else result.stderr
+        assert "mistyped/deep does not exist" in told, told
