@@ -26,6 +26,7 @@ mod pump;
 mod server;
 mod service;
 mod session;
+mod spawn;
 mod stream;
 mod threads;
 

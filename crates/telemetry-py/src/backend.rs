@@ -6,22 +6,22 @@ use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
 use crate::context::correlation;
-use crate::convert::guarded;
+use crate::convert::{guarded, strict};
 use crate::emit::{Contents, Draw, emit_named};
-use crate::settings::{Settings, invalid};
+use crate::settings::Settings;
 use crate::sink::Sink;
 use crate::state::{self, State};
 
 /// Sends events to an object with `emit(event, measurements, metadata, correlation_id)`.
 #[pyfunction]
 pub(crate) fn use_object(backend: &Bound<'_, PyAny>) -> PyResult<()> {
-    set(backend.py(), Sink::object(backend)?)
+    strict(|| set(backend.py(), Sink::object(backend)?))
 }
 
 /// Queues events for `serve`.
 #[pyfunction]
 pub(crate) fn use_queue(py: Python<'_>) -> PyResult<()> {
-    set(py, Sink::Queue)
+    strict(|| set(py, Sink::Queue))
 }
 
 /// Turns telemetry off.
@@ -78,5 +78,5 @@ pub(crate) fn emit_queued(
 
 /// Puts a backend in force.
 fn set(py: Python<'_>, sink: Sink) -> PyResult<()> {
-    state::set_sink(py, sink, &Settings::read(py)?).map_err(invalid)
+    Ok(state::set_sink(py, sink, &Settings::read(py)?)?)
 }

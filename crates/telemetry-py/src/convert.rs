@@ -10,14 +10,18 @@ use std::borrow::Cow;
 use std::os::raw::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyMemoryError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyString};
 use telemetry_core::ValueRef;
 
 use crate::calls;
+use crate::memory::has_room;
 use known::Meant;
+
+/// Where less than this is left, a panic comes from want of memory.
+const PANIC_ROOM_BYTES: usize = 4 * 1024 * 1024;
 
 /// A measurement as read from Python.
 #[derive(Debug)]
@@ -61,6 +65,18 @@ pub(crate) fn guarded<T: Default>(
         // An event under way has counted itself as `internal_error` while it was dropped.
         Err(_panic) => Ok(T::default()),
     }
+}
+
+/// Runs an entry from Python that may raise: a panic becomes an `Exception`. Only want of memory is known to
+/// cause one, in what makes objects of Python.
+pub(crate) fn strict<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_panic| {
+        Err(if has_room(PANIC_ROOM_BYTES) {
+            PyRuntimeError::new_err("telemetry has failed; please report what stands on stderr")
+        } else {
+            PyMemoryError::new_err(())
+        })
+    })
 }
 
 /// The UTF-8 of an exact `str`; `None` for any other type and for lone surrogates.

@@ -8,13 +8,13 @@ use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 use telemetry_client::backend::Backend;
 use telemetry_client::{ResourceError, ResourceSampler, Telemetry};
-use telemetry_core::{Callsite, ControlError, NameError, Recorder, Redactor, WorkerSnapshot};
+use telemetry_core::{Callsite, NameError, Recorder, Redactor, WorkerSnapshot};
 
 use crate::fork;
 use crate::identity::ByIdentity;
 use crate::past::Past;
 use crate::service::{Ask, Service, SignalsMasked, sibling};
-use crate::settings::{ForkMode, Settings};
+use crate::settings::{ForkMode, NoRecorder, Settings};
 
 /// Operations whose three event names are kept resolved; more are resolved for each span.
 const MAX_SPAN_SITES: usize = 1_024;
@@ -101,7 +101,7 @@ impl Drop for Starting {
 
 impl Incarnation {
     /// An incarnation for this process.
-    pub(crate) fn new(settings: Settings) -> Result<Self, ControlError> {
+    pub(crate) fn new(settings: Settings) -> Result<Self, NoRecorder> {
         let recorder = settings.recorder()?;
         recorder.set_started(false);
         Ok(Self::around(Arc::new(recorder), settings))
@@ -130,7 +130,7 @@ impl Incarnation {
     }
 
     /// One that comes after this, which was ended, in the same process: the ledger goes on.
-    pub(crate) fn successor(&self, settings: Settings) -> Result<Self, ControlError> {
+    pub(crate) fn successor(&self, settings: Settings) -> Result<Self, NoRecorder> {
         let mut next = Self::new(settings)?;
         next.past = self.past.clone();
         self.past.add(&self.recorder);
@@ -152,7 +152,7 @@ impl Incarnation {
     }
 
     /// The child's counterpart of its parent's, which this one is.
-    pub(crate) fn for_child(&self) -> Result<Self, ControlError> {
+    pub(crate) fn for_child(&self) -> Result<Self, NoRecorder> {
         let child = Self::new(self.settings.clone())?;
         // One that was ended has nothing to hand down.
         let asked = self.asked.get().filter(|_| !self.recorder.is_closed());

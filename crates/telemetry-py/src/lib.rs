@@ -3,6 +3,7 @@
 //! A skin: it turns Python values into events and calls into the crates below. Recording, policy,
 //! encoding, queueing and serving live there. What is where:
 //!
+//! * `memory`: what happens where there is none
 //! * `settings`, `warning`: environment variables, and what people are told
 //! * `phase`, `interpreter`, `fork`, `held`, `identity`, `past`, `sink`, `incarnation`, `state`: what belongs
 //!   to this process
@@ -20,7 +21,8 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `awaited`, `calls`, `clock`, `held`, `identity`, `interpreter`, `past`, `phase`, `sink`
+//! 1. `awaited`, `calls`, `clock`, `held`, `identity`, `interpreter`, `memory`, `past`, `phase`,
+//!    `sink`
 //! 2. `convert`, `fork`, `warning`
 //! 3. `context`, `fastcall`, `fields`, `raised`, `service`, `settings`
 //! 4. `incarnation`
@@ -47,6 +49,7 @@ mod held;
 mod identity;
 mod incarnation;
 mod interpreter;
+mod memory;
 mod past;
 mod phase;
 mod raised;

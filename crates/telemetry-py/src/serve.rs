@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use telemetry_client::BackendKind;
 use telemetry_core::Address;
 
-use crate::convert::guarded;
+use crate::convert::{guarded, strict};
 use crate::ending::{duration, shut};
 use crate::service::{Ask, Service};
 use crate::settings::{Settings, invalid};
@@ -102,6 +102,16 @@ impl PyServer {
 #[pyfunction]
 #[pyo3(signature = (address=None, ready_file=None, timeout=0.0))]
 pub(crate) fn serve(
+    py: Python<'_>,
+    address: Option<String>,
+    ready_file: Option<PathBuf>,
+    timeout: f64,
+) -> PyResult<PyServer> {
+    strict(|| serve_strictly(py, address, ready_file, timeout))
+}
+
+/// The same; a panic goes on.
+fn serve_strictly(
     py: Python<'_>,
     address: Option<String>,
     ready_file: Option<PathBuf>,

@@ -7,11 +7,12 @@
 use std::env;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use telemetry_client::{BackendKind, Config};
 use telemetry_core::{ControlError, Recorder, SystemClock, nearest};
 
+use crate::memory::has_room;
 use crate::warning::warn_once;
 
 /// Says what a forked child does.
@@ -48,6 +49,30 @@ const KNOWN: [&str; 20] = [
     "TELEMETRY_WORKER_ID",
 ];
 
+/// What a recorder and all that runs need beside the queue, and some more.
+pub(crate) const ROOM_BYTES: usize = 1024 * 1024;
+
+/// Why there is no recorder.
+#[derive(Debug)]
+pub(crate) enum NoRecorder {
+    /// The policy of the environment is none.
+    Policy(ControlError),
+    /// There is no memory for its queue.
+    Memory,
+}
+
+impl From<NoRecorder> for PyErr {
+    fn from(why: NoRecorder) -> Self {
+        match why {
+            NoRecorder::Policy(error) => invalid(error),
+            NoRecorder::Memory => PyMemoryError::new_err(NO_MEMORY),
+        }
+    }
+}
+
+/// Said where there is no memory.
+pub(crate) const NO_MEMORY: &str = "there is no memory for telemetry";
+
 /// What the environment says.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -80,6 +105,9 @@ impl Settings {
     /// Reads the environment of this process where the program sets telemetry up. What is wrong in it is
     /// told of; in strict mode it raises `ValueError` with the variable, its value and what is allowed.
     pub(crate) fn read(py: Python<'_>) -> PyResult<Self> {
+        if !has_room(ROOM_BYTES) {
+            return Err(NoRecorder::Memory.into());
+        }
         let (settings, faults) = Self::from_env();
         match faults.first() {
             Some(fault) if settings.is_strict => return Err(invalid(fault)),
@@ -147,8 +175,13 @@ impl Settings {
     }
 
     /// A recorder with these settings.
-    pub(crate) fn recorder(&self) -> Result<Recorder, ControlError> {
-        Recorder::new(self.config.recorder(), Arc::new(SystemClock::new()))
+    pub(crate) fn recorder(&self) -> Result<Recorder, NoRecorder> {
+        let config = self.config.recorder();
+        let queue = config.queue.bytes.checked_next_power_of_two();
+        if !queue.is_some_and(|queue| has_room(queue.saturating_add(ROOM_BYTES))) {
+            return Err(NoRecorder::Memory);
+        }
+        Recorder::new(config, Arc::new(SystemClock::new())).map_err(NoRecorder::Policy)
     }
 }
 
