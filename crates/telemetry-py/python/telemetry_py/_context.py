@@ -18,18 +18,28 @@ def set_correlation_id(value: str | None) -> Token[str]:
 
     Returns a token for :func:`reset_correlation_id`.
     """
-    return set_correlation("" if value is None else str(value))
+    return set_correlation("" if value is None else _text(value))
 
 
 def reset_correlation_id(token: Token[str]) -> None:
     """Put back the correlation id from before.
 
-    A token from another context, or one that was used, changes nothing.
+    A token from another context, one that was used, or what is none, changes nothing.
     """
     try:
         correlation_var.reset(token)
-    except (ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError):
         pass
+
+
+def _text(value: object) -> str:
+    """The text of an id; one that has none is as good as any other."""
+    if type(value) is str:
+        return value
+    try:
+        return str.__str__(value) if isinstance(value, str) else str(value)
+    except Exception:
+        return f"<unprintable {type(value).__name__}>"
 
 
 def get_correlation_id(default: str | None = None) -> str | None:
@@ -46,7 +56,7 @@ class correlation:
     __slots__ = ("_tokens", "value")
 
     def __init__(self, value: str | None = None) -> None:
-        self.value = new_correlation_id() if value is None else str(value)
+        self.value = new_correlation_id() if value is None else _text(value)
         self._tokens: list[Token[str]] = []
 
     def __enter__(self) -> str:

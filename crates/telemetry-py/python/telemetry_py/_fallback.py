@@ -98,7 +98,7 @@ class Server:
     clients = 0
     is_running = False
 
-    def close(self, timeout: float = 0.5) -> bool:
+    def close(self, timeout: float | None = 0.5) -> bool:
         return True
 
     def __enter__(self) -> Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index
 from typing import NamedTuple
 
 from .base import TelemetryBackend
@@ -17,11 +18,14 @@ class MemoryEvent(NamedTuple):
 
 
 class MemoryBackend(TelemetryBackend):
-    """Keeps the first ``limit`` events and counts the rest, here and as ``queue_full``."""
+    """Keeps the first ``limit`` events and counts the rest, here and as ``queue_full``.
+
+    Raises ``TypeError`` for a limit that is no whole number.
+    """
 
     def __init__(self, limit: int = 100_000) -> None:
         self.events: list[MemoryEvent] = []
-        self.limit = limit
+        self.limit = index(limit)
         self.dropped = 0
 
     def emit(
