@@ -6,6 +6,7 @@
 //! is and which are kept is decided in `telemetry-core`.
 
 mod accept;
+mod authority;
 mod bind;
 mod config;
 mod connect;
@@ -29,6 +30,7 @@ mod session;
 mod spawn;
 mod stream;
 mod threads;
+mod unary;
 
 pub use bind::BindError;
 pub use config::{

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use arc_swap::{ArcSwapOption, Guard};
 use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
-use telemetry_client::BackendKind;
 
 use crate::fork;
 use crate::incarnation::{Due, Incarnation};
+use crate::kinds::Kind;
 use crate::memory::has_room;
 use crate::phase::{self, Phase};
 use crate::service::Service;
@@ -125,7 +125,12 @@ pub(crate) fn own() -> Option<Arc<State>> {
 /// is made from `settings` if there is none.
 pub(crate) fn set_sink(py: Python<'_>, sink: Sink, settings: &Settings) -> Result<(), NoRecorder> {
     let incarnation = match latest(py) {
-        Some(state) => Arc::clone(&state.incarnation),
+        Some(state) => {
+            if state.service().is_none() {
+                state.incarnation.set_settings(settings.clone());
+            }
+            Arc::clone(&state.incarnation)
+        }
         None => Arc::new(Incarnation::new(settings.clone())?),
     };
     install(State { incarnation, sink });
@@ -139,7 +144,15 @@ pub(crate) fn settle_queue(
     py: Python<'_>,
     settings: &Settings,
 ) -> Result<Arc<Incarnation>, NoRecorder> {
-    let incarnation = match latest(py) {
+    let before = latest(py);
+    // A composite that has the queue as a part goes on as it is.
+    let sink = match &before {
+        Some(state) if matches!(&state.sink, Sink::Object(_)) && state.sink.has_queue() => {
+            state.sink.again(py)
+        }
+        _ => Sink::Queue,
+    };
+    let incarnation = match before {
         Some(state) if state.incarnation.recorder.is_closed() => {
             Arc::new(state.incarnation.successor(settings.clone())?)
         }
@@ -153,7 +166,7 @@ pub(crate) fn settle_queue(
     let _done_now = incarnation.take_due();
     install(State {
         incarnation: Arc::clone(&incarnation),
-        sink: Sink::Queue,
+        sink,
     });
     Ok(incarnation)
 }
@@ -214,7 +227,7 @@ fn say_no_memory(py: Python<'_>) {
 fn install(state: State) {
     let phase = match state.sink {
         Sink::Nothing => Phase::Off,
-        Sink::Queue | Sink::Waiting if state.incarnation.is_due() => Phase::Due,
+        _ if state.sink.has_queue() && state.incarnation.is_due() => Phase::Due,
         _ => Phase::On,
     };
     let state = Arc::new(state);
@@ -231,9 +244,9 @@ fn install(state: State) {
 /// The state that the environment asks for; `None` if it asks for no telemetry. If it says nothing,
 /// events wait for what the program says. An error: there is no memory for it.
 fn from_settings(py: Python<'_>, settings: Settings) -> Result<Option<State>, ()> {
-    let sink = match settings.backend {
+    let sink = match &settings.backend {
         None => Sink::Waiting,
-        Some(kind) => match Sink::of_kind(py, kind) {
+        Some(kinds) => match Sink::of_kinds(py, kinds, false) {
             Ok(sink) => sink,
             Err(error) if error.is_instance_of::<PyMemoryError>(py) => return Err(()),
             Err(_cannot_be_had) => return Ok(None),
@@ -242,8 +255,7 @@ fn from_settings(py: Python<'_>, settings: Settings) -> Result<Option<State>, ()
     if matches!(sink, Sink::Nothing) {
         return Ok(None);
     }
-    let is_forgotten =
-        settings.backend == Some(BackendKind::Connect) && first_event::is_pool_child(py);
+    let is_forgotten = settings.wants(Kind::Connect) && first_event::is_pool_child(py);
     let incarnation = match Incarnation::new(settings) {
         Ok(incarnation) => incarnation,
         Err(NoRecorder::Memory) => return Err(()),
@@ -260,10 +272,13 @@ fn from_settings(py: Python<'_>, settings: Settings) -> Result<Option<State>, ()
 
 /// The child's counterpart of its parent's state.
 fn in_child(py: Python<'_>, parent: &State) -> Option<State> {
-    if parent.incarnation.settings.on_fork == ForkMode::Disable {
+    if parent.incarnation.settings().on_fork == ForkMode::Disable {
         return None;
     }
-    let sink = parent.sink.for_child(py)?;
+    if matches!(parent.sink, Sink::Nothing) {
+        return None;
+    }
+    let sink = parent.sink.again(py);
     Some(State {
         incarnation: Arc::new(parent.incarnation.for_child().ok()?),
         sink,

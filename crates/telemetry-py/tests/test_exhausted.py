@@ -75,7 +75,7 @@ assert stats["emitted"] == stats["queued"] + stats["delivered"] == 1, stats
     assert "PanicException" not in result.stderr
 
 
-@pytest.mark.parametrize("smallest", [1_000_000, 4_096, 256])
+@pytest.mark.parametrize("smallest", [1_000_000, ENOUGH_FOR_PYTHON, 4_096])
 @pytest.mark.parametrize("way", ["nothing", "serve", "connect", "stderr"])
 def test_start_and_emit_raise_nothing(python, tmp_path, way, smallest):
     variables = {

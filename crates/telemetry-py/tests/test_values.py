@@ -273,3 +273,20 @@ def test_a_switch_without_truth_is_none_at_all(memory):
         with telemetry.span("op", record_stacktrace=Unsure()):
             raise ValueError
     assert "traceback" not in memory.events[-1].metadata
+
+
+def test_the_program_asks_for_tracebacks_while_it_runs(python):
+    result = python(
+        """
+        import telemetry_py as telemetry
+        telemetry.set_backend(memory := telemetry.MemoryBackend())
+        for wish in (True, False, None):
+            telemetry.configure(record_stacktrace=wish)
+            try:
+                with telemetry.span("op"):
+                    raise ValueError
+            except ValueError:
+                print("traceback" in memory.events[-1].metadata)
+        """
+    )
+    assert result.stdout.split() == ["True", "False", "False"], result.stderr

@@ -93,6 +93,11 @@ impl Wrong {
         shown.into_owned()
     }
 
+    /// The name of its type.
+    pub(crate) fn kind(&self) -> &str {
+        &self.kind
+    }
+
     /// Adds it to an event.
     pub(super) fn put(&self, entries: &mut impl Entries) {
         let [kind, message, traceback] = KEYS;
