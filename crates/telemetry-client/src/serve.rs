@@ -27,6 +27,7 @@ mod pump;
 mod server;
 mod service;
 mod session;
+mod spawn;
 mod stream;
 mod threads;
 mod unary;

@@ -4,6 +4,8 @@
 //! event is encoded into scratch first and queued as a whole.
 
 mod quick;
+mod taken;
+mod wrong;
 
 use std::cell::Cell;
 
@@ -25,7 +27,10 @@ use crate::scope;
 use crate::sink::{Object, Sink};
 use crate::state::{self, State};
 
+use taken::Taken;
+
 pub(crate) use quick::{EMIT, NOOP, emit, noop};
+pub(crate) use wrong::Wrong;
 
 /// Why an event is dropped whose values raise something that no code may swallow, such as
 /// `KeyboardInterrupt`.
@@ -47,8 +52,8 @@ pub(crate) struct Contents<'a, 'py> {
     pub(crate) measurements: Option<&'a Bound<'py, PyAny>>,
     /// A mapping or `None`.
     pub(crate) metadata: Option<&'a Bound<'py, PyAny>>,
-    /// What is wrong: metadata `error_type` and `error_message`.
-    pub(crate) error: Option<(&'a str, &'a str)>,
+    /// What is wrong: metadata `error_type`, `error_message` and `traceback`.
+    pub(crate) error: Option<&'a Wrong>,
     /// The correlation id; `None` is the empty one.
     pub(crate) correlation_id: Option<&'a Bound<'py, PyAny>>,
     /// The span it begins, ends or happened in.
@@ -213,14 +218,17 @@ fn finish(state: &State, draft: Draft<'_>, end: Result<(), Reason>) {
 impl Contents<'_, '_> {
     /// Reads everything into an event.
     fn read(&self, entries: &mut impl Entries) -> PyResult<()> {
+        let taken = Taken {
+            measurement: self.own.map(|(key, _)| key),
+            is_wrong: self.error.is_some(),
+        };
         if let Some((key, value)) = self.own {
             entries.measurement(key, ValueRef::Int(value));
         }
-        read_measurements(self.measurements, entries)?;
-        read_metadata(self.metadata, entries)?;
-        if let Some((error_type, error_message)) = self.error {
-            entries.metadata("error_type", error_type);
-            entries.metadata("error_message", error_message);
+        read_measurements(self.measurements, &mut taken.beside(entries))?;
+        read_metadata(self.metadata, &mut taken.beside(entries))?;
+        if let Some(wrong) = self.error {
+            wrong.put(entries);
         }
         Ok(())
     }

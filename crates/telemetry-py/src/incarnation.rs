@@ -9,12 +9,13 @@ use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 use telemetry_client::backend::Backend;
 use telemetry_client::{ResourceError, ResourceSampler, Telemetry};
-use telemetry_core::{Callsite, ControlError, NameError, Recorder, Redactor};
+use telemetry_core::{Callsite, NameError, Recorder, Redactor, WorkerSnapshot};
 
 use crate::fork;
 use crate::identity::ByIdentity;
+use crate::past::Past;
 use crate::service::{Ask, Service, SignalsMasked, sibling};
-use crate::settings::{ForkMode, Settings};
+use crate::settings::{ForkMode, NoRecorder, Settings};
 
 /// Operations whose three event names are kept resolved; more are resolved for each span.
 const MAX_SPAN_SITES: usize = 1_024;
@@ -54,6 +55,8 @@ pub(crate) struct Incarnation {
     asked: OnceLock<Ask>,
     /// What is to be done when the first event comes.
     due: Mutex<Option<Due>>,
+    /// Those before it in this process.
+    past: Past,
 }
 
 /// What is to be done when the first event comes.
@@ -99,7 +102,7 @@ impl Drop for Starting {
 
 impl Incarnation {
     /// An incarnation for this process.
-    pub(crate) fn new(settings: Settings) -> Result<Self, ControlError> {
+    pub(crate) fn new(settings: Settings) -> Result<Self, NoRecorder> {
         let recorder = settings.recorder()?;
         recorder.set_started(false);
         Ok(Self::around(Arc::new(recorder), settings))
@@ -123,11 +126,34 @@ impl Incarnation {
             last_error: Mutex::default(),
             asked: OnceLock::new(),
             due: Mutex::default(),
+            past: Past::default(),
         }
     }
 
+    /// One that comes after this, which was ended, in the same process: the ledger goes on.
+    pub(crate) fn successor(&self, settings: Settings) -> Result<Self, NoRecorder> {
+        let mut next = Self::new(settings)?;
+        next.past = self.past.clone();
+        self.past.add(&self.recorder);
+        Ok(next)
+    }
+
+    /// The same for its own recorder, which had nothing to send to yet.
+    pub(crate) fn settled(&self, settings: Settings) -> Self {
+        let mut settled = Self::around(Arc::clone(&self.recorder), settings);
+        settled.past = self.past.clone();
+        settled
+    }
+
+    /// The ledger of this process: this one's and that of those before.
+    pub(crate) fn ledger(&self) -> WorkerSnapshot {
+        let mut ledger = self.past.sum();
+        ledger.merge(&self.recorder.snapshot());
+        ledger
+    }
+
     /// The child's counterpart of its parent's, which this one is.
-    pub(crate) fn for_child(&self) -> Result<Self, ControlError> {
+    pub(crate) fn for_child(&self) -> Result<Self, NoRecorder> {
         let child = Self::new(Settings::clone(&self.settings()))?;
         // One that was ended has nothing to hand down.
         let asked = self.asked.get().filter(|_| !self.recorder.is_closed());

@@ -3,10 +3,11 @@
 //! A skin: it turns Python values into events and calls into the crates below. Recording, policy,
 //! encoding, queueing and serving live there. What is where:
 //!
+//! * `memory`: what happens where there is none
 //! * `settings`, `configured`, `configure`, `kinds`, `warning`: what the program and its environment ask for,
 //!   and what people are told
-//! * `phase`, `interpreter`, `fork`, `held`, `identity`, `sink`, `incarnation`, `state`: what belongs to
-//!   this process
+//! * `phase`, `interpreter`, `fork`, `held`, `identity`, `past`, `sink`, `incarnation`, `state`: what belongs
+//!   to this process
 //! * `calls`, `fastcall`: what may run Python code, and how Python calls us
 //! * `convert`, `fields`, `raised`: values, mappings and exceptions of Python
 //! * `context`, `scope`, `ids`: what a task or thread works under, correlation id and span
@@ -22,7 +23,8 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `awaited`, `calls`, `clock`, `configured`, `held`, `identity`, `ids`, `interpreter`, `kinds`, `phase`
+//! 1. `awaited`, `calls`, `clock`, `configured`, `held`, `identity`, `ids`, `interpreter`, `kinds`, `memory`,
+//!    `past`, `phase`
 //! 2. `convert`, `fork`, `warning`
 //! 3. `context`, `count`, `fastcall`, `fields`, `raised`, `service`, `settings`, `sink`, `suppress`
 //! 4. `incarnation`, `scope`
@@ -54,6 +56,8 @@ mod ids;
 mod incarnation;
 mod interpreter;
 mod kinds;
+mod memory;
+mod past;
 mod phase;
 mod raised;
 mod scope;

@@ -12,7 +12,7 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     let state = state::latest(py);
     let snapshot = state
         .as_ref()
-        .map(|state| state.incarnation.recorder.snapshot())
+        .map(|state| state.incarnation.ledger())
         .unwrap_or_default();
     let stats = PyDict::new(py);
     stats.set_item("emitted", snapshot.emitted)?;

@@ -11,13 +11,13 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use telemetry_core::mark_sending_thread;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::own_file::OwnFile;
 use super::own_socket::Losses;
 use super::poller::{Poller, PollerHandle};
+use super::spawn::spawn;
 use crate::deadline::deadline_after;
 
 /// Time beyond a deadline that the thread may take to be gone.
@@ -68,17 +68,14 @@ impl Threads {
         let losses = Losses::default();
         let poller = Poller::start(losses.clone())?;
         let work = work(poller.handle(), stopped);
-        let thread = std::thread::Builder::new()
-            .name("telemetry".to_owned())
-            .spawn(move || {
-                let _file = file;
-                let _done = done_guard;
-                mark_sending_thread();
-                runtime.block_on(work);
-                // Sockets go with their tasks.
-                drop(runtime);
-                drop(poller);
-            })?;
+        let thread = spawn("telemetry", move || {
+            let _file = file;
+            let _done = done_guard;
+            runtime.block_on(work);
+            // Sockets go with their tasks.
+            drop(runtime);
+            drop(poller);
+        })?;
         Ok(Self {
             stop,
             losses,

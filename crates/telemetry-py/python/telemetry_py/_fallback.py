@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Literal
 
@@ -74,6 +73,7 @@ class Span:
         correlation_id: str | None = None,
         *,
         measurements: Any = None,
+        record_stacktrace: bool | None = None,
     ) -> None:
         self.operation = operation
         self._correlation_id = correlation_id
@@ -118,8 +118,8 @@ class Span:
     async def __aexit__(self, exc_type: Any = None, exc: Any = None, traceback: Any = None) -> Literal[False]:
         return self.__exit__()
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return function
+    def __call__(self, function: Any) -> Any:
+        return _unchanged(function)
 
     def _again(self) -> Span:
         return Span(self.operation, correlation_id=self._correlation_id)
@@ -135,7 +135,20 @@ class Span:
         self._ended = 0
 
 
-span = Span
+def span(operation: Any, *arguments: Any, **named: Any) -> Any:
+    """A span, or the function itself under a bare ``@span``."""
+    is_text = isinstance(operation, str)
+    if not is_text and not arguments and not named and (callable(operation) or hasattr(type(operation), "__get__")):
+        return _unchanged(operation)
+    return Span(operation, *arguments, **named)
+
+
+def _unchanged(target: Any) -> Any:
+    """A function as it is; ``TypeError`` for what is none, as where there is a native module."""
+    from ._decorate import check
+
+    check(target)
+    return target
 
 
 class SpanIdentity:
@@ -151,7 +164,7 @@ class Server:
     clients = 0
     is_running = False
 
-    def close(self, timeout: float = 0.5) -> bool:
+    def close(self, timeout: float | None = 0.5) -> bool:
         return True
 
     def __enter__(self) -> Server:

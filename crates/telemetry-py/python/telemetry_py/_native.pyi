@@ -10,6 +10,7 @@ from typing import (
     SupportsIndex,
     TypeVar,
     final,
+    overload,
 )
 
 from typing_extensions import Self, TypeAlias
@@ -18,6 +19,7 @@ from ._types import Stats
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_F = TypeVar("_F", bound=Callable[..., Any])
 _Measurements: TypeAlias = Mapping[str, SupportsIndex | SupportsFloat | str] | None
 _Metadata: TypeAlias = Mapping[str, object] | None
 
@@ -101,6 +103,7 @@ class Span:
         correlation_id: str | None = None,
         *,
         measurements: _Measurements = None,
+        record_stacktrace: bool | None = None,
     ) -> Self: ...
     @property
     def operation(self) -> str: ...
@@ -150,7 +153,7 @@ class Server:
     def clients(self) -> int: ...
     @property
     def is_running(self) -> bool: ...
-    def close(self, timeout: float = 0.5) -> bool: ...
+    def close(self, timeout: float | None = 0.5) -> bool: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> Literal[False]: ...
 
@@ -210,12 +213,16 @@ def serve(
 ) -> Server: ...
 def flush(timeout: float | None = 1.0) -> bool: ...
 def shutdown(timeout: float | None = None) -> bool: ...
+@overload
+def span(operation: _F) -> _F: ...
+@overload
 def span(
     operation: str,
     metadata: _Metadata = None,
     correlation_id: str | None = None,
     *,
     measurements: _Measurements = None,
+    record_stacktrace: bool | None = None,
 ) -> Span: ...
 def stats() -> Stats: ...
 def flush_at_exit() -> None: ...

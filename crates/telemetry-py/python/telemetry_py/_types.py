@@ -21,7 +21,8 @@ class PartStats(TypedDict):
 
 
 class Stats(TypedDict):
-    """The ledger of this process since it began or was forked, or since it served anew after its end.
+    """The ledger of this process since it began or was forked. It goes on when telemetry is shut down and
+    started again.
 
     ``emitted == accepted + sum(dropped.values())`` and ``accepted == sent + delivered + queued``, always,
     apart from events that other threads are in the midst of emitting.
