@@ -11,7 +11,8 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
 use telemetry_core::{
-    Callsite, Drawn, Limits, Note, REDACTED, Reason, Recorder, Redactor, ValueRef, truncate,
+    Callsite, Drawn, Limits, Note, Outcome, REDACTED, Reason, Recorder, Redactor, ValueRef,
+    truncate,
 };
 
 use crate::calls;
@@ -89,17 +90,7 @@ pub(crate) fn emit_named(
     draw: Draw,
     contents: &Contents<'_, '_>,
 ) -> PyResult<()> {
-    // SAFETY: `event` is live as long as the text is borrowed from it.
-    let name = match unsafe { exact_text(event.as_ptr()) } {
-        Some(name) => name,
-        // A subclass of `str` is as good; anything else is no name.
-        None => event
-            .cast::<PyString>()
-            .ok()
-            .and_then(|name| name.to_str().ok())
-            .unwrap_or(""),
-    };
-    match state.incarnation.recorder.callsite(name) {
+    match state.incarnation.recorder.callsite(name_of(event)) {
         Ok(site) => send(event.py(), state, &site, draw, contents),
         Err(_counted) => Ok(()),
     }
@@ -118,23 +109,8 @@ pub(crate) fn send(
     match &state.sink {
         Sink::Nothing => Ok(()),
         Sink::Queue | Sink::Waiting => {
-            let at = contents.timestamp_ns;
-            let draft = match draw {
-                Draw::Own => recorder.draft(site, &id, at),
-                Draw::Span(drawn) => recorder.draft_decided(site, drawn, &id, at),
-            };
-            let Ok(mut draft) = draft else { return Ok(()) };
-            let filled = contents.read(&mut draft);
-            if state.incarnation.is_inherited() {
-                // Python code forked while it was read; this is the child and not its recorder.
-                std::mem::forget(draft);
-                return filled;
-            }
-            match filled {
-                Ok(()) => draft.commit(),
-                Err(_) => draft.abandon(UNREADABLE),
-            };
-            filled
+            let inherited = || state.incarnation.is_inherited();
+            queue(recorder, site, draw, contents, &id, inherited).1
         }
         Sink::Object { emit, .. } => {
             let admitted = match draw {
@@ -159,6 +135,52 @@ pub(crate) fn send(
             }
             raised.map_or(Ok(()), Err)
         }
+    }
+}
+
+/// Encodes an event into the queue of a recorder; says what became of it and what has to go on.
+/// `is_inherited` says whether the recorder is another process's by now.
+pub(crate) fn queue(
+    recorder: &Recorder,
+    site: &Callsite,
+    draw: Draw,
+    contents: &Contents<'_, '_>,
+    id: &str,
+    is_inherited: impl Fn() -> bool,
+) -> (Outcome, PyResult<()>) {
+    let at = contents.timestamp_ns;
+    let draft = match draw {
+        Draw::Own => recorder.draft(site, id, at),
+        Draw::Span(drawn) => recorder.draft_decided(site, drawn, id, at),
+    };
+    let mut draft = match draft {
+        Ok(draft) => draft,
+        Err(outcome) => return (outcome, Ok(())),
+    };
+    let filled = contents.read(&mut draft);
+    if is_inherited() {
+        // Python code forked while it was read; this is the child and not its recorder.
+        std::mem::forget(draft);
+        return (Outcome::Off, filled);
+    }
+    let outcome = match filled {
+        Ok(()) => draft.commit(),
+        Err(_) => draft.abandon(UNREADABLE),
+    };
+    (outcome, filled)
+}
+
+/// The name of an event as Python gave it; what is no text is no name.
+pub(crate) fn name_of<'a>(event: &'a Bound<'_, PyAny>) -> &'a str {
+    // SAFETY: `event` is live as long as the text is borrowed from it.
+    match unsafe { exact_text(event.as_ptr()) } {
+        Some(name) => name,
+        // A subclass of `str` is as good; anything else is no name.
+        None => event
+            .cast::<PyString>()
+            .ok()
+            .and_then(|name| name.to_str().ok())
+            .unwrap_or(""),
     }
 }
 

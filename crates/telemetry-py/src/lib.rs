@@ -11,6 +11,7 @@
 //!   Python
 //! * `emit`, `span`, `awaited`, `clock`: events and spans
 //! * `service`, `start`, `serve`, `ending`, `exit`, `stats`: what runs, and the end
+//! * `stream`: queues whose events a server of the program's carries
 //! * `backend`: which backend is in force
 //!
 //! Two laws hold for all of it. No thread that Rust starts ever attaches to Python. And what a
@@ -26,7 +27,7 @@
 //! 4. `incarnation`
 //! 5. `state`
 //! 6. `emit`, `ending`, `start`, `stats`
-//! 7. `backend`, `exit`, `serve`, `span`
+//! 7. `backend`, `exit`, `serve`, `span`, `stream`
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -57,6 +58,7 @@ mod span;
 mod start;
 mod state;
 mod stats;
+mod stream;
 mod warning;
 
 /// The native half of `telemetry_py`; use that instead.
@@ -71,6 +73,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     context::register(module)?;
     module.add_class::<span::PySpan>()?;
     module.add_class::<serve::PyServer>()?;
+    module.add_class::<stream::PyStream>()?;
+    module.add_class::<stream::PyStreamCall>()?;
     fastcall::add(module, &emit::EMIT, emit::emit)?;
     fastcall::add(module, &span::SPAN, span::span)?;
     fastcall::add(module, &emit::NOOP, emit::noop)?;

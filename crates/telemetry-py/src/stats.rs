@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use telemetry_core::WorkerSnapshot;
 
 use crate::state;
 
@@ -14,6 +15,26 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         .map(|state| state.incarnation.recorder.snapshot())
         .unwrap_or_default();
     let stats = PyDict::new(py);
+    fill(&stats, &snapshot)?;
+    let last_error = state
+        .as_ref()
+        .and_then(|state| state.incarnation.last_error().clone());
+    stats.set_item("last_error", last_error)?;
+    let service = state.and_then(|state| state.service());
+    let service = service.as_deref();
+    let manager = service.and_then(|service| service.manager());
+    let connect_error = service.and_then(|service| service.connect_error());
+    stats.set_item("manager", manager)?;
+    stats.set_item("connect_error", connect_error)?;
+    stats.set_item("clients", service.map_or(0, |service| service.clients()))?;
+    let closed = service.map_or(0, |service| service.closed_descriptors());
+    stats.set_item("descriptors_closed", closed)?;
+    Ok(stats)
+}
+
+/// Enters what a ledger says.
+pub(crate) fn fill(stats: &Bound<'_, PyDict>, snapshot: &WorkerSnapshot) -> PyResult<()> {
+    let py = stats.py();
     stats.set_item("emitted", snapshot.emitted)?;
     stats.set_item("accepted", snapshot.accepted)?;
     stats.set_item("sent", snapshot.sent)?;
@@ -29,18 +50,5 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         notes.set_item(note.as_str(), count)?;
     }
     stats.set_item("notes", notes)?;
-    let last_error = state
-        .as_ref()
-        .and_then(|state| state.incarnation.last_error().clone());
-    stats.set_item("last_error", last_error)?;
-    let service = state.and_then(|state| state.service());
-    let service = service.as_deref();
-    let manager = service.and_then(|service| service.manager());
-    let connect_error = service.and_then(|service| service.connect_error());
-    stats.set_item("manager", manager)?;
-    stats.set_item("connect_error", connect_error)?;
-    stats.set_item("clients", service.map_or(0, |service| service.clients()))?;
-    let closed = service.map_or(0, |service| service.closed_descriptors());
-    stats.set_item("descriptors_closed", closed)?;
-    Ok(stats)
+    Ok(())
 }

@@ -28,11 +28,18 @@ from .server import serve
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._signals import flush_on_signal
-    from .backends import MemoryBackend, StderrBackend
+    from .backends import GrpcBackend, MemoryBackend, StderrBackend
+    from .stream import TelemetryStream
 
 __version__ = "0.1.0"
 
-_RARE = {"flush_on_signal": "._signals", "MemoryBackend": ".backends.memory", "StderrBackend": ".backends.stderr"}
+_RARE = {
+    "flush_on_signal": "._signals",
+    "GrpcBackend": ".backends.grpc",
+    "MemoryBackend": ".backends.memory",
+    "StderrBackend": ".backends.stderr",
+    "TelemetryStream": ".stream",
+}
 """What few programs use, and what costs an import; imported when it is asked for."""
 
 
@@ -49,12 +56,14 @@ def __getattr__(name: str) -> object:
 __all__ = [
     "CORRELATION_HEADER",
     "NATIVE",
+    "GrpcBackend",
     "MemoryBackend",
     "Server",
     "ServerBackend",
     "Span",
     "StderrBackend",
     "TelemetryBackend",
+    "TelemetryStream",
     "connect",
     "correlation",
     "emit",

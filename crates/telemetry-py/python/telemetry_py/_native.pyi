@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from os import PathLike
 from types import TracebackType
@@ -24,6 +24,8 @@ _Metadata: TypeAlias = Mapping[str, object] | None
 __all__ = [
     "Server",
     "Span",
+    "Stream",
+    "StreamCall",
     "backend",
     "close_at_exit",
     "connect",
@@ -105,6 +107,44 @@ class Server:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> Literal[False]: ...
 
+@final
+class Stream:
+    """A queue with a policy and a ledger of its own, whose events a server of the program's carries."""
+
+    def __new__(cls, max_buffer: int | None = None, overflow: str | None = None) -> Self: ...
+    def emit(
+        self,
+        event: str,
+        measurements: _Measurements = None,
+        metadata: _Metadata = None,
+        correlation_id: str | None = None,
+    ) -> bool: ...
+    def open(self, expects_hello: bool, wake: Callable[[], object]) -> StreamCall: ...
+    def set_enabled(self, enabled: bool) -> None: ...
+    def set_sampling(self, rate: float, patterns: Sequence[str]) -> None: ...
+    def set_filter(self, allow: Sequence[str], deny: Sequence[str]) -> None: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def sampling_rate(self) -> float: ...
+    @property
+    def dropped_count(self) -> int: ...
+    @property
+    def is_closed(self) -> bool: ...
+    def stats(self) -> _StreamStats: ...
+    def note_control_error(self, error: str) -> None: ...
+    def close(self) -> None: ...
+
+@final
+class StreamCall:
+    """One call of `StreamTelemetry`; `Stream.open` makes them."""
+
+    def next(self) -> bytes | float | None: ...
+    def hear(self, control: bytes) -> None: ...
+    def hear_end(self, in_order: bool) -> None: ...
+    def leave(self) -> None: ...
+    def close(self) -> None: ...
+
 def emit(
     event: str,
     measurements: _Measurements = None,
@@ -178,6 +218,29 @@ class _Stats(TypedDict):
     """Why there is no connection to it right now, as far as that is known."""
     clients: int
     """Managers whose stream is open now."""
+
+@type_check_only
+class _StreamStats(TypedDict):
+    """The ledger of one `TelemetryStream`, in the same words and under the same laws."""
+
+    emitted: int
+    """Events that entered `emit`, whatever became of them."""
+    accepted: int
+    """Those of them that the queue took and that were not dropped later."""
+    sent: int
+    """Handed to a call."""
+    delivered: int
+    """Always 0."""
+    queued: int
+    """Waiting to be sent."""
+    dropped: dict[str, int]
+    """Dropped, by reason; only reasons that occurred."""
+    notes: dict[str, int]
+    """What happened to events that were not dropped for it, such as `truncated`."""
+    streams: int
+    """Calls that are open now."""
+    control_error: str | None
+    """What was wrong with the last control that could not be applied."""
 
 def stats() -> _Stats: ...
 def flush_at_exit() -> None: ...

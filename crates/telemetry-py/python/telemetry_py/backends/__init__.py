@@ -8,10 +8,11 @@ from .server import ServerBackend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .grpc import GrpcBackend
     from .memory import MemoryBackend, MemoryEvent
     from .stderr import StderrBackend
 
-_RARE = {"MemoryBackend": ".memory", "MemoryEvent": ".memory", "StderrBackend": ".stderr"}
+_RARE = {"GrpcBackend": ".grpc", "MemoryBackend": ".memory", "MemoryEvent": ".memory", "StderrBackend": ".stderr"}
 """Imported when they are asked for."""
 
 
@@ -55,6 +56,7 @@ def is_enabled() -> bool:
 
 
 __all__ = [
+    "GrpcBackend",
     "MemoryBackend",
     "MemoryEvent",
     "ServerBackend",

@@ -1,0 +1,209 @@
+"""The two kinds of calls of ``StreamTelemetry``: on an event loop, and on a thread.
+
+What a call sends is decided in the native module; here is how one waits for it. Whoever emits wakes the
+call at the end of that emit, once for many events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from _queue import Empty, SimpleQueue
+from threading import Thread
+
+from ._controls import hear, hear_async
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    from .stream import TelemetryStream
+
+    AnyCall: TypeAlias = "AsyncCall | SyncCall"
+
+_MARGIN, _LONGEST_MARGIN = 0.1, 0.25
+"""How long before its deadline a call ends in order: this share of the time it has, and at most so many
+seconds. What is handed to a call that is cut may be lost."""
+
+_MESSAGES_PER_TURN = 128
+"""Messages in a row before other tasks get their turn."""
+
+_REVISION_HEADER = "telemetry-protocol-revision"
+"""Request header of a manager that will say hello."""
+
+
+class AsyncCall:
+    """One call on the running event loop."""
+
+    def __init__(self, owner: TelemetryStream, controls: Any, context: Any) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._owner = owner
+        self._news = asyncio.Event()
+        self._call = owner._native.open(_expects_hello(context), _waker(self.loop, self._news))
+        owner._attached = self
+        self._context: Any = context
+        left = _time_left(context)
+        self._end = math.inf if left is None else self.loop.time() + left
+        self._in_a_row = 0
+        self._hearing = self.loop.create_task(hear_async(self._call, owner._native, controls, context))
+
+    async def next(self) -> bytes | None:
+        """The next message; ``None`` at the end."""
+        if self._context is not None:
+            context, self._context = self._context, None
+            await _send_headers(context)
+        if self._in_a_row >= _MESSAGES_PER_TURN:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+        while True:
+            left = self._end - self.loop.time()
+            if left <= 0:
+                self._end = math.inf
+                self._call.leave()
+            self._news.clear()
+            found = self._call.next()
+            if not isinstance(found, float):
+                self._in_a_row += 1
+                return found
+            self._in_a_row = 0
+            wait = found if left <= 0 else min(found, left)
+            if wait == 0:
+                await asyncio.sleep(0)
+            elif math.isinf(wait):
+                await self._news.wait()
+            else:
+                timer = self.loop.call_later(wait, self._news.set)
+                try:
+                    await self._news.wait()
+                finally:
+                    timer.cancel()
+
+    def close(self) -> None:
+        """It is over, in order or not."""
+        self._call.close()
+        if self._owner._attached is self:
+            self._owner._attached = None
+        if not self.loop.is_closed():
+            self._hearing.cancel()
+
+
+class SyncCall:
+    """One call on a thread."""
+
+    def __init__(self, owner: TelemetryStream, controls: Any, context: Any) -> None:
+        # A put may come in the midst of another one, from a signal handler; this kind of queue allows it.
+        self.loop: SimpleQueue[None] = SimpleQueue()
+        self._owner = owner
+        self._is_cut = False
+        self._call = owner._native.open(_expects_hello(context), _putter(self.loop))
+        owner._attached = self
+        left = _time_left(context)
+        self._end = math.inf if left is None else _now() + left
+        self._watch(context)
+        _send_headers_now(context)
+        hearing = Thread(
+            target=hear, args=(self._call, owner._native, controls), name="telemetry-controls", daemon=True
+        )
+        try:
+            hearing.start()
+        except RuntimeError as error:
+            # No thread can be had; events go out all the same.
+            owner._native.note_control_error(f"controls cannot be heard: {error}")
+            self._call.hear_end(False)
+
+    def _watch(self, context: Any) -> None:
+        """Be told when the call is cut."""
+        add_callback = getattr(context, "add_callback", None)
+        if callable(add_callback) and add_callback(self._cut) is False:
+            self._is_cut = True
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        self.loop.put(None)
+
+    def next(self) -> bytes | None:
+        """The next message; ``None`` at the end."""
+        while not self._is_cut:
+            left = self._end - _now()
+            if left <= 0:
+                self._end = math.inf
+                self._call.leave()
+            found = self._call.next()
+            if not isinstance(found, float):
+                return found
+            wait = found if left <= 0 else min(found, left)
+            try:
+                if math.isinf(wait):
+                    self.loop.get()
+                else:
+                    self.loop.get(timeout=wait)
+            except Empty:
+                pass
+        return None
+
+    def close(self) -> None:
+        """It is over, in order or not."""
+        self._call.close()
+        if self._owner._attached is self:
+            self._owner._attached = None
+
+
+def _waker(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> Callable[[], None]:
+    """Sets ``news`` from any thread. It knows nothing of the call, which would know itself through it."""
+
+    def wake() -> None:
+        try:
+            loop.call_soon_threadsafe(news.set)
+        except RuntimeError:
+            pass  # The loop is closed; nobody waits there.
+
+    return wake
+
+
+def _putter(news: SimpleQueue[None]) -> Callable[[], None]:
+    """The same for a thread."""
+    return lambda: news.put(None)
+
+
+def _now() -> float:
+    from time import monotonic
+
+    return monotonic()
+
+
+def _expects_hello(context: Any) -> bool:
+    """Whether the request says that its manager will say hello."""
+    metadata = getattr(context, "invocation_metadata", None)
+    if not callable(metadata):
+        return False
+    try:
+        return any(entry[0] == _REVISION_HEADER for entry in metadata() or ())
+    except (TypeError, IndexError, KeyError):
+        return False
+
+
+def _time_left(context: Any) -> float | None:
+    """Seconds until the call had better end; ``None`` without a deadline."""
+    time_remaining = getattr(context, "time_remaining", None)
+    left: object = time_remaining() if callable(time_remaining) else None
+    if not isinstance(left, (int, float)) or not math.isfinite(left):
+        return None
+    return max(left - min(left * _MARGIN, _LONGEST_MARGIN), 0.0)
+
+
+async def _send_headers(context: Any) -> None:
+    """Managers take events only behind response headers, so these go out before there are any."""
+    try:
+        sent = context.send_initial_metadata(())
+        if hasattr(type(sent), "__await__"):
+            await sent
+    except Exception:
+        pass  # The program has sent its own, or this is no context of gRPC.
+
+
+def _send_headers_now(context: Any) -> None:
+    try:
+        context.send_initial_metadata(())
+    except Exception:
+        pass
