@@ -26,6 +26,9 @@ _MARGIN, _LONGEST_MARGIN = 0.1, 0.25
 """How long before its deadline a call ends in order: this share of the time it has, and at most so many
 seconds. What is handed to a call that is cut may be lost."""
 
+_NEVER = 10 * 365 * 86_400.0
+"""A deadline so far off is what a threaded server says where there is none."""
+
 _MESSAGES_PER_TURN = 128
 """Messages in a row before other tasks get their turn."""
 
@@ -46,6 +49,7 @@ class AsyncCall:
         left = _time_left(context)
         self._end = math.inf if left is None else self.loop.time() + left
         self._in_a_row = 0
+        _when_over(context, "add_done_callback", lambda _context: self.close())
         self._hearing = self.loop.create_task(hear_async(self._call, owner._native, controls, context))
 
     async def next(self) -> bytes | None:
@@ -95,12 +99,12 @@ class SyncCall:
         # A put may come in the midst of another one, from a signal handler; this kind of queue allows it.
         self.loop: SimpleQueue[None] = SimpleQueue()
         self._owner = owner
-        self._is_cut = False
         self._call = owner._native.open(_expects_hello(context), _putter(self.loop))
         owner._attached = self
         left = _time_left(context)
         self._end = math.inf if left is None else _now() + left
-        self._watch(context)
+        if _when_over(context, "add_callback", self._cut) is False:
+            self._call.close()
         _send_headers_now(context)
         hearing = Thread(
             target=hear, args=(self._call, owner._native, controls), name="telemetry-controls", daemon=True
@@ -112,19 +116,14 @@ class SyncCall:
             owner._native.note_control_error(f"controls cannot be heard: {error}")
             self._call.hear_end(False)
 
-    def _watch(self, context: Any) -> None:
-        """Be told when the call is cut."""
-        add_callback = getattr(context, "add_callback", None)
-        if callable(add_callback) and add_callback(self._cut) is False:
-            self._is_cut = True
-
     def _cut(self) -> None:
-        self._is_cut = True
+        """The call is over while a message is being written or waited for."""
+        self.close()
         self.loop.put(None)
 
     def next(self) -> bytes | None:
         """The next message; ``None`` at the end."""
-        while not self._is_cut:
+        while True:
             left = self._end - _now()
             if left <= 0:
                 self._end = math.inf
@@ -140,7 +139,6 @@ class SyncCall:
                     self.loop.get(timeout=wait)
             except Empty:
                 pass
-        return None
 
     def close(self) -> None:
         """It is over, in order or not."""
@@ -166,6 +164,14 @@ def _putter(news: SimpleQueue[None]) -> Callable[[], None]:
     return lambda: news.put(None)
 
 
+def _when_over(context: Any, add: str, callback: Callable[..., None]) -> object:
+    """Have ``callback`` called when a call is over, however that came about: only then is it known that what
+    was given out last is not on its way, however long the program keeps what carried it. Says ``False`` if it is
+    over by now."""
+    register = getattr(context, add, None)
+    return register(callback) if callable(register) else None
+
+
 def _now() -> float:
     from time import monotonic
 
@@ -187,7 +193,7 @@ def _time_left(context: Any) -> float | None:
     """Seconds until the call had better end; ``None`` without a deadline."""
     time_remaining = getattr(context, "time_remaining", None)
     left: object = time_remaining() if callable(time_remaining) else None
-    if not isinstance(left, (int, float)) or not math.isfinite(left):
+    if not isinstance(left, (int, float)) or not left < _NEVER:
         return None
     return max(left - min(left * _MARGIN, _LONGEST_MARGIN), 0.0)
 
