@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from _queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 
 from ._controls import hear, hear_async
 
@@ -31,6 +31,10 @@ _NEVER = 10 * 365 * 86_400.0
 
 _MESSAGES_PER_TURN = 128
 """Messages in a row before other tasks get their turn."""
+
+_LONG_WRITE = 0.02
+"""Seconds of a write that was held up. A threaded server does not say whether it was cut in the end, but hears
+of a cut within as many."""
 
 _REVISION_HEADER = "telemetry-protocol-revision"
 """Request header of a manager that will say hello."""
@@ -99,6 +103,9 @@ class SyncCall:
         # A put may come in the midst of another one, from a signal handler; this kind of queue allows it.
         self.loop: SimpleQueue[None] = SimpleQueue()
         self._owner = owner
+        self._is_over = Event()
+        self._given_out: float | None = None
+        self._remaining: Callable[[], object] = getattr(context, "time_remaining", lambda: None)
         self._call = owner._native.open(_expects_hello(context), _putter(self.loop))
         owner._attached = self
         left = _time_left(context)
@@ -119,10 +126,21 @@ class SyncCall:
     def _cut(self) -> None:
         """The call is over while a message is being written or waited for."""
         self.close()
+        self._is_over.set()
         self.loop.put(None)
+
+    def _was_cut(self) -> bool:
+        """Whether the message that was given out last is not on its way, because the call was cut meanwhile."""
+        given_out, self._given_out = self._given_out, None
+        if given_out is None or _now() - given_out < _LONG_WRITE:
+            return False
+        return self._remaining() == 0 or self._is_over.wait(_LONG_WRITE)
 
     def next(self) -> bytes | None:
         """The next message; ``None`` at the end."""
+        if self._was_cut():
+            self.close()
+            return None
         while True:
             left = self._end - _now()
             if left <= 0:
@@ -130,6 +148,7 @@ class SyncCall:
                 self._call.leave()
             found = self._call.next()
             if not isinstance(found, float):
+                self._given_out = _now()
                 return found
             wait = found if left <= 0 else min(found, left)
             try:
