@@ -12,11 +12,10 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use telemetry_client::MAX_QUEUE_EVENTS;
 use telemetry_client::serve::{HostedStreams, StreamConfig};
-use telemetry_client::{BackendKind, MAX_QUEUE_EVENTS};
 use telemetry_core::{
-    Control, Outcome, Overflow, Reason, Recorder, RecorderConfig, SamplingRule,
-    SystemClock,
+    Control, Outcome, Overflow, Reason, Recorder, RecorderConfig, SamplingRule, SystemClock,
 };
 
 use crate::context::{correlation, correlation_text};
@@ -69,9 +68,6 @@ impl PyStream {
         }
         if let Some(overflow) = overflow {
             recorder.overflow = overflow_of(overflow)?;
-        }
-        if settings.backend == Some(BackendKind::None) {
-            recorder.policy.enabled = false;
         }
         let calls = settings.config.stream();
         fork::watch();

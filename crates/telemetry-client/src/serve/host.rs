@@ -160,7 +160,7 @@ impl HostedStream {
                 return Next::Message(message);
             }
             let now = Instant::now();
-            match self.pump.poll(now, &mut Context::from_waker(waker)) {
+            match self.pump.poll(now, &Context::from_waker(waker)) {
                 Poll::Ready(Some(chunk)) => {
                     let mut splitter = FrameSplitter::new(usize::MAX);
                     // Frames of our own making are whole and not compressed.

@@ -106,7 +106,7 @@ impl Pump {
 
     /// The next bytes; `None` once only trailers are left. While it is pending the waker is woken by
     /// whatever changes that, but for the time.
-    pub(super) fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    pub(super) fn poll(&mut self, now: Instant, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         self.now = now;
         self.session.register(cx.waker());
         let data = ready!(self.poll_data(cx));
@@ -137,7 +137,7 @@ impl Pump {
         matches!(self.state, State::Over)
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+    fn poll_data(&mut self, cx: &Context<'_>) -> Poll<Option<Vec<u8>>> {
         loop {
             if matches!(self.state, State::Closing(_) | State::Over) {
                 return Poll::Ready(None);
@@ -179,7 +179,7 @@ impl Pump {
     }
 
     /// The next events, or a report that is due.
-    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+    fn poll_events(&mut self, cx: &Context<'_>) -> Poll<Option<Vec<u8>>> {
         self.answer(cx);
         self.take_up();
         if let Some(report) = self.due_report() {
@@ -244,7 +244,7 @@ impl Pump {
 
     /// Ready when it is time to send: the delay is over, there is a batch, or somebody waits for the
     /// queue to be empty.
-    fn poll_gathering(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_gathering(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.gathers
             && self.goal.is_none()
             && self.sessions.gather(&self.session, cx.waker())
