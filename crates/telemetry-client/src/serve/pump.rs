@@ -199,8 +199,12 @@ impl Pump {
             match self.sessions.drain(&self.session, &mut chunk, self.budget) {
                 Some(0) => {}
                 Some(events) => {
-                    let is_full = events >= self.budget.events || chunk.len() >= self.budget.bytes;
-                    let is_all = !is_full || self.sessions.recorder().queued() == 0;
+                    // A full chunk says that there may be more, unless one event fills it.
+                    let is_all = if self.budget.events == 1 {
+                        self.sessions.recorder().queued() == 0
+                    } else {
+                        events < self.budget.events && chunk.len() < self.budget.bytes
+                    };
                     self.gather_after(is_all);
                     self.reach_goal(&mut chunk);
                     return Poll::Ready(Some(chunk));
