@@ -1,27 +1,28 @@
 """A worker whose own gRPC server carries its telemetry: `hosted.py (aio | threads) ADDRESS`.
 
-Works until it is asked to end.
+Works twenty times at each SIGUSR1, until it is asked to end.
 """
 
 import asyncio
 import signal
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import grpc
 import telemetry_py as telemetry
 from telemetry_py.grpc_interceptor import SyncTelemetryInterceptor, TelemetryInterceptor
 from witness import work
 
-ended = threading.Event()
+wishes: SimpleQueue[int | None] = SimpleQueue()
 stream = telemetry.TelemetryStream(max_buffer=65536)
 telemetry.set_backend(telemetry.GrpcBackend(stream))
 
 
 def produce() -> None:
-    while not ended.wait(0.001):
-        work()
+    while (asked := wishes.get()) is not None:
+        for _ in range(asked):
+            work()
     stream.close()
 
 
@@ -42,7 +43,9 @@ def serve_with_threads(address: str) -> None:
     server.stop(grace=10).wait()
 
 
-signal.signal(signal.SIGTERM, lambda *_: ended.set())
+signal.signal(signal.SIGUSR1, lambda *_: wishes.put(20))
+signal.signal(signal.SIGTERM, lambda *_: wishes.put(None))
+print("ready", flush=True)
 if sys.argv[1] == "aio":
     asyncio.run(serve_on_a_loop(sys.argv[2]))
 else:
