@@ -32,8 +32,7 @@ class Manager:
         """Open a stream; events flow from now on."""
         self._controls: queue.Queue[Any] = queue.Queue()
         self._controls.put(CLASSES["Control"](toggle=CLASSES["Toggle"](enabled=True)))
-        # grpc's own spelling of a socket path is no valid authority.
-        self._channel = grpc.insecure_channel(address, [("grpc.default_authority", "localhost")])
+        self._channel = grpc.insecure_channel(address)
         call = self._channel.stream_stream(
             METHOD,
             request_serializer=lambda control: control.SerializeToString(),

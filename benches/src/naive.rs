@@ -10,7 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use telemetry_proto::bridge_service_client::BridgeServiceClient;
 use telemetry_proto::bridge_service_server::{BridgeService, BridgeServiceServer};
-use telemetry_proto::{PingRequest, PingResponse, TelemetryControl, TelemetryEvent};
+use telemetry_proto::{
+    HeartbeatRequest, HeartbeatResponse, PingRequest, PingResponse, TelemetryControl,
+    TelemetryEvent,
+};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
@@ -43,6 +46,16 @@ impl BridgeService for Service {
         Ok(Response::new(PingResponse {
             message: request.into_inner().message,
             server_time: None,
+        }))
+    }
+
+    async fn heartbeat(
+        &self,
+        _: Request<HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, Status> {
+        Ok(Response::new(HeartbeatResponse {
+            server_time: None,
+            session_valid: true,
         }))
     }
 

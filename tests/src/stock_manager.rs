@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use telemetry_proto::bridge_service_client::BridgeServiceClient;
 use telemetry_proto::telemetry_control::Control;
-use telemetry_proto::{PingRequest, TelemetryControl, TelemetryEvent, TelemetryToggle};
+use telemetry_proto::{
+    HeartbeatRequest, PingRequest, TelemetryControl, TelemetryEvent, TelemetryToggle,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -81,6 +83,26 @@ impl StockManager {
             "the answer says when it was given"
         );
         Self { channel }
+    }
+
+    /// Asks for a sign of life, as the stock application does every two seconds.
+    ///
+    /// # Panics
+    ///
+    /// When there is none: then the stock application kills the worker.
+    pub async fn heartbeat(&self) {
+        let mut client = BridgeServiceClient::new(self.channel.clone());
+        let heartbeat = HeartbeatRequest {
+            session_id: "default".to_owned(),
+            client_time: None,
+        };
+        let answer = within("a sign of life", client.heartbeat(heartbeat)).await;
+        let answer = answer.expect("a worker answers heartbeats").into_inner();
+        assert!(answer.session_valid);
+        assert!(
+            answer.server_time.is_some(),
+            "the answer says when it was given"
+        );
     }
 
     /// Uses a connection as it is, without a ping.

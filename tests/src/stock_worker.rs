@@ -17,7 +17,8 @@ use telemetry_proto::bridge_service_server::{BridgeService, BridgeServiceServer}
 use telemetry_proto::telemetry_control::Control;
 use telemetry_proto::telemetry_value::Value;
 use telemetry_proto::{
-    PingRequest, PingResponse, TelemetryControl, TelemetryEvent, TelemetryValue,
+    HeartbeatRequest, HeartbeatResponse, PingRequest, PingResponse, TelemetryControl,
+    TelemetryEvent, TelemetryValue,
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc};
@@ -250,6 +251,16 @@ impl BridgeService for Service {
         Ok(Response::new(PingResponse {
             message,
             server_time: Some(now()),
+        }))
+    }
+
+    async fn heartbeat(
+        &self,
+        _: Request<HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, Status> {
+        Ok(Response::new(HeartbeatResponse {
+            server_time: Some(now()),
+            session_valid: true,
         }))
     }
 

@@ -41,7 +41,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`
+//! 1. `context`, `deadline`
 //! 2. `serve`
 //! 3. `backend`
 //! 4. `telemetry`
@@ -53,6 +53,7 @@ pub mod backend;
 pub mod serve;
 
 mod config;
+mod context;
 mod deadline;
 mod resource;
 #[cfg(feature = "signals")]
@@ -64,6 +65,7 @@ mod telemetry;
 pub use config::{
     BackendKind, Config, ConfigError, DEFAULT_EXIT_TIMEOUT, MAX_QUEUE_EVENTS, Worker,
 };
+pub use context::{Entered, TRACEPARENT, current_span, extract, inject};
 pub use resource::{
     DEFAULT_RESOURCE_INTERVAL, MIN_RESOURCE_INTERVAL, ResourceError, ResourceSampler,
 };
@@ -74,7 +76,7 @@ pub use span::{
 };
 pub use start::{connect, serve, start};
 pub use telemetry::{EventHandle, Telemetry, TelemetryBuilder};
-pub use telemetry_core::Outcome;
+pub use telemetry_core::{Outcome, SpanContext, SpanPhase, TraceContext};
 
 /// The README's examples are tests.
 #[cfg(doctest)]

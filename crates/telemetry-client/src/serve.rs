@@ -6,6 +6,7 @@
 //! is and which are kept is decided in `telemetry-core`.
 
 mod accept;
+mod authority;
 mod bind;
 mod body;
 mod config;
@@ -31,6 +32,7 @@ mod service;
 mod session;
 mod stream;
 mod threads;
+mod unary;
 
 pub use bind::BindError;
 pub use config::{

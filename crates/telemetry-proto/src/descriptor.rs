@@ -11,6 +11,9 @@ pub const STREAM_TELEMETRY_PATH: &str = "/snakepit.bridge.BridgeService/StreamTe
 /// HTTP/2 `:path` of the connection test.
 pub const PING_PATH: &str = "/snakepit.bridge.BridgeService/Ping";
 
+/// HTTP/2 `:path` of the sign of life.
+pub const HEARTBEAT_PATH: &str = "/snakepit.bridge.BridgeService/Heartbeat";
+
 /// The compiled proto file: an encoded `google.protobuf.FileDescriptorSet` that includes its
 /// imports and leaves out comments.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("generated/descriptor.bin");

@@ -12,8 +12,8 @@
 //!   [`telemetry_control`].
 //! * **Stubs**, behind features: `grpc-client` adds `bridge_service_client`, `grpc-server` adds
 //!   `bridge_service_server`. They are generic over the transport and bring none of their own.
-//! * **Names**: [`SERVICE_NAME`], [`STREAM_TELEMETRY_PATH`] and [`PING_PATH`], for code that speaks
-//!   HTTP/2 without the stubs.
+//! * **Names**: [`SERVICE_NAME`], [`STREAM_TELEMETRY_PATH`], [`PING_PATH`] and [`HEARTBEAT_PATH`], for
+//!   code that speaks HTTP/2 without the stubs.
 //! * **Description**: [`FILE_DESCRIPTOR_SET`], the compiled proto file, for reflection and for
 //!   tools that compare versions of the wire.
 //!
@@ -58,15 +58,18 @@ mod descriptor;
 )]
 mod generated;
 
-pub use descriptor::{FILE_DESCRIPTOR_SET, PING_PATH, SERVICE_NAME, STREAM_TELEMETRY_PATH};
+pub use descriptor::{
+    FILE_DESCRIPTOR_SET, HEARTBEAT_PATH, PING_PATH, SERVICE_NAME, STREAM_TELEMETRY_PATH,
+};
 #[cfg(feature = "grpc-client")]
 pub use generated::bridge_service_client;
 #[cfg(feature = "grpc-server")]
 pub use generated::bridge_service_server;
 pub use generated::{
-    ManagerHello, NameCount, PingRequest, PingResponse, ReasonCount, TelemetryControl,
-    TelemetryDrain, TelemetryEvent, TelemetryEventFilter, TelemetryPolicy, TelemetrySamplingUpdate,
-    TelemetryToggle, TelemetryValue, WorkerHello, WorkerReport, telemetry_control, telemetry_value,
+    HeartbeatRequest, HeartbeatResponse, ManagerHello, NameCount, PingRequest, PingResponse,
+    ReasonCount, SpanContext, SpanPhase, TelemetryControl, TelemetryDrain, TelemetryEvent,
+    TelemetryEventFilter, TelemetryPolicy, TelemetrySamplingUpdate, TelemetryToggle,
+    TelemetryValue, WorkerHello, WorkerReport, telemetry_control, telemetry_value,
 };
 
 /// Runs the examples of the README as tests.

@@ -5,17 +5,24 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use crate::context::correlation;
 use crate::convert::guarded;
 use crate::emit::{Contents, Draw, emit_named};
+use crate::scope;
 use crate::settings::{Settings, invalid};
 use crate::sink::Sink;
 use crate::state::{self, State};
+use crate::suppress::is_suppressed;
 
 /// Sends events to an object with `emit(event, measurements, metadata, correlation_id)`.
 #[pyfunction]
 pub(crate) fn use_object(backend: &Bound<'_, PyAny>) -> PyResult<()> {
     set(backend.py(), Sink::object(backend)?)
+}
+
+/// Sends events to a composite, one part of which may be the queue.
+#[pyfunction]
+pub(crate) fn use_composite(backend: &Bound<'_, PyAny>, with_queue: bool) -> PyResult<()> {
+    set(backend.py(), Sink::composite(backend, with_queue)?)
 }
 
 /// Queues events for `serve`.
@@ -34,7 +41,7 @@ pub(crate) fn use_nothing(py: Python<'_>) {
 #[pyfunction]
 pub(crate) fn backend(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
     Ok(state::latest(py).and_then(|state| match &state.sink {
-        Sink::Object { backend, .. } => Some(backend.clone_ref(py)),
+        Sink::Object(object) => Some(object.backend(py)),
         Sink::Queue => Some(PyBool::new(py, true).to_owned().into_any().unbind()),
         Sink::Nothing | Sink::Waiting => None,
     }))
@@ -43,7 +50,7 @@ pub(crate) fn backend(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
 /// Whether there is a backend.
 #[pyfunction]
 pub(crate) fn is_enabled(py: Python<'_>) -> bool {
-    state::latest(py).is_some_and(|state| matches!(state.sink, Sink::Object { .. } | Sink::Queue))
+    state::latest(py).is_some_and(|state| matches!(state.sink, Sink::Object(_) | Sink::Queue))
 }
 
 /// Queues one event for `serve`, whatever the backend in force is.
@@ -57,6 +64,9 @@ pub(crate) fn emit_queued(
 ) -> PyResult<()> {
     let py = event.py();
     guarded(py, || {
+        if is_suppressed(py) {
+            return Ok(());
+        }
         let Some(state) = state::latest(py) else {
             return Ok(());
         };
@@ -65,11 +75,12 @@ pub(crate) fn emit_queued(
             incarnation: Arc::clone(&state.incarnation),
             sink: Sink::Queue,
         };
-        let id = correlation(py, correlation_id)?;
+        let here = scope::here(py).with_id(correlation_id);
         let contents = Contents {
             measurements,
             metadata,
-            correlation_id: id.as_ref(),
+            correlation_id: here.id.as_ref(),
+            span: here.span,
             ..Contents::default()
         };
         emit_named(&queue, event, Draw::Own, &contents)

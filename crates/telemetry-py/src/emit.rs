@@ -11,16 +11,18 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
 use telemetry_core::{
-    Callsite, Drawn, Limits, Note, Outcome, REDACTED, Reason, Recorder, Redactor, ValueRef,
-    truncate,
+    Callsite, Draft, Drawn, Limits, Note, Outcome, REDACTED, Reason, Recorder, Redactor,
+    SpanContext, Ties, ValueRef, truncate,
 };
 
 use crate::calls;
-use crate::context::{correlation, correlation_text};
+use crate::context::correlation_text;
 use crate::convert::{exact_text, guarded, swallow};
 use crate::fields::{Entries, read_measurements, read_metadata};
+use crate::ids::PySpanIdentity;
 use crate::raised;
-use crate::sink::Sink;
+use crate::scope;
+use crate::sink::{Object, Sink};
 use crate::state::{self, State};
 
 pub(crate) use quick::{EMIT, NOOP, emit, noop};
@@ -49,6 +51,8 @@ pub(crate) struct Contents<'a, 'py> {
     pub(crate) error: Option<(&'a str, &'a str)>,
     /// The correlation id; `None` is the empty one.
     pub(crate) correlation_id: Option<&'a Bound<'py, PyAny>>,
+    /// The span it begins, ends or happened in.
+    pub(crate) span: Option<SpanContext>,
 }
 
 /// How it is decided whether an event is kept.
@@ -74,9 +78,10 @@ pub(crate) fn emit_any(
         let Some(state) = state.as_deref() else {
             return Ok(());
         };
-        let id = correlation(py, correlation_id)?;
+        let here = scope::here(py).with_id(correlation_id);
         let contents = Contents {
-            correlation_id: id.as_ref(),
+            correlation_id: here.id.as_ref(),
+            span: here.span,
             ..*contents
         };
         emit_named(state, event, Draw::Own, &contents)
@@ -112,18 +117,39 @@ pub(crate) fn send(
             let inherited = || state.incarnation.is_inherited();
             queue(recorder, site, draw, contents, &id, inherited).1
         }
-        Sink::Object { emit, .. } => {
+        Sink::Object(object) if object.with_queue => {
+            let Ok(mut draft) = drafted(recorder, site, draw, &id, contents) else {
+                return Ok(());
+            };
+            let mut collected = Collected::new(py, state, contents.span);
+            collected.is_copy = true;
+            let filled = contents.read(&mut Both(&mut draft, &mut collected));
+            let end = match filled {
+                Ok(()) if IN_BACKEND.get() => Err(Reason::Reentrant),
+                Ok(()) => Ok(()),
+                Err(_) => Err(UNREADABLE),
+            };
+            finish(state.incarnation.is_inherited(), draft, end);
+            if end.is_err() || state.incarnation.is_inherited() {
+                return filled;
+            }
+            // What became of it in the queue is counted there, and what the parts did by the composite.
+            let (_counted, raised) =
+                hand_over(py, object, state, site.name().as_str(), &collected, &id);
+            raised.map_or(Ok(()), Err)
+        }
+        Sink::Object(object) => {
             let admitted = match draw {
-                Draw::Own => recorder.gate().admit(site, &id),
+                Draw::Own => recorder.gate().admit(site, &id, contents.span.as_ref()),
                 Draw::Span(drawn) => recorder.gate().admit_decided(site, drawn),
             };
             if admitted.is_err() {
                 return Ok(());
             }
-            let mut collected = Collected::new(py, state);
+            let mut collected = Collected::new(py, state, contents.span);
             let read = contents.read(&mut collected);
             let (end, raised) = match read {
-                Ok(()) => hand_over(emit.bind(py), state, site.name().as_str(), &collected, &id),
+                Ok(()) => hand_over(py, object, state, site.name().as_str(), &collected, &id),
                 Err(error) => (Err(UNREADABLE), Some(error)),
             };
             // Python code may have forked; then this is the child and not its recorder.
@@ -148,26 +174,45 @@ pub(crate) fn queue(
     id: &str,
     is_inherited: impl Fn() -> bool,
 ) -> (Outcome, PyResult<()>) {
-    let at = contents.timestamp_ns;
-    let draft = match draw {
-        Draw::Own => recorder.draft(site, id, at),
-        Draw::Span(drawn) => recorder.draft_decided(site, drawn, id, at),
-    };
-    let mut draft = match draft {
+    let mut draft = match drafted(recorder, site, draw, id, contents) {
         Ok(draft) => draft,
         Err(outcome) => return (outcome, Ok(())),
     };
     let filled = contents.read(&mut draft);
-    if is_inherited() {
+    let end = filled.is_ok().then_some(()).ok_or(UNREADABLE);
+    (finish(is_inherited(), draft, end), filled)
+}
+
+/// Begins an event for the queue.
+fn drafted<'a>(
+    recorder: &'a Recorder,
+    site: &'a Callsite,
+    draw: Draw,
+    id: &'a str,
+    contents: &Contents<'_, '_>,
+) -> Result<Draft<'a>, Outcome> {
+    let ties = Ties {
+        correlation_id: id,
+        span: contents.span,
+    };
+    let at = contents.timestamp_ns;
+    match draw {
+        Draw::Own => recorder.draft(site, ties, at),
+        Draw::Span(drawn) => recorder.draft_decided(site, drawn, ties, at),
+    }
+}
+
+/// Ends an event for the queue, unless that is another process's by now.
+fn finish(is_inherited: bool, draft: Draft<'_>, end: Result<(), Reason>) -> Outcome {
+    if is_inherited {
         // Python code forked while it was read; this is the child and not its recorder.
         std::mem::forget(draft);
-        return (Outcome::Off, filled);
+        return Outcome::Off;
     }
-    let outcome = match filled {
+    match end {
         Ok(()) => draft.commit(),
-        Err(_) => draft.abandon(UNREADABLE),
-    };
-    (outcome, filled)
+        Err(reason) => draft.abandon(reason),
+    }
 }
 
 /// The name of an event as Python gave it; what is no text is no name.
@@ -203,7 +248,8 @@ impl Contents<'_, '_> {
 /// Calls a Python backend; says whether it took the event, or why not, and what has to go on: an
 /// exception that is no `Exception`.
 fn hand_over(
-    emit: &Bound<'_, PyAny>,
+    py: Python<'_>,
+    object: &Object,
     state: &State,
     event: &str,
     collected: &Collected<'_, '_>,
@@ -216,7 +262,6 @@ fn hand_over(
             IN_BACKEND.set(false);
         }
     }
-    let py = emit.py();
     if let Some(reason) = collected.failed {
         return (Err(reason), None);
     }
@@ -225,18 +270,18 @@ fn hand_over(
         return (Err(Reason::Reentrant), None);
     }
     let _leave = Leave;
-    let arguments = (
-        event,
-        &collected.measurements,
-        &collected.metadata,
-        correlation_id,
-    )
-        .into_pyobject(py);
+    let (measurements, metadata) = (&collected.measurements, &collected.metadata);
+    let arguments = if object.takes_span {
+        let span = collected.span.map(PySpanIdentity::new);
+        (event, measurements, metadata, correlation_id, span).into_pyobject(py)
+    } else {
+        (event, measurements, metadata, correlation_id).into_pyobject(py)
+    };
     // Only for want of memory.
     let Ok(arguments) = arguments else {
         return (Err(Reason::InternalError), None);
     };
-    match calls::call(emit, &arguments) {
+    match calls::call(object.emit.bind(py), &arguments) {
         // The very object: what merely looks false, such as an empty result, is no refusal.
         Ok(answer) if answer.is(PyBool::new(py, false)) => (Err(Reason::QueueFull), None),
         Ok(answer) => match answer.cast::<PyBaseException>() {
@@ -264,6 +309,8 @@ struct Collected<'py, 'r> {
     measurements: Bound<'py, PyDict>,
     /// Texts.
     metadata: Bound<'py, PyDict>,
+    /// The span it belongs to.
+    span: Option<SpanContext>,
     /// Where notes are counted.
     recorder: &'r Recorder,
     /// How long texts may be.
@@ -272,18 +319,22 @@ struct Collected<'py, 'r> {
     redactor: &'r Redactor,
     /// What is wrong with the event as a whole.
     failed: Option<Reason>,
+    /// Whether the queue gets the same, where all that is to be noted is noted.
+    is_copy: bool,
 }
 
 impl<'py, 'r> Collected<'py, 'r> {
     /// Two empty dicts.
-    fn new(py: Python<'py>, state: &'r State) -> Self {
+    fn new(py: Python<'py>, state: &'r State, span: Option<SpanContext>) -> Self {
         Self {
             measurements: PyDict::new(py),
             metadata: PyDict::new(py),
+            span,
             recorder: &state.incarnation.recorder,
             limits: Limits::default(),
             redactor: &state.incarnation.redactor,
             failed: None,
+            is_copy: false,
         }
     }
 
@@ -292,8 +343,15 @@ impl<'py, 'r> Collected<'py, 'r> {
         if text.len() <= max_bytes {
             return text;
         }
-        self.recorder.gate().note(Note::Truncated);
+        self.count(Note::Truncated);
         truncate(text, max_bytes)
+    }
+
+    /// Counts what happened to a value.
+    fn count(&self, note: Note) {
+        if !self.is_copy {
+            self.recorder.gate().note(note);
+        }
     }
 
     /// Stores an entry. It can fail for want of memory only, and then the entry is missing.
@@ -329,7 +387,7 @@ impl Entries for Collected<'_, '_> {
         }
         let key = self.cut(key, self.limits.key_bytes);
         let value = if self.redactor.is_secret(key) {
-            self.recorder.gate().note(Note::Redacted);
+            self.count(Note::Redacted);
             REDACTED
         } else {
             self.cut(value, self.limits.value_bytes)
@@ -338,6 +396,25 @@ impl Entries for Collected<'_, '_> {
     }
 
     fn note(&mut self, note: Note) {
-        self.recorder.gate().note(note);
+        self.count(note);
+    }
+}
+
+/// An event that goes into the queue and to an object: its values are read once.
+struct Both<'a, 'd, 'py, 'r>(&'a mut Draft<'d>, &'a mut Collected<'py, 'r>);
+
+impl Entries for Both<'_, '_, '_, '_> {
+    fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
+        self.0.measurement(key, value);
+        self.1.measurement(key, value);
+    }
+
+    fn metadata(&mut self, key: &str, value: &str) {
+        self.0.metadata(key, value);
+        self.1.metadata(key, value);
+    }
+
+    fn note(&mut self, note: Note) {
+        self.0.note(note);
     }
 }

@@ -70,7 +70,7 @@ pub(crate) fn shut(py: Python<'_>, state: &State, timeout: Duration) -> bool {
 
 /// How long the end of this process may wait.
 pub(crate) fn exit_timeout(state: &State) -> Duration {
-    let configured = state.incarnation.settings.config.exit_timeout;
+    let configured = state.incarnation.settings().config.exit_timeout;
     configured.min(MAX_TIMEOUT)
 }
 

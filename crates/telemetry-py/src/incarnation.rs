@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 use telemetry_client::backend::Backend;
@@ -25,8 +26,8 @@ const START_INTERVAL: Duration = Duration::from_millis(1);
 pub(crate) struct Incarnation {
     /// [`fork::generation`] of the process it belongs to.
     generation: u64,
-    /// How it was set up; a child is set up in the same way.
-    pub(crate) settings: Settings,
+    /// How it was set up; a child is set up in the same way. Replaced by `configure`.
+    settings: ArcSwap<Settings>,
     /// Queue, policy and ledger.
     pub(crate) recorder: Arc<Recorder>,
     /// Which values are hidden from backends that are Python objects; the recorder has its own.
@@ -110,7 +111,7 @@ impl Incarnation {
         Self {
             generation: fork::generation(),
             recorder,
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             redactor: Redactor::default(),
             callsites: ByIdentity::default(),
             operations: ByIdentity::default(),
@@ -127,7 +128,7 @@ impl Incarnation {
 
     /// The child's counterpart of its parent's, which this one is.
     pub(crate) fn for_child(&self) -> Result<Self, ControlError> {
-        let child = Self::new(self.settings.clone())?;
+        let child = Self::new(Settings::clone(&self.settings()))?;
         // One that was ended has nothing to hand down.
         let asked = self.asked.get().filter(|_| !self.recorder.is_closed());
         if let Some(asked) = asked {
@@ -143,8 +144,9 @@ impl Incarnation {
 
     /// What a child does at its first event, of one that was asked for this.
     fn due_in_child(&self, asked: &Ask) -> Option<Due> {
-        let managers = &self.settings.config.managers;
-        match (self.settings.on_fork, asked) {
+        let settings = self.settings();
+        let managers = &settings.config.managers;
+        match (settings.on_fork, asked) {
             (ForkMode::Reset | ForkMode::Disable, _) => None,
             (_, Ask::Connect(_)) => Some(Due::Start(asked.clone())),
             (_, Ask::Serve(_)) if !managers.is_empty() => {
@@ -155,6 +157,16 @@ impl Incarnation {
             }
             (ForkMode::Unsaid, Ask::Serve(_)) => Some(Due::SayInherited),
         }
+    }
+
+    /// How it is set up.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Sets it up differently from now on; what is made already stays as it is.
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Whether it belongs to an ancestor of this process; then only its settings may be read.
@@ -215,7 +227,7 @@ impl Incarnation {
 
     /// Begins to sample resources into a backend, if it should and does not.
     pub(crate) fn sample(&self, backend: Arc<dyn Backend>) -> Result<(), ResourceError> {
-        let Some(interval) = self.settings.config.resource_interval else {
+        let Some(interval) = self.settings().config.resource_interval else {
             return Ok(());
         };
         let mut sampler = locked(&self.sampler);

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use telemetry_client::BackendKind;
 use telemetry_core::Address;
 
 use crate::convert::guarded;
 use crate::ending::{duration, shut};
+use crate::kinds::Kind;
 use crate::service::{Ask, Service};
 use crate::settings::{Settings, invalid};
-use crate::start::{Author, Wish, begin, use_object};
+use crate::start::{Author, Wish, begin, use_objects};
 use crate::state;
 
 /// Where a worker listens that was told nothing: loopback, any free port.
@@ -115,7 +115,7 @@ pub(crate) fn serve(
         ),
         None => None,
     };
-    if use_object(py, &settings)? {
+    if use_objects(py, &settings)? {
         return Ok(PyServer::of(None));
     }
     let config = &settings.config;
@@ -125,7 +125,7 @@ pub(crate) fn serve(
     };
     let ask = match written {
         Some(address) => Ask::Serve(address),
-        None if settings.backend == Some(BackendKind::Connect) && !config.managers.is_empty() => {
+        None if settings.wants(Kind::Connect) && !config.managers.is_empty() => {
             Ask::Connect(config.managers.clone())
         }
         None => Ask::Serve(config.address.clone().unwrap_or(DEFAULT_ADDRESS)),

@@ -1,17 +1,21 @@
-//! The settings of this process: those of every worker, and those that only a Python one has.
+//! The settings of this process: those of every worker, and those that only a Python one has. What the
+//! program has configured comes before the environment.
 //!
 //! Lenient: a variable that is wrong or unknown is told of once and has its default, so that no program
 //! stops, and no event is lost, for a word in its environment. `TELEMETRY_STRICT=1` is for tests that want
 //! to know.
 
 use std::env;
+use std::fmt;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use telemetry_client::{BackendKind, Config};
+use telemetry_client::{Config, ConfigError};
 use telemetry_core::{ControlError, Recorder, SystemClock, nearest};
 
+use crate::configured;
+use crate::kinds::{CHOICES, Kind, Kinds};
 use crate::warning::warn_once;
 
 /// Says what a forked child does.
@@ -23,7 +27,7 @@ const STRICT: &str = "TELEMETRY_STRICT";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-const KNOWN: [&str; 19] = [
+pub(crate) const KNOWN: [&str; 19] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -45,13 +49,13 @@ const KNOWN: [&str; 19] = [
     "TELEMETRY_WORKER_ID",
 ];
 
-/// What the environment says.
+/// What the program and the environment say.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// What every worker has.
     pub(crate) config: Config,
-    /// The backend that the environment chose, by name or by an address; `None` if it is silent.
-    pub(crate) backend: Option<BackendKind>,
+    /// The backends that were chosen, by name or by an address; `None` if nobody said anything.
+    pub(crate) backend: Option<Kinds>,
     /// What a forked child does.
     pub(crate) on_fork: ForkMode,
     /// Whether what is wrong raises.
@@ -75,73 +79,80 @@ impl Settings {
     /// Reads the environment of this process where the program sets telemetry up. What is wrong in it is
     /// told of; in strict mode it raises `ValueError` with the variable, its value and what is allowed.
     pub(crate) fn read(py: Python<'_>) -> PyResult<Self> {
-        let (settings, faults) = Self::from_env();
+        let (settings, faults) = Self::of_process();
         match faults.first() {
             Some(fault) if settings.is_strict => return Err(invalid(fault)),
-            _ => faults.iter().for_each(|fault| warn_once(py, fault)),
+            _ => say_all(py, &faults),
         }
         Ok(settings)
     }
 
     /// The same where an event needs it, which raises nothing.
     pub(crate) fn read_silently(py: Python<'_>) -> Self {
-        let (settings, faults) = Self::from_env();
+        let (settings, faults) = Self::of_process();
         // Strict: whoever sets telemetry up is told.
         if !settings.is_strict {
-            faults.iter().for_each(|fault| warn_once(py, fault));
+            say_all(py, &faults);
         }
         settings
     }
 
-    /// Reads the environment; also what is wrong in it.
-    fn from_env() -> (Self, Vec<String>) {
-        let (config, faults) = Config::from_env_lenient();
-        let mut faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        let backend = match *config.backends {
+    /// Reads what this process is told; also what is wrong in it, variables that nobody knows included.
+    pub(crate) fn of_process() -> (Self, Vec<Fault>) {
+        let (settings, mut faults) = Self::from_lookup(configured::lookup);
+        if settings.config.policy.enabled {
+            faults.extend(unknown());
+        }
+        (settings, faults)
+    }
+
+    /// Reads what is said by anything that maps variables to texts.
+    pub(crate) fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> (Self, Vec<Fault>) {
+        // Kinds of backends are those of Python, so their variable is read here.
+        let of_worker =
+            |variable: &'static str| (variable != BACKEND).then(|| lookup(variable)).flatten();
+        let (config, faults) = Config::from_lookup_lenient(of_worker);
+        let mut faults: Vec<Fault> = faults.into_iter().map(Fault::from).collect();
+        let text = |variable: &str| {
+            let value = lookup(variable)?.trim().to_owned();
+            (!value.is_empty()).then_some(value)
+        };
+        let mut refuse = |variable: &'static str, expected: &str| {
+            faults.push(Fault::Value {
+                variable,
+                value: text(variable).unwrap_or_default(),
+                expected: expected.to_owned(),
+            });
+        };
+        let chosen = text(BACKEND).map(|list| Kinds::parse(&list));
+        if chosen == Some(None) && config.policy.enabled {
+            refuse(BACKEND, CHOICES);
+        }
+        let backend = if config.policy.enabled {
+            chosen.flatten().or_else(|| by_address(&config))
+        } else {
             // Disabled, which wins over everything else.
-            _ if !config.policy.enabled => Some(BackendKind::None),
-            [] => None,
-            [backend] => Some(backend),
-            _ => {
-                let list = text(BACKEND).unwrap_or_default();
-                faults.push(format!(
-                    "{BACKEND}={list:?} is not allowed; expected one of none, connect, server, \
-                     stderr, memory"
-                ));
-                by_address(&config)
-            }
+            Some(Kinds::of(Kind::None))
         };
         let on_fork = match text(ON_FORK).as_deref() {
             None => ForkMode::Unsaid,
             Some("restart") => ForkMode::Restart,
             Some("reset") => ForkMode::Reset,
             Some("disable") => ForkMode::Disable,
-            Some(value) => {
-                faults.push(format!(
-                    "{ON_FORK}={value:?} is not allowed; expected reset, restart or disable"
-                ));
+            Some(_) => {
+                refuse(ON_FORK, "reset, restart or disable");
                 ForkMode::Unsaid
             }
         };
-        let is_strict = match text(STRICT)
-            .map(|value| value.to_ascii_lowercase())
-            .as_deref()
-        {
+        let strict = text(STRICT).map(|value| value.to_ascii_lowercase());
+        let is_strict = match strict.as_deref() {
             None | Some("0" | "false" | "no" | "off") => false,
             Some("1" | "true" | "yes" | "on") => true,
-            Some(value) => {
-                faults.push(format!(
-                    "{STRICT}={value:?} is not allowed; expected 1, true, yes, on, 0, false, no or off"
-                ));
+            Some(_) => {
+                refuse(STRICT, "1, true, yes, on, 0, false, no or off");
                 false
             }
         };
-        if config.policy.enabled {
-            faults.extend(unknown());
-        }
-        for fault in &mut faults {
-            fault.push_str("; it counts as unset");
-        }
         let settings = Self {
             config,
             backend,
@@ -151,32 +162,96 @@ impl Settings {
         (settings, faults)
     }
 
+    /// Whether this backend is asked for.
+    pub(crate) fn wants(&self, kind: Kind) -> bool {
+        self.backend.as_ref().is_some_and(|kinds| kinds.has(kind))
+    }
+
     /// A recorder with these settings.
     pub(crate) fn recorder(&self) -> Result<Recorder, ControlError> {
         Recorder::new(self.config.recorder(), Arc::new(SystemClock::new()))
     }
 }
 
-/// The backend of a process whose environment names none that can be used.
-fn by_address(config: &Config) -> Option<BackendKind> {
+/// Something that is wrong with what a process is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A variable has a value that makes no sense.
+    Value {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+        /// What would do.
+        expected: String,
+    },
+    /// Anything else, as a sentence.
+    Other(String),
+}
+
+impl From<ConfigError> for Fault {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Value {
+                variable,
+                value,
+                expected,
+            } => Self::Value {
+                variable,
+                value,
+                expected,
+            },
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value {
+                variable,
+                value,
+                expected,
+            } => write!(
+                f,
+                "{variable}={value:?} is not allowed; expected {expected}"
+            )?,
+            Self::Other(text) => f.write_str(text)?,
+        }
+        f.write_str("; it counts as unset")
+    }
+}
+
+/// Tells people, of each fault once.
+fn say_all(py: Python<'_>, faults: &[Fault]) {
+    for fault in faults {
+        warn_once(py, &fault.to_string());
+    }
+}
+
+/// The backend of a process that is told none that can be used.
+fn by_address(config: &Config) -> Option<Kinds> {
     if !config.managers.is_empty() {
-        Some(BackendKind::Connect)
+        Some(Kinds::of(Kind::Connect))
     } else {
-        config.address.as_ref().map(|_| BackendKind::Server)
+        config.address.as_ref().map(|_| Kinds::of(Kind::Server))
     }
 }
 
 /// What is wrong with variables that nobody reads.
-fn unknown() -> Vec<String> {
+fn unknown() -> Vec<Fault> {
     let mut names: Vec<_> = env::vars_os()
         .filter(|(_, value)| !value.is_empty())
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| name.starts_with(PREFIX) && !KNOWN.contains(&name.as_str()))
         .collect();
     names.sort_unstable();
-    let fault = |name: String| match nearest(&name, KNOWN) {
-        Some(meant) => format!("{name} is no variable of telemetry; did you mean {meant}?"),
-        None => format!("{name} is no variable of telemetry"),
+    let fault = |name: String| {
+        Fault::Other(match nearest(&name, KNOWN) {
+            Some(meant) => format!("{name} is no variable of telemetry; did you mean {meant}?"),
+            None => format!("{name} is no variable of telemetry"),
+        })
     };
     names.into_iter().map(fault).collect()
 }
@@ -184,10 +259,4 @@ fn unknown() -> Vec<String> {
 /// A `ValueError`.
 pub(crate) fn invalid(error: impl ToString) -> PyErr {
     PyValueError::new_err(error.to_string())
-}
-
-/// The value of a variable, if it has one.
-fn text(variable: &str) -> Option<String> {
-    let value = env::var_os(variable)?.to_string_lossy().trim().to_owned();
-    (!value.is_empty()).then_some(value)
 }

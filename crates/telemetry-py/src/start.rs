@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use telemetry_client::BackendKind;
 use telemetry_client::backend::{Backend, StderrBackend};
 use telemetry_core::{Address, SystemClock};
 
 use crate::incarnation::Found;
+use crate::kinds::Kind;
 use crate::service::{Ask, Service};
 use crate::settings::{Settings, invalid};
 use crate::sink::Sink;
@@ -62,16 +62,16 @@ impl Wish<'_> {
 #[pyfunction]
 pub(crate) fn start(py: Python<'_>) -> PyResult<bool> {
     let settings = Settings::read(py)?;
-    if use_object(py, &settings)? {
+    if use_objects(py, &settings)? {
         return Ok(false);
     }
     let config = &settings.config;
-    let ask = match settings.backend {
-        Some(BackendKind::Server) => config.address.clone().map(Ask::Serve),
-        Some(BackendKind::Connect) if !config.managers.is_empty() => {
-            Some(Ask::Connect(config.managers.clone()))
-        }
-        _ => None,
+    let ask = if settings.wants(Kind::Server) {
+        config.address.clone().map(Ask::Serve)
+    } else if settings.wants(Kind::Connect) && !config.managers.is_empty() {
+        Some(Ask::Connect(config.managers.clone()))
+    } else {
+        None
     };
     begin_or_say(py, &settings, ask)
 }
@@ -88,7 +88,7 @@ pub(crate) fn connect(py: Python<'_>, address: Option<String>) -> PyResult<bool>
         }
         None => None,
     };
-    if use_object(py, &settings)? {
+    if use_objects(py, &settings)? {
         return Ok(false);
     }
     match managers {
@@ -122,25 +122,32 @@ fn begin_or_say(py: Python<'_>, settings: &Settings, ask: Option<Ask>) -> PyResu
     Ok(is_running)
 }
 
-/// Puts a backend in force that is no stream, or none at all, if the environment names one: then nothing
-/// else runs, whatever the program wants.
-pub(crate) fn use_object(py: Python<'_>, settings: &Settings) -> PyResult<bool> {
-    let Some(kind) = settings.backend else {
+/// Puts the backends in force that are named and are objects, or none at all. Returns whether that is all
+/// that is to be done: without the queue among them nothing else runs, whatever the program wants.
+pub(crate) fn use_objects(py: Python<'_>, settings: &Settings) -> PyResult<bool> {
+    let Some(kinds) = &settings.backend else {
         return Ok(false);
     };
-    if matches!(kind, BackendKind::Connect | BackendKind::Server) {
+    if kinds.has_queue() && kinds.objects().next().is_none() {
         return Ok(false);
     }
     let before = state::latest(py);
     let is_set = match &before {
-        Some(state) => state.sink.is_of_kind(py, kind)?,
+        Some(state) => state.sink.is_of_kinds(py, kinds)?,
         None => false,
     };
     if !is_set {
-        let sink = Sink::of_kind(py, kind)?;
+        let sink = Sink::of_kinds(py, kinds, settings.is_strict)?;
+        if matches!(sink, Sink::Waiting) {
+            // None of them can be had, which is said; it is as if none were named.
+            return Ok(false);
+        }
         state::set_sink(py, sink, settings).map_err(invalid)?;
     }
-    if kind == BackendKind::Stderr
+    if kinds.has_queue() {
+        return Ok(false);
+    }
+    if kinds.has(Kind::Stderr)
         && let Some(state) = state::latest(py)
         && settings.config.resource_interval.is_some()
     {

@@ -17,11 +17,11 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwapOption, Guard};
 use pyo3::prelude::*;
-use telemetry_client::BackendKind;
 use telemetry_core::ControlError;
 
 use crate::fork;
 use crate::incarnation::{Due, Incarnation};
+use crate::kinds::Kind;
 use crate::phase::{self, Phase};
 use crate::service::Service;
 use crate::settings::{ForkMode, Settings};
@@ -127,7 +127,12 @@ pub(crate) fn set_sink(
     settings: &Settings,
 ) -> Result<(), ControlError> {
     let incarnation = match latest(py) {
-        Some(state) => Arc::clone(&state.incarnation),
+        Some(state) => {
+            if state.service().is_none() {
+                state.incarnation.set_settings(settings.clone());
+            }
+            Arc::clone(&state.incarnation)
+        }
         None => Arc::new(Incarnation::new(settings.clone())?),
     };
     install(State { incarnation, sink });
@@ -141,7 +146,15 @@ pub(crate) fn settle_queue(
     py: Python<'_>,
     settings: &Settings,
 ) -> Result<Arc<Incarnation>, ControlError> {
-    let incarnation = match latest(py) {
+    let before = latest(py);
+    // A composite that has the queue as a part goes on as it is.
+    let sink = match &before {
+        Some(state) if matches!(&state.sink, Sink::Object(_)) && state.sink.has_queue() => {
+            state.sink.again(py)
+        }
+        _ => Sink::Queue,
+    };
+    let incarnation = match before {
         Some(state) if state.incarnation.recorder.is_closed() => None,
         Some(state) if matches!(state.sink, Sink::Waiting) => {
             let recorder = Arc::clone(&state.incarnation.recorder);
@@ -158,7 +171,7 @@ pub(crate) fn settle_queue(
     let _done_now = incarnation.take_due();
     install(State {
         incarnation: Arc::clone(&incarnation),
-        sink: Sink::Queue,
+        sink,
     });
     Ok(incarnation)
 }
@@ -209,7 +222,7 @@ fn resolve(py: Python<'_>) {
 fn install(state: State) {
     let phase = match state.sink {
         Sink::Nothing => Phase::Off,
-        Sink::Queue | Sink::Waiting if state.incarnation.is_due() => Phase::Due,
+        _ if state.sink.has_queue() && state.incarnation.is_due() => Phase::Due,
         _ => Phase::On,
     };
     let state = Arc::new(state);
@@ -226,15 +239,14 @@ fn install(state: State) {
 /// The state that the environment asks for; `None` if it asks for no telemetry. If it says nothing,
 /// events wait for what the program says.
 fn from_settings(py: Python<'_>, settings: Settings) -> Option<State> {
-    let sink = match settings.backend {
+    let sink = match &settings.backend {
         None => Sink::Waiting,
-        Some(kind) => Sink::of_kind(py, kind).ok()?,
+        Some(kinds) => Sink::of_kinds(py, kinds, false).ok()?,
     };
     if matches!(sink, Sink::Nothing) {
         return None;
     }
-    let is_forgotten =
-        settings.backend == Some(BackendKind::Connect) && first_event::is_pool_child(py);
+    let is_forgotten = settings.wants(Kind::Connect) && first_event::is_pool_child(py);
     let incarnation = Incarnation::new(settings).ok()?;
     if is_forgotten {
         incarnation.set_due(Due::SayNotStarted);
@@ -247,10 +259,13 @@ fn from_settings(py: Python<'_>, settings: Settings) -> Option<State> {
 
 /// The child's counterpart of its parent's state.
 fn in_child(py: Python<'_>, parent: &State) -> Option<State> {
-    if parent.incarnation.settings.on_fork == ForkMode::Disable {
+    if parent.incarnation.settings().on_fork == ForkMode::Disable {
         return None;
     }
-    let sink = parent.sink.for_child(py)?;
+    if matches!(parent.sink, Sink::Nothing) {
+        return None;
+    }
+    let sink = parent.sink.again(py);
     Some(State {
         incarnation: Arc::new(parent.incarnation.for_child().ok()?),
         sink,

@@ -1,9 +1,10 @@
 //! The ledger of this process as Python sees it.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 use telemetry_core::WorkerSnapshot;
 
+use crate::sink::Sink;
 use crate::state;
 
 /// The ledger of this process: what was emitted and what became of it; and who takes it.
@@ -20,6 +21,11 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         .as_ref()
         .and_then(|state| state.incarnation.last_error().clone());
     stats.set_item("last_error", last_error)?;
+    let parts = match state.as_deref().map(|state| &state.sink) {
+        Some(Sink::Object(object)) => object.parts(py)?,
+        _ => PyList::empty(py).into_any(),
+    };
+    stats.set_item("parts", parts)?;
     let service = state.and_then(|state| state.service());
     let service = service.as_deref();
     let manager = service.and_then(|service| service.manager());

@@ -18,13 +18,16 @@ use telemetry_core::{
     Control, Outcome, Overflow, Reason, Recorder, RecorderConfig, SamplingRule, SystemClock,
 };
 
-use crate::context::{correlation, correlation_text};
+use crate::context::correlation_text;
 use crate::convert::guarded;
 use crate::emit::{Contents, Draw, name_of, queue};
 use crate::fork;
 use crate::held::Held;
+use crate::ids::PySpanIdentity;
+use crate::scope;
 use crate::settings::{Settings, invalid};
 use crate::stats;
+use crate::suppress::is_suppressed;
 
 pub(crate) use call::PyStreamCall;
 use call::Wakeup;
@@ -79,28 +82,34 @@ impl PyStream {
         })
     }
 
-    /// Records one event; false if it was dropped although policy lets it pass.
-    #[pyo3(signature = (event, measurements=None, metadata=None, correlation_id=None))]
+    /// Records one event, of `span` or else of the span that the context is in; false if it was dropped
+    /// although policy lets it pass.
+    #[pyo3(signature = (event, measurements=None, metadata=None, correlation_id=None, span=None))]
     fn emit(
         &self,
         event: &Bound<'_, PyAny>,
         measurements: Option<&Bound<'_, PyAny>>,
         metadata: Option<&Bound<'_, PyAny>>,
         correlation_id: Option<&Bound<'_, PyAny>>,
+        span: Option<&PySpanIdentity>,
     ) -> PyResult<bool> {
         let py = event.py();
         guarded(py, || {
+            if is_suppressed(py) {
+                return Ok(true);
+            }
             let life = self.life(py)?;
             let recorder = life.streams.recorder();
             let Ok(site) = recorder.callsite(name_of(event)) else {
                 return Ok(false);
             };
-            let id = correlation(py, correlation_id)?;
-            let text = correlation_text(id.as_ref())?;
+            let here = scope::here(py).with_id(correlation_id);
+            let text = correlation_text(here.id.as_ref())?;
             let contents = Contents {
                 measurements,
                 metadata,
-                correlation_id: id.as_ref(),
+                correlation_id: here.id.as_ref(),
+                span: span.map(PySpanIdentity::context).or(here.span),
                 ..Contents::default()
             };
             let inherited = || life.is_inherited();

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -45,6 +46,12 @@ def _classes() -> dict[str, Any]:
     field(value, "float_value", 2, _FIELD.TYPE_DOUBLE, oneof=True)
     field(value, "string_value", 3, _FIELD.TYPE_STRING, oneof=True)
 
+    span = file.message_type.add(name="Span")
+    field(span, "trace_id", 1, _FIELD.TYPE_BYTES)
+    field(span, "span_id", 2, _FIELD.TYPE_FIXED64)
+    field(span, "parent_span_id", 3, _FIELD.TYPE_FIXED64)
+    field(span, "phase", 4, _FIELD.TYPE_INT32)
+
     event = file.message_type.add(name="Event")
     for entry, kind, type_name in (
         ("MeasurementsEntry", _FIELD.TYPE_MESSAGE, ".stock.Value"),
@@ -60,6 +67,7 @@ def _classes() -> dict[str, Any]:
     field(event, "timestamp_ns", 4, _FIELD.TYPE_INT64)
     field(event, "correlation_id", 5, _FIELD.TYPE_STRING)
     field(event, "sequence", 1001, _FIELD.TYPE_UINT64)
+    field(event, "span", 1005, _FIELD.TYPE_MESSAGE, type_name=".stock.Span")
 
     toggle = file.message_type.add(name="Toggle")
     field(toggle, "enabled", 1, _FIELD.TYPE_BOOL)
@@ -78,20 +86,24 @@ def _classes() -> dict[str, Any]:
 CLASSES = _classes()
 
 
+def target(address: str) -> str:
+    """An address of ours as grpc wants it: there a socket path is part of a URI."""
+    scheme, colon, path = address.partition("unix:")
+    return address if scheme or not colon else f"unix:{quote(path)}"
+
+
 class Manager:
     """One stream to one worker, read by a thread."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, read: Callable[[bytes], Any] = CLASSES["Event"].FromString) -> None:
+        """Dials; `read` makes an event of the bytes of each message."""
         self.events: queue.Queue[Any] = queue.Queue()
         """Events as they came; `None` after the last."""
-        self._controls: queue.Queue[Any] = queue.Queue()
-        # Its own spelling of a socket path is no valid authority.
-        options = [("grpc.default_authority", "localhost")]
-        self._channel = grpc.insecure_channel(address, options)
+        self._controls: queue.Queue[bytes | None] = queue.Queue()
+        self._channel = grpc.insecure_channel(target(address))
         call = self._channel.stream_stream(
             METHOD,
-            request_serializer=lambda control: control.SerializeToString(),
-            response_deserializer=CLASSES["Event"].FromString,
+            response_deserializer=read,
         )
         self.toggle(True)
         self._stream = call(iter(self._controls.get, None))
@@ -109,7 +121,11 @@ class Manager:
         self.events.put(None)
 
     def toggle(self, enabled: bool) -> None:
-        self._controls.put(CLASSES["Control"](toggle=CLASSES["Toggle"](enabled=enabled)))
+        self.control(CLASSES["Control"](toggle=CLASSES["Toggle"](enabled=enabled)))
+
+    def control(self, control: Any) -> None:
+        """Sends any message."""
+        self._controls.put(control.SerializeToString())
 
     def next(self, timeout: float = PATIENCE) -> Any:
         """The next event; fails after `timeout` seconds and at the end of the stream."""

@@ -14,7 +14,7 @@ WRONG = pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
         ("TELEMETRY_BACKEND", "kafka", "none, connect, server, stderr, memory"),
-        ("TELEMETRY_BACKEND", "server,stderr", "none, connect, server, stderr, memory"),
+        ("TELEMETRY_BACKEND", "server,connect", "none, connect, server, stderr, memory"),
         ("TELEMETRY_DISABLED", "maybe", "1, true, yes, on, 0, false, no or off"),
         ("TELEMETRY_ADDRESS", "somewhere", "unix:/path/to.sock"),
         ("TELEMETRY_MAX_BUFFER", "0", "from 1 to"),

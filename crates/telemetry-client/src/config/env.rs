@@ -16,7 +16,7 @@ impl Config {
     ///
     /// | variable | value | default |
     /// |---|---|---|
-    /// | `TELEMETRY_DISABLED`, `OTEL_SDK_DISABLED` | `1`, `true`: emit nothing | |
+    /// | `TELEMETRY_DISABLED`, `OTEL_SDK_DISABLED` | `1`, `true`: emit nothing; what the first says counts before the second | |
     /// | `TELEMETRY_BACKEND` | `none`, `connect`, `server`, `stderr`, `memory`, or a comma list | `connect` with a manager, else `server` with an address, else `none` |
     /// | `TELEMETRY_MANAGER` | `unix:/path` of the manager to connect to, or a comma list | |
     /// | `TELEMETRY_ADDRESS` | `unix:/path` or loopback `ip:port` to listen at | |
@@ -74,7 +74,8 @@ impl Config {
 
     fn read<L: Fn(&'static str) -> Option<String>>(vars: &Variables<L>) -> Self {
         let mut config = Self::default();
-        if vars.flag("TELEMETRY_DISABLED") || vars.flag("OTEL_SDK_DISABLED") {
+        let own = vars.flag("TELEMETRY_DISABLED");
+        if own.or_else(|| vars.flag("OTEL_SDK_DISABLED")) == Some(true) {
             config.policy.enabled = false;
             return config;
         }
@@ -191,15 +192,14 @@ impl<L: Fn(&'static str) -> Option<String>> Variables<L> {
         read
     }
 
-    /// A switch; unset is off.
-    fn flag(&self, variable: &'static str) -> bool {
+    /// A switch, if it is set.
+    fn flag(&self, variable: &'static str) -> Option<bool> {
         let read = |text: &str| match text.to_ascii_lowercase().as_str() {
             "1" | "true" | "yes" | "on" => Some(true),
             "0" | "false" | "no" | "off" => Some(false),
             _ => None,
         };
         self.parse(variable, read, "1, true, yes, on, 0, false, no or off")
-            .unwrap_or(false)
     }
 
     /// A time in milliseconds.

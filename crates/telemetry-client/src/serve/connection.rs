@@ -18,6 +18,7 @@ use telemetry_proto::STREAM_TELEMETRY_PATH;
 use tokio::time::sleep;
 use tower_service::Service;
 
+use super::authority::AnyAuthority;
 use super::handshake::{HandshakeFlag, Handshaking};
 use super::meter::{Meter, Metered};
 use super::server::ServeLimits;
@@ -62,7 +63,7 @@ pub(super) async fn connection(
 ) -> Ended {
     let handshake = HandshakeFlag::default();
     let meter = Meter::default();
-    let io = Handshaking::new(stream, handshake.clone());
+    let io = AnyAuthority::new(Handshaking::new(stream, handshake.clone()));
     let io = TokioIo::new(Metered::new(io, meter.clone()));
     let opened = Arc::new(AtomicBool::new(false));
     let answer = service_fn({

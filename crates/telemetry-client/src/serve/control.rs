@@ -87,8 +87,8 @@ impl Reader {
     }
 }
 
-/// How a stream ends whose input cannot be split.
-fn frame_status(error: FrameError) -> Status {
+/// How a call ends whose input cannot be split.
+pub(super) fn frame_status(error: FrameError) -> Status {
     match error {
         FrameError::Compressed(_) => Status::unimplemented(error.to_string()),
         FrameError::TooLarge { .. } => Status::resource_exhausted(error.to_string()),

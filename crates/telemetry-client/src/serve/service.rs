@@ -1,46 +1,41 @@
-//! The gRPC service: routes a request to the stream or to the connection test.
+//! The gRPC service: routes a request to the stream, the connection test or the sign of life.
 //!
 //! It is an ordinary tower service over HTTP bodies, so it runs in our own [`Server`](super::Server)
 //! and in any tonic server. It touches no socket.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use prost::Message;
-use telemetry_core::{FrameSplitter, REVISION_HEADER, Recorder};
-use telemetry_proto::{PING_PATH, PingRequest, PingResponse, SERVICE_NAME, STREAM_TELEMETRY_PATH};
+use telemetry_core::{REVISION_HEADER, Recorder};
+use telemetry_proto::{HEARTBEAT_PATH, PING_PATH, SERVICE_NAME, STREAM_TELEMETRY_PATH};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-use super::body::{CHUNK, StreamBody, trailers};
+use super::body::{CHUNK, StreamBody};
 use super::config::StreamConfig;
 use super::control::spawn_reader;
 use super::meter::{Meter, Outbox};
-use super::pump::{Pump, push_message};
+use super::pump::Pump;
 use super::session::Sessions;
+use super::unary::{alive, answered, pong};
 
-/// Longest message of a connection test.
-const MAX_PING_BYTES: usize = 16 * 1024;
-/// How long a connection test may take to arrive.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The only content type that is served.
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// The future of every response.
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-/// `snakepit.bridge.BridgeService` as far as telemetry goes: `StreamTelemetry` and `Ping`. Every
-/// other method is answered with UNIMPLEMENTED.
+/// `snakepit.bridge.BridgeService` as far as telemetry goes: `StreamTelemetry`, `Ping` and
+/// `Heartbeat`. Every other method is answered with UNIMPLEMENTED.
 ///
 /// Clones are the same service: whichever of them a stream arrives at, the newest stream wins.
 ///
@@ -102,6 +97,20 @@ impl TelemetryService {
         response.headers_mut().insert(CONTENT_TYPE, GRPC);
         response
     }
+
+    /// Answers a call of one message each way; `make` is told the time of the answer.
+    fn answer<B, Q, A>(&self, request: Request<B>, make: fn(Q, i64) -> A) -> ResponseFuture
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        Q: Message + Default + 'static,
+        A: Message + 'static,
+    {
+        let recorder = Arc::clone(self.sessions.recorder());
+        Box::pin(async move {
+            let make = |question| make(question, recorder.clock().unix_nanos());
+            Ok(answered(request.into_body(), make).await)
+        })
+    }
 }
 
 impl<B> Service<Request<B>> for TelemetryService
@@ -125,18 +134,8 @@ where
                 let response = self.open_stream(request);
                 Box::pin(std::future::ready(Ok(response)))
             }
-            PING_PATH => {
-                let now = self.sessions.recorder().clock().unix_nanos();
-                Box::pin(async move {
-                    let answer = tokio::time::timeout(PING_TIMEOUT, read_ping(request.into_body()));
-                    let answer = answer.await.unwrap_or_else(|_| {
-                        Err(Status::deadline_exceeded(
-                            "the request did not arrive in time",
-                        ))
-                    });
-                    Ok(answer.map_or_else(Status::into_http, |ping| answer_ping(ping, now)))
-                })
-            }
+            PING_PATH => self.answer(request, pong),
+            HEARTBEAT_PATH => self.answer(request, alive),
             path => {
                 let status = Status::unimplemented(format!(
                     "{path} is not served here; this worker serves telemetry only"
@@ -174,49 +173,4 @@ fn refuse<B>(request: &Request<B>) -> Option<Response<Body>> {
             .insert("grpc-accept-encoding", accepted);
         response
     })
-}
-
-/// Reads the one message of a connection test.
-async fn read_ping<B>(body: B) -> Result<PingRequest, Status>
-where
-    B: http_body::Body<Data = Bytes>,
-{
-    let mut body = pin!(body);
-    let mut splitter = FrameSplitter::new(MAX_PING_BYTES);
-    let mut ping = None;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Status::cancelled("the request was cut off"))?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        splitter
-            .feed(&data, |message| ping = Some(PingRequest::decode(message)))
-            .map_err(|error| Status::unimplemented(error.to_string()))?;
-    }
-    match ping {
-        Some(Ok(ping)) => Ok(ping),
-        Some(Err(error)) => Err(Status::invalid_argument(error.to_string())),
-        None => Err(Status::invalid_argument("the request has no message")),
-    }
-}
-
-/// The answer to a connection test.
-fn answer_ping(ping: PingRequest, unix_nanos: i64) -> Response<Body> {
-    let second = 1_000_000_000;
-    let server_time = prost_types::Timestamp {
-        seconds: unix_nanos.div_euclid(second),
-        // A remainder of a billion fits.
-        nanos: i32::try_from(unix_nanos.rem_euclid(second)).unwrap_or_default(),
-    };
-    let answer = PingResponse {
-        message: ping.message,
-        server_time: Some(server_time),
-    };
-    let mut out = Vec::new();
-    push_message(&mut out, &answer);
-    let end: HeaderMap = trailers(&Status::new(tonic::Code::Ok, ""));
-    let body = Full::new(Bytes::from(out)).with_trailers(std::future::ready(Some(Ok(end))));
-    let mut response = Response::new(Body::new(body));
-    response.headers_mut().insert(CONTENT_TYPE, GRPC);
-    response
 }

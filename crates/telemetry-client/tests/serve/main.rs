@@ -1,6 +1,7 @@
 //! Real connections against a real server: unix sockets in temporary directories and loopback ports.
 
 mod addresses;
+mod authority;
 mod batches;
 mod connect;
 mod drain;

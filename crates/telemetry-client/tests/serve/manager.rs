@@ -10,9 +10,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
 use telemetry_core::{Control, FrameSplitter, PolicySpec, frame_header};
-use telemetry_proto::{
-    PING_PATH, STREAM_TELEMETRY_PATH, TelemetryEvent, WorkerReport, telemetry_value,
-};
+use telemetry_proto::{STREAM_TELEMETRY_PATH, TelemetryEvent, WorkerReport, telemetry_value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
@@ -90,9 +88,16 @@ impl Manager {
         }
     }
 
-    pub(crate) async fn ping(&self, bytes: &[u8]) -> (Vec<u8>, HeaderMap) {
-        let (response, mut send) = self.begin(request(PING_PATH)).await;
-        send.send_data(framed(bytes), true).expect("an open stream");
+    /// A call of one message each way: the body of the response and its trailers.
+    pub(crate) async fn unary(&self, path: &str, bytes: &[u8]) -> (Vec<u8>, HeaderMap) {
+        self.unary_raw(path, &framed(bytes)).await
+    }
+
+    /// The same with a request body as it is.
+    pub(crate) async fn unary_raw(&self, path: &str, body: &[u8]) -> (Vec<u8>, HeaderMap) {
+        let (response, mut send) = self.begin(request(path)).await;
+        send.send_data(Bytes::copy_from_slice(body), true)
+            .expect("an open stream");
         let response = response.await.expect("a response");
         let headers = response.headers().clone();
         let mut body = response.into_body();

@@ -16,6 +16,26 @@ pub struct PingResponse {
     #[prost(message, optional, tag = "2")]
     pub server_time: ::core::option::Option<::prost_types::Timestamp>,
 }
+/// Request of a sign of life.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeartbeatRequest {
+    /// A session of the manager; a telemetry worker has none and takes any.
+    #[prost(string, tag = "1")]
+    pub session_id: ::prost::alloc::string::String,
+    /// The manager's wall clock when it asked.
+    #[prost(message, optional, tag = "2")]
+    pub client_time: ::core::option::Option<::prost_types::Timestamp>,
+}
+/// A sign of life.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeartbeatResponse {
+    /// The worker's wall clock when it answered.
+    #[prost(message, optional, tag = "1")]
+    pub server_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether the worker still serves the session; always true here.
+    #[prost(bool, tag = "2")]
+    pub session_valid: bool,
+}
 /// One record of a worker. A frame with `hello` or `report` has no `event_parts` and is no event.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TelemetryEvent {
@@ -52,6 +72,25 @@ pub struct TelemetryEvent {
     /// The worker's ledger, sent now and then to a manager that said hello.
     #[prost(message, optional, tag = "1004")]
     pub report: ::core::option::Option<WorkerReport>,
+    /// The span that the event begins, ends or happened in; absent where there is none.
+    #[prost(message, optional, tag = "1005")]
+    pub span: ::core::option::Option<SpanContext>,
+}
+/// The identity of a span.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpanContext {
+    /// 16 bytes, not all zero, as in a W3C traceparent.
+    #[prost(bytes = "vec", tag = "1")]
+    pub trace_id: ::prost::alloc::vec::Vec<u8>,
+    /// Not 0; its hexadecimal digits are those of a W3C traceparent.
+    #[prost(fixed64, tag = "2")]
+    pub span_id: u64,
+    /// The span around it; 0 where none is known.
+    #[prost(fixed64, tag = "3")]
+    pub parent_span_id: u64,
+    /// What the event is to the span.
+    #[prost(enumeration = "SpanPhase", tag = "4")]
+    pub phase: i32,
 }
 /// One measurement.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -269,6 +308,47 @@ pub struct NameCount {
     #[prost(uint64, tag = "3")]
     pub accepted: u64,
 }
+/// What an event is to the span whose identity it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SpanPhase {
+    /// It happened within the span.
+    Inside = 0,
+    /// The span began.
+    Start = 1,
+    /// The span ended well.
+    Stop = 2,
+    /// The span ended with an error.
+    Exception = 3,
+    /// The span was given up before it was done.
+    Cancelled = 4,
+}
+impl SpanPhase {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Inside => "INSIDE",
+            Self::Start => "START",
+            Self::Stop => "STOP",
+            Self::Exception => "EXCEPTION",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INSIDE" => Some(Self::Inside),
+            "START" => Some(Self::Start),
+            "STOP" => Some(Self::Stop),
+            "EXCEPTION" => Some(Self::Exception),
+            "CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 #[cfg(feature = "grpc-client")]
 pub mod bridge_service_client {
@@ -373,6 +453,32 @@ pub mod bridge_service_client {
                 .insert(GrpcMethod::new("snakepit.bridge.BridgeService", "Ping"));
             self.inner.unary(req, path, codec).await
         }
+        /// Sign of life, which a stock manager asks for every few seconds; it ends a worker that does not
+        /// answer.
+        pub async fn heartbeat(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HeartbeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HeartbeatResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/snakepit.bridge.BridgeService/Heartbeat",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("snakepit.bridge.BridgeService", "Heartbeat"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The one telemetry stream of a worker: controls go down, events come up. A newer stream replaces
         /// an older one. Any `grpc-timeout` is ignored; the stream ends with trailers.
         pub async fn stream_telemetry(
@@ -422,6 +528,15 @@ pub mod bridge_service_server {
             &self,
             request: tonic::Request<super::PingRequest>,
         ) -> std::result::Result<tonic::Response<super::PingResponse>, tonic::Status>;
+        /// Sign of life, which a stock manager asks for every few seconds; it ends a worker that does not
+        /// answer.
+        async fn heartbeat(
+            &self,
+            request: tonic::Request<super::HeartbeatRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::HeartbeatResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the StreamTelemetry method.
         type StreamTelemetryStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::TelemetryEvent, tonic::Status>,
@@ -544,6 +659,51 @@ pub mod bridge_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PingSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/snakepit.bridge.BridgeService/Heartbeat" => {
+                    #[allow(non_camel_case_types)]
+                    struct HeartbeatSvc<T: BridgeService>(pub Arc<T>);
+                    impl<
+                        T: BridgeService,
+                    > tonic::server::UnaryService<super::HeartbeatRequest>
+                    for HeartbeatSvc<T> {
+                        type Response = super::HeartbeatResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HeartbeatRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as BridgeService>::heartbeat(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = HeartbeatSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -11,7 +11,9 @@ use prost_types::{
     DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
     ServiceDescriptorProto, field_descriptor_proto::Type,
 };
-use telemetry_proto::{FILE_DESCRIPTOR_SET, PING_PATH, SERVICE_NAME, STREAM_TELEMETRY_PATH};
+use telemetry_proto::{
+    FILE_DESCRIPTOR_SET, HEARTBEAT_PATH, PING_PATH, SERVICE_NAME, STREAM_TELEMETRY_PATH,
+};
 
 /// The wire of the last release.
 const RELEASED: &[u8] = include_bytes!("../../released/descriptor.bin");
@@ -203,9 +205,14 @@ fn an_added_field_message_or_method_is_accepted() {
 
 #[test]
 fn messages_of_snakepit_have_its_fields_and_extensions_from_1001() {
-    let stock: [(&str, &[(i32, &str)]); 8] = [
+    let stock: [(&str, &[(i32, &str)]); 10] = [
         ("PingRequest", &[(1, "message")]),
         ("PingResponse", &[(1, "message"), (2, "server_time")]),
+        ("HeartbeatRequest", &[(1, "session_id"), (2, "client_time")]),
+        (
+            "HeartbeatResponse",
+            &[(1, "server_time"), (2, "session_valid")],
+        ),
         (
             "TelemetryEvent",
             &[
@@ -255,5 +262,5 @@ fn names_of_the_service_are_those_of_the_description() {
         .iter()
         .map(|method| format!("/{name}/{}", method.name()))
         .collect();
-    assert_eq!(paths, [PING_PATH, STREAM_TELEMETRY_PATH]);
+    assert_eq!(paths, [PING_PATH, HEARTBEAT_PATH, STREAM_TELEMETRY_PATH]);
 }

@@ -12,33 +12,75 @@ Importing starts nothing, and neither does ``emit``: no thread, no socket, no ex
 first event. ``emit`` and ``span`` never raise and never block.
 """
 
+import os
+
 from ._context import (
     CORRELATION_HEADER,
     correlation,
+    current_span,
     get_correlation_id,
     new_correlation_id,
     reset_correlation_id,
     set_correlation_id,
 )
-from ._loader import NATIVE, Server, Span, emit, flush, shutdown, span, stats
+from ._ending import flush, shutdown
+from ._loader import NATIVE, Server, Span, emit, span, stats
 from ._start import connect, start
 from .backends import ServerBackend, TelemetryBackend, get_backend, is_enabled, set_backend
 from .server import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._configure import configure
+    from ._instrument import instrument
+    from ._measured import counter, timed
     from ._signals import flush_on_signal
-    from .backends import GrpcBackend, MemoryBackend, StderrBackend
+    from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
+    from ._suppress import suppress
+    from ._types import PartStats, SpanIdentity, Stats, StreamStats, SupportsEmit
+    from .backends import (
+        CompositeBackend,
+        GrpcBackend,
+        MemoryBackend,
+        MemoryEvent,
+        OtelBackend,
+        StatsdBackend,
+        StderrBackend,
+    )
+    from .otel_tracing import correlation_filter, get_tracer, otel_span, setup_tracing
     from .stream import TelemetryStream
 
 __version__ = "0.1.0"
 
 _RARE = {
-    "flush_on_signal": "._signals",
+    "CompositeBackend": ".backends.composite",
     "GrpcBackend": ".backends.grpc",
     "MemoryBackend": ".backends.memory",
+    "MemoryEvent": ".backends.memory",
+    "OtelBackend": ".backends.otel",
+    "PartStats": "._types",
+    "SpanIdentity": "._types",
+    "Stats": "._types",
+    "StatsdBackend": ".backends.statsd",
     "StderrBackend": ".backends.stderr",
+    "StreamStats": "._types",
+    "SupportsEmit": "._types",
     "TelemetryStream": ".stream",
+    "configure": "._configure",
+    "correlation_filter": ".otel_tracing",
+    "counter": "._measured",
+    "extract": ".propagation",
+    "flush_on_signal": "._signals",
+    "get_tracer": ".otel_tracing",
+    "inject": ".propagation",
+    "instrument": "._instrument",
+    "otel_span": ".otel_tracing",
+    "outgoing_environ": ".propagation",
+    "outgoing_metadata": ".propagation",
+    "setup_tracing": ".otel_tracing",
+    "suppress": "._suppress",
+    "timed": "._measured",
+    "wrap_context": ".propagation",
 }
 """What few programs use, and what costs an import; imported when it is asked for."""
 
@@ -53,32 +95,63 @@ def __getattr__(name: str) -> object:
     return found
 
 
+if "TRACEPARENT" in os.environ or "BAGGAGE" in os.environ:
+    from .propagation import begin_under_environment
+
+    begin_under_environment(os.environ)
+
 __all__ = [
     "CORRELATION_HEADER",
     "NATIVE",
+    "CompositeBackend",
     "GrpcBackend",
     "MemoryBackend",
+    "MemoryEvent",
+    "OtelBackend",
+    "PartStats",
     "Server",
     "ServerBackend",
     "Span",
+    "SpanIdentity",
+    "Stats",
+    "StatsdBackend",
     "StderrBackend",
+    "StreamStats",
+    "SupportsEmit",
     "TelemetryBackend",
     "TelemetryStream",
+    "configure",
     "connect",
     "correlation",
+    "current_span",
+    "correlation_filter",
+    "counter",
     "emit",
+    "extract",
     "flush",
     "flush_on_signal",
     "get_backend",
     "get_correlation_id",
+    "inject",
     "is_enabled",
     "new_correlation_id",
+    "outgoing_environ",
+    "outgoing_metadata",
+    "get_tracer",
+    "instrument",
+    "is_enabled",
+    "new_correlation_id",
+    "otel_span",
     "reset_correlation_id",
     "serve",
     "set_backend",
     "set_correlation_id",
+    "setup_tracing",
     "shutdown",
     "span",
     "start",
     "stats",
+    "wrap_context",
+    "suppress",
+    "timed",
 ]

@@ -1,6 +1,6 @@
 """A span as a decorator: each call, or each run of a generator, is a span of its own.
 
-Generators run in their callers' contexts, so their spans leave the context's correlation id alone.
+Generators run in their callers' contexts, so each step enters the span and leaves it again.
 """
 
 from __future__ import annotations
@@ -8,80 +8,121 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from functools import partial
+from typing import Any, Protocol
 
-from ._loader import Span
+
+class Template(Protocol):
+    """What spans of calls are made after: a :class:`Span` or something that is used like one."""
+
+    def _again(self) -> Any:
+        """One like it that has not begun."""
 
 
-def decorate(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+_Again = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+"""Makes the span of a call from its arguments."""
+
+
+def decorate(template: Template, function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap ``function`` by what it is: generator, async generator, coroutine function or any
     other callable."""
     if not callable(function):
         raise TypeError(f"span as a decorator needs a function, not {type(function).__name__}")
+    again = getattr(template, "_for_call", None) or (lambda args, kwargs: template._again())
     if inspect.isasyncgenfunction(function):
-        return _async_generator(template, function)
+        return _async_generator(again, function)
     if inspect.iscoroutinefunction(function):
-        return _coroutine(template, function)
+        return _coroutine(again, function)
     if inspect.isgeneratorfunction(function):
-        return _generator(template, function)
-    return _function(template, function)
+        return _generator(again, function)
+    return _function(again, function)
 
 
-def _function(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+def _function(again: _Again, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with template._again():
+        with again(args, kwargs):
             return function(*args, **kwargs)
 
     return call
 
 
-def _coroutine(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+def _coroutine(again: _Again, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        with template._again():
+        with again(args, kwargs):
             return await function(*args, **kwargs)
 
     return call
 
 
-def _generator(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+def _generator(again: _Again, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        span = template._again()
+        span = again(args, kwargs)
         span._start()
+        inner = function(*args, **kwargs)
+        step: Callable[[], Any] = partial(next, inner)
         try:
-            result = yield from function(*args, **kwargs)
+            while True:
+                span._enter()
+                try:
+                    value = step()
+                finally:
+                    span._leave()
+                try:
+                    sent = yield value
+                except GeneratorExit:
+                    span._enter()
+                    try:
+                        inner.close()
+                    finally:
+                        span._leave()
+                    raise
+                except BaseException as error:
+                    step = partial(inner.throw, error)
+                else:
+                    step = partial(next, inner) if sent is None else partial(inner.send, sent)
+        except StopIteration as end:
+            span.__exit__(None, None, None)
+            return end.value
         except BaseException:
             span.__exit__(*sys.exc_info())
             raise
-        span.__exit__(None, None, None)
-        return result
 
     return call
 
 
-def _async_generator(template: Span, function: Callable[..., Any]) -> Callable[..., Any]:
+def _async_generator(again: _Again, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        span = template._again()
+        span = again(args, kwargs)
         span._start()
         inner = function(*args, **kwargs)
+        step: Awaitable[Any] = anext(inner)
         try:
             # What is sent, thrown or closed from outside reaches the wrapped generator as it would
             # without the span; `async for` would lose it.
-            value = await anext(inner)
             while True:
+                span._enter()
+                try:
+                    value = await step
+                finally:
+                    span._leave()
                 try:
                     sent = yield value
                 except GeneratorExit:
-                    await inner.aclose()
+                    span._enter()
+                    try:
+                        await inner.aclose()
+                    finally:
+                        span._leave()
                     raise
                 except BaseException as error:
-                    value = await inner.athrow(error)
+                    step = inner.athrow(error)
                 else:
-                    value = await inner.asend(sent)
+                    step = inner.asend(sent)
         except StopAsyncIteration:
             span.__exit__(None, None, None)
         except BaseException:

@@ -9,7 +9,59 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Literal
 
-correlation_var: ContextVar[str] = ContextVar("telemetry_correlation_id", default="")
+context_var: ContextVar[Any] = ContextVar("telemetry_context", default=None)
+
+
+class Scope:
+    """What a stretch of a program works under: passed on, although nothing is recorded."""
+
+    def __init__(
+        self,
+        correlation_id: Any = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+        baggage: str | None = None,
+    ) -> None:
+        before = context_var.get()
+        held = (None, None, None, None) if before is None else before._held
+        new = (correlation_id, traceparent, tracestate, baggage)
+        self._held = tuple(new if new is not None else old for new, old in zip(new, held))
+        self._token: Any = None
+
+    def enter(self) -> None:
+        self._token = context_var.set(self)
+
+    def set(self) -> Any:
+        return context_var.set(self)
+
+    def leave(self) -> None:
+        token, self._token = self._token, None
+        try:
+            if token is not None:
+                context_var.reset(token)
+        except ValueError:
+            context_var.set(None)
+
+
+def outgoing() -> Any:
+    scope = context_var.get()
+    return [None, None, None, None] if scope is None else list(scope._held)
+
+
+def under(scope: Scope) -> None:
+    pass
+
+
+def correlation_id() -> Any:
+    return outgoing()[0]
+
+
+def current_span() -> None:
+    return None
+
+
+def abandon(old: Any) -> None:
+    context_var.set(old if isinstance(old, Scope) else None)
 
 
 class Span:
@@ -30,7 +82,9 @@ class Span:
 
     @property
     def correlation_id(self) -> str:
-        return correlation_var.get() if self._correlation_id is None else self._correlation_id
+        return (correlation_id() or "") if self._correlation_id is None else self._correlation_id
+
+    trace_id = span_id = parent_span_id = ""
 
     @property
     def elapsed_ns(self) -> int:
@@ -70,12 +124,24 @@ class Span:
     def _again(self) -> Span:
         return Span(self.operation, correlation_id=self._correlation_id)
 
+    def _enter(self) -> None:
+        pass
+
+    def _leave(self) -> None:
+        pass
+
     def _start(self) -> None:
         self._started = time.monotonic_ns()
         self._ended = 0
 
 
 span = Span
+
+
+class SpanIdentity:
+    """Which span an event belongs to; of none here."""
+
+    trace_id = span_id = parent_span_id = phase = ""
 
 
 class Server:
@@ -105,7 +171,7 @@ class Stream:
     def __init__(self, max_buffer: int | None = None, overflow: str | None = None) -> None:
         self.is_closed = False
 
-    def emit(self, event: str, measurements: Any = None, metadata: Any = None, correlation_id: str | None = None) -> bool:
+    def emit(self, event: str, measurements: Any = None, metadata: Any = None, correlation_id: str | None = None, span: Any = None) -> bool:
         return True
 
     def open(self, expects_hello: bool, wake: Any) -> StreamCall:
@@ -151,6 +217,18 @@ class StreamCall:
 
     def close(self) -> None:
         self._is_left = True
+class Count:
+    """A count of this process."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def add(self, more: int = 1) -> None:
+        self.value += more
+
+
+class Suppression:
+    """A block in which nothing is emitted, as everywhere."""
 
 
 def emit(event: str, measurements: Any = None, metadata: Any = None, correlation_id: str | None = None) -> None:
@@ -164,11 +242,11 @@ def new_correlation_id() -> str:
     return uuid.uuid4().hex
 
 
-def set_correlation(id: str) -> Any:
-    return correlation_var.set(id)
-
-
 def use_object(backend: Any) -> None:
+    pass
+
+
+def use_composite(backend: Any, with_queue: bool) -> None:
     pass
 
 
@@ -186,6 +264,22 @@ def backend() -> None:
 
 def is_enabled() -> bool:
     return False
+
+
+def configure(changes: dict[str, str | None]) -> None:
+    pass
+
+
+def settings() -> tuple[list[tuple[str, str | None, str]], str | None, list[str]]:
+    return [], None, []
+
+
+def suppress_begin() -> tuple[Any, Any]:
+    return None, None
+
+
+def suppress_end(block: Any, token: Any) -> None:
+    pass
 
 
 def start() -> bool:
@@ -236,6 +330,7 @@ def stats() -> dict[str, Any]:
     return {
         **_NOTHING,
         "last_error": None,
+        "parts": [],
         "manager": None,
         "connect_error": None,
         "clients": 0,

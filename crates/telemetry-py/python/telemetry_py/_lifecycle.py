@@ -1,6 +1,6 @@
 """The end of the process: what is queued gets a bounded time to be sent.
 
-Nothing is registered before something runs. Where the exit hooks run, the queue is flushed; what runs is
+Nothing is registered before something runs, or a backend holds something back. Where the exit hooks run, the queue is flushed; what runs is
 ended when the interpreter is gone, so that hooks and finalizers that run later still send. The time for
 both is that of ``TELEMETRY_EXIT_TIMEOUT_MS``; it is not used up unless events are queued and a manager is
 there, or just being connected to.
@@ -38,6 +38,20 @@ def at_exit() -> None:
     """Send what is queued; a forked child in which nothing runs has nothing to send."""
     if os.getpid() in _registered:
         native.flush_at_exit()
+        _end_backend()
+
+
+def _end_backend() -> None:
+    """Have a backend that holds events back pass them on; what it gets from now on it does not hold back."""
+    backend = native.backend()
+    for part in (backend, *getattr(backend, "backends", ())):
+        try:
+            at_exit = getattr(part, "at_exit", None)
+            if callable(at_exit):
+                at_exit()
+        except Exception:
+            # The end of a process is no place for the faults of a backend.
+            pass
 
 
 def register() -> None:
@@ -94,6 +108,7 @@ def _after(on_exit: Callable[..., object] | None) -> Callable[..., None]:
             if on_exit is not None:
                 on_exit(*arguments)
         finally:
+            _end_backend()
             native.end_at_exit()
 
     return both

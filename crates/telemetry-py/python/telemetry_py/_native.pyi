@@ -8,13 +8,13 @@ from typing import (
     ParamSpec,
     SupportsFloat,
     SupportsIndex,
-    TypedDict,
     TypeVar,
     final,
-    type_check_only,
 )
 
 from typing_extensions import Self, TypeAlias
+
+from ._types import Stats, StreamStats
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -22,14 +22,24 @@ _Measurements: TypeAlias = Mapping[str, SupportsIndex | SupportsFloat | str] | N
 _Metadata: TypeAlias = Mapping[str, object] | None
 
 __all__ = [
+    "Count",
     "Server",
     "Span",
     "Stream",
     "StreamCall",
+    "SpanIdentity",
+    "Suppression",
     "backend",
     "close_at_exit",
+    "configure",
     "connect",
-    "correlation_var",
+    "Scope",
+    "abandon",
+    "context_var",
+    "correlation_id",
+    "current_span",
+    "outgoing",
+    "under",
     "emit",
     "emit_queued",
     "end_at_exit",
@@ -38,17 +48,48 @@ __all__ = [
     "is_enabled",
     "new_correlation_id",
     "serve",
-    "set_correlation",
+    "settings",
     "shutdown",
     "span",
     "start",
     "stats",
+    "suppress_begin",
+    "suppress_end",
+    "use_composite",
     "use_nothing",
     "use_object",
     "use_queue",
 ]
 
-correlation_var: ContextVar[str]
+context_var: ContextVar[Any]
+
+@final
+class Scope:
+    """What a stretch of a program works under."""
+
+    def __new__(
+        cls,
+        correlation_id: Any = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+        baggage: str | None = None,
+    ) -> Self: ...
+    def enter(self) -> None: ...
+    def set(self) -> Token[Any]: ...
+    def leave(self) -> None: ...
+
+@final
+class SpanIdentity:
+    """Which span an event belongs to."""
+
+    @property
+    def trace_id(self) -> str: ...
+    @property
+    def span_id(self) -> str: ...
+    @property
+    def parent_span_id(self) -> str: ...
+    @property
+    def phase(self) -> str: ...
 
 @final
 class Span:
@@ -69,6 +110,12 @@ class Span:
     def correlation_id(self) -> str: ...
     @property
     def elapsed_ns(self) -> int: ...
+    @property
+    def trace_id(self) -> str: ...
+    @property
+    def span_id(self) -> str: ...
+    @property
+    def parent_span_id(self) -> str: ...
     def set(self, **metadata: object) -> None: ...
     def measure(self, **measurements: SupportsIndex | SupportsFloat | str) -> None: ...
     def event(
@@ -92,6 +139,8 @@ class Span:
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]: ...
     def _again(self) -> Span: ...
     def _start(self) -> None: ...
+    def _enter(self) -> None: ...
+    def _leave(self) -> None: ...
 
 @final
 class Server:
@@ -118,6 +167,7 @@ class Stream:
         measurements: _Measurements = None,
         metadata: _Metadata = None,
         correlation_id: str | None = None,
+        span: SpanIdentity | None = None,
     ) -> bool: ...
     def open(self, expects_hello: bool, wake: Callable[[], object]) -> StreamCall: ...
     def set_enabled(self, enabled: bool) -> None: ...
@@ -131,7 +181,7 @@ class Stream:
     def dropped_count(self) -> int: ...
     @property
     def is_closed(self) -> bool: ...
-    def stats(self) -> _StreamStats: ...
+    def stats(self) -> StreamStats: ...
     def note_control_error(self, error: str) -> None: ...
     def close(self) -> None: ...
 
@@ -144,6 +194,18 @@ class StreamCall:
     def hear_end(self, in_order: bool) -> None: ...
     def leave(self) -> None: ...
     def close(self) -> None: ...
+@final
+class Count:
+    """A count that backends keep: exact over all threads, and anew in a forked child."""
+
+    def __new__(cls) -> Self: ...
+    def add(self, more: int = 1) -> None: ...
+    @property
+    def value(self) -> int: ...
+
+@final
+class Suppression:
+    """A block in which nothing is emitted."""
 
 def emit(
     event: str,
@@ -165,11 +227,20 @@ def emit_queued(
 ) -> None: ...
 def new_correlation_id() -> str: ...
 def use_object(backend: Any) -> None: ...
+def use_composite(backend: Any, with_queue: bool) -> None: ...
 def use_queue() -> None: ...
-def set_correlation(id: str) -> Token[str]: ...
+def abandon(old: Any) -> None: ...
+def correlation_id() -> str | None: ...
+def current_span() -> Span | None: ...
+def outgoing() -> list[str | None]: ...
+def under(scope: Scope) -> None: ...
 def use_nothing() -> None: ...
 def backend() -> Any: ...
 def is_enabled() -> bool: ...
+def configure(changes: dict[str, str | None]) -> None: ...
+def settings() -> tuple[list[tuple[str, str | None, str]], str | None, list[str]]: ...
+def suppress_begin() -> tuple[Suppression, Token[Any]]: ...
+def suppress_end(block: Suppression, token: Token[Any]) -> None: ...
 def start() -> bool: ...
 def connect(address: str | None = None) -> bool: ...
 def serve(
@@ -186,63 +257,7 @@ def span(
     *,
     measurements: _Measurements = None,
 ) -> Span: ...
-@type_check_only
-class _Stats(TypedDict):
-    """The ledger of this process since it began or was forked, or since it served anew after its end.
-
-    `emitted == accepted + sum(dropped.values())` and `accepted == sent + delivered + queued`, always,
-    apart from events that other threads are in the midst of emitting.
-    """
-
-    emitted: int
-    """Events that entered `emit` or began and ended spans, whatever became of them."""
-    accepted: int
-    """Those of them that the queue or a backend took and that were not dropped later."""
-    sent: int
-    """Handed to the stream of a manager."""
-    delivered: int
-    """Taken by a backend that is an object, such as `MemoryBackend`. Managers hear nothing of them."""
-    queued: int
-    """Waiting to be sent. Before `start` or `serve`, this is where events are."""
-    dropped: dict[str, int]
-    """Dropped, by reason; only reasons that occurred. `not_started`: the queue was full, or the end
-    came, before anything was started; `fork_inherited`: the same in a fork of a process that serves.
-    `backend_error`: the backend raised."""
-    notes: dict[str, int]
-    """What happened to events that were not dropped for it, such as `truncated`."""
-    last_error: str | None
-    """The last exception of a backend, `"ValueError: boom"`, cut and cleared of secrets."""
-    manager: str | None
-    """The manager that this process connects to, or several; `None` where it does not."""
-    connect_error: str | None
-    """Why there is no connection to it right now, as far as that is known."""
-    clients: int
-    """Managers whose stream is open now."""
-
-@type_check_only
-class _StreamStats(TypedDict):
-    """The ledger of one `TelemetryStream`, in the same words and under the same laws."""
-
-    emitted: int
-    """Events that entered `emit`, whatever became of them."""
-    accepted: int
-    """Those of them that the queue took and that were not dropped later."""
-    sent: int
-    """Handed to a call."""
-    delivered: int
-    """Always 0."""
-    queued: int
-    """Waiting to be sent."""
-    dropped: dict[str, int]
-    """Dropped, by reason; only reasons that occurred."""
-    notes: dict[str, int]
-    """What happened to events that were not dropped for it, such as `truncated`."""
-    streams: int
-    """Calls that are open now."""
-    control_error: str | None
-    """What was wrong with the last control that could not be applied."""
-
-def stats() -> _Stats: ...
+def stats() -> Stats: ...
 def flush_at_exit() -> None: ...
 def end_at_exit() -> None: ...
 def close_at_exit() -> bool: ...

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ._loader import NATIVE, native
+from ._ending import flush, shutdown
+from ._loader import NATIVE
 
 _ENDING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGXCPU")
 """Signals that end a program which does nothing about them, and that one can do something about."""
@@ -58,14 +59,14 @@ class _Handler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if callable(self._before):
-            native.flush(None)
+            flush(None)
             self._before(number, frame)
             return
         if os.getpid() == 1:
             # The system spares the first process what it does not handle.
-            native.flush(None)
+            flush(None)
             return
-        native.shutdown()
+        shutdown()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

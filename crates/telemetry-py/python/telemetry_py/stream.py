@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, SupportsFloat, SupportsIndex
 
     from ._calls import AnyCall
-    from ._native import _StreamStats
+    from ._types import StreamStats
 
 _OVERFLOWS = ("drop_newest", "drop_oldest")
 
@@ -137,7 +137,7 @@ class TelemetryStream:
         """
         self._native.set_sampling(rate, list(patterns))
 
-    def stats(self) -> _StreamStats:
+    def stats(self) -> StreamStats:
         """The ledger: what was emitted and what became of it."""
         return self._native.stats()
 

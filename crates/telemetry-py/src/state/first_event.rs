@@ -50,7 +50,8 @@ fn start(py: Python<'_>, incarnation: &Arc<Incarnation>, ask: &Ask) {
     let Some(_starting) = incarnation.claim() else {
         return;
     };
-    let config = &incarnation.settings.config;
+    let settings = incarnation.settings();
+    let config = &settings.config;
     let started =
         py.detach(|| Service::start(ask, config, &incarnation.recorder, None, Duration::ZERO));
     match started {

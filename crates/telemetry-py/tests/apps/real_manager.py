@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -10,8 +11,10 @@ import socket
 import subprocess
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from patience import PATIENCE, until
 from processes_seen import below
@@ -66,8 +69,8 @@ class Manager:
         """Begins to hear what it dispatches."""
         line = self.process.stdout.readline()
         assert line.startswith("listening on http://"), f"{line}\n{self.log()}"
-        self._authority = line.strip().removeprefix("listening on http://")
-        self._tap = http.client.HTTPConnection(self._authority, timeout=None)
+        self.authority = line.strip().removeprefix("listening on http://")
+        self._tap = http.client.HTTPConnection(self.authority, timeout=None)
         self._tap.request("GET", "/api/tap?match=snakepit.python.apps.work")
         answer = self._tap.getresponse()
         assert answer.status == 200, answer.read()
@@ -87,9 +90,22 @@ class Manager:
             # The manager is gone, and perhaps within a line.
             pass
 
+    @contextlib.contextmanager
+    def tap(self, match: str) -> Iterator[Iterator[dict[str, Any]]]:
+        """Hears the events whose names match, from now on; fails if none comes for long."""
+        connection = http.client.HTTPConnection(self._authority, timeout=PATIENCE)
+        connection.request("GET", "/api/tap?match=" + quote(match))
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        try:
+            yield map(json.loads, answer)
+        finally:
+            answer.close()
+            connection.close()
+
     def get(self, path: str) -> Any:
         """What its HTTP server answers, read as JSON."""
-        connection = http.client.HTTPConnection(self._authority, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self.authority, timeout=PATIENCE)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()

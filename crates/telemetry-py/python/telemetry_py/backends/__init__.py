@@ -8,11 +8,25 @@ from .server import ServerBackend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .._types import SpanIdentity, SupportsEmit
+    from .composite import CompositeBackend
     from .grpc import GrpcBackend
     from .memory import MemoryBackend, MemoryEvent
+    from .otel import OtelBackend
+    from .statsd import StatsdBackend
     from .stderr import StderrBackend
 
-_RARE = {"GrpcBackend": ".grpc", "MemoryBackend": ".memory", "MemoryEvent": ".memory", "StderrBackend": ".stderr"}
+_RARE = {
+    "CompositeBackend": ".composite",
+    "GrpcBackend": ".grpc",
+    "MemoryBackend": ".memory",
+    "MemoryEvent": ".memory",
+    "OtelBackend": ".otel",
+    "SpanIdentity": ".._types",
+    "StatsdBackend": ".statsd",
+    "StderrBackend": ".stderr",
+    "SupportsEmit": ".._types",
+}
 """Imported when they are asked for."""
 
 
@@ -26,25 +40,30 @@ def __getattr__(name: str) -> object:
     return found
 
 
-def set_backend(backend: TelemetryBackend | None) -> None:
+def set_backend(backend: SupportsEmit | None) -> None:
     """Send events to ``backend`` from now on; ``None`` turns telemetry off.
 
     Any object with ``emit(event, measurements, metadata, correlation_id)`` will do; it is called
-    with four positional arguments, on the thread that emits. An event counts as delivered unless
-    ``emit`` returns ``False`` (``queue_full``) or raises (``backend_error``); what it raises goes no
-    further. Raises ``TypeError`` for an object without ``emit``.
+    with four positional arguments, on the thread that emits, and with a fifth, the span, if its class has
+    ``takes_span = True``. An event counts as delivered unless ``emit`` returns ``False`` (``queue_full``) or
+    raises (``backend_error``); what it raises goes no further. Raises ``TypeError`` for an object without
+    ``emit``.
     """
     if backend is None:
         native.use_nothing()
     elif isinstance(backend, ServerBackend):
         native.use_queue()
-    elif not callable(getattr(backend, "emit", None)):
-        raise TypeError(f"{type(backend).__name__} is no backend: it has no method emit(event, measurements, metadata, correlation_id)")
+    elif isinstance(backend, type) or not callable(getattr(backend, "emit", None)):
+        what = f"the class {backend.__name__}" if isinstance(backend, type) else type(backend).__name__
+        raise TypeError(f"{what} is no backend: expected an object with a method emit(event, measurements, metadata, correlation_id)")
+    elif getattr(type(backend), "_is_composite", False) is True:
+        with_queue: bool = getattr(backend, "_has_queue")  # noqa: B009
+        native.use_composite(backend, with_queue)
     else:
         native.use_object(backend)
 
 
-def get_backend() -> TelemetryBackend | None:
+def get_backend() -> SupportsEmit | None:
     """The backend in force; ``None`` while telemetry is off."""
     backend = native.backend()
     return ServerBackend() if backend is True else backend
@@ -56,11 +75,16 @@ def is_enabled() -> bool:
 
 
 __all__ = [
+    "CompositeBackend",
     "GrpcBackend",
     "MemoryBackend",
     "MemoryEvent",
+    "OtelBackend",
     "ServerBackend",
+    "SpanIdentity",
+    "StatsdBackend",
     "StderrBackend",
+    "SupportsEmit",
     "TelemetryBackend",
     "get_backend",
     "is_enabled",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from .._loader import native
 from .base import TelemetryBackend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
+
+    from .._types import SpanIdentity
 
 
 class GrpcBackend(TelemetryBackend):
@@ -17,23 +21,28 @@ class GrpcBackend(TelemetryBackend):
     :class:`~telemetry_py.grpc_interceptor.TelemetryInterceptor` without one carries as well.
     """
 
+    takes_span = True
+
     def __init__(self, stream: Any = None) -> None:
         from ..stream import TelemetryStream, default_stream
 
         self.stream = default_stream() if stream is None else stream
-        emit = self.stream._native.emit if isinstance(self.stream, TelemetryStream) else self.stream.emit
-        self._emit: Callable[[Any, Any, Any, Any], Any] = emit
+        self._native = self.stream._native if isinstance(self.stream, TelemetryStream) else None
 
     def emit(
         self,
         event: str,
-        measurements: dict[str, int | float | str],
-        metadata: dict[str, str] | None = None,
+        measurements: Mapping[str, Any],
+        metadata: Mapping[str, object] | None = None,
         correlation_id: str | None = None,
+        span: SpanIdentity | None = None,
     ) -> bool | Exception:
         """Queue one event; ``False`` if there was no room for it."""
         try:
-            return self._emit(event, measurements, metadata, correlation_id) is not False
+            if self._native is not None:
+                own = span if isinstance(span, native.SpanIdentity) else None
+                return self._native.emit(event, measurements, metadata, correlation_id, own)
+            return self.stream.emit(event, measurements, metadata, correlation_id) is not False
         except Exception as error:
             # Told, not raised: a host that knows nothing of our ledger may be the one that calls.
             return error

@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from .._loader import native
+from .._types import SpanIdentity
 from .base import TelemetryBackend
 
 
-class MemoryEvent(NamedTuple):
-    """One event as a backend got it."""
+class _Contents(NamedTuple):
+    """What an event says."""
 
     event: str
-    measurements: dict[str, int | float | str]
-    metadata: dict[str, str]
+    measurements: dict[str, Any]
+    """Numbers and texts."""
+    metadata: dict[str, Any]
+    """Texts."""
     correlation_id: str
+
+
+class MemoryEvent(_Contents):
+    """One event as a backend got it: the tuple of what it says, and the span that it belongs to, if any."""
+
+    span: SpanIdentity | None = None
 
 
 class MemoryBackend(TelemetryBackend):
     """Keeps the first ``limit`` events and counts the rest, here and as ``queue_full``."""
 
+    takes_span = True
+
     def __init__(self, limit: int = 100_000) -> None:
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise ValueError(f"MemoryBackend: limit={limit!r} is not allowed; expected a number of events, 0 or more")
         self.events: list[MemoryEvent] = []
         self.limit = limit
-        self.dropped = 0
+        self._dropped = native.Count()
+
+    @property
+    def dropped(self) -> int:
+        """Events for which there was no room."""
+        return self._dropped.value
 
     def emit(
         self,
         event: str,
-        measurements: dict[str, int | float | str],
-        metadata: dict[str, str],
-        correlation_id: str,
+        measurements: Mapping[str, object] | None = None,
+        metadata: Mapping[str, object] | None = None,
+        correlation_id: str | None = None,
+        span: SpanIdentity | None = None,
     ) -> bool:
         if len(self.events) >= self.limit:
-            self.dropped += 1
+            self._dropped.add()
             return False
-        self.events.append(MemoryEvent(event, measurements, metadata, correlation_id))
+        taken = MemoryEvent(event, dict(measurements or {}), dict(metadata or {}), correlation_id or "")
+        if span is not None:
+            taken.span = span
+        self.events.append(taken)
         return True
 
     def names(self) -> list[str]:
@@ -44,4 +68,4 @@ class MemoryBackend(TelemetryBackend):
     def clear(self) -> None:
         """Forget everything."""
         self.events.clear()
-        self.dropped = 0
+        self._dropped = native.Count()

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .._loader import native
 from .base import TelemetryBackend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class ServerBackend(TelemetryBackend):
     """Queues events for the manager that connects; :func:`telemetry_py.serve` makes it the backend.
 
-    All instances stand for the one queue of this process.
+    All instances stand for the one queue of this process. ``flush`` and ``close`` leave that alone:
+    :func:`telemetry_py.flush` and :func:`telemetry_py.shutdown` see to it.
     """
 
     def emit(
         self,
         event: str,
-        measurements: dict[str, int | float | str],
-        metadata: dict[str, str],
-        correlation_id: str,
+        measurements: Mapping[str, object] | None = None,
+        metadata: Mapping[str, object] | None = None,
+        correlation_id: str | None = None,
     ) -> None:
-        native.emit_queued(event, measurements, metadata, correlation_id)
+        values: Any = measurements
+        native.emit_queued(event, values, metadata, correlation_id)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ServerBackend)

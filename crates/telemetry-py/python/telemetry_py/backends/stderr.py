@@ -9,8 +9,11 @@ import os
 import select
 import stat
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from .._loader import native
+from .._types import SpanIdentity
 from .base import TelemetryBackend
 
 PREFIX = "TELEMETRY:"
@@ -30,48 +33,72 @@ class StderrBackend(TelemetryBackend):
     descriptor or to a pipe that nobody reads any more, ``backend_error``.
     """
 
+    takes_span = True
+
     def __init__(self, fd: int = 2) -> None:
-        self.dropped = 0
-        self.truncated = 0
+        if isinstance(fd, bool) or not isinstance(fd, int) or fd < 0:
+            raise ValueError(f"StderrBackend: fd={fd!r} is not allowed; expected the number of an open descriptor")
+        self._dropped = native.Count()
+        self._truncated = native.Count()
         self._fd = fd
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were not written."""
+        return self._dropped.value
+
+    @property
+    def truncated(self) -> int:
+        """Lines that lost entries."""
+        return self._truncated.value
 
     def emit(
         self,
         event: str,
-        measurements: dict[str, int | float | str],
-        metadata: dict[str, str],
-        correlation_id: str,
+        measurements: Mapping[str, object] | None = None,
+        metadata: Mapping[str, object] | None = None,
+        correlation_id: str | None = None,
+        span: SpanIdentity | None = None,
     ) -> bool | Exception:
         try:
-            line = self._line(event, measurements, metadata, correlation_id)
+            line = self._line(event, measurements or {}, metadata or {}, correlation_id, span)
             if _write(self._fd, line):
                 return True
-        except (OSError, ValueError) as error:
-            # Told, not raised: a host that knows nothing of our ledger may be the one that calls.
-            self.dropped += 1
+        except Exception as error:
+            # Told, not raised: a host that knows nothing of our ledger may be the one that calls, and with
+            # values that no other host would let through.
+            self._dropped.add()
             return error
-        self.dropped += 1
+        self._dropped.add()
         return False
 
     def _line(
         self,
         event: str,
-        measurements: dict[str, int | float | str],
-        metadata: dict[str, str],
-        correlation_id: str,
+        measurements: Mapping[str, object],
+        metadata: Mapping[str, object],
+        correlation_id: str | None,
+        span: SpanIdentity | None,
     ) -> bytes:
-        numbers = {key: _finite(value) for key, value in measurements.items()}
-        texts = dict(metadata)
-        record = {
-            "event": event,
+        numbers = {str(key): _number(value) for key, value in measurements.items()}
+        texts = {str(key): str(value) for key, value in metadata.items()}
+        record: dict[str, object] = {
+            "event": str(event),
             "measurements": numbers,
             "metadata": texts,
             "timestamp_ns": time.time_ns(),
-            "correlation_id": correlation_id,
+            "correlation_id": str(correlation_id or ""),
         }
+        if span is not None:
+            record["span"] = {
+                "trace_id": span.trace_id,
+                "span_id": span.span_id,
+                "parent_span_id": span.parent_span_id,
+                "phase": span.phase,
+            }
         line = _encode(record)
         if len(line) > MAX_LINE_BYTES:
-            self.truncated += 1
+            self._truncated.add()
             while len(line) > MAX_LINE_BYTES and _drop_longest(texts or numbers):
                 line = _encode(record)
         if len(line) > MAX_LINE_BYTES:
@@ -123,8 +150,15 @@ def _encode(record: dict[str, object]) -> bytes:
     return f"{PREFIX}{json.dumps(record, separators=(',', ':'))}\n".encode()
 
 
-def _finite(value: int | float | str) -> int | float | str:
-    """JSON has no NaN and no infinities; they are written as text."""
-    if isinstance(value, float) and not math.isfinite(value):
+def _number(value: object) -> int | float | str:
+    """A measurement as JSON has it: whole numbers stay such, NaN and infinities are written as text, as is
+    all that is no number."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return float(value)
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    return str(value)

@@ -1,0 +1,51 @@
+"""Waiting until events are where they belong: those of the queue, and those that a backend holds back."""
+
+from __future__ import annotations
+
+import time
+
+from ._loader import native
+
+
+def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
+    """Wait until what was emitted so far is written to the manager's socket; say whether that was done in
+    ``timeout`` seconds, those of ``TELEMETRY_EXIT_TIMEOUT_MS`` for ``None``.
+
+    A backend that holds events back is flushed, too. With nobody to send to, and nobody just being connected
+    to, it does not wait.
+
+    ``acknowledged`` asks for the manager's word that it has taken the events, as far as this release can know:
+    its managers give none, so the answer is ``False`` as soon as anything was sent to one.
+    """
+    began = time.monotonic()
+    done = native.flush(timeout)
+    backend = native.backend()
+    call = getattr(backend, "flush", None)
+    if callable(call):
+        left = 1.0 if timeout is None else max(timeout - (time.monotonic() - began), 0.0)
+        done = _quietly(call, left) is not False and done
+    return done and not (acknowledged and native.stats()["sent"])
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Send what is queued, stop what runs, and close the backend; say whether all was sent in ``timeout``
+    seconds, by default those of ``TELEMETRY_EXIT_TIMEOUT_MS``.
+
+    Events from then on are counted as dropped. A second call does nothing.
+    """
+    done = native.shutdown(timeout)
+    close = getattr(native.backend(), "close", None)
+    if callable(close):
+        _quietly(close)
+    return done
+
+
+def _quietly(call: object, *arguments: object) -> object:
+    """The result of a call of the program's code; false where that raises."""
+    try:
+        return call(*arguments) if callable(call) else None
+    except Exception:
+        return False
+
+
+__all__ = ["flush", "shutdown"]

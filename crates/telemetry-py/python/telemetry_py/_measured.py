@@ -1,0 +1,99 @@
+"""Two shapes of events that need no span: a count, and a duration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from ._loader import emit
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def counter(event: str, value: float = 1, **metadata: object) -> None:
+    """Count something: one event with the measurement ``count``.
+
+    ``counter("cache.miss", table="users")`` is ``emit("cache.miss", {"count": 1}, {"table": "users"})``.
+    Never raises.
+    """
+    emit(event, {"count": value}, metadata or None)
+
+
+class timed:
+    """Measure a block, or each call of a function, as one event with ``duration`` in nanoseconds.
+
+    ``with timed("cache.load", {"table": "users"}): ...``, also ``async with``, or ``@timed("cache.load")`` on
+    functions, coroutines, generators and async generators. A block that ends by an exception is measured,
+    too, with its type as ``error_type``; the exception goes on.
+    """
+
+    def __init__(self, event: str, metadata: Mapping[str, object] | None = None) -> None:
+        self._event = event
+        self._metadata = metadata
+        self._began: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]:
+        if self._began:
+            duration = time.monotonic_ns() - self._began.pop()
+            metadata: Any = self._metadata
+            if exc_type is not None and not issubclass(exc_type, GeneratorExit):
+                metadata = _with_error(metadata, exc_type)
+            emit(self._event, {"duration": duration}, metadata)
+        return False
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]:
+        return self.__exit__(exc_type, exc, traceback)
+
+    def __call__(self, function: _Function) -> _Function:
+        from ._decorate import decorate
+
+        if isinstance(function, type):
+            raise TypeError(f"timed: the class {function.__name__} cannot be measured; decorate its methods")
+        decorated: Any = decorate(self, function)
+        return decorated  # type: ignore[no-any-return]
+
+    def _again(self) -> timed:
+        """One like this that has not begun; what decorators ask for."""
+        return timed(self._event, self._metadata)
+
+    def _enter(self) -> None:
+        """What only measures is no span that events could be in."""
+
+    def _leave(self) -> None:
+        pass
+
+    def _start(self) -> None:
+        self._began.append(time.monotonic_ns())
+
+
+def _with_error(metadata: Any, exc_type: type[BaseException]) -> Any:
+    """Metadata and the type of an exception; as they are where they cannot be copied."""
+    try:
+        return {**(metadata or {}), "error_type": exc_type.__name__}
+    except Exception:
+        return metadata
+
+
+__all__ = ["counter", "timed"]
