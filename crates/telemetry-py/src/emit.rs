@@ -100,17 +100,7 @@ pub(crate) fn emit_named(
     draw: Draw,
     contents: &Contents<'_, '_>,
 ) -> PyResult<()> {
-    // SAFETY: `event` is live as long as the text is borrowed from it.
-    let name = match unsafe { exact_text(event.as_ptr()) } {
-        Some(name) => name,
-        // A subclass of `str` is as good; anything else is no name.
-        None => event
-            .cast::<PyString>()
-            .ok()
-            .and_then(|name| name.to_str().ok())
-            .unwrap_or(""),
-    };
-    match state.incarnation.recorder.callsite(name) {
+    match state.incarnation.recorder.callsite(name_of(event)) {
         Ok(site) => send(event.py(), state, &site, draw, contents),
         Err(_counted) => Ok(()),
     }
@@ -129,12 +119,8 @@ pub(crate) fn send(
     match &state.sink {
         Sink::Nothing => Ok(()),
         Sink::Queue | Sink::Waiting => {
-            let Ok(mut draft) = drafted(recorder, site, draw, &id, contents) else {
-                return Ok(());
-            };
-            let filled = contents.read(&mut draft);
-            finish(state, draft, filled.is_ok().then_some(()).ok_or(UNREADABLE));
-            filled
+            let inherited = || state.incarnation.is_inherited();
+            queue(recorder, site, draw, contents, &id, inherited).1
         }
         Sink::Object(object) if object.with_queue => {
             let Ok(mut draft) = drafted(recorder, site, draw, &id, contents) else {
@@ -148,7 +134,7 @@ pub(crate) fn send(
                 Ok(()) => Ok(()),
                 Err(_) => Err(UNREADABLE),
             };
-            finish(state, draft, end);
+            finish(state.incarnation.is_inherited(), draft, end);
             if end.is_err() || state.incarnation.is_inherited() {
                 return filled;
             }
@@ -183,6 +169,25 @@ pub(crate) fn send(
     }
 }
 
+/// Encodes an event into the queue of a recorder; says what became of it and what has to go on.
+/// `is_inherited` says whether the recorder is another process's by now.
+pub(crate) fn queue(
+    recorder: &Recorder,
+    site: &Callsite,
+    draw: Draw,
+    contents: &Contents<'_, '_>,
+    id: &str,
+    is_inherited: impl Fn() -> bool,
+) -> (Outcome, PyResult<()>) {
+    let mut draft = match drafted(recorder, site, draw, id, contents) {
+        Ok(draft) => draft,
+        Err(outcome) => return (outcome, Ok(())),
+    };
+    let filled = contents.read(&mut draft);
+    let end = filled.is_ok().then_some(()).ok_or(UNREADABLE);
+    (finish(is_inherited(), draft, end), filled)
+}
+
 /// Begins an event for the queue.
 fn drafted<'a>(
     recorder: &'a Recorder,
@@ -202,17 +207,31 @@ fn drafted<'a>(
     }
 }
 
-/// Ends an event for the queue.
-fn finish(state: &State, draft: Draft<'_>, end: Result<(), Reason>) {
-    if state.incarnation.is_inherited() {
+/// Ends an event for the queue, unless that is another process's by now.
+fn finish(is_inherited: bool, draft: Draft<'_>, end: Result<(), Reason>) -> Outcome {
+    if is_inherited {
         // Python code forked while it was read; this is the child and not its recorder.
         std::mem::forget(draft);
-        return;
+        return Outcome::Off;
     }
     match end {
         Ok(()) => draft.commit(),
         Err(reason) => draft.abandon(reason),
-    };
+    }
+}
+
+/// The name of an event as Python gave it; what is no text is no name.
+pub(crate) fn name_of<'a>(event: &'a Bound<'_, PyAny>) -> &'a str {
+    // SAFETY: `event` is live as long as the text is borrowed from it.
+    match unsafe { exact_text(event.as_ptr()) } {
+        Some(name) => name,
+        // A subclass of `str` is as good; anything else is no name.
+        None => event
+            .cast::<PyString>()
+            .ok()
+            .and_then(|name| name.to_str().ok())
+            .unwrap_or(""),
+    }
 }
 
 impl Contents<'_, '_> {

@@ -13,6 +13,7 @@
 //! * `context`, `scope`, `ids`: what a task or thread works under, correlation id and span
 //! * `emit`, `span`, `suppress`, `awaited`, `clock`: events and spans
 //! * `service`, `start`, `serve`, `ending`, `exit`, `stats`: what runs, and the end
+//! * `stream`: queues whose events a server of the program's carries
 //! * `count`: what backends of Python count
 //! * `backend`: which backend is in force
 //!
@@ -30,7 +31,7 @@
 //! 4. `incarnation`, `scope`
 //! 5. `state`
 //! 6. `configure`, `emit`, `ending`, `start`, `stats`
-//! 7. `backend`, `exit`, `serve`, `span`
+//! 7. `backend`, `exit`, `serve`, `span`, `stream`
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -69,6 +70,7 @@ mod span;
 mod start;
 mod state;
 mod stats;
+mod stream;
 mod suppress;
 mod warning;
 
@@ -87,6 +89,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     suppress::register(module.py())?;
     module.add_class::<span::PySpan>()?;
     module.add_class::<serve::PyServer>()?;
+    module.add_class::<stream::PyStream>()?;
+    module.add_class::<stream::PyStreamCall>()?;
     module.add_class::<count::PyCount>()?;
     module.add_class::<suppress::PySuppression>()?;
     fastcall::add(module, &emit::EMIT, emit::emit)?;

@@ -74,6 +74,16 @@ pub struct StreamConfig {
     pub report_interval: Duration,
 }
 
+impl StreamConfig {
+    /// The same for another process of the same worker: with an incarnation id of its own.
+    #[must_use]
+    pub fn of_new_incarnation(&self) -> Self {
+        let mut config = self.clone();
+        config.identity.incarnation_id = Identity::default().incarnation_id;
+        config
+    }
+}
+
 impl Default for StreamConfig {
     fn default() -> Self {
         Self {

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from ._measured import counter, timed
     from ._signals import flush_on_signal
     from ._suppress import suppress
-    from ._types import PartStats, SpanIdentity, Stats, SupportsEmit
+    from ._types import PartStats, SpanIdentity, Stats, StreamStats, SupportsEmit
     from .backends import (
         CompositeBackend,
+        GrpcBackend,
         MemoryBackend,
         MemoryEvent,
         OtelBackend,
@@ -47,11 +48,13 @@ if TYPE_CHECKING:
     )
     from .otel_tracing import correlation_filter, get_tracer, otel_span, setup_tracing
     from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
+    from .stream import TelemetryStream
 
 __version__ = "0.1.0"
 
 _RARE = {
     "CompositeBackend": ".backends.composite",
+    "GrpcBackend": ".backends.grpc",
     "MemoryBackend": ".backends.memory",
     "MemoryEvent": ".backends.memory",
     "OtelBackend": ".backends.otel",
@@ -60,7 +63,9 @@ _RARE = {
     "Stats": "._types",
     "StatsdBackend": ".backends.statsd",
     "StderrBackend": ".backends.stderr",
+    "StreamStats": "._types",
     "SupportsEmit": "._types",
+    "TelemetryStream": ".stream",
     "configure": "._configure",
     "correlation_filter": ".otel_tracing",
     "counter": "._measured",
@@ -98,6 +103,7 @@ if "TRACEPARENT" in os.environ or "BAGGAGE" in os.environ:
 __all__ = [
     "CORRELATION_HEADER",
     "CompositeBackend",
+    "GrpcBackend",
     "MemoryBackend",
     "MemoryEvent",
     "NATIVE",
@@ -110,8 +116,10 @@ __all__ = [
     "Stats",
     "StatsdBackend",
     "StderrBackend",
+    "StreamStats",
     "SupportsEmit",
     "TelemetryBackend",
+    "TelemetryStream",
     "configure",
     "connect",
     "correlation",

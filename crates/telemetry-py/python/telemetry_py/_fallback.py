@@ -174,6 +174,62 @@ class Server:
         return False
 
 
+class Stream:
+    """A queue that keeps nothing."""
+
+    enabled = False
+    sampling_rate = 1.0
+    dropped_count = 0
+
+    def __init__(self, max_buffer: int | None = None, overflow: str | None = None) -> None:
+        self.is_closed = False
+
+    def emit(self, event: str, measurements: Any = None, metadata: Any = None, correlation_id: str | None = None, span: Any = None) -> bool:
+        return True
+
+    def open(self, expects_hello: bool, wake: Any) -> StreamCall:
+        return StreamCall(self)
+
+    def set_enabled(self, enabled: bool) -> None:
+        pass
+
+    def set_sampling(self, rate: float, patterns: Any) -> None:
+        pass
+
+    def set_filter(self, allow: Any, deny: Any) -> None:
+        pass
+
+    def stats(self) -> dict[str, Any]:
+        return {**_NOTHING, "streams": 0, "control_error": None}
+
+    def note_control_error(self, error: str) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class StreamCall:
+    """A call on which nothing comes, until the manager has enough of it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._is_left = False
+
+    def next(self) -> float | None:
+        return None if self._is_left or self._stream.is_closed else 1.0
+
+    def hear(self, control: bytes) -> None:
+        pass
+
+    def hear_end(self, in_order: bool) -> None:
+        pass
+
+    def leave(self) -> None:
+        self._is_left = True
+
+    def close(self) -> None:
+        self._is_left = True
 class Count:
     """A count of this process."""
 
@@ -271,15 +327,21 @@ def shutdown(timeout: float | None = None) -> bool:
     return True
 
 
+_NOTHING: dict[str, Any] = {
+    "emitted": 0,
+    "accepted": 0,
+    "sent": 0,
+    "delivered": 0,
+    "queued": 0,
+    "dropped": {},
+    "notes": {},
+}
+"""The ledger of nothing."""
+
+
 def stats() -> dict[str, Any]:
     return {
-        "emitted": 0,
-        "accepted": 0,
-        "sent": 0,
-        "delivered": 0,
-        "queued": 0,
-        "dropped": {},
-        "notes": {},
+        **_NOTHING,
         "last_error": None,
         "parts": [],
         "manager": None,

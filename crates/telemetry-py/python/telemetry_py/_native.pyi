@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from os import PathLike
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import (
 
 from typing_extensions import Self, TypeAlias
 
-from ._types import Stats
+from ._types import Stats, StreamStats
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -27,6 +27,8 @@ __all__ = [
     "Count",
     "Server",
     "Span",
+    "Stream",
+    "StreamCall",
     "SpanIdentity",
     "Suppression",
     "backend",
@@ -157,6 +159,44 @@ class Server:
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> Literal[False]: ...
 
+@final
+class Stream:
+    """A queue with a policy and a ledger of its own, whose events a server of the program's carries."""
+
+    def __new__(cls, max_buffer: int | None = None, overflow: str | None = None) -> Self: ...
+    def emit(
+        self,
+        event: str,
+        measurements: _Measurements = None,
+        metadata: _Metadata = None,
+        correlation_id: str | None = None,
+        span: SpanIdentity | None = None,
+    ) -> bool: ...
+    def open(self, expects_hello: bool, wake: Callable[[], object]) -> StreamCall: ...
+    def set_enabled(self, enabled: bool) -> None: ...
+    def set_sampling(self, rate: float, patterns: Sequence[str]) -> None: ...
+    def set_filter(self, allow: Sequence[str], deny: Sequence[str]) -> None: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def sampling_rate(self) -> float: ...
+    @property
+    def dropped_count(self) -> int: ...
+    @property
+    def is_closed(self) -> bool: ...
+    def stats(self) -> StreamStats: ...
+    def note_control_error(self, error: str) -> None: ...
+    def close(self) -> None: ...
+
+@final
+class StreamCall:
+    """One call of `StreamTelemetry`; `Stream.open` makes them."""
+
+    def next(self) -> bytes | float | None: ...
+    def hear(self, control: bytes) -> None: ...
+    def hear_end(self, in_order: bool) -> None: ...
+    def leave(self) -> None: ...
+    def close(self) -> None: ...
 @final
 class Count:
     """A count that backends keep: exact over all threads, and anew in a forked child."""
