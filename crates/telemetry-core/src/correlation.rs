@@ -9,8 +9,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-pub(crate) use random::seed_generation;
-pub use random::{random_u64, reseed};
+pub use random::{random_u64, reseed, seed_generation};
 pub use trace::{FLAG_SAMPLED, TraceContext, TraceContextError};
 
 /// A random id of 128 bits, never all zero; written as 32 lowercase hexadecimal digits, so that it

@@ -10,6 +10,7 @@
 //! * `convert`, `fields`, `raised`, `context`: values, mappings, exceptions and the correlation id of
 //!   Python
 //! * `emit`, `span`, `awaited`, `clock`: events and spans
+//! * `heartbeat`, `resources`: what Python tells of itself
 //! * `service`, `start`, `serve`, `ending`, `exit`, `stats`: what runs, and the end
 //! * `backend`: which backend is in force
 //!
@@ -25,7 +26,7 @@
 //! 3. `context`, `fastcall`, `fields`, `raised`, `service`, `settings`
 //! 4. `incarnation`
 //! 5. `state`
-//! 6. `emit`, `ending`, `start`, `stats`
+//! 6. `emit`, `ending`, `heartbeat`, `resources`, `start`, `stats`
 //! 7. `backend`, `exit`, `serve`, `span`
 
 use pyo3::exceptions::PyImportError;
@@ -43,12 +44,14 @@ mod exit;
 mod fastcall;
 mod fields;
 mod fork;
+mod heartbeat;
 mod held;
 mod identity;
 mod incarnation;
 mod interpreter;
 mod phase;
 mod raised;
+mod resources;
 mod serve;
 mod service;
 mod settings;
@@ -87,6 +90,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
     module.add_function(wrap_pyfunction!(ending::flush, module)?)?;
     module.add_function(wrap_pyfunction!(ending::shutdown, module)?)?;
+    module.add_function(wrap_pyfunction!(heartbeat::heartbeat, module)?)?;
+    module.add_function(wrap_pyfunction!(resources::sample_resources, module)?)?;
+    module.add_function(wrap_pyfunction!(resources::unsample_resources, module)?)?;
     module.add_function(wrap_pyfunction!(stats::stats, module)?)?;
     module.add_function(wrap_pyfunction!(exit::flush_at_exit, module)?)?;
     module.add_function(wrap_pyfunction!(exit::end_at_exit, module)?)?;

@@ -23,7 +23,7 @@ const STRICT: &str = "TELEMETRY_STRICT";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -41,6 +41,7 @@ const KNOWN: [&str; 19] = [
     "TELEMETRY_RESOURCE_INTERVAL_MS",
     "TELEMETRY_SAMPLING_PATTERNS",
     "TELEMETRY_SAMPLING_RATE",
+    "TELEMETRY_STALL_MS",
     STRICT,
     "TELEMETRY_WORKER_ID",
 ];

@@ -5,6 +5,7 @@
 //! touched while Python code runs.
 
 mod course;
+mod listed;
 mod make;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::held::Held;
 use crate::incarnation::SpanSites;
 use crate::state::State;
 
+use listed::Listed;
 pub(crate) use make::{SPAN, span};
 
 /// Work that is measured: emits `{operation}.start` when it begins and `{operation}.stop` or
@@ -60,6 +62,8 @@ struct Progress {
     duration: Option<u64>,
     /// What it runs on; `None` before the start, after the end, and while telemetry is off.
     running: Option<Running>,
+    /// Where it is listed as open.
+    listed: Option<Listed>,
     /// Puts the context's correlation id back.
     token: Option<Py<PyAny>>,
     /// The correlation id of its events.

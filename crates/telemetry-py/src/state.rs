@@ -144,8 +144,7 @@ pub(crate) fn settle_queue(
     let incarnation = match latest(py) {
         Some(state) if state.incarnation.recorder.is_closed() => None,
         Some(state) if matches!(state.sink, Sink::Waiting) => {
-            let recorder = Arc::clone(&state.incarnation.recorder);
-            Some(Arc::new(Incarnation::around(recorder, settings.clone())))
+            Some(Arc::new(state.incarnation.settled(settings.clone())))
         }
         Some(state) => Some(Arc::clone(&state.incarnation)),
         None => None,

@@ -295,5 +295,6 @@ pub(super) static METADATA: &[MetadataRow] = {
         ("trace_id", None, No),
         ("span_id", None, No),
         ("parent_span_id", None, No),
+        ("open_spans", None, No),
     ]
 };

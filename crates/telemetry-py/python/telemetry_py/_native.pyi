@@ -33,14 +33,17 @@ __all__ = [
     "end_at_exit",
     "flush",
     "flush_at_exit",
+    "heartbeat",
     "is_enabled",
     "new_correlation_id",
+    "sample_resources",
     "serve",
     "set_correlation",
     "shutdown",
     "span",
     "start",
     "stats",
+    "unsample_resources",
     "use_nothing",
     "use_object",
     "use_queue",
@@ -180,6 +183,9 @@ class _Stats(TypedDict):
     """Managers whose stream is open now."""
 
 def stats() -> _Stats: ...
+def heartbeat() -> Callable[[], bool] | None: ...
+def sample_resources(interval: float, memory: bool, cpu: bool) -> bool: ...
+def unsample_resources() -> None: ...
 def flush_at_exit() -> None: ...
 def end_at_exit() -> None: ...
 def close_at_exit() -> bool: ...

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyGeneratorExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
-use super::{PySpan, Running};
+use super::{Listed, PySpan, Running};
 use crate::clock;
 use crate::context::{self, correlation, correlation_text};
 use crate::convert::{any_text, guarded, type_name};
@@ -85,6 +85,7 @@ impl PySpan {
                 None => None,
             };
             let (metadata, before) = self.progress.with(py, |it| {
+                it.listed = Some(Listed::new(recorder, &sites, started));
                 it.running = Some(running);
                 let before = it.id.take();
                 it.id = id.as_ref().map(|id| id.clone().unbind());
@@ -105,9 +106,10 @@ impl PySpan {
             let sent = send(py, &state, &sites.start, draw, &contents);
             if sent.is_err() {
                 // The block is not entered, so nobody will end the span.
-                let (_running, token) = self
-                    .progress
-                    .with(py, |it| (it.running.take(), it.token.take()));
+                let (_running, token) = self.progress.with(py, |it| {
+                    it.listed = None;
+                    (it.running.take(), it.token.take())
+                });
                 if let Some(token) = token {
                     context::leave(py, token)?;
                 }
@@ -131,6 +133,7 @@ impl PySpan {
                 }
                 let duration = now.saturating_sub(it.started.unwrap_or(now));
                 it.duration = Some(duration);
+                it.listed = None;
                 Some(Ended {
                     duration,
                     metadata: it.metadata.as_ref().map(|held| held.clone_ref(py)),
