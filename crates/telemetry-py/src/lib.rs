@@ -91,6 +91,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(ending::flush, module)?)?;
     module.add_function(wrap_pyfunction!(ending::shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::heartbeat, module)?)?;
+    module.add_function(wrap_pyfunction!(raised::redacted, module)?)?;
     module.add_function(wrap_pyfunction!(resources::sample_resources, module)?)?;
     module.add_function(wrap_pyfunction!(resources::unsample_resources, module)?)?;
     module.add_function(wrap_pyfunction!(stats::stats, module)?)?;

@@ -27,12 +27,23 @@ from .server import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import instrumentation
     from ._signals import flush_on_signal
     from .backends import MemoryBackend, StderrBackend
+    from .instrumentation import instrument_asyncio, instrument_excepthooks, instrument_executors, instrument_runtime
 
 __version__ = "0.1.0"
 
-_RARE = {"flush_on_signal": "._signals", "MemoryBackend": ".backends.memory", "StderrBackend": ".backends.stderr"}
+_RARE = {
+    "MemoryBackend": ".backends.memory",
+    "StderrBackend": ".backends.stderr",
+    "flush_on_signal": "._signals",
+    "instrument_asyncio": ".instrumentation.asyncio",
+    "instrument_excepthooks": ".instrumentation.excepthooks",
+    "instrument_executors": ".instrumentation.executors",
+    "instrument_runtime": ".instrumentation.runtime",
+    "instrumentation": ".instrumentation",
+}
 """What few programs use, and what costs an import; imported when it is asked for."""
 
 
@@ -42,7 +53,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(_RARE[name], __name__), name)
+    module = import_module(_RARE[name], __name__)
+    # A name that is that of its module stands for the module.
+    found = globals()[name] = module if _RARE[name] == f".{name}" else getattr(module, name)
     return found
 
 
@@ -62,6 +75,11 @@ __all__ = [
     "flush_on_signal",
     "get_backend",
     "get_correlation_id",
+    "instrument_asyncio",
+    "instrument_excepthooks",
+    "instrument_executors",
+    "instrument_runtime",
+    "instrumentation",
     "is_enabled",
     "new_correlation_id",
     "reset_correlation_id",
