@@ -129,6 +129,13 @@ impl Incarnation {
         }
     }
 
+    /// One after this one, which was ended, in the same process.
+    pub(crate) fn after(&self, settings: Settings) -> Result<Self, ControlError> {
+        let after = Self::new(settings)?;
+        *locked(&after.sampling) = *locked(&self.sampling);
+        Ok(after)
+    }
+
     /// The same with other settings: nothing was started yet.
     pub(crate) fn settled(&self, settings: Settings) -> Self {
         let settled = Self::around(Arc::clone(&self.recorder), settings);

@@ -142,7 +142,9 @@ pub(crate) fn settle_queue(
     settings: &Settings,
 ) -> Result<Arc<Incarnation>, ControlError> {
     let incarnation = match latest(py) {
-        Some(state) if state.incarnation.recorder.is_closed() => None,
+        Some(state) if state.incarnation.recorder.is_closed() => {
+            Some(Arc::new(state.incarnation.after(settings.clone())?))
+        }
         Some(state) if matches!(state.sink, Sink::Waiting) => {
             Some(Arc::new(state.incarnation.settled(settings.clone())))
         }

@@ -121,6 +121,27 @@ def test_samples_need_no_gil_and_end_with_the_undoing(tmp_path):
     assert held.count("python.cpu.sampled") > 10
 
 
+def test_sampling_goes_on_over_a_restart_within_a_process(tmp_path):
+    program = """
+    telemetry.instrument_runtime(interval=0.02, gc=False)
+    telemetry.start()
+    telemetry.shutdown()
+    telemetry.start()
+    wait()
+    """
+    with Acceptor(tmp_path / "run") as acceptor, Worker(tmp_path, program, TELEMETRY_MANAGER=acceptor.address) as worker:
+        incarnations = set()
+        while len(incarnations) < 2:
+            who, name = acceptor.next()
+            if name == "python.cpu.sampled":
+                incarnations.add(who["incarnation"])
+            if not incarnations and acceptor.introductions.qsize() > 1:
+                # The first life was too short for a sample.
+                incarnations.add(None)
+        worker.go()
+        assert worker.end() == 0, worker.errors
+
+
 def test_a_forked_child_is_sampled_too(tmp_path):
     program = """
     telemetry.start()
