@@ -107,6 +107,7 @@ impl Heartbeat {
     /// Looks at the stamp until the end.
     pub(crate) async fn watched(self: Arc<Self>) {
         let period = Duration::from_nanos(self.period());
+        self.look();
         while !self.ended.load(Ordering::Acquire) {
             tokio::time::sleep(period).await;
             self.look();
@@ -122,11 +123,12 @@ impl Heartbeat {
     fn look(&self) {
         let mut watch = self.lock();
         let stamped = self.stamped.load(Ordering::Acquire);
+        let now = self.recorder.clock().monotonic_nanos();
+        // Also before the first beat: the process may be stopped right after that.
+        let before = watch.looked.replace(now).unwrap_or(now);
         if stamped == 0 || self.ended.load(Ordering::Acquire) {
             return;
         }
-        let now = self.recorder.clock().monotonic_nanos();
-        let before = watch.looked.replace(now).unwrap_or(now);
         if let Some(stall) = &watch.stall {
             if stamped > stall.since {
                 self.say_ended(stall, stamped);

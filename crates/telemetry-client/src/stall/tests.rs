@@ -171,6 +171,20 @@ fn a_watch_that_was_late_itself_says_nothing() {
 }
 
 #[test]
+fn a_process_that_is_stopped_right_after_its_first_beat_has_not_stalled() {
+    let patient = Patient::new();
+    patient.heart.stamped.store(0, Ordering::Relaxed);
+    *patient.heart.lock() = Watch::default();
+    patient.heart.look();
+    patient.heart.beat();
+    patient.clock.advance(Duration::from_secs(2));
+    patient.heart.look();
+    patient.heart.beat();
+    patient.pass(400);
+    assert!(patient.names().is_empty());
+}
+
+#[test]
 fn before_the_first_beat_and_after_the_end_nothing_is_watched() {
     let patient = Patient::new();
     patient.heart.stamped.store(0, Ordering::Relaxed);
