@@ -146,7 +146,7 @@ impl Heartbeat {
         }
         let since = stamped.max(watch.trusted_from);
         let age = now.saturating_sub(since);
-        if age < self.limit / 2 {
+        if age < self.period() {
             watch.busy = None;
         } else if age < self.limit {
             watch

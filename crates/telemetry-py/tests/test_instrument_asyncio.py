@@ -97,3 +97,34 @@ def test_wrong_times_are_told_of(arguments):
         telemetry.instrument_asyncio(**arguments)
     with pytest.raises(TypeError, match=name):
         telemetry.instrument_asyncio(**{name: "1"})
+
+
+def test_a_loop_of_another_maker_is_met_where_it_runs(python):
+    pytest.importorskip("uvloop")
+    result = python(
+        """
+        import asyncio, gc, time, uvloop
+        import telemetry_py as telemetry
+        memory = telemetry.MemoryBackend()
+        telemetry.set_backend(memory)
+        handled = []
+        async def fails():
+            raise ValueError("lost")
+        async def main():
+            loop = asyncio.get_running_loop()
+            assert type(loop).__module__.startswith("uvloop")
+            loop.set_exception_handler(lambda loop, context: handled.append(context["exception"]))
+            telemetry.instrument_asyncio(threshold=0.1, interval=0.02)
+            await asyncio.sleep(0.05)
+            time.sleep(0.3)
+            await asyncio.sleep(0.05)
+            task = loop.create_task(fails())
+            await asyncio.sleep(0.01)
+            del task
+            gc.collect()
+        uvloop.run(main())
+        assert memory.names() == ["python.asyncio.lagged", "python.error.occurred"], memory.names()
+        assert [str(error) for error in handled] == ["lost"]
+        """
+    )
+    assert result.returncode == 0, result.stderr

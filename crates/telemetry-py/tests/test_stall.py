@@ -266,3 +266,21 @@ def test_a_restart_within_a_process_is_watched_again(tmp_path):
     with Acceptor(tmp_path / "run") as acceptor, Worker(tmp_path, program, TELEMETRY_MANAGER=acceptor.address, TELEMETRY_EXIT_TIMEOUT_MS="5000") as worker:
         assert worker.end() == 0, worker.errors
         assert sorted(acceptor.names(4)) == ["life.first", "life.second", "python.stall.ended", "python.stall.started"]
+
+
+def test_a_program_that_waits_for_all_its_greenlets_does_not_wait_for_the_beat(python, tmp_path):
+    pytest.importorskip("gevent")
+    tmp_path.chmod(0o700)
+    result = python(
+        f"""
+        import gevent.monkey
+        gevent.monkey.patch_all()
+        import gevent, os
+        import telemetry_py as telemetry
+        telemetry.serve("unix:{tmp_path}/worker.sock")
+        gevent.spawn(gevent.sleep, 0.2)
+        assert gevent.wait(timeout=30)
+        assert len(os.listdir("/proc/self/task")) >= 4, "the beat is a thread"
+        """
+    )
+    assert result.returncode == 0, result.stderr
