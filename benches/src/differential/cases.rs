@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use prost::Message;
 use telemetry_proto::telemetry_value::Value;
-use telemetry_proto::{TelemetryEvent, TelemetryValue};
+use telemetry_proto::{SpanContext, TelemetryEvent, TelemetryValue};
 
 /// Numbers of fields: those there are, those there are not, those there cannot be.
 const NUMBERS: [u64; 14] = [
@@ -72,6 +72,18 @@ impl Draw {
             sampling_rate: (self.below(2) == 0).then(|| self.below(1_000) as f64 / 1_000.0),
             hello: None,
             report: None,
+            span: (self.below(2) == 0).then(|| self.span()),
+        }
+    }
+
+    /// The identity of a span, now and then one that is none.
+    fn span(&mut self) -> SpanContext {
+        let len = if self.below(8) == 0 { 15 } else { 16 };
+        SpanContext {
+            trace_id: (0..len).map(|_| self.next().to_le_bytes()[0]).collect(),
+            span_id: self.number(),
+            parent_span_id: self.number(),
+            phase: self.number().to_le_bytes()[0].into(),
         }
     }
 

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use prost::Message;
 use telemetry_core::{
-    Catalog, DecodeError, DecodeLimits, DecodedEvent, EventEncoder, ValueRef, append_sequence,
-    encode_event_parts,
+    Catalog, DecodeError, DecodeLimits, DecodedEvent, EventEncoder, SpanContext, SpanId, ValueRef,
+    append_sequence, encode_event_parts,
 };
 use telemetry_proto::telemetry_value::Value;
-use telemetry_proto::{TelemetryEvent, TelemetryValue};
+use telemetry_proto::{SpanContext as ProtoSpan, TelemetryEvent, TelemetryValue};
 
 /// How two that do not differ may agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,9 @@ pub(super) fn encoded_by_us(event: &TelemetryEvent) -> Result<Agreement, String>
     }
     let rate = event.sampling_rate.unwrap_or(1.0);
     encoder.finish(event.timestamp_ns, &event.correlation_id, rate);
+    if let Some(span) = event.span.as_ref().and_then(SpanContext::from_message) {
+        encoder.span(&span);
+    }
     let mut bytes = encoder.bytes().to_vec();
     append_sequence(&mut bytes, event.sequence);
     match TelemetryEvent::decode(&*bytes) {
@@ -135,7 +138,18 @@ fn as_prost(decoded: &DecodedEvent<'_>) -> Result<TelemetryEvent, DecodeError> {
         sampling_rate: decoded.sampling_rate,
         hello: None,
         report: None,
+        span: decoded.span().map(|span| ProtoSpan {
+            trace_id: span.trace_id.to_bytes().to_vec(),
+            span_id: span.span_id.get(),
+            parent_span_id: span.parent_span_id.map_or(0, SpanId::get),
+            phase: span.phase.number().into(),
+        }),
     })
+}
+
+/// What of an event's span is an identity: with ids that are none it has none.
+fn identity(event: &TelemetryEvent) -> Option<SpanContext> {
+    SpanContext::from_message(event.span.as_ref()?)
 }
 
 /// Whether two events are the same, floats by their bits: NaN equals itself, -0.0 differs from 0.0.
@@ -157,4 +171,5 @@ fn equal(a: &TelemetryEvent, b: &TelemetryEvent) -> bool {
         && a.correlation_id == b.correlation_id
         && a.sequence == b.sequence
         && a.sampling_rate.map(f64::to_bits) == b.sampling_rate.map(f64::to_bits)
+        && identity(a) == identity(b)
 }

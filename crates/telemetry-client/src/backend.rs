@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Callsite, Control, ControlError, Fields, NameError, Outcome, Recorder, SpanDecision,
+    Callsite, Control, ControlError, Fields, NameError, Outcome, Recorder, SpanDecision, Ties,
     WorkerSnapshot,
 };
 
@@ -45,8 +45,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// a bounded time for its outcome to be written.
     fn record(&self, site: &Site, draw: Draw<'_>, fields: &Fields<'_>) -> Outcome;
 
-    /// Decides about all events of a span at once; `None` if the span emits nothing.
-    fn decide(&self, sites: &SpanSites, correlation_id: &str) -> Option<SpanFate>;
+    /// Decides about all events of a span at once, by its correlation id or else by its trace; `None` if
+    /// the span emits nothing.
+    fn decide(&self, sites: &SpanSites, ties: &Ties<'_>) -> Option<SpanFate>;
 
     /// Applies a control, as a manager would.
     ///
@@ -194,13 +195,14 @@ impl Backend for Recorder {
         }
     }
 
-    fn decide(&self, sites: &SpanSites, correlation_id: &str) -> Option<SpanFate> {
+    fn decide(&self, sites: &SpanSites, ties: &Ties<'_>) -> Option<SpanFate> {
         let (Site::One(start), Site::One(stop), Site::One(exception)) =
             (&sites.start, &sites.stop, &sites.exception)
         else {
             return None;
         };
-        self.decide_span(start, stop, exception, correlation_id)
+        let span = ties.span.as_ref();
+        self.decide_span(start, stop, exception, ties.correlation_id, span)
             .map(SpanFate::One)
     }
 
@@ -231,8 +233,8 @@ macro_rules! through_recorder {
             self.recorder.resolve(name)
         }
 
-        fn decide(&self, sites: &SpanSites, correlation_id: &str) -> Option<SpanFate> {
-            self.recorder.decide(sites, correlation_id)
+        fn decide(&self, sites: &SpanSites, ties: &telemetry_core::Ties<'_>) -> Option<SpanFate> {
+            self.recorder.decide(sites, ties)
         }
 
         fn apply(&self, control: &Control) -> Result<(), ControlError> {

@@ -42,7 +42,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `stall`
+//! 1. `context`, `deadline`, `stall`
 //! 2. `serve`
 //! 3. `backend`
 //! 4. `telemetry`
@@ -54,6 +54,7 @@ pub mod backend;
 pub mod serve;
 
 mod config;
+mod context;
 mod deadline;
 mod resource;
 #[cfg(feature = "signals")]
@@ -66,6 +67,7 @@ mod telemetry;
 pub use config::{
     BackendKind, Config, ConfigError, DEFAULT_EXIT_TIMEOUT, MAX_QUEUE_EVENTS, Worker,
 };
+pub use context::{Entered, TRACEPARENT, current_span, extract, inject};
 pub use resource::{
     DEFAULT_RESOURCE_INTERVAL, MIN_RESOURCE_INTERVAL, ResourceError, ResourceSampler, Sampling,
 };
@@ -77,7 +79,7 @@ pub use span::{
 pub use stall::{BEAT_INTERVAL, DEFAULT_STALL_LIMIT, Heartbeat, MIN_STALL_LIMIT, thread_id};
 pub use start::{connect, serve, start};
 pub use telemetry::{EventHandle, Telemetry, TelemetryBuilder};
-pub use telemetry_core::Outcome;
+pub use telemetry_core::{Outcome, SpanContext, SpanPhase, TraceContext};
 
 /// The README's examples are tests.
 #[cfg(doctest)]

@@ -4,23 +4,25 @@
 //! Durations come from the monotonic clock, `system_time` from the wall clock.
 
 mod entries;
+mod instrumented;
 mod operation;
 
 use std::any::type_name;
 use std::borrow::Cow;
 use std::error::Error;
-use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use telemetry_core::{Fields, OpenSlot, Value, ValueRef};
+use telemetry_core::{
+    Fields, OpenSlot, SpanContext, SpanPhase, Ties, TraceContext, Value, ValueRef,
+};
 
 use self::entries::{Entries, with_slice};
 use self::operation::{Origin, Resolved};
 use crate::backend::{Draw, Phase, SpanFate};
+use crate::context::{Entered, current_span, trace_context};
 use crate::telemetry::Telemetry;
 
+pub use self::instrumented::Instrumented;
 pub use self::operation::Operation;
 
 /// `error_type` of a span that ended because its thread panics.
@@ -40,6 +42,8 @@ pub struct SpanBuilder<'a> {
     measurements: Vec<(Cow<'static, str>, Value)>,
     /// On every event of the span; may be empty.
     correlation_id: String,
+    /// The caller's span, if it was told.
+    parent: Option<TraceContext>,
 }
 
 impl Telemetry {
@@ -69,6 +73,7 @@ impl<'a> SpanBuilder<'a> {
             metadata: Entries::new(),
             measurements: Vec::new(),
             correlation_id: String::new(),
+            parent: None,
         }
     }
 
@@ -99,6 +104,25 @@ impl<'a> SpanBuilder<'a> {
         self
     }
 
+    /// Makes it a child of a span elsewhere, such as a caller's whose headers were [read](crate::extract).
+    /// By default it is a child of the [current span](current_span).
+    pub fn parent(mut self, caller: TraceContext) -> Self {
+        self.parent = Some(caller);
+        self
+    }
+
+    /// The identity of the span that starts now. The trace of one that has nothing around it is that of its
+    /// correlation id, else a new one.
+    fn identity(&self) -> SpanContext {
+        match self.parent {
+            Some(caller) => SpanContext::new(caller.trace_id, Some(caller.span_id)),
+            None => match current_span() {
+                Some(around) => around.child(),
+                None => SpanContext::root(&self.correlation_id),
+            },
+        }
+    }
+
     /// Emits `{operation}.start`. Dropping the guard ends the span: as `panic` if the thread unwinds
     /// from a panic that began inside the span, else well.
     #[inline]
@@ -117,9 +141,12 @@ impl<'a> SpanBuilder<'a> {
             return Span { live: None };
         };
         let telemetry = operation.telemetry();
-        let fate = telemetry
-            .backend()
-            .decide(operation.sites(), &self.correlation_id);
+        let identity = self.identity();
+        let ties = Ties {
+            correlation_id: &self.correlation_id,
+            span: Some(identity),
+        };
+        let fate = telemetry.backend().decide(operation.sites(), &ties);
         let Some(fate) = fate else {
             return Span { live: None };
         };
@@ -129,6 +156,7 @@ impl<'a> SpanBuilder<'a> {
             live: Some(Live {
                 operation,
                 fate,
+                identity,
                 metadata: self.metadata,
                 measurements: Vec::new(),
                 correlation_id: self.correlation_id,
@@ -141,9 +169,9 @@ impl<'a> SpanBuilder<'a> {
         };
         if let Some(live) = &mut span.live {
             let time = ("system_time", ValueRef::Int(now));
-            live.emit(Phase::Start, time, &self.measurements, &[], Some(now));
+            live.emit(SpanPhase::Start, time, &self.measurements, &[], Some(now));
             live.ended = false;
-            live.listed = live.operation.list(started);
+            live.listed = live.operation.list(identity.span_id, started);
         }
         span
     }
@@ -155,6 +183,7 @@ impl<'a> SpanBuilder<'a> {
             metadata: self.metadata,
             measurements: self.measurements,
             correlation_id: self.correlation_id,
+            parent: self.parent,
         }
     }
 
@@ -193,6 +222,8 @@ struct Live {
     operation: Resolved,
     /// What sampling decided.
     fate: SpanFate,
+    /// Its ids.
+    identity: SpanContext,
     /// On every event.
     metadata: Entries,
     /// On the last event.
@@ -210,6 +241,28 @@ struct Live {
 }
 
 impl Span {
+    /// Its identity; `None` if it emits nothing.
+    #[must_use]
+    pub fn context(&self) -> Option<SpanContext> {
+        self.live.as_ref().map(|live| live.identity)
+    }
+
+    /// What to send along with a request that is made in it; `None` if it emits nothing.
+    #[must_use]
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        self.context().map(|context| trace_context(&context))
+    }
+
+    /// Makes it the [current span](current_span) of this thread until the guard is dropped: events emitted
+    /// meanwhile carry its identity, and spans started meanwhile are its children.
+    ///
+    /// Do not hold the guard across an `.await`, where other tasks run on the thread; a future is taken
+    /// into a span with [`SpanBuilder::instrument`].
+    #[inline]
+    pub fn enter(&self) -> Entered<'_> {
+        Entered::new(self.context())
+    }
+
     /// Adds metadata to the event that ends the span.
     pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, str>>) {
         if let Some(live) = &mut self.live {
@@ -227,7 +280,7 @@ impl Span {
     /// Ends the span well: `{operation}.stop` with its `duration` in nanoseconds.
     pub fn finish(mut self) {
         if let Some(live) = &mut self.live {
-            live.end(Phase::Stop, &[]);
+            live.end(SpanPhase::Stop, &[]);
         }
     }
 
@@ -243,7 +296,15 @@ impl Span {
     /// Ends the span with an error that is no Rust type.
     pub fn fail_as(mut self, error_type: &str, error_message: &str) {
         if let Some(live) = &mut self.live {
-            live.end_with(error_type, error_message);
+            live.end_with(SpanPhase::Exception, error_type, error_message);
+        }
+    }
+
+    /// Ends the span as given up.
+    fn cancel(mut self) {
+        if let Some(live) = &mut self.live {
+            let message = "the future was dropped before it was done";
+            live.end_with(SpanPhase::Cancelled, ERROR_TYPE_CANCELLED, message);
         }
     }
 }
@@ -256,22 +317,26 @@ impl Drop for Span {
             return;
         }
         if std::thread::panicking() && !live.panicking {
-            live.end_with(ERROR_TYPE_PANIC, "the thread panicked");
+            live.end_with(
+                SpanPhase::Exception,
+                ERROR_TYPE_PANIC,
+                "the thread panicked",
+            );
         } else {
-            live.end(Phase::Stop, &[]);
+            live.end(SpanPhase::Stop, &[]);
         }
     }
 }
 
 impl Live {
     /// Ends with `.exception`.
-    fn end_with(&mut self, error_type: &str, error_message: &str) {
+    fn end_with(&mut self, phase: SpanPhase, error_type: &str, error_message: &str) {
         let error = [("error_type", error_type), ("error_message", error_message)];
-        self.end(Phase::Exception, &error);
+        self.end(phase, &error);
     }
 
     /// Emits the last event.
-    fn end(&mut self, phase: Phase, error: &[(&str, &str)]) {
+    fn end(&mut self, phase: SpanPhase, error: &[(&str, &str)]) {
         // First, so that a backend which panics is not asked again while the stack unwinds.
         self.ended = true;
         let listed = std::mem::replace(&mut self.listed, OpenSlot::NONE);
@@ -286,7 +351,7 @@ impl Live {
     /// Emits one event of the span, at `timestamp_ns` or now.
     fn emit(
         &self,
-        phase: Phase,
+        phase: SpanPhase,
         time: (&str, ValueRef<'_>),
         more: &[(Cow<'static, str>, Value)],
         error: &[(&str, &str)],
@@ -303,91 +368,19 @@ impl Live {
                     measurements,
                     metadata,
                     correlation_id: &self.correlation_id,
+                    span: Some(self.identity.at(phase)),
                     timestamp_ns,
                 };
-                let site = self.operation.sites().of(phase);
-                let draw = Draw::Span(&self.fate, phase);
+                let event = match phase {
+                    SpanPhase::Start => Phase::Start,
+                    SpanPhase::Inside | SpanPhase::Stop => Phase::Stop,
+                    SpanPhase::Exception | SpanPhase::Cancelled => Phase::Exception,
+                };
+                let site = self.operation.sites().of(event);
+                let draw = Draw::Span(&self.fate, event);
                 self.operation.telemetry().record(site, draw, &fields);
             });
         });
-    }
-}
-
-/// A future inside a span.
-#[must_use = "futures do nothing unless polled"]
-pub struct Instrumented<F: Future> {
-    /// The future.
-    future: Pin<Box<F>>,
-    /// Where the span stands.
-    state: InstrumentedState,
-    /// Ends the span when the future is done.
-    end: fn(Span, &F::Output),
-}
-
-/// Where the span of a future stands.
-#[derive(Debug)]
-enum InstrumentedState {
-    /// Not polled yet.
-    Fresh(SpanBuilder<'static>),
-    /// Under way.
-    Running(Span),
-    /// Ended.
-    Done,
-}
-
-impl<F: Future> Instrumented<F> {
-    /// A future that was not polled yet.
-    fn new(builder: SpanBuilder<'_>, future: F, end: fn(Span, &F::Output)) -> Self {
-        Self {
-            future: Box::pin(future),
-            state: InstrumentedState::Fresh(builder.into_owned()),
-            end,
-        }
-    }
-}
-
-impl<F: Future> fmt::Debug for Instrumented<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instrumented")
-            .field("state", &self.state)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<F: Future> Future for Instrumented<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.get_mut();
-        // In hand while the future runs: a panic in there drops it and so ends it as one, even if
-        // the executor catches the panic and drops the rest of us later.
-        let span = match std::mem::replace(&mut this.state, InstrumentedState::Done) {
-            InstrumentedState::Fresh(builder) => Some(builder.start()),
-            InstrumentedState::Running(span) => Some(span),
-            InstrumentedState::Done => None,
-        };
-        let polled = this.future.as_mut().poll(cx);
-        if let Some(span) = span {
-            match &polled {
-                Poll::Ready(output) => (this.end)(span, output),
-                Poll::Pending => this.state = InstrumentedState::Running(span),
-            }
-        }
-        polled
-    }
-}
-
-impl<F: Future> Drop for Instrumented<F> {
-    fn drop(&mut self) {
-        if let InstrumentedState::Running(span) =
-            std::mem::replace(&mut self.state, InstrumentedState::Done)
-            && !std::thread::panicking()
-        {
-            span.fail_as(
-                ERROR_TYPE_CANCELLED,
-                "the future was dropped before it was done",
-            );
-        }
     }
 }
 

@@ -198,6 +198,7 @@ impl Heartbeat {
             measurements: &[time],
             metadata: &metadata[..said],
             correlation_id: "",
+            span: None,
             timestamp_ns: None,
         };
         self.recorder.record(&site, &fields);

@@ -12,6 +12,7 @@ use telemetry_core::{
 };
 
 use crate::backend::{Backend, Draw, NoopBackend, Site, SpanSites};
+use crate::context::current_span;
 
 /// A program's telemetry. Clones are the same telemetry.
 ///
@@ -97,7 +98,7 @@ impl Telemetry {
 
     /// Emits one event under its wire name. Never blocks, never panics (after a manager's `drain` it
     /// waits a bounded time until it is written); what becomes of the event is
-    /// in the outcome and in the ledger.
+    /// in the outcome and in the ledger. It carries the identity of the [current span](current_span).
     pub fn emit(
         &self,
         name: &str,
@@ -109,6 +110,7 @@ impl Telemetry {
             measurements,
             metadata,
             correlation_id,
+            span: current_span(),
             timestamp_ns: None,
         };
         self.emit_fields(name, &fields)
@@ -260,6 +262,7 @@ impl EventHandle {
             measurements,
             metadata,
             correlation_id,
+            span: current_span(),
             timestamp_ns: None,
         };
         if let Some((recorder, site)) = &self.direct {

@@ -310,9 +310,9 @@ fn a_part_that_panics_takes_nothing_from_the_others() {
         fn decide(
             &self,
             sites: &telemetry_client::backend::SpanSites,
-            correlation_id: &str,
+            ties: &telemetry_core::Ties<'_>,
         ) -> Option<telemetry_client::backend::SpanFate> {
-            self.0.decide(sites, correlation_id)
+            self.0.decide(sites, ties)
         }
         fn apply(&self, control: &Control) -> Result<(), telemetry_core::ControlError> {
             self.0.apply(control)

@@ -11,7 +11,7 @@ use telemetry_client::backend::{
 };
 use telemetry_core::{
     Clock, Control, ControlError, Event, Fields, ManualClock, NameError, Outcome, PolicySpec,
-    Reason, Recorder, RecorderConfig, SamplingRule, ValueRef, WorkerSnapshot,
+    Reason, Recorder, RecorderConfig, SamplingRule, Ties, ValueRef, WorkerSnapshot,
 };
 
 struct Fixture {
@@ -459,8 +459,8 @@ impl Backend for Panicking {
         Outcome::Accepted
     }
 
-    fn decide(&self, sites: &SpanSites, correlation_id: &str) -> Option<SpanFate> {
-        self.recorder.decide(sites, correlation_id)
+    fn decide(&self, sites: &SpanSites, ties: &Ties<'_>) -> Option<SpanFate> {
+        self.recorder.decide(sites, ties)
     }
 
     fn apply(&self, control: &Control) -> Result<(), ControlError> {

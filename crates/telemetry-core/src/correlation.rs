@@ -1,15 +1,21 @@
-//! Ids that tie events together: correlation ids and the W3C trace context.
+//! Ids that tie events together: correlation ids, traces and spans, and the W3C trace context.
 //!
 //! This room makes, reads and writes such ids. It does not know where they come from or travel to.
 
+mod hash;
+mod ids;
 mod random;
+mod span;
 mod trace;
 
 use std::fmt;
 
 use thiserror::Error;
 
+pub use hash::correlation_draw;
+pub use ids::{SpanId, TraceId};
 pub use random::{random_u64, reseed, seed_generation};
+pub use span::{SpanContext, SpanPhase};
 pub use trace::{FLAG_SAMPLED, TraceContext, TraceContextError};
 
 /// A random id of 128 bits, never all zero; written as 32 lowercase hexadecimal digits, so that it

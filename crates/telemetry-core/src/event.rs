@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
 use crate::catalog::{EventId, EventSpec};
+use crate::correlation::SpanContext;
 use crate::value::ValueRef;
 
 pub use metadata::{MetadataIter, MetadataValue};
@@ -63,6 +64,8 @@ pub struct EventParts<'a> {
     pub correlation_id: &'a str,
     /// The probability with which the event was kept, in (0, 1]; 1 = not sampled.
     pub sampling_rate: f64,
+    /// The span it begins, ends or happened in.
+    pub span: Option<&'a SpanContext>,
     /// Who the manager says the event is from.
     pub source: &'a Source,
 }
@@ -131,6 +134,12 @@ impl<'a> EventRef<'a> {
         self.parts.sampling_rate
     }
 
+    /// The span that the event begins, ends or happened in, where its emitter told one.
+    #[must_use]
+    pub fn span(&self) -> Option<&'a SpanContext> {
+        self.parts.span
+    }
+
     /// Who the manager says the event is from.
     #[must_use]
     pub fn source(&self) -> &'a Source {
@@ -179,6 +188,7 @@ impl<'a> EventRef<'a> {
             timestamp_ns: self.timestamp_ns(),
             correlation_id: self.correlation_id().to_owned(),
             sampling_rate: self.sampling_rate(),
+            span: self.span().copied(),
         }
     }
 
@@ -227,6 +237,7 @@ impl fmt::Debug for EventRef<'_> {
             .field("timestamp_ns", &self.timestamp_ns())
             .field("correlation_id", &self.correlation_id())
             .field("sampling_rate", &self.sampling_rate())
+            .field("span", &self.span())
             .finish()
     }
 }
@@ -234,13 +245,17 @@ impl fmt::Debug for EventRef<'_> {
 /// The same shape as [`Event`], so that a copy is not needed to write one out.
 impl Serialize for EventRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut event = serializer.serialize_struct("Event", 6)?;
+        let fields = owned::JSON_FIELDS + usize::from(self.span().is_some());
+        let mut event = serializer.serialize_struct("Event", fields)?;
         event.serialize_field("name", self.name())?;
         event.serialize_field("measurements", &owned::AsMap(|| self.measurements()))?;
         event.serialize_field("metadata", &owned::AsMap(|| self.metadata_iter()))?;
         event.serialize_field("timestamp_ns", &self.timestamp_ns())?;
         event.serialize_field("correlation_id", self.correlation_id())?;
         event.serialize_field("sampling_rate", &self.sampling_rate())?;
+        if let Some(span) = self.span() {
+            event.serialize_field("span", span)?;
+        }
         event.end()
     }
 }

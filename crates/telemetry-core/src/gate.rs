@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::callsite::{Callsite, CallsiteTable, DEFAULT_MAX_CALLSITES, SiteCounts};
 use crate::control::{Control, ControlError, PolicySpec};
+use crate::correlation::{SpanContext, correlation_draw};
 use crate::ledger::{NameCount, Note, Reason, WorkerLedger, WorkerSnapshot};
 use crate::name::NameError;
-use crate::policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
+use crate::policy::{Policy, Threshold, Verdict, next_draw};
 use crate::queue::Queue;
 use crate::settle::Settle;
 
@@ -121,16 +122,21 @@ impl Gate {
     }
 
     /// Decides about one event and counts it if it does not pass. With a correlation id the
-    /// decision is a function of it, so that all who share the id agree.
+    /// decision is a function of it, else of the span's trace, so that all who share it agree.
     #[inline]
-    pub fn admit(&self, site: &Callsite, correlation_id: &str) -> Result<Threshold, Outcome> {
+    pub fn admit(
+        &self,
+        site: &Callsite,
+        correlation_id: &str,
+        span: Option<&SpanContext>,
+    ) -> Result<Threshold, Outcome> {
         let threshold = self.sites.threshold(site);
-        let verdict = threshold.decide(|| draw(correlation_id));
+        let verdict = threshold.decide(|| draw(correlation_id, span));
         self.count(site, threshold, verdict)
     }
 
-    /// Decides about all events of a span with one draw; `None` while its start is toggled off, and
-    /// then the span as a whole emits nothing.
+    /// Decides about all events of a span with one draw, as [`admit`](Self::admit) does; `None` while its
+    /// start is toggled off, and then the span as a whole emits nothing.
     #[must_use]
     pub fn decide_span(
         &self,
@@ -138,11 +144,12 @@ impl Gate {
         stop: &Callsite,
         exception: &Callsite,
         correlation_id: &str,
+        span: Option<&SpanContext>,
     ) -> Option<SpanDecision> {
         if self.sites.threshold(start) == Threshold::OFF {
             return None;
         }
-        let draw = draw(correlation_id);
+        let draw = draw(correlation_id, span);
         let drawn = |site| Drawn {
             threshold: self.sites.threshold(site),
             draw,
@@ -389,10 +396,10 @@ impl Default for Gate {
 }
 
 /// The draw that decides about an event.
-fn draw(correlation_id: &str) -> u64 {
-    if correlation_id.is_empty() {
-        next_draw()
-    } else {
-        correlation_draw(correlation_id)
+fn draw(correlation_id: &str, span: Option<&SpanContext>) -> u64 {
+    match span {
+        _ if !correlation_id.is_empty() => correlation_draw(correlation_id),
+        Some(span) => span.trace_id.draw(),
+        None => next_draw(),
     }
 }

@@ -74,8 +74,8 @@ pub use control::{
     SamplingRule,
 };
 pub use correlation::{
-    CorrelationId, CorrelationIdError, FLAG_SAMPLED, TraceContext, TraceContextError, random_u64,
-    reseed, seed_generation,
+    CorrelationId, CorrelationIdError, FLAG_SAMPLED, SpanContext, SpanId, SpanPhase, TraceContext,
+    TraceContextError, TraceId, correlation_draw, random_u64, reseed, seed_generation,
 };
 pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source, is_same_text};
 pub use gate::{ControlStatus, Drawn, Gate, Outcome, SpanDecision};
@@ -92,7 +92,7 @@ pub use open_spans::{MAX_OPEN_NAME_BYTES, MAX_OPEN_SPANS, OpenSlot, OpenSpan, Op
 pub use pattern::{
     MAX_PATTERN_BYTES, MAX_PATTERNS, Pattern, PatternError, PatternLimits, PatternSet,
 };
-pub use policy::{Policy, Threshold, Verdict, correlation_draw, next_draw};
+pub use policy::{Policy, Threshold, Verdict, next_draw};
 pub use protocol::{
     LINE_PREFIX, MAX_SOCKET_PATH_BYTES, PROTOCOL_REVISION, REVISION_HEADER,
     REVISION_WITH_CLOSED_REASONS, WRITABLE_BY_OTHERS, capability,
@@ -101,7 +101,9 @@ pub use queue::{
     Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, MAX_TAG, Pushed, Queue,
     QueueLimits, Record, Refused, Resting, Sleep,
 };
-pub use recorder::{Draft, Fields, FramedOut, Handed, Mark, Overflow, Recorder, RecorderConfig};
+pub use recorder::{
+    Draft, Fields, FramedOut, Handed, Mark, Overflow, Recorder, RecorderConfig, Ties,
+};
 pub use sanitize::{
     Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,
     MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,

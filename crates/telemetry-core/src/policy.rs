@@ -7,7 +7,7 @@
 mod filter;
 mod sampling;
 
-pub use sampling::{correlation_draw, next_draw};
+pub use sampling::next_draw;
 
 use crate::control::{ControlError, PolicySpec};
 use filter::Filter;
@@ -137,7 +137,7 @@ impl Threshold {
     }
 
     /// Decides about one event. `draw` gives a number that is uniform over all of `u64`, from
-    /// [`correlation_draw`] or [`next_draw`]; it is called only if the answer depends on it.
+    /// [`correlation_draw`](crate::correlation_draw) or [`next_draw`]; it is called only if the answer depends on it.
     #[must_use]
     #[inline]
     pub fn decide(self, draw: impl FnOnce() -> u64) -> Verdict {

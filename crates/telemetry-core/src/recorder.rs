@@ -19,6 +19,7 @@ use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
 
 use crate::callsite::{Callsite, DEFAULT_MAX_CALLSITES};
 use crate::control::{ControlError, PolicySpec};
+use crate::correlation::SpanContext;
 use crate::gate::{Drawn, Gate, Outcome, SpanDecision};
 use crate::ledger::{Reason, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
@@ -29,7 +30,7 @@ use crate::time::Clock;
 
 pub use draft::Draft;
 pub use drain::FramedOut;
-pub use fields::Fields;
+pub use fields::{Fields, Ties};
 pub use handed::Handed;
 pub use settled::Mark;
 
@@ -173,7 +174,10 @@ impl Recorder {
     /// The rest of [`record`](Self::record), apart so that the test before it is all that a disabled
     /// event costs.
     fn record_enabled(&self, site: &Callsite, fields: &Fields<'_>) -> Outcome {
-        match self.gate.admit(site, fields.correlation_id) {
+        let admitted = self
+            .gate
+            .admit(site, fields.correlation_id, fields.span.as_ref());
+        match admitted {
             Ok(threshold) => self.record_kept(site, threshold, fields),
             Err(outcome) => outcome,
         }
@@ -195,9 +199,10 @@ impl Recorder {
         stop: &Callsite,
         exception: &Callsite,
         correlation_id: &str,
+        span: Option<&SpanContext>,
     ) -> Option<SpanDecision> {
         self.gate
-            .decide_span(start, stop, exception, correlation_id)
+            .decide_span(start, stop, exception, correlation_id, span)
     }
 
     /// Starts an event that is filled field by field. Its wall clock, Unix nanoseconds, is now unless
@@ -210,17 +215,13 @@ impl Recorder {
     pub fn draft<'a>(
         &'a self,
         site: &'a Callsite,
-        correlation_id: &'a str,
+        ties: Ties<'a>,
         timestamp_ns: Option<i64>,
     ) -> Result<Draft<'a>, Outcome> {
-        let threshold = self.gate.admit(site, correlation_id)?;
-        Ok(Draft::start(
-            self,
-            site,
-            threshold,
-            correlation_id,
-            timestamp_ns,
-        ))
+        let threshold = self
+            .gate
+            .admit(site, ties.correlation_id, ties.span.as_ref())?;
+        Ok(Draft::start(self, site, threshold, ties, timestamp_ns))
     }
 
     /// [`draft`](Self::draft) for an event of a span whose sampling was decided at its start.
@@ -232,17 +233,11 @@ impl Recorder {
         &'a self,
         site: &'a Callsite,
         drawn: Drawn,
-        correlation_id: &'a str,
+        ties: Ties<'a>,
         timestamp_ns: Option<i64>,
     ) -> Result<Draft<'a>, Outcome> {
         let threshold = self.gate.admit_decided(site, drawn)?;
-        Ok(Draft::start(
-            self,
-            site,
-            threshold,
-            correlation_id,
-            timestamp_ns,
-        ))
+        Ok(Draft::start(self, site, threshold, ties, timestamp_ns))
     }
 
     /// Says whether somebody takes events out. A recorder begins as one that is started. In one that

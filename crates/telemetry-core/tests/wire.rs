@@ -9,11 +9,11 @@ use proptest::collection::{hash_map, vec};
 use proptest::prelude::*;
 use prost::Message;
 use telemetry_core::{
-    DecodeError, DecodeLimits, DecodedEvent, EventEncoder, ValueRef, append_sequence, decode_event,
-    encode_event_parts,
+    DecodeError, DecodeLimits, DecodedEvent, EventEncoder, SpanContext, SpanId, ValueRef,
+    append_sequence, decode_event, encode_event_parts,
 };
 use telemetry_proto::telemetry_value::Value as ProtoValue;
-use telemetry_proto::{TelemetryEvent, TelemetryValue};
+use telemetry_proto::{SpanContext as ProtoSpan, TelemetryEvent, TelemetryValue};
 
 fn value() -> impl Strategy<Value = ProtoValue> {
     prop_oneof![
@@ -32,9 +32,19 @@ fn event() -> impl Strategy<Value = TelemetryEvent> {
         ".{0,40}",
         any::<u64>(),
         proptest::option::of(0.0..1.0),
+        proptest::option::of(span()),
     )
         .prop_map(
-            |(event_parts, values, metadata, timestamp_ns, correlation_id, sequence, rate)| {
+            |(
+                event_parts,
+                values,
+                metadata,
+                timestamp_ns,
+                correlation_id,
+                sequence,
+                rate,
+                span,
+            )| {
                 let measurements = values
                     .into_iter()
                     .map(|(key, v)| (key, TelemetryValue { value: Some(v) }));
@@ -48,9 +58,27 @@ fn event() -> impl Strategy<Value = TelemetryEvent> {
                     sampling_rate: rate,
                     hello: None,
                     report: None,
+                    span,
                 }
             },
         )
+}
+
+/// An identity, now and then one whose ids are none.
+fn span() -> impl Strategy<Value = ProtoSpan> {
+    let trace_id = prop_oneof![4 => vec(any::<u8>(), 16), 1 => vec(0..1_u8, 0..20)];
+    (trace_id, any::<u64>(), any::<u64>(), -1..8).prop_map(
+        |(trace_id, span_id, parent_span_id, phase)| ProtoSpan {
+            trace_id,
+            span_id: if span_id % 7 == 0 { 0 } else { span_id },
+            parent_span_id: if parent_span_id % 3 == 0 {
+                0
+            } else {
+                parent_span_id
+            },
+            phase,
+        },
+    )
 }
 
 fn value_ref(value: &ProtoValue) -> ValueRef<'_> {
@@ -90,7 +118,17 @@ fn as_prost(decoded: &DecodedEvent<'_>) -> Result<TelemetryEvent, DecodeError> {
         sampling_rate: decoded.sampling_rate,
         hello: None,
         report: None,
+        span: decoded.span().map(|span| message(&span)),
     })
+}
+
+fn message(span: &SpanContext) -> ProtoSpan {
+    ProtoSpan {
+        trace_id: span.trace_id.to_bytes().to_vec(),
+        span_id: span.span_id.get(),
+        parent_span_id: span.parent_span_id.map_or(0, SpanId::get),
+        phase: span.phase.number().into(),
+    }
 }
 
 fn str(text: &str) -> String {
@@ -100,6 +138,9 @@ fn str(text: &str) -> String {
 /// Floats compare by bits, so that NaN equals itself and -0.0 differs from 0.0.
 fn by_bits(event: &TelemetryEvent) -> (TelemetryEvent, HashMap<String, u64>) {
     let mut rest = event.clone();
+    // Only what is an identity is compared.
+    let span = rest.span.as_ref().and_then(SpanContext::from_message);
+    rest.span = span.as_ref().map(message);
     let mut floats = HashMap::new();
     for (key, value) in &mut rest.measurements {
         if let Some(ProtoValue::FloatValue(float)) = &mut value.value {
@@ -223,6 +264,9 @@ proptest! {
         }
         let rate = event.sampling_rate.unwrap_or(1.0);
         encoder.finish(event.timestamp_ns, &event.correlation_id, rate);
+        if let Some(span) = event.span.as_ref().and_then(SpanContext::from_message) {
+            encoder.span(&span);
+        }
         let mut bytes = encoder.bytes().to_vec();
         append_sequence(&mut bytes, event.sequence);
         let decoded = TelemetryEvent::decode(&*bytes).expect("prost reads our bytes");

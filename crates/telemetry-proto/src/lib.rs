@@ -64,9 +64,10 @@ pub use generated::bridge_service_client;
 #[cfg(feature = "grpc-server")]
 pub use generated::bridge_service_server;
 pub use generated::{
-    ManagerHello, NameCount, PingRequest, PingResponse, ReasonCount, TelemetryControl,
-    TelemetryDrain, TelemetryEvent, TelemetryEventFilter, TelemetryPolicy, TelemetrySamplingUpdate,
-    TelemetryToggle, TelemetryValue, WorkerHello, WorkerReport, telemetry_control, telemetry_value,
+    ManagerHello, NameCount, PingRequest, PingResponse, ReasonCount, SpanContext, SpanPhase,
+    TelemetryControl, TelemetryDrain, TelemetryEvent, TelemetryEventFilter, TelemetryPolicy,
+    TelemetrySamplingUpdate, TelemetryToggle, TelemetryValue, WorkerHello, WorkerReport,
+    telemetry_control, telemetry_value,
 };
 
 /// Runs the examples of the README as tests.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use crate::context::correlation;
 use crate::convert::guarded;
 use crate::emit::{Contents, Draw, emit_named};
+use crate::scope;
 use crate::settings::{Settings, invalid};
 use crate::sink::Sink;
 use crate::state::{self, State};
@@ -65,11 +65,12 @@ pub(crate) fn emit_queued(
             incarnation: Arc::clone(&state.incarnation),
             sink: Sink::Queue,
         };
-        let id = correlation(py, correlation_id)?;
+        let here = scope::here(py).with_id(correlation_id);
         let contents = Contents {
             measurements,
             metadata,
-            correlation_id: id.as_ref(),
+            correlation_id: here.id.as_ref(),
+            span: here.span,
             ..Contents::default()
         };
         emit_named(&queue, event, Draw::Own, &contents)

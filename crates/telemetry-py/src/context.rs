@@ -1,9 +1,10 @@
-//! The correlation id that the current task or thread works under: a `ContextVar` of Python.
+//! The `ContextVar` of Python that says what the current task or thread works under.
+//!
+//! This room holds the variable and knows nothing of its values, which are those of `scope`.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -13,8 +14,8 @@ use crate::fork;
 
 /// The variable and its bound `get`, looked up once.
 #[derive(Debug)]
-struct Correlation {
-    /// The `ContextVar`; its default is the empty string.
+struct Variable {
+    /// The `ContextVar`; its default is `None`.
     variable: Py<PyAny>,
     /// `variable.get`
     get: Py<PyAny>,
@@ -24,42 +25,32 @@ struct Correlation {
     reset: Py<PyAny>,
 }
 
-/// Whether any context of this process ever had an id; before that nobody needs to look. What sets
+/// Whether any context of this process ever had something; before that nobody needs to look. What sets
 /// the variable therefore does so through this file.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
 /// Made with the module.
-static CORRELATION: PyOnceLock<Correlation> = PyOnceLock::new();
+static CONTEXT: PyOnceLock<Variable> = PyOnceLock::new();
 
-/// Makes the variable and adds it to the module as `correlation_var`.
+/// Makes the variable and adds it to the module as `context_var`.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    let correlation = CORRELATION.get_or_try_init(py, || {
+    let context = CONTEXT.get_or_try_init(py, || {
         let options = pyo3::types::PyDict::new(py);
-        options.set_item("default", "")?;
+        options.set_item("default", py.None())?;
         let variable = py
             .import("contextvars")?
             .getattr("ContextVar")?
-            .call(("telemetry_correlation_id",), Some(&options))?;
+            .call(("telemetry_context",), Some(&options))?;
         let method = |name| variable.getattr(name).map(Bound::unbind);
-        PyResult::Ok(Correlation {
+        PyResult::Ok(Variable {
             get: method("get")?,
             set: method("set")?,
             reset: method("reset")?,
             variable: variable.unbind(),
         })
     })?;
-    module.add("correlation_var", &correlation.variable)
-}
-
-/// Makes an id the context's; returns the token that puts the one before back.
-#[pyfunction]
-pub(crate) fn set_correlation<'py>(id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    IN_USE.store(true, Ordering::Relaxed);
-    let Some(correlation) = CORRELATION.get(id.py()) else {
-        return Err(PyRuntimeError::new_err("the module is not loaded"));
-    };
-    call(&correlation.set, id)
+    module.add("context_var", &context.variable)
 }
 
 /// A new random correlation id: 32 hexadecimal digits.
@@ -69,52 +60,32 @@ pub(crate) fn new_correlation_id() -> String {
     telemetry_core::CorrelationId::random().to_string()
 }
 
-/// The object whose text is the correlation id of an event: the argument, or else the context's.
-pub(crate) fn correlation<'py>(
-    py: Python<'py>,
-    argument: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if let Some(argument) = argument.filter(|argument| !argument.is_none()) {
-        return Ok(Some(argument.clone()));
-    }
-    Ok(match current(py) {
-        Current::Some(found) => Some(found),
-        Current::None | Current::Unknown => None,
-    })
+/// Says that there is something to look for.
+pub(crate) fn use_it() {
+    IN_USE.store(true, Ordering::Relaxed);
 }
 
-/// The correlation id of the context.
-pub(crate) enum Current<'py> {
-    /// There is none.
-    None,
-    /// An object of any type.
-    Some(Bound<'py, PyAny>),
-    /// It cannot be told without an exception.
-    Unknown,
+/// Whether any context of this process ever had a value.
+#[inline]
+pub(crate) fn is_in_use() -> bool {
+    IN_USE.load(Ordering::Relaxed)
 }
 
-/// The context's correlation id. Runs no Python code, except that the first look in a thread makes
-/// its context, so that the collector may run.
-pub(crate) fn current(py: Python<'_>) -> Current<'_> {
-    if !IN_USE.load(Ordering::Relaxed) {
-        return Current::None;
-    }
-    let Some(correlation) = CORRELATION.get(py) else {
-        return Current::None;
-    };
+/// The value of the variable; `None` for none, and if it cannot be told without an exception. Runs no
+/// Python code, except that the first look in a thread makes its context, so that the collector may run.
+pub(crate) fn value(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    let context = CONTEXT.get(py)?;
     // SAFETY: attached and `get` is live; the result is a new reference or null with an error set,
     // which is cleared at once.
-    unsafe {
-        let found = ffi::PyObject_CallNoArgs(correlation.get.as_ptr());
-        match Bound::from_owned_ptr_or_opt(py, found) {
-            Some(found) if found.is_none() => Current::None,
-            Some(found) => Current::Some(found),
-            None => {
-                ffi::PyErr_Clear();
-                Current::Unknown
-            }
+    let found = unsafe {
+        let found = ffi::PyObject_CallNoArgs(context.get.as_ptr());
+        let found = Bound::from_owned_ptr_or_opt(py, found);
+        if found.is_none() {
+            ffi::PyErr_Clear();
         }
-    }
+        found
+    };
+    found.filter(|found| !found.is_none())
 }
 
 /// The text of a correlation id.
@@ -129,24 +100,27 @@ pub(crate) fn correlation_text<'a>(id: Option<&'a Bound<'_, PyAny>>) -> PyResult
     }
 }
 
-/// Sets the context's correlation id; the token puts the one before back.
-pub(crate) fn enter(id: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
-    let py = id.py();
-    IN_USE.store(true, Ordering::Relaxed);
-    let Some(correlation) = CORRELATION.get(py) else {
+/// Makes a value the context's; the token puts what was before back.
+pub(crate) fn enter(innermost: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
+    let py = innermost.py();
+    use_it();
+    let Some(context) = CONTEXT.get(py) else {
         return Ok(None);
     };
-    Ok(swallow(py, call(&correlation.set, id))?.map(Bound::unbind))
+    Ok(swallow(py, call(&context.set, innermost))?.map(Bound::unbind))
 }
 
-/// Puts the correlation id from before back. In another context than it was set there is nothing to
-/// put back, which is no error.
-pub(crate) fn leave(py: Python<'_>, token: Py<PyAny>) -> PyResult<()> {
-    let Some(correlation) = CORRELATION.get(py) else {
-        return Ok(());
+/// Puts back what was before `innermost`; says whether it could. It cannot where that is not the
+/// context's: in another context than it was entered in, and while another is open within it.
+pub(crate) fn leave(innermost: &Bound<'_, PyAny>, token: Py<PyAny>) -> PyResult<bool> {
+    let py = innermost.py();
+    let Some(context) = CONTEXT.get(py) else {
+        return Ok(false);
     };
-    swallow(py, call(&correlation.reset, token.bind(py)))?;
-    Ok(())
+    if !value(py).is_some_and(|found| found.is(innermost)) {
+        return Ok(false);
+    }
+    Ok(swallow(py, call(&context.reset, token.bind(py)))?.is_some())
 }
 
 /// Calls a method of the variable.

@@ -11,14 +11,16 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
 use telemetry_core::{
-    Callsite, Drawn, Limits, Note, REDACTED, Reason, Recorder, Redactor, ValueRef, truncate,
+    Callsite, Drawn, Limits, Note, REDACTED, Reason, Recorder, Redactor, SpanContext, Ties,
+    ValueRef, truncate,
 };
 
 use crate::calls;
-use crate::context::{correlation, correlation_text};
+use crate::context::correlation_text;
 use crate::convert::{exact_text, guarded, swallow};
 use crate::fields::{Entries, read_measurements, read_metadata};
 use crate::raised;
+use crate::scope;
 use crate::sink::Sink;
 use crate::state::{self, State};
 
@@ -48,6 +50,8 @@ pub(crate) struct Contents<'a, 'py> {
     pub(crate) error: Option<(&'a str, &'a str)>,
     /// The correlation id; `None` is the empty one.
     pub(crate) correlation_id: Option<&'a Bound<'py, PyAny>>,
+    /// The span it begins, ends or happened in.
+    pub(crate) span: Option<SpanContext>,
 }
 
 /// How it is decided whether an event is kept.
@@ -73,9 +77,10 @@ pub(crate) fn emit_any(
         let Some(state) = state.as_deref() else {
             return Ok(());
         };
-        let id = correlation(py, correlation_id)?;
+        let here = scope::here(py).with_id(correlation_id);
         let contents = Contents {
-            correlation_id: id.as_ref(),
+            correlation_id: here.id.as_ref(),
+            span: here.span,
             ..*contents
         };
         emit_named(state, event, Draw::Own, &contents)
@@ -119,9 +124,13 @@ pub(crate) fn send(
         Sink::Nothing => Ok(()),
         Sink::Queue | Sink::Waiting => {
             let at = contents.timestamp_ns;
+            let ties = Ties {
+                correlation_id: &id,
+                span: contents.span,
+            };
             let draft = match draw {
-                Draw::Own => recorder.draft(site, &id, at),
-                Draw::Span(drawn) => recorder.draft_decided(site, drawn, &id, at),
+                Draw::Own => recorder.draft(site, ties, at),
+                Draw::Span(drawn) => recorder.draft_decided(site, drawn, ties, at),
             };
             let Ok(mut draft) = draft else { return Ok(()) };
             let filled = contents.read(&mut draft);
@@ -138,7 +147,7 @@ pub(crate) fn send(
         }
         Sink::Object { emit, .. } => {
             let admitted = match draw {
-                Draw::Own => recorder.gate().admit(site, &id),
+                Draw::Own => recorder.gate().admit(site, &id, contents.span.as_ref()),
                 Draw::Span(drawn) => recorder.gate().admit_decided(site, drawn),
             };
             if admitted.is_err() {

@@ -7,8 +7,8 @@
 //! * `phase`, `interpreter`, `fork`, `held`, `identity`, `sink`, `incarnation`, `state`: what belongs to
 //!   this process
 //! * `calls`, `fastcall`: what may run Python code, and how Python calls us
-//! * `convert`, `fields`, `raised`, `context`: values, mappings, exceptions and the correlation id of
-//!   Python
+//! * `convert`, `fields`, `raised`: values, mappings and exceptions of Python
+//! * `context`, `scope`: what a task or thread works under, correlation id and span
 //! * `emit`, `span`, `awaited`, `clock`: events and spans
 //! * `heartbeat`, `resources`: what Python tells of itself
 //! * `service`, `start`, `serve`, `ending`, `exit`, `stats`: what runs, and the end
@@ -24,7 +24,7 @@
 //! 1. `awaited`, `calls`, `clock`, `held`, `identity`, `interpreter`, `phase`, `sink`
 //! 2. `convert`, `fork`, `warning`
 //! 3. `context`, `fastcall`, `fields`, `raised`, `service`, `settings`
-//! 4. `incarnation`
+//! 4. `incarnation`, `scope`
 //! 5. `state`
 //! 6. `emit`, `ending`, `heartbeat`, `resources`, `start`, `stats`
 //! 7. `backend`, `exit`, `serve`, `span`
@@ -52,6 +52,7 @@ mod interpreter;
 mod phase;
 mod raised;
 mod resources;
+mod scope;
 mod serve;
 mod service;
 mod settings;
@@ -72,13 +73,18 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
         ));
     }
     context::register(module)?;
+    module.add_class::<scope::Scope>()?;
     module.add_class::<span::PySpan>()?;
     module.add_class::<serve::PyServer>()?;
     fastcall::add(module, &emit::EMIT, emit::emit)?;
     fastcall::add(module, &span::SPAN, span::span)?;
     fastcall::add(module, &emit::NOOP, emit::noop)?;
-    module.add_function(wrap_pyfunction!(context::set_correlation, module)?)?;
     module.add_function(wrap_pyfunction!(context::new_correlation_id, module)?)?;
+    module.add_function(wrap_pyfunction!(scope::abandon, module)?)?;
+    module.add_function(wrap_pyfunction!(scope::correlation_id, module)?)?;
+    module.add_function(wrap_pyfunction!(scope::current_span, module)?)?;
+    module.add_function(wrap_pyfunction!(scope::outgoing, module)?)?;
+    module.add_function(wrap_pyfunction!(scope::under, module)?)?;
     module.add_function(wrap_pyfunction!(backend::use_object, module)?)?;
     module.add_function(wrap_pyfunction!(backend::use_queue, module)?)?;
     module.add_function(wrap_pyfunction!(backend::use_nothing, module)?)?;

@@ -14,14 +14,15 @@ use pyo3::PyTraverseError;
 use pyo3::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use telemetry_core::SpanDecision;
+use telemetry_core::{SpanContext, SpanDecision};
 
 use crate::awaited::Awaited;
-use crate::context::{correlation, correlation_text};
+use crate::context::correlation_text;
 use crate::convert::{any_text, guarded, swallow, type_name};
 use crate::emit::{Contents, Draw, emit_named};
 use crate::held::Held;
 use crate::incarnation::SpanSites;
+use crate::scope::{self, Scope};
 use crate::state::State;
 
 use listed::Listed;
@@ -64,10 +65,14 @@ struct Progress {
     running: Option<Running>,
     /// Where it is listed as open.
     listed: Option<Listed>,
-    /// Puts the context's correlation id back.
-    token: Option<Py<PyAny>>,
+    /// What makes it the current span of its context, if it is.
+    scope: Option<Py<Scope>>,
     /// The correlation id of its events.
     id: Option<Py<PyAny>>,
+    /// Its ids, once it emits.
+    identity: Option<SpanContext>,
+    /// The flags of its trace.
+    flags: u8,
 }
 
 /// What a span that emits holds from start to end.
@@ -121,9 +126,34 @@ impl PySpan {
                 .as_ref()
                 .or(self.given_id.as_ref())
                 .map(|id| id.bind(py));
-            let id = correlation(py, given)?;
+            let id = match given {
+                Some(given) if !given.is_none() => Some(given.clone()),
+                _ => scope::here(py).id,
+            };
             Ok(correlation_text(id.as_ref())?.into_owned())
         })
+    }
+
+    /// The id of its trace, 32 hexadecimal digits; empty before the start, and if it emits nothing.
+    #[getter]
+    fn trace_id(&self, py: Python<'_>) -> String {
+        self.identity(py)
+            .map_or_else(String::new, |span| span.trace_id.to_string())
+    }
+
+    /// Its own id, 16 hexadecimal digits; empty before the start, and if it emits nothing.
+    #[getter]
+    fn span_id(&self, py: Python<'_>) -> String {
+        self.identity(py)
+            .map_or_else(String::new, |span| span.span_id.to_string())
+    }
+
+    /// The id of the span around it, 16 hexadecimal digits; empty if there is none.
+    #[getter]
+    fn parent_span_id(&self, py: Python<'_>) -> String {
+        self.identity(py)
+            .and_then(|span| span.parent_span_id)
+            .map_or_else(String::new, |parent| parent.to_string())
     }
 
     /// Nanoseconds since the start, or from start to end; 0 before the start.
@@ -201,9 +231,9 @@ impl PySpan {
     ) -> PyResult<()> {
         let py = name.py();
         guarded(py, || {
-            let (running, id) = self.progress.with(py, |it| {
+            let (running, id, span) = self.progress.with(py, |it| {
                 let id = it.id.as_ref().map(|id| id.clone_ref(py));
-                (it.running.clone(), id)
+                (it.running.clone(), id, it.identity)
             });
             let Some(running) = running.filter(Running::is_ours) else {
                 return Ok(());
@@ -212,6 +242,7 @@ impl PySpan {
                 measurements,
                 metadata,
                 correlation_id: id.as_ref().map(|id| id.bind(py)),
+                span,
                 ..Contents::default()
             };
             emit_named(
@@ -234,7 +265,7 @@ impl PySpan {
     }
 
     fn __enter__<'py>(this: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
-        this.get().start(this.py(), true)?;
+        Self::start(&this, true)?;
         Ok(this)
     }
 
@@ -252,7 +283,7 @@ impl PySpan {
     }
 
     fn __aenter__(this: Bound<'_, Self>) -> PyResult<Awaited> {
-        this.get().start(this.py(), true)?;
+        Self::start(&this, true)?;
         Ok(Awaited::new(this.into_any().unbind()))
     }
 
@@ -301,8 +332,18 @@ impl PySpan {
     }
 
     /// Starts without touching the context: for generators, which run in their callers' contexts.
-    fn _start(&self, py: Python<'_>) -> PyResult<()> {
-        self.start(py, false)
+    fn _start(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::start(this, false)
+    }
+
+    /// Makes a span that was started so the current one, until `_leave`: for one step of a generator.
+    fn _enter(this: &Bound<'_, Self>) -> PyResult<()> {
+        Self::enter(this)
+    }
+
+    /// Takes back `_enter`.
+    fn _leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.leave(py)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -318,7 +359,7 @@ impl PySpan {
         self.progress.with(py, |it| {
             visit.call(&it.metadata)?;
             visit.call(&it.end_measurements)?;
-            visit.call(&it.token)?;
+            visit.call(&it.scope)?;
             visit.call(&it.id)
         })
     }

@@ -45,6 +45,12 @@ def _classes() -> dict[str, Any]:
     field(value, "float_value", 2, _FIELD.TYPE_DOUBLE, oneof=True)
     field(value, "string_value", 3, _FIELD.TYPE_STRING, oneof=True)
 
+    span = file.message_type.add(name="Span")
+    field(span, "trace_id", 1, _FIELD.TYPE_BYTES)
+    field(span, "span_id", 2, _FIELD.TYPE_FIXED64)
+    field(span, "parent_span_id", 3, _FIELD.TYPE_FIXED64)
+    field(span, "phase", 4, _FIELD.TYPE_INT32)
+
     event = file.message_type.add(name="Event")
     for entry, kind, type_name in (
         ("MeasurementsEntry", _FIELD.TYPE_MESSAGE, ".stock.Value"),
@@ -60,6 +66,7 @@ def _classes() -> dict[str, Any]:
     field(event, "timestamp_ns", 4, _FIELD.TYPE_INT64)
     field(event, "correlation_id", 5, _FIELD.TYPE_STRING)
     field(event, "sequence", 1001, _FIELD.TYPE_UINT64)
+    field(event, "span", 1005, _FIELD.TYPE_MESSAGE, type_name=".stock.Span")
 
     toggle = file.message_type.add(name="Toggle")
     field(toggle, "enabled", 1, _FIELD.TYPE_BOOL)

@@ -42,6 +42,16 @@ def test_executors_of_threads_carry_the_context_of_each_piece_of_work(carrying):
             assert list(pool.map(lambda _: context()[0], range(3))) == ["mapped"] * 3
 
 
+def test_spans_in_executors_of_threads_are_children_of_those_around_the_submit(memory, carrying):
+    def work():
+        with telemetry.span("child.work") as span:
+            return span.trace_id, span.parent_span_id
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, telemetry.span("parent.work") as outer:
+        assert pool.submit(work).result() == (outer.trace_id, outer.span_id)
+        assert pool.submit(carried(work)).result() == (outer.trace_id, outer.span_id)
+
+
 def test_without_it_nothing_is_carried():
     with concurrent.futures.ThreadPoolExecutor(1) as pool, telemetry.correlation("lost"):
         assert pool.submit(context).result() == (None, "nobody")
@@ -125,6 +135,10 @@ def found(*_):
 def put(queue):
     queue.put(found())
 
+def inner(*_):
+    with telemetry.span("child.work") as span:
+        return span.trace_id, span.parent_span_id
+
 class Own(multiprocessing.get_context(sys.argv[1]).Process):
     def __init__(self, queue):
         super().__init__()
@@ -159,6 +173,11 @@ if __name__ == "__main__":
             assert pool.starmap(found, [(1, 2)]) == [i]
             assert list(pool.imap(found, range(3))) == [i] * 3
             assert list(pool.imap_unordered(found, range(3), 2)) == [i] * 3
+    with telemetry.span("parent.work") as outer:
+        assert outer.trace_id and outer.span_id
+        ids = outer.trace_id, outer.span_id
+        assert executor.submit(inner).result() == pool.apply(inner) == ids
+        assert pool.map(inner, range(3)) == [ids] * 3
     pool.close(); pool.join(); executor.shutdown()
     print("all")
 """

@@ -280,6 +280,7 @@ impl Checks {
         if correlation_id.len() < event.correlation_id.len() {
             ledger.note(Note::Truncated);
         }
+        let span = event.span();
         lane.execute(&EventRef::new(EventParts {
             spec,
             measurements,
@@ -287,6 +288,7 @@ impl Checks {
             timestamp_ns: event.timestamp_ns,
             correlation_id,
             sampling_rate: validate::sampling_rate(event.sampling_rate),
+            span: span.as_ref(),
             source: &self.source,
         }));
     }

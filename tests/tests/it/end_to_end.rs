@@ -49,6 +49,7 @@ impl OurWorker {
     pub(crate) fn emit(&self, name: &str) -> Outcome {
         let site = self.recorder.callsite(name).expect("a valid name");
         let fields = Fields {
+            span: None,
             measurements: &[("duration", ValueRef::Int(5))],
             metadata: &[("tool", "search")],
             correlation_id: "",

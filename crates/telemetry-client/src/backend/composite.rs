@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use telemetry_core::{Control, ControlError, Fields, NameError, Outcome, Reason, WorkerSnapshot};
+use telemetry_core::{
+    Control, ControlError, Fields, NameError, Outcome, Reason, Ties, WorkerSnapshot,
+};
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites};
 use crate::deadline::deadline_after;
@@ -91,7 +93,7 @@ impl Backend for CompositeBackend {
         result
     }
 
-    fn decide(&self, sites: &SpanSites, correlation_id: &str) -> Option<SpanFate> {
+    fn decide(&self, sites: &SpanSites, ties: &Ties<'_>) -> Option<SpanFate> {
         let (Site::Many(start), Site::Many(stop), Site::Many(exception)) =
             (&sites.start, &sites.stop, &sites.exception)
         else {
@@ -107,7 +109,7 @@ impl Backend for CompositeBackend {
                     stop: stop.get(index)?.clone(),
                     exception: exception.get(index)?.clone(),
                 };
-                part.decide(&sites, correlation_id)
+                part.decide(&sites, ties)
             })
             .collect();
         fates

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde_json::{Map, Value as Json, json};
-use telemetry_core::{LINE_PREFIX, escape, truncate};
+use telemetry_core::{LINE_PREFIX, SpanContext, escape, truncate};
 use telemetry_proto::{TelemetryEvent, telemetry_value};
 
 /// Longest line, newline included: what a pipe takes in one piece.
@@ -41,14 +41,18 @@ pub(super) fn format_line(event: TelemetryEvent) -> Line {
     metadata.sort_by(|a, b| a.0.cmp(&b.0));
     let name = event.event_parts.join(".");
     let mut truncated = false;
+    let span = event.span.as_ref().and_then(SpanContext::from_message);
     loop {
-        let object = json!({
+        let mut object = json!({
             "event": name,
             "measurements": measurements.iter().cloned().collect::<Map<_, _>>(),
             "metadata": metadata.iter().cloned().collect::<Map<_, _>>(),
             "timestamp_ns": event.timestamp_ns,
             "correlation_id": event.correlation_id,
         });
+        if let Some(span) = &span {
+            object["span"] = json!(span);
+        }
         let text = format!("{LINE_PREFIX}{}\n", visible(&object.to_string()));
         if text.len() <= MAX_LINE_BYTES || !shorten(&mut measurements, &mut metadata) {
             return Line { text, truncated };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemetry_core::{Control, ControlError, Fields, NameError, Outcome, WorkerSnapshot};
+use telemetry_core::{Control, ControlError, Fields, NameError, Outcome, Ties, WorkerSnapshot};
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites};
 
@@ -19,7 +19,7 @@ impl Backend for NoopBackend {
         Outcome::Off
     }
 
-    fn decide(&self, _sites: &SpanSites, _correlation_id: &str) -> Option<SpanFate> {
+    fn decide(&self, _sites: &SpanSites, _ties: &Ties<'_>) -> Option<SpanFate> {
         None
     }
 

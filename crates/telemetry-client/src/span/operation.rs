@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use telemetry_core::{NameError, OpenSlot, Recorder};
+use telemetry_core::{NameError, OpenSlot, Recorder, SpanId};
 
 use super::SpanBuilder;
 use crate::backend::SpanSites;
@@ -106,12 +106,12 @@ impl Resolved {
 
     /// Lists a span that began at `started` as open.
     #[inline]
-    pub(super) fn list(&self, started: u64) -> OpenSlot {
+    pub(super) fn list(&self, id: SpanId, started: u64) -> OpenSlot {
         let Some(recorder) = &self.0.recorder else {
             return OpenSlot::NONE;
         };
         let spans = recorder.open_spans();
-        spans.open(&self.0.name, thread_id(), 0, started)
+        spans.open(&self.0.name, thread_id(), id.get(), started)
     }
 
     /// Lists it no more.

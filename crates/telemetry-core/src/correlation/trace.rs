@@ -4,7 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::{CorrelationId, random_id, read_hex, write_hex};
+use super::ids::{SpanId, TraceId};
+use super::{CorrelationId, read_hex};
 
 /// Sampled by whoever started the trace.
 pub const FLAG_SAMPLED: u8 = 0x01;
@@ -29,10 +30,10 @@ const TRACEPARENT_BYTES: usize = 55;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceContext {
-    /// The whole trace; not all zero.
-    pub trace_id: [u8; 16],
-    /// The caller's span; not all zero.
-    pub span_id: [u8; 8],
+    /// The whole trace.
+    pub trace_id: TraceId,
+    /// The caller's span.
+    pub span_id: SpanId,
     /// [`FLAG_SAMPLED`] and others.
     pub flags: u8,
 }
@@ -83,8 +84,8 @@ impl TraceContext {
     pub fn root(sampled: bool) -> Self {
         let flags = if sampled { FLAG_SAMPLED } else { 0 };
         Self {
-            trace_id: random_id(),
-            span_id: random_id(),
+            trace_id: TraceId::random(),
+            span_id: SpanId::random(),
             flags,
         }
     }
@@ -93,7 +94,7 @@ impl TraceContext {
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
-            span_id: random_id(),
+            span_id: SpanId::random(),
             ..*self
         }
     }
@@ -104,10 +105,10 @@ impl TraceContext {
         self.flags & FLAG_SAMPLED != 0
     }
 
-    /// The trace id as correlation id; `None` if the fields were set to all zero.
+    /// The trace id as correlation id.
     #[must_use]
-    pub fn correlation_id(&self) -> Option<CorrelationId> {
-        CorrelationId::from_bytes(self.trace_id)
+    pub fn correlation_id(&self) -> CorrelationId {
+        CorrelationId(self.trace_id.to_bytes())
     }
 
     /// Reads a `traceparent` of version 00 strictly, or the same four fields of a later version,
@@ -137,12 +138,9 @@ impl TraceContext {
         if !rest.is_empty() && (version == 0 || rest[0] != b'-') {
             return Err(TraceContextError::Trailing { version });
         }
-        if trace_id == [0; 16] {
-            return Err(TraceContextError::ZeroTraceId);
-        }
-        if span_id == [0; 8] {
-            return Err(TraceContextError::ZeroSpanId);
-        }
+        let trace_id = TraceId::from_bytes(trace_id).ok_or(TraceContextError::ZeroTraceId)?;
+        let span_id = u64::from_be_bytes(span_id);
+        let span_id = SpanId::new(span_id).ok_or(TraceContextError::ZeroSpanId)?;
         let known = if version == 0 {
             KNOWN_FLAGS
         } else {
@@ -159,9 +157,7 @@ impl TraceContext {
 /// Writes a `traceparent` of version 00.
 impl fmt::Display for TraceContext {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut trace, mut span) = ([0; 32], [0; 16]);
-        let trace = write_hex(&self.trace_id, &mut trace);
-        let span = write_hex(&self.span_id, &mut span);
+        let (trace, span) = (self.trace_id, self.span_id);
         write!(formatter, "00-{trace}-{span}-{:02x}", self.flags)
     }
 }
@@ -199,11 +195,8 @@ mod tests {
     #[test]
     fn traceparent_round_trips() {
         let context = TraceContext::parse(&format!("00-{TRACE}-{SPAN}-01")).unwrap();
-        assert_eq!(
-            context.span_id,
-            [0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]
-        );
-        assert_eq!(context.correlation_id().unwrap().to_string(), TRACE);
+        assert_eq!(context.span_id.get(), 0x00f0_67aa_0ba9_02b7);
+        assert_eq!(context.correlation_id().to_string(), TRACE);
         let child = context.child();
         assert_ne!(child.span_id, context.span_id);
         assert_eq!(TraceContext::parse(&child.to_string()), Ok(child));

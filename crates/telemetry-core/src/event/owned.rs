@@ -7,7 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
+use crate::correlation::SpanContext;
 use crate::value::{Value, ValueRef};
+
+/// Fields of an event without a span, written out.
+pub(super) const JSON_FIELDS: usize = 6;
 
 /// One event that owns its parts; metadata is already enriched.
 ///
@@ -26,6 +30,8 @@ pub struct Event {
     pub correlation_id: String,
     /// The probability with which the event was kept, in (0, 1].
     pub sampling_rate: f64,
+    /// The span it begins, ends or happened in; written out only where there is one.
+    pub span: Option<SpanContext>,
 }
 
 impl Event {
@@ -58,13 +64,17 @@ impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let measurements = || self.measurements.iter().map(|(key, value)| (key, value));
         let metadata = || self.metadata.iter().map(|(key, value)| (key, value));
-        let mut event = serializer.serialize_struct("Event", 6)?;
+        let fields = JSON_FIELDS + usize::from(self.span.is_some());
+        let mut event = serializer.serialize_struct("Event", fields)?;
         event.serialize_field("name", &*self.name)?;
         event.serialize_field("measurements", &AsMap(measurements))?;
         event.serialize_field("metadata", &AsMap(metadata))?;
         event.serialize_field("timestamp_ns", &self.timestamp_ns)?;
         event.serialize_field("correlation_id", &self.correlation_id)?;
         event.serialize_field("sampling_rate", &self.sampling_rate)?;
+        if let Some(span) = &self.span {
+            event.serialize_field("span", span)?;
+        }
         event.end()
     }
 }

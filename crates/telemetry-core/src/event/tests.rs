@@ -27,6 +27,7 @@ fn with<R>(source: &Source, metadata: &[(&str, &str)], check: impl FnOnce(EventR
         timestamp_ns: 1_700_000_000_000_000_000,
         correlation_id: "c-1",
         sampling_rate: 0.5,
+        span: None,
         source,
     }))
 }
@@ -108,6 +109,7 @@ fn what_the_manager_does_not_know_overrides_nothing() {
         timestamp_ns: 0,
         correlation_id: "",
         sampling_rate: 1.0,
+        span: None,
         source: &nobody,
     });
     assert_eq!(pairs(&event), strings(&claims));

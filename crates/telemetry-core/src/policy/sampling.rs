@@ -1,8 +1,8 @@
 //! Sampling: which rule counts for a name, and the numbers that are drawn against its threshold.
 //!
-//! There are two draws. [`correlation_draw`] is a pure function of the correlation id, so that
-//! start and stop of a request, and all workers that take part in it, decide alike. [`next_draw`]
-//! serves events without one.
+//! There are two draws. [`correlation_draw`](crate::correlation_draw) is a pure function of the correlation
+//! id, so that start and stop of a request, and all workers that take part in it, decide alike; events
+//! that have a trace and no such id are drawn by that. [`next_draw`] serves events that have neither.
 
 use std::cell::Cell;
 
@@ -13,12 +13,6 @@ use crate::pattern::PatternSet;
 
 /// The golden ratio in units of 2^-64.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// First factor of the 64-bit finalizer of MurmurHash3.
-const MIX_A: u64 = 0xff51_afd7_ed55_8ccd;
-
-/// Second factor of that finalizer.
-const MIX_B: u64 = 0xc4ce_b9fe_1a85_ec53;
 
 /// The compiled sampling rules. The default keeps everything.
 #[derive(Debug, Clone, Default)]
@@ -61,50 +55,6 @@ fn compile_rule((index, rule): (usize, &SamplingRule)) -> Result<Rule, ControlEr
     })
 }
 
-/// The draw of a correlation id: a stable 64-bit hash, the same in every process, version and
-/// language. An event is kept if it is below `rate * 2^64`.
-///
-/// All arithmetic is on unsigned 64-bit words, modulo 2^64:
-///
-/// 1. `hash = 0x9e3779b97f4a7c15 XOR length of the UTF-8 bytes`.
-/// 2. Cut the bytes into chunks of 8, the last one filled up with zero bytes (no bytes, no chunk).
-///    For each, read as a little-endian word `w`:
-///    `hash = (hash XOR w) * 0xff51afd7ed558ccd`, then `hash = hash XOR (hash >> 32)`.
-/// 3. `hash = hash * 0xc4ceb9fe1a85ec53`, then `hash = hash XOR (hash >> 33)`.
-/// 4. `hash = hash * 0xff51afd7ed558ccd`, then `hash = hash XOR (hash >> 33)`. That is the draw.
-///
-/// It spreads ids evenly; it does not resist somebody who chooses ids to be kept.
-///
-/// ```
-/// assert_eq!(telemetry_core::correlation_draw("request-1"), 0xb3c2_eebc_8a33_dbe9);
-/// ```
-#[must_use]
-pub fn correlation_draw(correlation_id: &str) -> u64 {
-    let bytes = correlation_id.as_bytes();
-    let mut hash = GOLDEN ^ bytes.len() as u64;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        hash = absorb(hash, word);
-    }
-    let rest = chunks.remainder();
-    if !rest.is_empty() {
-        let mut word = [0; 8];
-        word[..rest.len()].copy_from_slice(rest);
-        hash = absorb(hash, word);
-    }
-    hash = hash.wrapping_mul(MIX_B);
-    hash ^= hash >> 33;
-    hash = hash.wrapping_mul(MIX_A);
-    hash ^ hash >> 33
-}
-
-fn absorb(hash: u64, word: [u8; 8]) -> u64 {
-    let hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(MIX_A);
-    hash ^ hash >> 32
-}
-
 thread_local! {
     /// The last draw of this thread, and the seed generation of its start; 0 is unseeded.
     static SEQUENCE: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
@@ -135,7 +85,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::correlation::{CorrelationId, reseed};
+    use crate::correlation::{CorrelationId, correlation_draw, reseed};
     use crate::policy::Verdict;
 
     fn kept(rate: f64, draws: impl Iterator<Item = u64>) -> usize {
@@ -143,22 +93,6 @@ mod tests {
         draws
             .filter(|&draw| threshold.decide(|| draw) == Verdict::Keep)
             .count()
-    }
-
-    #[test]
-    fn correlation_draw_is_stable() {
-        for (id, draw) in [
-            ("", 0xfd53_7b06_e63f_9f03),
-            ("a", 0x33fa_941c_10c9_5c89),
-            ("1234567", 0x6ac3_8271_3380_8fe7),
-            ("12345678", 0xcf78_e632_3759_635d),
-            ("123456789", 0x95e6_b094_0d8f_8041),
-            ("request-1", 0xb3c2_eebc_8a33_dbe9),
-            ("héllo", 0x5ebf_519d_5257_0fe2),
-            ("4bf92f3577b34da6a3ce929d0e0e4736", 0x2b13_7c94_c824_2f40),
-        ] {
-            assert_eq!(correlation_draw(id), draw, "{id:?}");
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One event while it is encoded field by field, into scratch that its thread keeps.
 
-use super::Recorder;
 use super::scratch::Scratch;
+use super::{Recorder, Ties};
 use crate::callsite::Callsite;
 use crate::gate::Outcome;
 use crate::ledger::{Note, Reason};
@@ -19,8 +19,8 @@ pub struct Draft<'a> {
     site: &'a Callsite,
     /// Its bytes so far.
     scratch: Scratch,
-    /// Its correlation id.
-    correlation_id: &'a str,
+    /// What it belongs to.
+    ties: Ties<'a>,
     /// The threshold that kept it.
     threshold: Threshold,
     /// Measurements so far.
@@ -42,7 +42,7 @@ impl<'a> Draft<'a> {
         recorder: &'a Recorder,
         site: &'a Callsite,
         threshold: Threshold,
-        correlation_id: &'a str,
+        ties: Ties<'a>,
         timestamp_ns: Option<i64>,
     ) -> Self {
         let timestamp_ns = recorder.timestamp(timestamp_ns);
@@ -52,7 +52,7 @@ impl<'a> Draft<'a> {
             recorder,
             site,
             scratch,
-            correlation_id,
+            ties,
             threshold,
             measurements: 0,
             metadata: 0,
@@ -111,7 +111,7 @@ impl<'a> Draft<'a> {
             &mut self.scratch,
             self.threshold,
             self.timestamp_ns,
-            self.correlation_id,
+            &self.ties,
         )
     }
 

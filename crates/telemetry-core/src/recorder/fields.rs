@@ -3,6 +3,7 @@
 use super::Recorder;
 use super::scratch::Scratch;
 use crate::callsite::Callsite;
+use crate::correlation::SpanContext;
 use crate::gate::Outcome;
 use crate::ledger::{Note, Reason};
 use crate::policy::Threshold;
@@ -19,8 +20,30 @@ pub struct Fields<'a> {
     pub metadata: &'a [(&'a str, &'a str)],
     /// Ties events together; may be empty.
     pub correlation_id: &'a str,
+    /// The span it begins, ends or happened in.
+    pub span: Option<SpanContext>,
     /// Wall clock in Unix nanoseconds; `None` is now.
     pub timestamp_ns: Option<i64>,
+}
+
+/// What an event belongs to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ties<'a> {
+    /// Ties events together; may be empty.
+    pub correlation_id: &'a str,
+    /// The span it begins, ends or happened in.
+    pub span: Option<SpanContext>,
+}
+
+impl<'a> Ties<'a> {
+    /// Of an event outside of spans.
+    #[must_use]
+    pub const fn of_id(correlation_id: &'a str) -> Self {
+        Self {
+            correlation_id,
+            span: None,
+        }
+    }
 }
 
 impl Recorder {
@@ -48,8 +71,11 @@ impl Recorder {
         for (key, value) in fields.metadata {
             self.put_metadata(&mut event, key, value);
         }
-        let id = fields.correlation_id;
-        self.end_event(site, &mut event, threshold, timestamp_ns, id)
+        let ties = Ties {
+            correlation_id: fields.correlation_id,
+            span: fields.span,
+        };
+        self.end_event(site, &mut event, threshold, timestamp_ns, &ties)
     }
 
     /// The wall clock of an event.
@@ -68,10 +94,13 @@ impl Recorder {
         event: &mut EventEncoder,
         threshold: Threshold,
         timestamp_ns: i64,
-        correlation_id: &str,
+        ties: &Ties<'_>,
     ) -> Outcome {
-        let correlation_id = self.cut(correlation_id, self.limits.correlation_id_bytes);
+        let correlation_id = self.cut(ties.correlation_id, self.limits.correlation_id_bytes);
         event.finish(timestamp_ns, correlation_id, threshold.rate());
+        if let Some(span) = &ties.span {
+            event.span(span);
+        }
         // The sequence follows when the event is sent, and counts as well.
         if event.bytes().len() + MAX_SEQUENCE_BYTES > self.limits.event_bytes {
             return self.gate.count_dropped(site, Reason::Oversize);

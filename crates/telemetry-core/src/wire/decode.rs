@@ -11,15 +11,18 @@ mod entry;
 mod field;
 mod limits;
 mod parts;
+mod span;
 
 use std::str;
 
 use arrayvec::ArrayVec;
 
 use super::varint::take_varint;
+use crate::correlation::SpanContext;
 use crate::value::ValueRef;
 use entry::Key;
 use field::Field;
+use span::RawSpan;
 
 pub use limits::{DecodeError, DecodeLimits};
 pub use parts::Parts;
@@ -36,6 +39,8 @@ mod tag {
     pub(super) const CORRELATION_ID: u8 = 0x2a;
     /// Followed by `ABOVE_1000`: field 1001 as a varint.
     pub(super) const SEQUENCE: u8 = 0xc8;
+    /// Followed by `ABOVE_1000`: field 1005, a message.
+    pub(super) const SPAN: u8 = 0xea;
     pub(super) const ABOVE_1000: u8 = 0x3e;
 }
 
@@ -93,6 +98,8 @@ pub struct DecodedEvent<'a> {
     pub sequence: u64,
     /// Probability with which the event was kept, if it says so.
     pub sampling_rate: Option<f64>,
+    /// The span as it was sent; see [`span`](Self::span).
+    raw_span: RawSpan,
     /// Encoded `WorkerHello`, if the frame is one.
     pub hello: Option<&'a [u8]>,
     /// Encoded `WorkerReport`, if the frame is one.
@@ -139,6 +146,7 @@ impl<'a> DecodedEvent<'a> {
             correlation_id: "",
             sequence: 0,
             sampling_rate: None,
+            raw_span: RawSpan::NONE,
             hello: None,
             report: None,
             odd_measurements: OddMeasurements {
@@ -206,6 +214,13 @@ impl<'a> DecodedEvent<'a> {
                     self.sequence = sequence;
                     next
                 }
+                (tag::SPAN, [tag::ABOVE_1000, after @ ..]) => {
+                    let (message, next) = take_bytes(after).ok_or(MALFORMED)?;
+                    if !self.raw_span.read_usual(message) {
+                        self.raw_span.read_any(message)?;
+                    }
+                    next
+                }
                 _ => self.any_field(rest, limits, keys, &mut hello, &mut report)?,
             };
         }
@@ -222,6 +237,13 @@ impl<'a> DecodedEvent<'a> {
             });
         }
         Ok(content)
+    }
+
+    /// The span that the event belongs to; `None` if there is none, or if its ids are none.
+    #[must_use]
+    #[inline]
+    pub fn span(&self) -> Option<SpanContext> {
+        self.raw_span.context()
     }
 
     /// The measurements in order; a value that was present but empty is `None`.
@@ -301,6 +323,7 @@ impl<'a> DecodedEvent<'a> {
             1002 => self.sampling_rate = Some(field.double("sampling_rate")?),
             1003 => *hello = Some(field.bytes("hello")?),
             1004 => *report = Some(field.bytes("report")?),
+            1005 => self.raw_span.read_any(field.bytes("span")?)?,
             _ => {}
         }
         Ok(rest)

@@ -4,6 +4,7 @@
 //! nothing is allocated beyond the growth of that memory.
 
 use super::varint::{MAX_VARINT_BYTES, VARINT_ROOM, put_varint, varint_len, write_varint};
+use crate::correlation::SpanContext;
 use crate::value::ValueRef;
 
 /// Field 1, a segment of the name.
@@ -30,6 +31,16 @@ const TEXT: u8 = 0x1a;
 const SEQUENCE: [u8; 2] = [0xc8, 0x3e];
 /// Field 1002 as eight bytes.
 const SAMPLING_RATE: [u8; 2] = [0xd1, 0x3e];
+/// Field 1005, a message.
+const SPAN: [u8; 2] = [0xea, 0x3e];
+/// In a span, field 1, and the length of a trace id.
+const TRACE_ID: [u8; 2] = [0x0a, 16];
+/// In a span, field 2, eight bytes.
+const SPAN_ID: u8 = 0x11;
+/// In a span, field 3, eight bytes.
+const PARENT_SPAN_ID: u8 = 0x19;
+/// In a span, field 4 as a varint.
+const PHASE: u8 = 0x20;
 
 /// The `event_parts` fields of a dotted name, to be written once and copied for every event.
 #[must_use]
@@ -198,6 +209,19 @@ impl EventEncoder {
         }
     }
 
+    /// Adds the span that the event belongs to.
+    #[inline]
+    pub fn span(&mut self, span: &SpanContext) {
+        match self.window() {
+            Some(window) => self.end += put_span(window, span),
+            None => {
+                let mut bytes = [0; WINDOW];
+                let len = put_span(&mut bytes, span);
+                self.put(&bytes[..len]);
+            }
+        }
+    }
+
     /// [`measurement`](Self::measurement) of any size.
     #[cold]
     fn long_measurement(&mut self, key: &str, value: ValueRef<'_>) {
@@ -287,6 +311,28 @@ fn put_measurement(window: &mut Window, key: &str, tag: u8, bytes: usize) -> usi
         [MEASUREMENT, low_byte(5 + len + bytes), KEY, low_byte(len)],
     );
     VALUE_HEAD + len + bytes
+}
+
+/// Writes a span and returns how many bytes it takes. What is 0 is not written.
+#[inline]
+fn put_span(window: &mut Window, span: &SpanContext) -> usize {
+    put_array(window, 3, TRACE_ID);
+    put_array(window, 5, span.trace_id.to_bytes());
+    put_array(window, 21, [SPAN_ID]);
+    put_array(window, 22, span.span_id.get().to_le_bytes());
+    let mut end = 30;
+    if let Some(parent) = span.parent_span_id {
+        put_array(window, end, [PARENT_SPAN_ID]);
+        put_array(window, end + 1, parent.get().to_le_bytes());
+        end += 9;
+    }
+    let phase = span.phase.number();
+    if phase != 0 {
+        put_array(window, end, [PHASE, phase]);
+        end += 2;
+    }
+    put_array(window, 0, [SPAN[0], SPAN[1], low_byte(end - 3)]);
+    end
 }
 
 /// Writes `bytes` at `at`.

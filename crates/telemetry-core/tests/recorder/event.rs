@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Fields, ManualClock, Outcome, Reason, Recorder, RecorderConfig, ValueRef};
+use telemetry_core::{
+    Fields, ManualClock, Outcome, Reason, Recorder, RecorderConfig, Ties, ValueRef,
+};
 use telemetry_proto::telemetry_value::Value as ProtoValue;
 
 use crate::{ALL, drain, recorder};
@@ -19,6 +21,7 @@ fn an_event_arrives_with_exact_values_and_its_sequence() {
                 measurements: &[("duration", 42_i64.into()), ("cpu_percent", 0.5.into())],
                 metadata: &[("tool", "parse"), ("password", "hunter2")],
                 correlation_id: "abc",
+                span: None,
                 timestamp_ns: None,
             },
         );
@@ -72,7 +75,7 @@ fn what_breaks_a_limit_is_dropped_under_its_reason() {
         },
     );
     assert_eq!(outcome, Outcome::Dropped(Reason::TooManyFields));
-    drop(recorder.draft(&site, "", None));
+    drop(recorder.draft(&site, Ties::of_id(""), None));
 
     let snapshot = recorder.snapshot();
     assert_eq!(snapshot.check(), Ok(()));
@@ -161,7 +164,7 @@ fn a_dropped_event_notes_the_same_whole_or_field_by_field() {
 
     let piecewise = recorder(RecorderConfig::default());
     let site = piecewise.callsite("a.b").expect("valid");
-    let mut draft = piecewise.draft(&site, "", None).expect("kept");
+    let mut draft = piecewise.draft(&site, Ties::of_id(""), None).expect("kept");
     for (key, value) in measurements {
         draft.measurement(key, value);
     }
@@ -180,10 +183,12 @@ fn an_event_is_stamped_when_it_begins_unless_its_time_is_given() {
     let clock = Arc::new(ManualClock::new(1_000));
     let recorder = Recorder::new(RecorderConfig::default(), clock.clone()).expect("a policy");
     let site = recorder.callsite("a.b").expect("valid");
-    let now = recorder.draft(&site, "", None).expect("kept");
+    let now = recorder.draft(&site, Ties::of_id(""), None).expect("kept");
     clock.advance(Duration::from_nanos(5));
     assert_eq!(now.commit(), Outcome::Accepted);
-    let given = recorder.draft(&site, "", Some(-7)).expect("kept");
+    let given = recorder
+        .draft(&site, Ties::of_id(""), Some(-7))
+        .expect("kept");
     assert_eq!(given.commit(), Outcome::Accepted);
     let times = drain(&recorder).into_iter().map(|event| event.timestamp_ns);
     assert_eq!(times.collect::<Vec<_>>(), [1_000, -7]);
@@ -196,7 +201,7 @@ fn the_largest_event_that_is_accepted_can_be_read_with_its_sequence() {
     let full = "x".repeat(1_024);
     let keys: Vec<_> = (0..64).map(|n| format!("{n:064}")).collect();
     for last in 600..=800 {
-        let mut draft = recorder.draft(&site, "", None).expect("kept");
+        let mut draft = recorder.draft(&site, Ties::of_id(""), None).expect("kept");
         for key in &keys[..32] {
             draft.measurement(key, full.as_str().into());
         }

@@ -129,7 +129,7 @@ fn a_span_is_kept_or_dropped_whole_even_when_the_rate_changes_within() {
         };
         recorder.gate().apply(&rule(rate)).expect("valid");
         let decision = recorder
-            .decide_span(&start, &stop, &exception, "")
+            .decide_span(&start, &stop, &exception, "", None)
             .expect("enabled");
         let first = recorder.record_decided(&start, decision.start, &Fields::default());
         recorder.gate().apply(&rule(1.0 - rate)).expect("valid");
@@ -154,7 +154,7 @@ fn an_event_of_a_span_carries_the_rate_at_which_it_was_drawn() {
     for _ in 0..1_000 {
         recorder.gate().apply(&rule(0.25)).expect("valid");
         let decision = recorder
-            .decide_span(&start, &stop, &exception, "")
+            .decide_span(&start, &stop, &exception, "", None)
             .expect("enabled");
         let first = recorder.record_decided(&start, decision.start, &Fields::default());
         assert_eq!(first, Outcome::Accepted, "no rule speaks of the start");
@@ -191,7 +191,7 @@ fn an_event_that_was_filtered_when_its_span_started_is_drawn_by_its_own_rate() {
     for _ in 0..1_000 {
         recorder.gate().apply(&filter(&["*.stop"])).expect("valid");
         let decision = recorder
-            .decide_span(&start, &stop, &exception, "")
+            .decide_span(&start, &stop, &exception, "", None)
             .expect("enabled");
         let first = recorder.record_decided(&start, decision.start, &Fields::default());
         recorder.gate().apply(&filter(&[])).expect("valid");

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use telemetry_core::{Outcome, Overflow, Reason, Recorder, WRITE_THROUGH_WAIT};
+use telemetry_core::{Outcome, Overflow, Reason, Recorder, Ties, WRITE_THROUGH_WAIT};
 
 use crate::{drain, emit, recorder, small_queue};
 
@@ -170,7 +170,7 @@ fn every_kind_of_end_waits_but_off() {
         assert_eq!(outcome, Outcome::Dropped(Reason::TooManyFields));
     }));
     assert!(waits(&recorder, &|| {
-        drop(recorder.draft(&site, "", None).expect("kept"));
+        drop(recorder.draft(&site, Ties::of_id(""), None).expect("kept"));
     }));
     let policy = |enabled, rate, deny: &[&str]| telemetry_core::PolicySpec {
         enabled,

@@ -52,6 +52,25 @@ pub struct TelemetryEvent {
     /// The worker's ledger, sent now and then to a manager that said hello.
     #[prost(message, optional, tag = "1004")]
     pub report: ::core::option::Option<WorkerReport>,
+    /// The span that the event begins, ends or happened in; absent where there is none.
+    #[prost(message, optional, tag = "1005")]
+    pub span: ::core::option::Option<SpanContext>,
+}
+/// The identity of a span.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SpanContext {
+    /// 16 bytes, not all zero, as in a W3C traceparent.
+    #[prost(bytes = "vec", tag = "1")]
+    pub trace_id: ::prost::alloc::vec::Vec<u8>,
+    /// Not 0; its hexadecimal digits are those of a W3C traceparent.
+    #[prost(fixed64, tag = "2")]
+    pub span_id: u64,
+    /// The span around it; 0 where none is known.
+    #[prost(fixed64, tag = "3")]
+    pub parent_span_id: u64,
+    /// What the event is to the span.
+    #[prost(enumeration = "SpanPhase", tag = "4")]
+    pub phase: i32,
 }
 /// One measurement.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -274,6 +293,47 @@ pub struct NameCount {
     /// Events taken into the queue, after sampling and filters.
     #[prost(uint64, tag = "3")]
     pub accepted: u64,
+}
+/// What an event is to the span whose identity it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum SpanPhase {
+    /// It happened within the span.
+    Inside = 0,
+    /// The span began.
+    Start = 1,
+    /// The span ended well.
+    Stop = 2,
+    /// The span ended with an error.
+    Exception = 3,
+    /// The span was given up before it was done.
+    Cancelled = 4,
+}
+impl SpanPhase {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Inside => "INSIDE",
+            Self::Start => "START",
+            Self::Stop => "STOP",
+            Self::Exception => "EXCEPTION",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INSIDE" => Some(Self::Inside),
+            "START" => Some(Self::Start),
+            "STOP" => Some(Self::Stop),
+            "EXCEPTION" => Some(Self::Exception),
+            "CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 #[cfg(feature = "grpc-client")]

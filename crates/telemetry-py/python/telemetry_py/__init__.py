@@ -12,9 +12,12 @@ Importing starts nothing, and neither does ``emit``: no thread, no socket, no ex
 first event. ``emit`` and ``span`` never raise and never block.
 """
 
+import os
+
 from ._context import (
     CORRELATION_HEADER,
     correlation,
+    current_span,
     get_correlation_id,
     new_correlation_id,
     reset_correlation_id,
@@ -31,18 +34,24 @@ if TYPE_CHECKING:
     from ._signals import flush_on_signal
     from .backends import MemoryBackend, StderrBackend
     from .instrumentation import instrument_asyncio, instrument_excepthooks, instrument_executors, instrument_runtime
+    from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
 
 __version__ = "0.1.0"
 
 _RARE = {
     "MemoryBackend": ".backends.memory",
     "StderrBackend": ".backends.stderr",
+    "extract": ".propagation",
     "flush_on_signal": "._signals",
+    "inject": ".propagation",
     "instrument_asyncio": ".instrumentation.asyncio",
     "instrument_excepthooks": ".instrumentation.excepthooks",
     "instrument_executors": ".instrumentation.executors",
     "instrument_runtime": ".instrumentation.runtime",
     "instrumentation": ".instrumentation",
+    "outgoing_environ": ".propagation",
+    "outgoing_metadata": ".propagation",
+    "wrap_context": ".propagation",
 }
 """What few programs use, and what costs an import; imported when it is asked for."""
 
@@ -59,6 +68,11 @@ def __getattr__(name: str) -> object:
     return found
 
 
+if "TRACEPARENT" in os.environ or "BAGGAGE" in os.environ:
+    from .propagation import begin_under_environment
+
+    begin_under_environment(os.environ)
+
 __all__ = [
     "CORRELATION_HEADER",
     "NATIVE",
@@ -70,11 +84,14 @@ __all__ = [
     "TelemetryBackend",
     "connect",
     "correlation",
+    "current_span",
     "emit",
+    "extract",
     "flush",
     "flush_on_signal",
     "get_backend",
     "get_correlation_id",
+    "inject",
     "instrument_asyncio",
     "instrument_excepthooks",
     "instrument_executors",
@@ -82,6 +99,8 @@ __all__ = [
     "instrumentation",
     "is_enabled",
     "new_correlation_id",
+    "outgoing_environ",
+    "outgoing_metadata",
     "reset_correlation_id",
     "serve",
     "set_backend",
@@ -90,4 +109,5 @@ __all__ = [
     "span",
     "start",
     "stats",
+    "wrap_context",
 ]

@@ -1,40 +1,49 @@
-"""The correlation id of the work at hand: follows tasks and contexts, not threads."""
+"""What the work at hand belongs to: its correlation id and its span; both follow tasks and contexts, not
+threads."""
 
 from __future__ import annotations
 
-from ._loader import correlation_var, new_correlation_id, set_correlation
+from ._loader import Span, context_var, native, new_correlation_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
+    from typing import Any
 
 CORRELATION_HEADER = "x-snakepit-correlation-id"
 """Name of the gRPC metadata entry that carries a correlation id."""
 
 
-def set_correlation_id(value: str | None) -> Token[str]:
+def set_correlation_id(value: str | None) -> Token[Any]:
     """Make ``value`` the correlation id of this context; ``None`` is none.
 
     Returns a token for :func:`reset_correlation_id`.
     """
-    return set_correlation("" if value is None else str(value))
+    return native.Scope("" if value is None else str(value)).set()
 
 
-def reset_correlation_id(token: Token[str]) -> None:
+def reset_correlation_id(token: Token[Any]) -> None:
     """Put back the correlation id from before.
 
-    A token from another context, or one that was used, changes nothing.
+    A token from another context ends the id in this one, if it is here; one that was used changes nothing.
     """
     try:
-        correlation_var.reset(token)
-    except (ValueError, RuntimeError):
+        context_var.reset(token)
+    except ValueError:
+        native.abandon(token.old_value)
+    except RuntimeError:
         pass
 
 
 def get_correlation_id(default: str | None = None) -> str | None:
     """The correlation id of this context, or ``default`` if there is none."""
-    return correlation_var.get() or default
+    return native.correlation_id() or default
+
+
+def current_span() -> Span | None:
+    """The innermost span that is open in this context; ``None`` if there is none."""
+    return native.current_span()
 
 
 class correlation:
@@ -43,14 +52,16 @@ class correlation:
     Without a value a new id is made. Works with ``with`` and ``async with``.
     """
 
-    __slots__ = ("_tokens", "value")
+    __slots__ = ("_scopes", "value")
 
     def __init__(self, value: str | None = None) -> None:
         self.value = new_correlation_id() if value is None else str(value)
-        self._tokens: list[Token[str]] = []
+        self._scopes: list[native.Scope] = []
 
     def __enter__(self) -> str:
-        self._tokens.append(set_correlation_id(self.value))
+        scope = native.Scope(self.value)
+        scope.enter()
+        self._scopes.append(scope)
         return self.value
 
     def __exit__(
@@ -59,8 +70,8 @@ class correlation:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._tokens:
-            reset_correlation_id(self._tokens.pop())
+        if self._scopes:
+            self._scopes.pop().leave()
 
     async def __aenter__(self) -> str:
         return self.__enter__()
@@ -77,6 +88,7 @@ class correlation:
 __all__ = [
     "CORRELATION_HEADER",
     "correlation",
+    "current_span",
     "get_correlation_id",
     "new_correlation_id",
     "reset_correlation_id",

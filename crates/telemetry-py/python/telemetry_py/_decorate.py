@@ -1,6 +1,6 @@
 """A span as a decorator: each call, or each run of a generator, is a span of its own.
 
-Generators run in their callers' contexts, so their spans leave the context's correlation id alone.
+Generators run in their callers' contexts, so each step enters the span and leaves it again.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from functools import partial
 from typing import Any
 
 from ._loader import Span
@@ -51,13 +52,34 @@ def _generator(template: Span, function: Callable[..., Any]) -> Callable[..., An
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         span = template._again()
         span._start()
+        inner = function(*args, **kwargs)
+        step: Callable[[], Any] = partial(next, inner)
         try:
-            result = yield from function(*args, **kwargs)
+            while True:
+                span._enter()
+                try:
+                    value = step()
+                finally:
+                    span._leave()
+                try:
+                    sent = yield value
+                except GeneratorExit:
+                    span._enter()
+                    try:
+                        inner.close()
+                    finally:
+                        span._leave()
+                    raise
+                except BaseException as error:
+                    step = partial(inner.throw, error)
+                else:
+                    step = partial(next, inner) if sent is None else partial(inner.send, sent)
+        except StopIteration as end:
+            span.__exit__(None, None, None)
+            return end.value
         except BaseException:
             span.__exit__(*sys.exc_info())
             raise
-        span.__exit__(None, None, None)
-        return result
 
     return call
 
@@ -68,20 +90,29 @@ def _async_generator(template: Span, function: Callable[..., Any]) -> Callable[.
         span = template._again()
         span._start()
         inner = function(*args, **kwargs)
+        step: Awaitable[Any] = anext(inner)
         try:
             # What is sent, thrown or closed from outside reaches the wrapped generator as it would
             # without the span; `async for` would lose it.
-            value = await anext(inner)
             while True:
+                span._enter()
+                try:
+                    value = await step
+                finally:
+                    span._leave()
                 try:
                     sent = yield value
                 except GeneratorExit:
-                    await inner.aclose()
+                    span._enter()
+                    try:
+                        await inner.aclose()
+                    finally:
+                        span._leave()
                     raise
                 except BaseException as error:
-                    value = await inner.athrow(error)
+                    step = inner.athrow(error)
                 else:
-                    value = await inner.asend(sent)
+                    step = inner.asend(sent)
         except StopAsyncIteration:
             span.__exit__(None, None, None)
         except BaseException:

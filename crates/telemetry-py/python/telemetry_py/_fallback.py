@@ -9,7 +9,59 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Literal
 
-correlation_var: ContextVar[str] = ContextVar("telemetry_correlation_id", default="")
+context_var: ContextVar[Any] = ContextVar("telemetry_context", default=None)
+
+
+class Scope:
+    """What a stretch of a program works under: passed on, although nothing is recorded."""
+
+    def __init__(
+        self,
+        correlation_id: Any = None,
+        traceparent: str | None = None,
+        tracestate: str | None = None,
+        baggage: str | None = None,
+    ) -> None:
+        before = context_var.get()
+        held = (None, None, None, None) if before is None else before._held
+        new = (correlation_id, traceparent, tracestate, baggage)
+        self._held = tuple(new if new is not None else old for new, old in zip(new, held))
+        self._token: Any = None
+
+    def enter(self) -> None:
+        self._token = context_var.set(self)
+
+    def set(self) -> Any:
+        return context_var.set(self)
+
+    def leave(self) -> None:
+        token, self._token = self._token, None
+        try:
+            if token is not None:
+                context_var.reset(token)
+        except ValueError:
+            context_var.set(None)
+
+
+def outgoing() -> Any:
+    scope = context_var.get()
+    return [None, None, None, None] if scope is None else list(scope._held)
+
+
+def under(scope: Scope) -> None:
+    pass
+
+
+def correlation_id() -> Any:
+    return outgoing()[0]
+
+
+def current_span() -> None:
+    return None
+
+
+def abandon(old: Any) -> None:
+    context_var.set(old if isinstance(old, Scope) else None)
 
 
 class Span:
@@ -30,7 +82,9 @@ class Span:
 
     @property
     def correlation_id(self) -> str:
-        return correlation_var.get() if self._correlation_id is None else self._correlation_id
+        return (correlation_id() or "") if self._correlation_id is None else self._correlation_id
+
+    trace_id = span_id = parent_span_id = ""
 
     @property
     def elapsed_ns(self) -> int:
@@ -70,6 +124,12 @@ class Span:
     def _again(self) -> Span:
         return Span(self.operation, correlation_id=self._correlation_id)
 
+    def _enter(self) -> None:
+        pass
+
+    def _leave(self) -> None:
+        pass
+
     def _start(self) -> None:
         self._started = time.monotonic_ns()
         self._ended = 0
@@ -104,10 +164,6 @@ emit_queued = emit
 
 def new_correlation_id() -> str:
     return uuid.uuid4().hex
-
-
-def set_correlation(id: str) -> Any:
-    return correlation_var.set(id)
 
 
 def use_object(backend: Any) -> None:

@@ -32,11 +32,10 @@ NATIVE = native.__name__.endswith("._native")
 
 Server = native.Server
 Span = native.Span
-correlation_var = native.correlation_var
+context_var = native.context_var
 emit = native.emit
 flush = native.flush
 new_correlation_id = native.new_correlation_id
-set_correlation = native.set_correlation
 shutdown = native.shutdown
 span = native.span
 stats = native.stats
@@ -45,12 +44,11 @@ __all__ = [
     "NATIVE",
     "Server",
     "Span",
-    "correlation_var",
+    "context_var",
     "emit",
     "flush",
     "native",
     "new_correlation_id",
-    "set_correlation",
     "shutdown",
     "span",
     "stats",

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use telemetry_core::{Callsite, Draft};
+use telemetry_core::{Callsite, Draft, Ties};
 
 use super::{Contents, UNREADABLE};
-use crate::context;
 use crate::convert::exact_text;
 use crate::fastcall::{self, Signature};
 use crate::fields::{
@@ -19,6 +18,7 @@ use crate::fields::{
     rest_of_metadata,
 };
 use crate::incarnation::Incarnation;
+use crate::scope;
 use crate::sink::Sink;
 use crate::state::{self, Look};
 
@@ -86,16 +86,14 @@ unsafe fn record(&[event, measurements, metadata, id]: &[*mut ffi::PyObject; 4])
     // runs. The look keeps the state and, with it, the callsites that its recorder knows.
     unsafe {
         let py = Python::assume_attached();
-        let found;
+        let here = scope::here(py);
         let id = if is_absent(id) {
-            found = context::current(py);
-            match &found {
-                context::Current::None => "",
-                context::Current::Some(id) => match exact_text(id.as_ptr()) {
+            match &here.id {
+                None => "",
+                Some(id) => match exact_text(id.as_ptr()) {
                     Some(id) => id,
                     None => return Progress::General,
                 },
-                context::Current::Unknown => return Progress::General,
             }
         } else {
             match exact_text(id) {
@@ -121,7 +119,11 @@ unsafe fn record(&[event, measurements, metadata, id]: &[*mut ffi::PyObject; 4])
                 Err(progress) => return progress,
             },
         };
-        let Ok(mut draft) = incarnation.recorder.draft(site, id, None) else {
+        let ties = Ties {
+            correlation_id: id,
+            span: here.span,
+        };
+        let Ok(mut draft) = incarnation.recorder.draft(site, ties, None) else {
             return Progress::Over;
         };
         if let Err(taken) = read_exact_measurements(measurements, &mut draft) {

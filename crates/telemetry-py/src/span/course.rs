@@ -5,13 +5,15 @@ use std::sync::Arc;
 use pyo3::exceptions::PyGeneratorExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
+use telemetry_core::{SpanContext, SpanPhase};
 
 use super::{Listed, PySpan, Running};
 use crate::clock;
-use crate::context::{self, correlation, correlation_text};
+use crate::context::correlation_text;
 use crate::convert::{any_text, guarded, type_name};
 use crate::emit::{Contents, Draw, send};
 use crate::incarnation::{Incarnation, SpanSites};
+use crate::scope::{self, Scope};
 use crate::state::{self, State};
 
 /// How a span ends.
@@ -21,6 +23,9 @@ enum End {
     /// With an error: type and message.
     Exception(String, String),
 }
+
+/// The type of the exceptions by which work is given up, in `asyncio` and in `concurrent.futures`.
+const CANCELLED: &str = "CancelledError";
 
 /// The longest span whose end takes its time of day from its start and its duration, nanoseconds.
 /// In a longer one the clock may have been set.
@@ -38,20 +43,24 @@ struct Ended {
     error: Option<Box<(String, String)>>,
     /// What it ran on.
     running: Option<Running>,
-    /// Puts the context's correlation id back.
-    token: Option<Py<PyAny>>,
+    /// What makes it the current span of its context, if it is.
+    scope: Option<Py<Scope>>,
     /// The correlation id of its events.
     id: Option<Py<PyAny>>,
+    /// Its ids.
+    identity: Option<SpanContext>,
 }
 
 impl PySpan {
     /// Begins, unless it is running already.
-    pub(super) fn start(&self, py: Python<'_>, in_context: bool) -> PyResult<()> {
+    pub(super) fn start(this: &Bound<'_, Self>, in_context: bool) -> PyResult<()> {
+        let (py, span) = (this.py(), this.get());
         guarded(py, || {
             let started = clock::monotonic_nanos();
-            let is_running = self.progress.with(py, |it| {
+            let is_running = span.progress.with(py, |it| {
                 if it.running.is_none() {
                     it.started = Some(started);
+                    it.identity = None;
                     it.duration = None;
                 }
                 it.running.is_some()
@@ -62,14 +71,25 @@ impl PySpan {
             let Some(state) = state::held(py) else {
                 return Ok(());
             };
-            let given = self.given_id.as_ref().map(|id| id.bind(py));
-            let id = correlation(py, given)?;
+            let given = span.given_id.as_ref().map(|id| id.bind(py));
+            let here = scope::here(py).with_id(given);
+            let id = here.id;
             let text = correlation_text(id.as_ref())?;
-            let Some(sites) = self.sites(py, &state)? else {
+            let Some(sites) = span.sites(py, &state)? else {
                 return Ok(());
             };
+            let identity = match here.span {
+                Some(around) => around.child(),
+                None => SpanContext::root(&text),
+            };
             let recorder = &state.incarnation.recorder;
-            let decision = recorder.decide_span(&sites.start, &sites.stop, &sites.exception, &text);
+            let decision = recorder.decide_span(
+                &sites.start,
+                &sites.stop,
+                &sites.exception,
+                &text,
+                Some(&identity),
+            );
             let Some(decision) = decision else {
                 return Ok(());
             };
@@ -80,39 +100,37 @@ impl PySpan {
                 decision,
                 system_time,
             };
-            let token = match given.filter(|given| in_context && !given.is_none()) {
-                Some(given) => context::enter(given)?,
-                None => None,
-            };
-            let (metadata, before) = self.progress.with(py, |it| {
-                it.listed = Some(Listed::new(recorder, &sites, started));
+            let (metadata, before) = span.progress.with(py, |it| {
+                it.listed = Some(Listed::new(recorder, &sites, &identity, started));
                 it.running = Some(running);
                 let before = it.id.take();
                 it.id = id.as_ref().map(|id| id.clone().unbind());
-                it.token = token;
+                it.identity = Some(identity);
+                it.flags = here.flags;
                 let metadata = it.metadata.as_ref();
                 (metadata.map(|held| held.clone_ref(py)), before)
             });
             drop(before);
+            if in_context {
+                Self::enter(this)?;
+            }
             let contents = Contents {
                 own: Some(("system_time", system_time)),
                 timestamp_ns: Some(system_time),
-                measurements: self.start_measurements.as_ref().map(|held| held.bind(py)),
+                measurements: span.start_measurements.as_ref().map(|held| held.bind(py)),
                 metadata: metadata.as_ref().map(|held| held.bind(py)),
                 error: None,
                 correlation_id: id.as_ref(),
+                span: Some(identity.at(SpanPhase::Start)),
             };
             let draw = Draw::Span(decision.start);
             let sent = send(py, &state, &sites.start, draw, &contents);
             if sent.is_err() {
                 // The block is not entered, so nobody will end the span.
-                let (_running, token) = self.progress.with(py, |it| {
-                    it.listed = None;
-                    (it.running.take(), it.token.take())
-                });
-                if let Some(token) = token {
-                    context::leave(py, token)?;
-                }
+                let _ended = span
+                    .progress
+                    .with(py, |it| (it.running.take(), it.listed.take()));
+                span.leave(py)?;
             }
             sent
         })
@@ -140,15 +158,16 @@ impl PySpan {
                     measurements: it.end_measurements.take(),
                     error: it.error.take(),
                     running: it.running.take(),
-                    token: it.token.take(),
+                    scope: it.scope.take(),
                     id: it.id.as_ref().map(|id| id.clone_ref(py)),
+                    identity: it.identity,
                 })
             });
             let Some(ended) = ended else {
                 return Ok(());
             };
-            if let Some(token) = ended.token {
-                context::leave(py, token)?;
+            if let Some(scope) = ended.scope {
+                Scope::leave(scope.bind(py))?;
             }
             let Some(running) = ended.running.filter(|running| running.is_ours()) else {
                 return Ok(());
@@ -180,9 +199,43 @@ impl PySpan {
                 metadata: ended.metadata.as_ref().map(|held| held.bind(py)),
                 error,
                 correlation_id: ended.id.as_ref().map(|id| id.bind(py)),
+                span: ended.identity.map(|identity| identity.at(end.phase())),
             };
             send(py, &running.state, site, Draw::Span(drawn), &contents)
         })
+    }
+
+    /// Makes it the current span of the context.
+    pub(super) fn enter(this: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, span) = (this.py(), this.get());
+        let (id, identity, flags) = span.progress.with(py, |it| {
+            let id = it.id.as_ref().map(|id| id.clone_ref(py));
+            (id, it.identity, it.flags)
+        });
+        let Some(identity) = identity else {
+            return Ok(());
+        };
+        let id = id.as_ref().map(|id| id.bind(py));
+        let scope = Bound::new(py, Scope::of_span(this.as_any(), id, identity, flags))?;
+        Scope::enter(&scope)?;
+        let before = span
+            .progress
+            .with(py, |it| it.scope.replace(scope.unbind()));
+        drop(before);
+        Ok(())
+    }
+
+    /// Takes back [`enter`](Self::enter).
+    pub(super) fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        match self.progress.with(py, |it| it.scope.take()) {
+            Some(scope) => Scope::leave(scope.bind(py)),
+            None => Ok(()),
+        }
+    }
+
+    /// Its ids, once it emits.
+    pub(super) fn identity(&self, py: Python<'_>) -> Option<SpanContext> {
+        self.progress.with(py, |it| it.identity)
     }
 
     /// The events of this span; `None` if their names break the rules, which is counted.
@@ -201,6 +254,17 @@ impl PySpan {
             known.put(operation, Arc::clone(&sites));
         }
         Ok(Some(sites))
+    }
+}
+
+impl End {
+    /// What its event is to the span.
+    fn phase(&self) -> SpanPhase {
+        match self {
+            Self::Stop => SpanPhase::Stop,
+            Self::Exception(kind, _) if kind == CANCELLED => SpanPhase::Cancelled,
+            Self::Exception(..) => SpanPhase::Exception,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use telemetry_client::thread_id;
-use telemetry_core::{OpenSlot, Recorder};
+use telemetry_core::{OpenSlot, Recorder, SpanContext};
 
 use crate::incarnation::SpanSites;
 
@@ -19,12 +19,17 @@ pub(super) struct Listed {
 
 impl Listed {
     /// Lists a span that began at `started`.
-    pub(super) fn new(recorder: &Arc<Recorder>, sites: &SpanSites, started: u64) -> Self {
+    pub(super) fn new(
+        recorder: &Arc<Recorder>,
+        sites: &SpanSites,
+        identity: &SpanContext,
+        started: u64,
+    ) -> Self {
         let start = sites.start.name().as_str();
         let operation = start.strip_suffix(".start").unwrap_or(start);
         let spans = recorder.open_spans();
         Self {
-            slot: spans.open(operation, thread_id(), 0, started),
+            slot: spans.open(operation, thread_id(), identity.span_id.get(), started),
             recorder: Arc::clone(recorder),
         }
     }

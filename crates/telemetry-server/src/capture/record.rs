@@ -1,11 +1,12 @@
 //! One JSON object of a telemetry line, as the message a stream would have carried.
 //!
 //! Shape: `{"event": "a.b", "measurements": {..}, "metadata": {..}, "timestamp_ns": 0,
-//! "correlation_id": ""}`. Only `event` is required. Checks what JSON can get wrong and leaves
+//! "correlation_id": "", "span": {..}}`. Only `event` is required. Checks what JSON can get wrong and leaves
 //! everything else to the pipeline.
 
 use prost::Message;
 use serde_json::{Map, Value};
+use telemetry_core::{SpanId, SpanPhase, TraceId};
 use telemetry_proto::telemetry_value::Value as WireValue;
 use telemetry_proto::{TelemetryEvent, TelemetryValue};
 
@@ -46,7 +47,24 @@ pub(super) fn to_message(json: &[u8]) -> Option<Vec<u8>> {
         None | Some(Value::Null) => String::new(),
         Some(id) => text(id)?,
     };
+    // What is no identity takes nothing else away.
+    event.span = record.remove("span").and_then(span);
     Some(event.encode_to_vec())
+}
+
+/// The identity of a span: `{"trace_id": "…", "span_id": "…", "parent_span_id": "…", "phase": "start"}`.
+fn span(value: Value) -> Option<telemetry_proto::SpanContext> {
+    let mut fields = object(Some(value))?;
+    let mut take = |key| fields.remove(key).and_then(text);
+    let phase = take("phase").unwrap_or_default();
+    Some(telemetry_proto::SpanContext {
+        trace_id: TraceId::parse(&take("trace_id")?)?.to_bytes().to_vec(),
+        span_id: SpanId::parse(&take("span_id")?)?.get(),
+        parent_span_id: take("parent_span_id")
+            .and_then(|id| SpanId::parse(&id))
+            .map_or(0, SpanId::get),
+        phase: SpanPhase::parse(&phase).unwrap_or_default().number().into(),
+    })
 }
 
 /// An object; an absent one is empty.

@@ -108,6 +108,7 @@ impl Dispatcher {
             timestamp_ns: self.clock().unix_nanos(),
             correlation_id: "",
             sampling_rate: 1.0,
+            span: None,
             source,
         }));
         Ok(())
@@ -148,6 +149,7 @@ impl Shared {
             timestamp_ns: now,
             correlation_id: "",
             sampling_rate: 1.0,
+            span: None,
             source: &self.own,
         }));
     }

@@ -364,6 +364,7 @@ impl Waiting {
                 timestamp_ns: event.timestamp_ns,
                 correlation_id: &event.correlation_id,
                 sampling_rate: event.sampling_rate,
+                span: event.span.as_ref(),
                 source: &self.source,
             }),
         )

@@ -45,6 +45,7 @@ fn execute(dispatcher: &Dispatcher, name: &str) {
         timestamp_ns: 7,
         correlation_id: "job",
         sampling_rate: 0.5,
+        span: None,
         source: &source,
     }));
 }
@@ -388,6 +389,7 @@ fn an_event_of_another_catalog_is_matched_by_its_name() {
         timestamp_ns: 0,
         correlation_id: "",
         sampling_rate: 1.0,
+        span: None,
         source: &Source::of_node("here"),
     }));
     assert!(right.wait_for(2, PATIENCE));

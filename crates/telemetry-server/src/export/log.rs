@@ -20,7 +20,8 @@ use crate::dispatch::{Handler, HandlerError};
 /// | of high frequency, `….sampled` | debug |
 /// | everything else | info |
 ///
-/// Fields: `event`, `pool`, `worker`, `correlation_id`, `timestamp_ns`, and `measurements` and
+/// Fields: `event`, `pool`, `worker`, `correlation_id`, of an event in a span `trace_id`, `span_id` and
+/// `parent_span_id`, `timestamp_ns`, and `measurements` and
 /// `metadata` as `key=value` lists. When the level is off for the target, nothing is formatted.
 ///
 /// Attach it queued if the subscriber writes to a file or a terminal: inline it makes a worker's
@@ -56,6 +57,8 @@ fn level(event: &EventRef<'_>) -> Level {
 
 impl Handler for LogHandler {
     fn handle(&self, event: &EventRef<'_>) -> Result<(), HandlerError> {
+        let span = event.span();
+        let parent = span.and_then(|span| span.parent_span_id);
         // The macros want a level that is known when compiling.
         macro_rules! log {
             ($level:expr) => {
@@ -66,6 +69,9 @@ impl Handler for LogHandler {
                     pool = event.source().pool_name.as_deref().map(escape).as_deref(),
                     worker = event.source().worker_id.as_deref().map(escape).as_deref(),
                     correlation_id = %escape(event.correlation_id()),
+                    trace_id = span.map(|span| tracing::field::display(span.trace_id)),
+                    span_id = span.map(|span| tracing::field::display(span.span_id)),
+                    parent_span_id = parent.map(tracing::field::display),
                     timestamp_ns = event.timestamp_ns(),
                     measurements = %Measurements(event),
                     metadata = %Metadata(event),

@@ -389,6 +389,7 @@ async fn events_of_workers_reach_a_live_view_with_their_origin() {
         timestamp_ns: 1,
         correlation_id: "job",
         sampling_rate: 0.5,
+        span: None,
         source: &source,
     }));
     let event = next_json(&mut view).await;

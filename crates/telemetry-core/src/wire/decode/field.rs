@@ -81,9 +81,13 @@ impl<'a> Field<'a> {
         Ok(self.scalar)
     }
 
-    pub(super) fn double(&self, field: &'static str) -> Result<f64, DecodeError> {
+    pub(super) fn fixed64(&self, field: &'static str) -> Result<u64, DecodeError> {
         self.expect(1, field)?;
-        Ok(f64::from_bits(self.scalar))
+        Ok(self.scalar)
+    }
+
+    pub(super) fn double(&self, field: &'static str) -> Result<f64, DecodeError> {
+        self.fixed64(field).map(f64::from_bits)
     }
 
     pub(super) fn bytes(&self, field: &'static str) -> Result<&'a [u8], DecodeError> {

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-import telemetry_py as telemetry
+from ..propagation import extract, inject
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
 
 _R = TypeVar("_R")
 
@@ -22,22 +21,8 @@ _R = TypeVar("_R")
 def carrier() -> dict[str, str]:
     """What is carried: the headers of an outgoing call; empty where there is nothing to carry."""
     headers: dict[str, str] = {}
-    inject = getattr(telemetry, "inject", None)
-    if inject is not None:
-        inject(headers)
-    correlation_id = telemetry.get_correlation_id()
-    if correlation_id:
-        headers.setdefault(telemetry.CORRELATION_HEADER, correlation_id)
+    inject(headers)
     return headers
-
-
-def under(headers: Mapping[str, str]) -> AbstractContextManager[object]:
-    """A block under what was carried."""
-    extract = getattr(telemetry, "extract", None)
-    if extract is not None:
-        found: AbstractContextManager[object] = extract(headers)
-        return found
-    return telemetry.correlation(headers.get(telemetry.CORRELATION_HEADER, ""))
 
 
 class Carried(Generic[_R]):
@@ -53,7 +38,7 @@ class Carried(Generic[_R]):
         return self._function
 
     def __call__(self, /, *arguments: Any, **named: Any) -> _R:
-        with under(self._headers):
+        with extract(self._headers):
             return self._function(*arguments, **named)
 
     def __repr__(self) -> str:
@@ -74,4 +59,4 @@ def carried(function: Callable[..., _R]) -> Carried[_R]:
     return Carried(function, carrier())
 
 
-__all__ = ["Carried", "carried", "carrier", "under"]
+__all__ = ["Carried", "carried", "carrier"]

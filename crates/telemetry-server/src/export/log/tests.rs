@@ -54,6 +54,7 @@ fn logged(name: &str, metadata: &[(&str, &str)]) -> String {
             timestamp_ns: 7,
             correlation_id: "job",
             sampling_rate: 1.0,
+            span: None,
             source: &source,
         });
         LogHandler.handle(&event).unwrap();

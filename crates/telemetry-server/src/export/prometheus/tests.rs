@@ -49,6 +49,7 @@ fn count(
         timestamp_ns: 1,
         correlation_id: "",
         sampling_rate: 1.0,
+        span: None,
         source,
     });
     exporter.handle(&event).unwrap();
@@ -286,6 +287,7 @@ fn events_whose_names_look_alike_keep_families_of_their_own() {
                 timestamp_ns: 0,
                 correlation_id: "",
                 sampling_rate: 1.0,
+                span: None,
                 source: &source("w", "p"),
             }))
             .unwrap();
