@@ -262,7 +262,7 @@ async fn a_program_that_does_not_beat_is_reported_while_it_does_not_and_with_its
     assert!(stalled.stalled_ms >= 200, "{}", stalled.stalled_ms);
     assert_eq!(stalled.open_spans, 1);
     assert_eq!(
-        stalled.sent, 2,
+        stalled.emitted, 2,
         "the start of the span, and the word of the stall"
     );
     span.finish();
@@ -270,7 +270,7 @@ async fn a_program_that_does_not_beat_is_reported_while_it_does_not_and_with_its
     loop {
         let report = stream.next_report().await;
         if (report.stalled_ms, report.open_spans) == (0, 0) {
-            assert_eq!(report.sent, 4);
+            assert_eq!(report.emitted, 4);
             break;
         }
     }
