@@ -12,6 +12,7 @@
 //! * `convert`, `fields`, `raised`: values, mappings and exceptions of Python
 //! * `context`, `scope`, `ids`: what a task or thread works under, correlation id and span
 //! * `emit`, `span`, `suppress`, `awaited`, `clock`: events and spans
+//! * `heartbeat`, `resources`: what Python tells of itself
 //! * `service`, `start`, `serve`, `ending`, `exit`, `stats`: what runs, and the end
 //! * `stream`: queues whose events a server of the program's carries
 //! * `count`: what backends of Python count
@@ -30,7 +31,7 @@
 //! 3. `context`, `count`, `fastcall`, `fields`, `raised`, `service`, `settings`, `sink`, `suppress`
 //! 4. `incarnation`, `scope`
 //! 5. `state`
-//! 6. `configure`, `emit`, `ending`, `start`, `stats`
+//! 6. `configure`, `emit`, `ending`, `heartbeat`, `resources`, `start`, `stats`
 //! 7. `backend`, `exit`, `serve`, `span`, `stream`
 
 use pyo3::exceptions::PyImportError;
@@ -51,6 +52,7 @@ mod exit;
 mod fastcall;
 mod fields;
 mod fork;
+mod heartbeat;
 mod held;
 mod identity;
 mod ids;
@@ -61,6 +63,7 @@ mod memory;
 mod past;
 mod phase;
 mod raised;
+mod resources;
 mod scope;
 mod serve;
 mod service;
@@ -118,6 +121,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
     module.add_function(wrap_pyfunction!(ending::flush, module)?)?;
     module.add_function(wrap_pyfunction!(ending::shutdown, module)?)?;
+    module.add_function(wrap_pyfunction!(heartbeat::heartbeat, module)?)?;
+    module.add_function(wrap_pyfunction!(raised::redacted, module)?)?;
+    module.add_function(wrap_pyfunction!(resources::sample_resources, module)?)?;
+    module.add_function(wrap_pyfunction!(resources::unsample_resources, module)?)?;
     module.add_function(wrap_pyfunction!(stats::stats, module)?)?;
     module.add_function(wrap_pyfunction!(exit::flush_at_exit, module)?)?;
     module.add_function(wrap_pyfunction!(exit::end_at_exit, module)?)?;

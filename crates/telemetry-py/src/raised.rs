@@ -2,9 +2,9 @@
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use telemetry_core::{Redactor, escape, truncate};
+use telemetry_core::{MAX_VALUE_BYTES, Redactor, escape, truncate};
 
-use crate::convert::{any_text, type_name};
+use crate::convert::{any_text, guarded, type_name};
 
 /// Longest text of an exception, before what is not printable is escaped.
 const MAX_BYTES: usize = 256;
@@ -19,4 +19,14 @@ pub(crate) fn one_line(
     let message = redactor.hide_in(truncate(&message, 4 * MAX_BYTES));
     let line = format!("{}{separator}{message}", type_name(error));
     Ok(escape(truncate(&line, MAX_BYTES)).into_owned())
+}
+
+/// `text` without the secrets that [`one_line`] leaves out, too; cut to what a metadata value may have.
+#[pyfunction]
+pub(crate) fn redacted(text: &Bound<'_, PyAny>) -> PyResult<String> {
+    guarded(text.py(), || {
+        let text = any_text(text)?;
+        let shown = Redactor::default().hide_in(truncate(&text, 4 * MAX_VALUE_BYTES));
+        Ok(truncate(&shown, MAX_VALUE_BYTES).to_owned())
+    })
 }

@@ -30,7 +30,7 @@ const RECORD_STACKTRACE: &str = "TELEMETRY_RECORD_STACKTRACE";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-pub(crate) const KNOWN: [&str; 20] = [
+pub(crate) const KNOWN: [&str; 21] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -49,6 +49,7 @@ pub(crate) const KNOWN: [&str; 20] = [
     "TELEMETRY_RESOURCE_INTERVAL_MS",
     "TELEMETRY_SAMPLING_PATTERNS",
     "TELEMETRY_SAMPLING_RATE",
+    "TELEMETRY_STALL_MS",
     STRICT,
     "TELEMETRY_WORKER_ID",
 ];

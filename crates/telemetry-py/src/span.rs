@@ -5,6 +5,7 @@
 //! touched while Python code runs.
 
 mod course;
+mod listed;
 mod make;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::scope::{self, Scope};
 use crate::state::{self, State};
 use crate::suppress::is_suppressed;
 
+use listed::Listed;
 pub(crate) use make::{SPAN, span};
 
 /// Work that is measured: emits `{operation}.start` when it begins and `{operation}.stop` or
@@ -65,6 +67,8 @@ struct Progress {
     duration: Option<u64>,
     /// What it runs on; `None` before the start, after the end, and while telemetry is off.
     running: Option<Running>,
+    /// Where it is listed as open.
+    listed: Option<Listed>,
     /// What makes it the current span of its context, if it is.
     scope: Option<Py<Scope>>,
     /// The correlation id of its events.

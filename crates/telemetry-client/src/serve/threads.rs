@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use super::own_socket::Losses;
 use super::poller::{Poller, PollerHandle};
 use super::spawn::spawn;
 use crate::deadline::deadline_after;
+use crate::stall::Heartbeat;
 
 /// Time beyond a deadline that the thread may take to be gone.
 const THREAD_GRACE: Duration = Duration::from_secs(1);
@@ -49,12 +50,17 @@ struct Running {
 }
 
 impl Threads {
-    /// Starts both. `work` is what the first of them does; `file` goes when that is done.
+    /// Starts both. `work` is what the first of them does, and meanwhile it watches `heart`; `file` goes
+    /// when that is done.
     ///
     /// # Errors
     ///
     /// What the system says of a thread.
-    pub(super) fn start<W, F>(file: Option<OwnFile>, work: W) -> io::Result<Self>
+    pub(super) fn start<W, F>(
+        file: Option<OwnFile>,
+        heart: Option<Arc<Heartbeat>>,
+        work: W,
+    ) -> io::Result<Self>
     where
         W: FnOnce(PollerHandle, Stop) -> F,
         F: Future<Output = ()> + Send + 'static,
@@ -71,6 +77,9 @@ impl Threads {
         let thread = spawn("telemetry", move || {
             let _file = file;
             let _done = done_guard;
+            if let Some(heart) = heart {
+                runtime.spawn(heart.watched());
+            }
             runtime.block_on(work);
             // Sockets go with their tasks.
             drop(runtime);

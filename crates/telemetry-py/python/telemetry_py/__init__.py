@@ -31,6 +31,7 @@ from .server import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import instrumentation
     from ._configure import configure
     from ._instrument import instrument
     from ._measured import counter, timed
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         StatsdBackend,
         StderrBackend,
     )
+    from .instrumentation import instrument_asyncio, instrument_excepthooks, instrument_executors, instrument_runtime
     from .otel_tracing import correlation_filter, get_tracer, otel_span, setup_tracing
     from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
     from .stream import TelemetryStream
@@ -74,6 +76,11 @@ _RARE = {
     "get_tracer": ".otel_tracing",
     "inject": ".propagation",
     "instrument": "._instrument",
+    "instrument_asyncio": ".instrumentation.asyncio",
+    "instrument_excepthooks": ".instrumentation.excepthooks",
+    "instrument_executors": ".instrumentation.executors",
+    "instrument_runtime": ".instrumentation.runtime",
+    "instrumentation": ".instrumentation",
     "otel_span": ".otel_tracing",
     "outgoing_environ": ".propagation",
     "outgoing_metadata": ".propagation",
@@ -91,7 +98,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(_RARE[name], __name__), name)
+    module = import_module(_RARE[name], __name__)
+    # A name that is that of its module stands for the module.
+    found = globals()[name] = module if _RARE[name] == f".{name}" else getattr(module, name)
     return found
 
 
@@ -135,6 +144,11 @@ __all__ = [
     "get_tracer",
     "inject",
     "instrument",
+    "instrument_asyncio",
+    "instrument_excepthooks",
+    "instrument_executors",
+    "instrument_runtime",
+    "instrumentation",
     "is_enabled",
     "new_correlation_id",
     "otel_span",

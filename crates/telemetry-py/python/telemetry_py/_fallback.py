@@ -307,6 +307,22 @@ def serve(address: str | None = None, ready_file: Any = None, timeout: float = 0
     return Server()
 
 
+def heartbeat() -> Callable[[], bool] | None:
+    return None
+
+
+def redacted(text: object) -> str:
+    return ""
+
+
+def sample_resources(interval: float, memory: bool, cpu: bool) -> bool:
+    return True
+
+
+def unsample_resources() -> None:
+    pass
+
+
 def flush_at_exit() -> None:
     pass
 

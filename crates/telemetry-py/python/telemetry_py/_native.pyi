@@ -47,8 +47,11 @@ __all__ = [
     "end_at_exit",
     "flush",
     "flush_at_exit",
+    "heartbeat",
     "is_enabled",
     "new_correlation_id",
+    "redacted",
+    "sample_resources",
     "serve",
     "settings",
     "shutdown",
@@ -57,6 +60,7 @@ __all__ = [
     "stats",
     "suppress_begin",
     "suppress_end",
+    "unsample_resources",
     "use_composite",
     "use_nothing",
     "use_object",
@@ -265,6 +269,10 @@ def span(
     record_stacktrace: bool | None = None,
 ) -> Span: ...
 def stats() -> Stats: ...
+def heartbeat() -> Callable[[], bool] | None: ...
+def redacted(text: object) -> str: ...
+def sample_resources(interval: float, memory: bool, cpu: bool) -> bool: ...
+def unsample_resources() -> None: ...
 def flush_at_exit() -> None: ...
 def end_at_exit() -> None: ...
 def close_at_exit() -> bool: ...

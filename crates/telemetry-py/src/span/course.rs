@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 use telemetry_core::{SpanContext, SpanPhase};
 
-use super::{PySpan, Running};
+use super::{Listed, PySpan, Running};
 use crate::clock;
 use crate::context::correlation_text;
 use crate::convert::{any_text, guarded};
@@ -94,6 +94,7 @@ impl PySpan {
                 system_time,
             };
             let (metadata, before) = span.progress.with(py, |it| {
+                it.listed = Some(Listed::new(recorder, &sites, &identity, started));
                 it.running = Some(running);
                 let before = it.id.take();
                 it.id = id.as_ref().map(|id| id.clone().unbind());
@@ -119,7 +120,9 @@ impl PySpan {
             let sent = send(py, &state, &sites.start, draw, &contents);
             if sent.is_err() {
                 // The block is not entered, so nobody will end the span.
-                let _running = span.progress.with(py, |it| it.running.take());
+                let _ended = span
+                    .progress
+                    .with(py, |it| (it.running.take(), it.listed.take()));
                 span.leave(py)?;
             }
             sent
@@ -141,6 +144,7 @@ impl PySpan {
                 }
                 let duration = now.saturating_sub(it.started.unwrap_or(now));
                 it.duration = Some(duration);
+                it.listed = None;
                 Some(Ended {
                     duration,
                     metadata: it.metadata.as_ref().map(|held| held.clone_ref(py)),
