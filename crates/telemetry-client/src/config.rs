@@ -18,11 +18,12 @@ use telemetry_core::{
 use crate::backend::{
     Backend, CompositeBackend, MemoryBackend, NoopBackend, StderrBackend, StreamBackend,
 };
-use crate::resource::{ResourceError, ResourceSampler};
+use crate::resource::{ResourceError, ResourceSampler, Sampling};
 use crate::serve::{
     ConnectConfig, ConnectError, DEFAULT_BATCH_DELAY, Identity, ServeConfig, ServeError,
     StreamConfig,
 };
+use crate::stall::DEFAULT_STALL_LIMIT;
 use crate::telemetry::Telemetry;
 
 /// Time that the end of a program waits for events to leave.
@@ -72,6 +73,9 @@ pub struct Config {
     pub policy: PolicySpec,
     /// Time between samples of memory and CPU; `None` samples nothing.
     pub resource_interval: Option<Duration>,
+    /// For how long a program may not run before that is told of; `None` watches nothing. For a program
+    /// that beats: whoever makes its [`Heartbeat`](crate::Heartbeat) reads it.
+    pub stall_limit: Option<Duration>,
     /// Time that [`Worker::shutdown`] waits.
     pub exit_timeout: Duration,
 }
@@ -90,6 +94,7 @@ impl Default for Config {
             batch_delay: DEFAULT_BATCH_DELAY,
             policy: PolicySpec::default(),
             resource_interval: None,
+            stall_limit: Some(DEFAULT_STALL_LIMIT),
             exit_timeout: DEFAULT_EXIT_TIMEOUT,
         }
     }
@@ -185,7 +190,7 @@ impl Config {
         let telemetry = Telemetry::builder().backend(backend).clock(clock).build();
         let resource = self
             .resource_interval
-            .map(|interval| ResourceSampler::start(telemetry.clone(), interval))
+            .map(|interval| ResourceSampler::start(telemetry.clone(), Sampling::every(interval)))
             .transpose()?;
         Ok(Worker {
             telemetry,

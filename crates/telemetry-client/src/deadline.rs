@@ -27,11 +27,6 @@ pub(crate) fn last_words(deadline: tokio::time::Instant) -> [tokio::time::Instan
     [hurry, deadline.max(now + SHORTEST_GOODBYE)]
 }
 
-/// The moment on the runtime's clock that lies a time-out ahead.
-pub(crate) fn timer_after(timeout: Duration) -> tokio::time::Instant {
-    tokio::time::Instant::now() + timeout.min(LONGEST)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

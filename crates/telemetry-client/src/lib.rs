@@ -13,7 +13,8 @@
 //! * [`Telemetry`] is the handle a program emits through; [`EventHandle`] is a name resolved once,
 //!   [`Span`] an operation that begins and ends once, [`Operation`] the names of a span resolved
 //!   once, for those that are begun often.
-//! * [`ResourceSampler`] emits what the process uses.
+//! * [`ResourceSampler`] emits what the process uses; a [`Heartbeat`] tells when a program that beats
+//!   cannot run.
 //! * `Telemetry::flush_on_signal` (feature `signals`) ends telemetry before a signal ends the process.
 //! * [`backend`] holds the places events can go to: the stream, stderr, memory for tests, several at
 //!   once, nowhere.
@@ -41,7 +42,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `context`, `deadline`
+//! 1. `context`, `deadline`, `stall`
 //! 2. `serve`
 //! 3. `backend`
 //! 4. `telemetry`
@@ -59,6 +60,7 @@ mod resource;
 #[cfg(feature = "signals")]
 mod signals;
 mod span;
+mod stall;
 mod start;
 mod telemetry;
 
@@ -67,13 +69,14 @@ pub use config::{
 };
 pub use context::{Entered, TRACEPARENT, current_span, extract, inject};
 pub use resource::{
-    DEFAULT_RESOURCE_INTERVAL, MIN_RESOURCE_INTERVAL, ResourceError, ResourceSampler,
+    DEFAULT_RESOURCE_INTERVAL, MIN_RESOURCE_INTERVAL, ResourceError, ResourceSampler, Sampling,
 };
 #[cfg(feature = "signals")]
 pub use signals::{Signal, SignalError};
 pub use span::{
     ERROR_TYPE_CANCELLED, ERROR_TYPE_PANIC, Instrumented, Operation, Span, SpanBuilder,
 };
+pub use stall::{BEAT_INTERVAL, DEFAULT_STALL_LIMIT, Heartbeat, MIN_STALL_LIMIT, thread_id};
 pub use start::{connect, serve, start};
 pub use telemetry::{EventHandle, Telemetry, TelemetryBuilder};
 pub use telemetry_core::{Outcome, SpanContext, SpanPhase, TraceContext};

@@ -19,6 +19,36 @@ pub const DEFAULT_RESOURCE_INTERVAL: Duration = Duration::from_secs(10);
 /// Shortest time between samples; a shorter one is raised to it.
 pub const MIN_RESOURCE_INTERVAL: Duration = Duration::from_millis(10);
 
+/// What is sampled, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampling {
+    /// Time between samples; one below [`MIN_RESOURCE_INTERVAL`] is raised to it.
+    pub interval: Duration,
+    /// Whether memory is.
+    pub memory: bool,
+    /// Whether processor time is.
+    pub cpu: bool,
+}
+
+impl Sampling {
+    /// Both, every `interval`.
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        Self {
+            interval,
+            memory: true,
+            cpu: true,
+        }
+    }
+}
+
+impl Default for Sampling {
+    /// Both, every [`DEFAULT_RESOURCE_INTERVAL`].
+    fn default() -> Self {
+        Self::every(DEFAULT_RESOURCE_INTERVAL)
+    }
+}
+
 /// Where the kernel tells a process about its memory, in pages.
 const STATM: &str = "/proc/self/statm";
 
@@ -50,17 +80,17 @@ pub struct ResourceSampler {
 }
 
 impl ResourceSampler {
-    /// Samples now and then every `interval`.
+    /// Samples now and then every interval.
     ///
     /// # Errors
     ///
     /// [`ResourceError`] where there is no `/proc` or no thread to be had.
-    pub fn start(telemetry: Telemetry, interval: Duration) -> Result<Self, ResourceError> {
+    pub fn start(telemetry: Telemetry, sampling: Sampling) -> Result<Self, ResourceError> {
         read_memory().map_err(ResourceError::Memory)?;
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("telemetry-resource".to_owned())
-            .spawn(move || run(&telemetry, interval.max(MIN_RESOURCE_INTERVAL), &stopped))
+            .spawn(move || run(&telemetry, sampling, &stopped))
             .map_err(ResourceError::Thread)?;
         Ok(Self {
             stop: Some(stop),
@@ -84,13 +114,17 @@ impl Drop for ResourceSampler {
 }
 
 /// Samples until the other end is gone.
-fn run(telemetry: &Telemetry, interval: Duration, stopped: &mpsc::Receiver<()>) {
+fn run(telemetry: &Telemetry, sampling: Sampling, stopped: &mpsc::Receiver<()>) {
     let pid = std::process::id().to_string();
+    let interval = sampling.interval.max(MIN_RESOURCE_INTERVAL);
     let mut before = None;
     loop {
         let now = CpuReading::take(telemetry);
-        sample_memory(telemetry, &pid);
-        if let Some(percent) = before.and_then(|before| now.percent_since(before)) {
+        if sampling.memory {
+            sample_memory(telemetry, &pid);
+        }
+        let percent = before.and_then(|before| now.percent_since(before));
+        if let Some(percent) = percent.filter(|_| sampling.cpu) {
             let measurements = [
                 ("cpu_percent", ValueRef::Float(percent)),
                 ("system_time", unix(telemetry)),

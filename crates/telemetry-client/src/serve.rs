@@ -8,12 +8,15 @@
 mod accept;
 mod authority;
 mod bind;
+mod body;
 mod config;
 mod connect;
 mod connection;
 mod control;
 mod dial_in;
 mod handshake;
+mod heard;
+mod host;
 mod introduce;
 mod listener;
 mod managers;
@@ -27,6 +30,7 @@ mod pump;
 mod server;
 mod service;
 mod session;
+mod spawn;
 mod stream;
 mod threads;
 mod unary;
@@ -37,6 +41,7 @@ pub use config::{
     Identity, StreamConfig,
 };
 pub use connect::{ConnectConfig, ConnectError, Connection};
+pub use host::{HostedStream, HostedStreams, Next};
 pub use open_fds::{OpenFd, open_fds};
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,

@@ -12,7 +12,9 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::future::Future;
 
-use telemetry_core::{Fields, SpanContext, SpanPhase, Ties, TraceContext, Value, ValueRef};
+use telemetry_core::{
+    Fields, OpenSlot, SpanContext, SpanPhase, Ties, TraceContext, Value, ValueRef,
+};
 
 use self::entries::{Entries, with_slice};
 use self::operation::{Origin, Resolved};
@@ -159,6 +161,7 @@ impl<'a> SpanBuilder<'a> {
                 measurements: Vec::new(),
                 correlation_id: self.correlation_id,
                 started,
+                listed: OpenSlot::NONE,
                 panicking: std::thread::panicking(),
                 // Until it began: a backend that panics at the start is not told of an end.
                 ended: true,
@@ -168,6 +171,7 @@ impl<'a> SpanBuilder<'a> {
             let time = ("system_time", ValueRef::Int(now));
             live.emit(SpanPhase::Start, time, &self.measurements, &[], Some(now));
             live.ended = false;
+            live.listed = live.operation.list(identity.span_id, started);
         }
         span
     }
@@ -228,6 +232,8 @@ struct Live {
     correlation_id: String,
     /// Monotonic clock at the start, nanoseconds.
     started: u64,
+    /// Where it is listed as open.
+    listed: OpenSlot,
     /// Whether the thread was unwinding when it began.
     panicking: bool,
     /// Whether no event is to come: the last one was emitted, or a backend panicked.
@@ -333,6 +339,8 @@ impl Live {
     fn end(&mut self, phase: SpanPhase, error: &[(&str, &str)]) {
         // First, so that a backend which panics is not asked again while the stack unwinds.
         self.ended = true;
+        let listed = std::mem::replace(&mut self.listed, OpenSlot::NONE);
+        self.operation.unlist(listed);
         let clock = self.operation.telemetry().clock();
         let nanos = clock.monotonic_nanos().saturating_sub(self.started);
         let duration = ValueRef::Int(i64::try_from(nanos).unwrap_or(i64::MAX));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use telemetry_client::backend::{Backend, MemoryBackend};
-use telemetry_client::{ResourceSampler, Telemetry};
+use telemetry_client::{ResourceSampler, Sampling, Telemetry};
 use telemetry_core::{Event, RecorderConfig, SystemClock, ValueRef};
 
 #[test]
@@ -13,7 +13,8 @@ fn memory_and_cpu_are_sampled_until_the_sampler_is_dropped() {
     let memory = Arc::new(MemoryBackend::new(RecorderConfig::default(), clock).expect("a policy"));
     let backend = Arc::clone(&memory) as Arc<dyn Backend>;
     let telemetry = Telemetry::builder().backend(backend).build();
-    let sampler = ResourceSampler::start(telemetry, Duration::from_millis(10)).expect("a /proc");
+    let sampler = ResourceSampler::start(telemetry, Sampling::every(Duration::from_millis(10)))
+        .expect("a /proc");
     let mut events: Vec<Event> = Vec::new();
     let begun = Instant::now();
     while !events
@@ -53,8 +54,11 @@ fn memory_and_cpu_are_sampled_until_the_sampler_is_dropped() {
 
 #[test]
 fn a_long_interval_does_not_delay_the_end() {
-    let sampler =
-        ResourceSampler::start(Telemetry::off(), Duration::from_secs(3_600)).expect("a /proc");
+    let sampler = ResourceSampler::start(
+        Telemetry::off(),
+        Sampling::every(Duration::from_secs(3_600)),
+    )
+    .expect("a /proc");
     let begun = Instant::now();
     drop(sampler);
     assert!(begun.elapsed() < Duration::from_secs(60));
@@ -65,7 +69,8 @@ fn an_interval_without_end_samples_once_and_ends_at_once() {
     let clock = Arc::new(SystemClock::new());
     let memory = Arc::new(MemoryBackend::new(RecorderConfig::default(), clock).expect("valid"));
     let telemetry = Telemetry::builder().backend(memory.clone()).build();
-    let sampler = ResourceSampler::start(telemetry, Duration::MAX).expect("procfs");
+    let sampler =
+        ResourceSampler::start(telemetry, Sampling::every(Duration::MAX)).expect("procfs");
     let begun = Instant::now();
     while memory.take().is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(30));

@@ -14,8 +14,7 @@ use thiserror::Error;
 
 pub use hash::correlation_draw;
 pub use ids::{SpanId, TraceId};
-pub(crate) use random::seed_generation;
-pub use random::{random_u64, reseed};
+pub use random::{random_u64, reseed, seed_generation};
 pub use span::{SpanContext, SpanPhase};
 pub use trace::{FLAG_SAMPLED, TraceContext, TraceContextError};
 

@@ -3,6 +3,7 @@
 //! It joins callsites, policy and ledger. It never sees an event's contents, and it waits only in
 //! write-through mode (`settle.rs`), once the outcome is counted.
 
+use std::fmt;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -269,7 +270,7 @@ impl Gate {
 
     /// Keeps for the next report that a control was refused before it could be applied, as one with
     /// too many patterns is. `revision` is that of a refused policy.
-    pub fn refuse(&self, revision: Option<u64>, error: &ControlError) {
+    pub fn refuse(&self, revision: Option<u64>, error: &impl fmt::Display) {
         let mut state = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         state.rejected_revision = revision.unwrap_or(state.rejected_revision);
         state.error = error.to_string();

@@ -29,8 +29,8 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `correlation`, `ledger`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`,
-//!    `time`, `value`
+//! 1. `correlation`, `ledger`, `name`, `open_spans`, `pattern`, `protocol`, `settle`, `suggest`,
+//!    `sync`, `time`, `value`
 //! 2. `address`, `backoff`, `control`, `queue`, `wire`
 //! 3. `catalog`, `introduction`, `policy`
 //! 4. `callsite`, `event`, `sanitize`
@@ -48,6 +48,7 @@ mod gate;
 mod introduction;
 mod ledger;
 mod name;
+mod open_spans;
 mod pattern;
 mod policy;
 mod protocol;
@@ -74,7 +75,7 @@ pub use control::{
 };
 pub use correlation::{
     CorrelationId, CorrelationIdError, FLAG_SAMPLED, SpanContext, SpanId, SpanPhase, TraceContext,
-    TraceContextError, TraceId, correlation_draw, random_u64, reseed,
+    TraceContextError, TraceId, correlation_draw, random_u64, reseed, seed_generation,
 };
 pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source, is_same_text};
 pub use gate::{ControlStatus, Drawn, Gate, Outcome, SpanDecision};
@@ -87,6 +88,7 @@ pub use ledger::{
     WorkerSnapshot, fold_for_closed_reasons, snapshot_from_report, snapshot_to_report,
 };
 pub use name::{EventName, MAX_NAME_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, NameError};
+pub use open_spans::{MAX_OPEN_NAME_BYTES, MAX_OPEN_SPANS, OpenSlot, OpenSpan, OpenSpans};
 pub use pattern::{
     MAX_PATTERN_BYTES, MAX_PATTERNS, Pattern, PatternError, PatternLimits, PatternSet,
 };
@@ -107,7 +109,7 @@ pub use sanitize::{
     MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,
     truncate,
 };
-pub use settle::{IsWritten, WRITE_THROUGH_WAIT, mark_sending_thread};
+pub use settle::{IsWritten, WRITE_THROUGH_WAIT, is_sending_thread, mark_sending_thread};
 pub use suggest::nearest;
 pub use time::{Clock, ManualClock, SystemClock};
 pub use value::{Value, ValueRef};

@@ -13,7 +13,7 @@ mod settled;
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
 
@@ -23,6 +23,7 @@ use crate::correlation::SpanContext;
 use crate::gate::{Drawn, Gate, Outcome, SpanDecision};
 use crate::ledger::{Reason, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
+use crate::open_spans::OpenSpans;
 use crate::queue::{Pushed, Queue, QueueLimits, Refused};
 use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
@@ -101,6 +102,10 @@ pub struct Recorder {
     unstarted: AtomicBool,
     /// It belongs to a fork of a process that served, and nothing of that reaches here.
     inherited: AtomicBool,
+    /// Spans under way.
+    open_spans: OpenSpans,
+    /// For how long the program has not been able to run, milliseconds; 0 if it runs.
+    stalled_ms: AtomicU64,
 }
 
 impl Recorder {
@@ -120,6 +125,8 @@ impl Recorder {
             to_recheck: AtomicUsize::new(0),
             unstarted: AtomicBool::new(false),
             inherited: AtomicBool::new(false),
+            open_spans: OpenSpans::default(),
+            stalled_ms: AtomicU64::new(0),
         })
     }
 
@@ -127,6 +134,17 @@ impl Recorder {
     #[must_use]
     pub fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// Spans under way, which reports count.
+    #[must_use]
+    pub fn open_spans(&self) -> &OpenSpans {
+        &self.open_spans
+    }
+
+    /// Says for how long the program has not been able to run, milliseconds; 0: it runs.
+    pub fn set_stalled_ms(&self, stalled_ms: u64) {
+        self.stalled_ms.store(stalled_ms, Ordering::Relaxed);
     }
 
     /// The clock that stamps events.
@@ -295,6 +313,8 @@ impl Recorder {
             rejected_policy_revision: control.rejected_revision,
             control_error: control.error,
             settled,
+            stalled_ms: self.stalled_ms.load(Ordering::Relaxed),
+            open_spans: u32::try_from(self.open_spans.len()).unwrap_or(u32::MAX),
             ..WorkerReport::default()
         };
         snapshot_to_report(&snapshot, &mut report);

@@ -4,6 +4,7 @@
 //! counts nothing and drops nothing; who reads [`Sanitized`] does. Markup and quoting are the
 //! business of each output, which knows its own syntax.
 
+mod hidden;
 mod limits;
 mod redact;
 

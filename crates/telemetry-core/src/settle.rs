@@ -32,6 +32,13 @@ pub fn mark_sending_thread() {
     SENDS.set(true);
 }
 
+/// Whether the calling thread is one that sends, and so no thread of the host program.
+#[must_use]
+pub fn is_sending_thread() -> bool {
+    // Where the thread is being taken apart it does nothing more that matters.
+    SENDS.try_with(Cell::get).unwrap_or_default()
+}
+
 /// Says whether everything that a stream was given is in its socket.
 pub type IsWritten = Box<dyn Fn() -> bool + Send + Sync>;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 
-use crate::convert::guarded;
+use crate::convert::{guarded, strict};
 use crate::emit::{Contents, Draw, emit_named};
 use crate::scope;
-use crate::settings::{Settings, invalid};
+use crate::settings::Settings;
 use crate::sink::Sink;
 use crate::state::{self, State};
 use crate::suppress::is_suppressed;
@@ -16,19 +16,19 @@ use crate::suppress::is_suppressed;
 /// Sends events to an object with `emit(event, measurements, metadata, correlation_id)`.
 #[pyfunction]
 pub(crate) fn use_object(backend: &Bound<'_, PyAny>) -> PyResult<()> {
-    set(backend.py(), Sink::object(backend)?)
+    strict(|| set(backend.py(), Sink::object(backend)?))
 }
 
 /// Sends events to a composite, one part of which may be the queue.
 #[pyfunction]
 pub(crate) fn use_composite(backend: &Bound<'_, PyAny>, with_queue: bool) -> PyResult<()> {
-    set(backend.py(), Sink::composite(backend, with_queue)?)
+    strict(|| set(backend.py(), Sink::composite(backend, with_queue)?))
 }
 
 /// Queues events for `serve`.
 #[pyfunction]
 pub(crate) fn use_queue(py: Python<'_>) -> PyResult<()> {
-    set(py, Sink::Queue)
+    strict(|| set(py, Sink::Queue))
 }
 
 /// Turns telemetry off.
@@ -89,5 +89,5 @@ pub(crate) fn emit_queued(
 
 /// Puts a backend in force.
 fn set(py: Python<'_>, sink: Sink) -> PyResult<()> {
-    state::set_sink(py, sink, &Settings::read(py)?).map_err(invalid)
+    Ok(state::set_sink(py, sink, &Settings::read(py)?)?)
 }

@@ -27,6 +27,7 @@ mod raw {
         ) -> *mut PyObject;
         pub(super) fn PyObject_GetAttr(object: *mut PyObject, name: *mut PyObject)
         -> *mut PyObject;
+        pub(super) fn PyObject_IsTrue(object: *mut PyObject) -> std::os::raw::c_int;
         pub(super) fn PyObject_Str(object: *mut PyObject) -> *mut PyObject;
     }
 }
@@ -81,6 +82,15 @@ pub(crate) fn attribute<'py>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<
     let call = || unsafe { raw::PyObject_GetAttr(value.as_ptr(), name.as_ptr()) };
     // SAFETY: as it is documented.
     unsafe { object(value.py(), call) }
+}
+
+/// `bool(object)`
+pub(crate) fn truth(value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    // SAFETY: it is live and attached; -1 comes with an error set.
+    match guard(|| unsafe { raw::PyObject_IsTrue(value.as_ptr()) }) {
+        -1 => Err(PyErr::fetch(value.py())),
+        truth => Ok(truth != 0),
+    }
 }
 
 /// `str(object)`

@@ -4,17 +4,24 @@
 //! values of exactly the built-in types; and *any* functions for everything else, which may run the
 //! value's own methods. Those swallow `Exception`s and let other `BaseException`s through.
 
+mod known;
+
 use std::borrow::Cow;
 use std::os::raw::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyMemoryError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyString};
 use telemetry_core::ValueRef;
 
 use crate::calls;
+use crate::memory::has_room;
+use known::Meant;
+
+/// Where less than this is left, a panic comes from want of memory.
+const PANIC_ROOM_BYTES: usize = 4 * 1024 * 1024;
 
 /// A measurement as read from Python.
 #[derive(Debug)]
@@ -58,6 +65,18 @@ pub(crate) fn guarded<T: Default>(
         // An event under way has counted itself as `internal_error` while it was dropped.
         Err(_panic) => Ok(T::default()),
     }
+}
+
+/// Runs an entry from Python that may raise: a panic becomes an `Exception`. Only want of memory is known to
+/// cause one, in what makes objects of Python.
+pub(crate) fn strict<T>(body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_panic| {
+        Err(if has_room(PANIC_ROOM_BYTES) {
+            PyRuntimeError::new_err("telemetry has failed; please report what stands on stderr")
+        } else {
+            PyMemoryError::new_err(())
+        })
+    })
 }
 
 /// The UTF-8 of an exact `str`; `None` for any other type and for lone surrogates.
@@ -107,6 +126,15 @@ pub(crate) fn any_text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str
     if let Ok(text) = object.cast::<PyString>() {
         return any_string(text);
     }
+    match known::text(object)? {
+        Some(Meant::Text(text)) => return Ok(Cow::Owned(text)),
+        Some(Meant::Object(object)) => {
+            if let Ok(text) = object.cast::<PyString>() {
+                return Ok(Cow::Owned(any_string(text)?.into_owned()));
+            }
+        }
+        Some(Meant::Int(_)) | None => {}
+    }
     let Some(text) = swallow(object.py(), calls::text(object))? else {
         return Ok(Cow::Owned(unprintable(object)));
     };
@@ -116,14 +144,20 @@ pub(crate) fn any_text<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str
 /// Any object as a measurement.
 pub(crate) fn any_measurement<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Measured<'a>> {
     let py = object.py();
-    if let Ok(float) = object.cast::<PyFloat>() {
-        return Ok(Measured::Float(float.value(), false));
+    if let Some(value) = builtin_measurement(object)? {
+        return Ok(value);
     }
-    if let Ok(text) = object.cast::<PyString>() {
-        return Ok(Measured::Text(any_string(text)?));
-    }
-    if let Ok(int) = object.cast::<PyInt>() {
-        return any_int(int.as_any());
+    match known::measurement(object)? {
+        Some(Meant::Int(int)) => {
+            return Ok(i64::try_from(int).map_or(Measured::Float(int as f64, true), Measured::Int));
+        }
+        Some(Meant::Text(text)) => return Ok(Measured::Text(Cow::Owned(text))),
+        Some(Meant::Object(object)) => {
+            if let Some(value) = builtin_measurement(&object)? {
+                return Ok(value.into_owned());
+            }
+        }
+        None => {}
     }
     if let Some(int) = swallow(py, calls::index(object))? {
         return any_int(&int).map(Measured::into_owned);
@@ -132,6 +166,20 @@ pub(crate) fn any_measurement<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Meas
         return Ok(Measured::Float(float, false));
     }
     any_text(object).map(Measured::Text)
+}
+
+/// The measurement that a number or a text is, also of a subclass.
+fn builtin_measurement<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<Option<Measured<'a>>> {
+    if let Ok(float) = object.cast::<PyFloat>() {
+        return Ok(Some(Measured::Float(float.value(), false)));
+    }
+    if let Ok(text) = object.cast::<PyString>() {
+        return any_string(text).map(Measured::Text).map(Some);
+    }
+    if let Ok(int) = object.cast::<PyInt>() {
+        return any_int(int.as_any()).map(Some);
+    }
+    Ok(None)
 }
 
 impl Measured<'_> {

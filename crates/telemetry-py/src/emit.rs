@@ -4,6 +4,8 @@
 //! event is encoded into scratch first and queued as a whole.
 
 mod quick;
+mod taken;
+mod wrong;
 
 use std::cell::Cell;
 
@@ -25,7 +27,10 @@ use crate::scope;
 use crate::sink::{Object, Sink};
 use crate::state::{self, State};
 
+use taken::Taken;
+
 pub(crate) use quick::{EMIT, NOOP, emit, noop};
+pub(crate) use wrong::Wrong;
 
 /// Why an event is dropped whose values raise something that no code may swallow, such as
 /// `KeyboardInterrupt`.
@@ -47,8 +52,8 @@ pub(crate) struct Contents<'a, 'py> {
     pub(crate) measurements: Option<&'a Bound<'py, PyAny>>,
     /// A mapping or `None`.
     pub(crate) metadata: Option<&'a Bound<'py, PyAny>>,
-    /// What is wrong: metadata `error_type` and `error_message`.
-    pub(crate) error: Option<(&'a str, &'a str)>,
+    /// What is wrong: metadata `error_type`, `error_message` and `traceback`.
+    pub(crate) error: Option<&'a Wrong>,
     /// The correlation id; `None` is the empty one.
     pub(crate) correlation_id: Option<&'a Bound<'py, PyAny>>,
     /// The span it begins, ends or happened in.
@@ -95,17 +100,7 @@ pub(crate) fn emit_named(
     draw: Draw,
     contents: &Contents<'_, '_>,
 ) -> PyResult<()> {
-    // SAFETY: `event` is live as long as the text is borrowed from it.
-    let name = match unsafe { exact_text(event.as_ptr()) } {
-        Some(name) => name,
-        // A subclass of `str` is as good; anything else is no name.
-        None => event
-            .cast::<PyString>()
-            .ok()
-            .and_then(|name| name.to_str().ok())
-            .unwrap_or(""),
-    };
-    match state.incarnation.recorder.callsite(name) {
+    match state.incarnation.recorder.callsite(name_of(event)) {
         Ok(site) => send(event.py(), state, &site, draw, contents),
         Err(_counted) => Ok(()),
     }
@@ -124,12 +119,8 @@ pub(crate) fn send(
     match &state.sink {
         Sink::Nothing => Ok(()),
         Sink::Queue | Sink::Waiting => {
-            let Ok(mut draft) = drafted(recorder, site, draw, &id, contents) else {
-                return Ok(());
-            };
-            let filled = contents.read(&mut draft);
-            finish(state, draft, filled.is_ok().then_some(()).ok_or(UNREADABLE));
-            filled
+            let inherited = || state.incarnation.is_inherited();
+            queue(recorder, site, draw, contents, &id, inherited).1
         }
         Sink::Object(object) if object.with_queue => {
             let Ok(mut draft) = drafted(recorder, site, draw, &id, contents) else {
@@ -143,7 +134,7 @@ pub(crate) fn send(
                 Ok(()) => Ok(()),
                 Err(_) => Err(UNREADABLE),
             };
-            finish(state, draft, end);
+            finish(state.incarnation.is_inherited(), draft, end);
             if end.is_err() || state.incarnation.is_inherited() {
                 return filled;
             }
@@ -178,6 +169,25 @@ pub(crate) fn send(
     }
 }
 
+/// Encodes an event into the queue of a recorder; says what became of it and what has to go on.
+/// `is_inherited` says whether the recorder is another process's by now.
+pub(crate) fn queue(
+    recorder: &Recorder,
+    site: &Callsite,
+    draw: Draw,
+    contents: &Contents<'_, '_>,
+    id: &str,
+    is_inherited: impl Fn() -> bool,
+) -> (Outcome, PyResult<()>) {
+    let mut draft = match drafted(recorder, site, draw, id, contents) {
+        Ok(draft) => draft,
+        Err(outcome) => return (outcome, Ok(())),
+    };
+    let filled = contents.read(&mut draft);
+    let end = filled.is_ok().then_some(()).ok_or(UNREADABLE);
+    (finish(is_inherited(), draft, end), filled)
+}
+
 /// Begins an event for the queue.
 fn drafted<'a>(
     recorder: &'a Recorder,
@@ -197,30 +207,47 @@ fn drafted<'a>(
     }
 }
 
-/// Ends an event for the queue.
-fn finish(state: &State, draft: Draft<'_>, end: Result<(), Reason>) {
-    if state.incarnation.is_inherited() {
+/// Ends an event for the queue, unless that is another process's by now.
+fn finish(is_inherited: bool, draft: Draft<'_>, end: Result<(), Reason>) -> Outcome {
+    if is_inherited {
         // Python code forked while it was read; this is the child and not its recorder.
         std::mem::forget(draft);
-        return;
+        return Outcome::Off;
     }
     match end {
         Ok(()) => draft.commit(),
         Err(reason) => draft.abandon(reason),
-    };
+    }
+}
+
+/// The name of an event as Python gave it; what is no text is no name.
+pub(crate) fn name_of<'a>(event: &'a Bound<'_, PyAny>) -> &'a str {
+    // SAFETY: `event` is live as long as the text is borrowed from it.
+    match unsafe { exact_text(event.as_ptr()) } {
+        Some(name) => name,
+        // A subclass of `str` is as good; anything else is no name.
+        None => event
+            .cast::<PyString>()
+            .ok()
+            .and_then(|name| name.to_str().ok())
+            .unwrap_or(""),
+    }
 }
 
 impl Contents<'_, '_> {
     /// Reads everything into an event.
     fn read(&self, entries: &mut impl Entries) -> PyResult<()> {
+        let taken = Taken {
+            measurement: self.own.map(|(key, _)| key),
+            is_wrong: self.error.is_some(),
+        };
         if let Some((key, value)) = self.own {
             entries.measurement(key, ValueRef::Int(value));
         }
-        read_measurements(self.measurements, entries)?;
-        read_metadata(self.metadata, entries)?;
-        if let Some((error_type, error_message)) = self.error {
-            entries.metadata("error_type", error_type);
-            entries.metadata("error_message", error_message);
+        read_measurements(self.measurements, &mut taken.beside(entries))?;
+        read_metadata(self.metadata, &mut taken.beside(entries))?;
+        if let Some(wrong) = self.error {
+            wrong.put(entries);
         }
         Ok(())
     }

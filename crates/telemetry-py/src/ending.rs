@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use crate::convert::guarded;
+use crate::calls;
+use crate::convert::{guarded, swallow};
 use crate::state::{self, State};
 
+/// How long `flush` waits unless told otherwise.
+const FLUSH_SECONDS: f64 = 1.0;
 /// How long a wait goes on before it looks whether a signal has arrived.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// The same while a connection is under way, of which no event tells.
@@ -16,18 +19,45 @@ const CONNECTING_INTERVAL: Duration = Duration::from_millis(1);
 /// Longest timeout; longer ones, and infinity, are cut to it.
 const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 
+/// A timeout as Python gives it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Timeout {
+    /// `None`: that of the exit.
+    Exit,
+    /// A number of seconds.
+    Seconds(f64),
+    /// Anything else, which counts as not given.
+    Unreadable,
+}
+
+impl FromPyObject<'_, '_> for Timeout {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if given.is_none() {
+            return Ok(Self::Exit);
+        }
+        let seconds = swallow(given.py(), calls::float(&given))?;
+        Ok(seconds.map_or(Self::Unreadable, Self::Seconds))
+    }
+}
+
 /// Waits until what was emitted so far is written to the manager's socket; says whether that was done
 /// in `timeout` seconds (those of `TELEMETRY_EXIT_TIMEOUT_MS` for `None`). With nobody to send to, and
 /// nobody just being connected to, it does not wait.
 #[pyfunction]
-#[pyo3(signature = (timeout=1.0))]
-pub(crate) fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+#[pyo3(signature = (timeout=Timeout::Seconds(FLUSH_SECONDS)), text_signature = "(timeout=1.0)")]
+pub(crate) fn flush(py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
     guarded(py, || {
         let Some(state) = state::latest(py) else {
             return Ok(true);
         };
         let recorder = &state.incarnation.recorder;
-        let timeout = timeout.map_or_else(|| exit_timeout(&state), duration);
+        let timeout = match timeout {
+            Timeout::Exit => exit_timeout(&state),
+            Timeout::Seconds(seconds) => duration(seconds),
+            Timeout::Unreadable => duration(FLUSH_SECONDS),
+        };
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -52,13 +82,16 @@ pub(crate) fn flush(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
 /// `TELEMETRY_EXIT_TIMEOUT_MS` by default). Events from then on are counted as dropped. A second call
 /// does nothing.
 #[pyfunction]
-#[pyo3(signature = (timeout=None))]
-pub(crate) fn shutdown(py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+#[pyo3(signature = (timeout=Timeout::Exit), text_signature = "(timeout=None)")]
+pub(crate) fn shutdown(py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
     guarded(py, || {
         let Some(state) = state::latest(py) else {
             return Ok(true);
         };
-        let timeout = timeout.map_or_else(|| exit_timeout(&state), duration);
+        let timeout = match timeout {
+            Timeout::Seconds(seconds) => duration(seconds),
+            Timeout::Exit | Timeout::Unreadable => exit_timeout(&state),
+        };
         Ok(shut(py, &state, timeout))
     })
 }

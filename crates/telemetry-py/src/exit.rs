@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use crate::convert::guarded;
 use crate::ending::{drain, exit_timeout, shut};
 use crate::fork;
+use crate::heartbeat;
 use crate::state::{self, State};
 
 /// How much of the time for the exit is used up, nanoseconds.
@@ -34,6 +35,8 @@ pub(crate) fn flush_at_exit(py: Python<'_>) -> PyResult<()> {
         let Some(state) = state::own() else {
             return Ok(());
         };
+        // The thread that beats will not run any more when the interpreter ends.
+        heartbeat::rest();
         let begun = Instant::now();
         py.detach(|| drain(&state, begun + time_left(&state)));
         let spent = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);

@@ -5,8 +5,8 @@
 //! the mark and makes a state of its own (`state.rs`). The inherited one is leaked, never touched.
 
 use std::mem;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use telemetry_client::serve::OpenFd;
 
@@ -18,8 +18,8 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 /// The generation that the random numbers were seeded in.
 static SEEDED: AtomicU64 = AtomicU64::new(0);
 
-/// Registers the handler, once; there is no way to take it back.
-static WATCH: Once = Once::new();
+/// Whether the handler is registered; there is no way to take it back.
+static IS_WATCHED: Mutex<bool> = Mutex::new(false);
 
 /// The number of this process among its forked ancestors, from 0.
 pub(crate) fn generation() -> u64 {
@@ -28,12 +28,14 @@ pub(crate) fn generation() -> u64 {
 
 /// Makes sure that a fork is noticed. Called before there is anything to inherit.
 pub(crate) fn watch() {
-    WATCH.call_once(|| {
+    let mut is_watched = IS_WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*is_watched {
         // SAFETY: `in_child` is a function without captures that lives as long as the process; it
         // calls only what POSIX allows between fork and exec.
         let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-        debug_assert_eq!(failed, 0, "pthread_atfork ran out of memory");
-    });
+        // Only for want of memory, and then the next call tries again.
+        *is_watched = failed == 0;
+    }
 }
 
 /// Gives a forked child random numbers of its own, before it uses the first.

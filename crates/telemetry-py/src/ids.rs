@@ -13,6 +13,11 @@ impl PySpanIdentity {
     pub(crate) const fn new(span: SpanContext) -> Self {
         Self(span)
     }
+
+    /// The span.
+    pub(crate) const fn context(&self) -> SpanContext {
+        self.0
+    }
 }
 
 #[pymethods]

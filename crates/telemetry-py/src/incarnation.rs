@@ -1,5 +1,6 @@
 //! What one process has and a forked child must not touch: recorder, resolved names, and what runs.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -8,13 +9,14 @@ use arc_swap::ArcSwap;
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 use telemetry_client::backend::Backend;
-use telemetry_client::{ResourceError, ResourceSampler, Telemetry};
-use telemetry_core::{Callsite, ControlError, NameError, Recorder, Redactor};
+use telemetry_client::{ResourceError, ResourceSampler, Sampling, Telemetry};
+use telemetry_core::{Callsite, NameError, Recorder, Redactor, WorkerSnapshot};
 
 use crate::fork;
 use crate::identity::ByIdentity;
+use crate::past::Past;
 use crate::service::{Ask, Service, SignalsMasked, sibling};
-use crate::settings::{ForkMode, Settings};
+use crate::settings::{ForkMode, NoRecorder, Settings};
 
 /// Operations whose three event names are kept resolved; more are resolved for each span.
 const MAX_SPAN_SITES: usize = 1_024;
@@ -47,6 +49,8 @@ pub(crate) struct Incarnation {
     starting: AtomicBool,
     /// Samples memory and CPU, if it should.
     sampler: Mutex<Option<ResourceSampler>>,
+    /// What the program wants sampled, whatever the environment says; a child wants the same.
+    sampling: Mutex<Option<Sampling>>,
     /// The last exception of a backend, as one line.
     last_error: Mutex<Option<String>>,
     /// What it, or the process it was forked from, was asked to run first; set once and then only read,
@@ -54,6 +58,8 @@ pub(crate) struct Incarnation {
     asked: OnceLock<Ask>,
     /// What is to be done when the first event comes.
     due: Mutex<Option<Due>>,
+    /// Those before it in this process.
+    past: Past,
 }
 
 /// What is to be done when the first event comes.
@@ -99,7 +105,7 @@ impl Drop for Starting {
 
 impl Incarnation {
     /// An incarnation for this process.
-    pub(crate) fn new(settings: Settings) -> Result<Self, ControlError> {
+    pub(crate) fn new(settings: Settings) -> Result<Self, NoRecorder> {
         let recorder = settings.recorder()?;
         recorder.set_started(false);
         Ok(Self::around(Arc::new(recorder), settings))
@@ -120,15 +126,42 @@ impl Incarnation {
             ending: Mutex::default(),
             starting: AtomicBool::new(false),
             sampler: Mutex::default(),
+            sampling: Mutex::default(),
             last_error: Mutex::default(),
             asked: OnceLock::new(),
             due: Mutex::default(),
+            past: Past::default(),
         }
     }
 
+    /// One that comes after this, which was ended, in the same process: the ledger goes on.
+    pub(crate) fn successor(&self, settings: Settings) -> Result<Self, NoRecorder> {
+        let mut next = Self::new(settings)?;
+        next.past = self.past.clone();
+        self.past.add(&self.recorder);
+        *locked(&next.sampling) = *locked(&self.sampling);
+        Ok(next)
+    }
+
+    /// The same for its own recorder, which had nothing to send to yet.
+    pub(crate) fn settled(&self, settings: Settings) -> Self {
+        let mut settled = Self::around(Arc::clone(&self.recorder), settings);
+        settled.past = self.past.clone();
+        *locked(&settled.sampling) = *locked(&self.sampling);
+        settled
+    }
+
+    /// The ledger of this process: this one's and that of those before.
+    pub(crate) fn ledger(&self) -> WorkerSnapshot {
+        let mut ledger = self.past.sum();
+        ledger.merge(&self.recorder.snapshot());
+        ledger
+    }
+
     /// The child's counterpart of its parent's, which this one is.
-    pub(crate) fn for_child(&self) -> Result<Self, ControlError> {
+    pub(crate) fn for_child(&self) -> Result<Self, NoRecorder> {
         let child = Self::new(Settings::clone(&self.settings()))?;
+        *locked(&child.sampling) = *locked(&self.sampling);
         // One that was ended has nothing to hand down.
         let asked = self.asked.get().filter(|_| !self.recorder.is_closed());
         if let Some(asked) = asked {
@@ -227,16 +260,32 @@ impl Incarnation {
 
     /// Begins to sample resources into a backend, if it should and does not.
     pub(crate) fn sample(&self, backend: Arc<dyn Backend>) -> Result<(), ResourceError> {
-        let Some(interval) = self.settings().config.resource_interval else {
+        let by_program = *locked(&self.sampling);
+        let by_environment = self.settings().config.resource_interval.map(Sampling::every);
+        let Some(sampling) = by_program.or(by_environment) else {
             return Ok(());
         };
         let mut sampler = locked(&self.sampler);
         if sampler.is_none() {
             let telemetry = Telemetry::builder().backend(backend).build();
             let _masked = SignalsMasked::new();
-            *sampler = Some(ResourceSampler::start(telemetry, interval)?);
+            *sampler = Some(ResourceSampler::start(telemetry, sampling)?);
         }
         Ok(())
+    }
+
+    /// Begins to sample what the program wants, or again what the environment says, if anything runs.
+    pub(crate) fn resample(&self, sampling: Option<Sampling>) -> Result<(), ResourceError> {
+        let before = mem::replace(&mut *locked(&self.sampling), sampling);
+        if before == sampling {
+            return Ok(());
+        }
+        drop(locked(&self.sampler).take());
+        if self.service().is_none() {
+            return Ok(());
+        }
+        let recorder = Arc::clone(&self.recorder);
+        self.sample(recorder)
     }
 
     /// Ends the recorder and what runs; says whether all was sent in time. Touches nothing of Python.
@@ -248,6 +297,9 @@ impl Incarnation {
         let service = locked(&self.service).take();
         let sampler = locked(&self.sampler).take();
         drop(sampler);
+        if let Some(service) = &service {
+            service.rest();
+        }
         self.recorder.close();
         let in_time = service.is_none_or(|service| service.close(timeout));
         self.recorder.discard_queued(self.recorder.reason_at_end()) == 0 && in_time

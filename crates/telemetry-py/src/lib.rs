@@ -3,15 +3,18 @@
 //! A skin: it turns Python values into events and calls into the crates below. Recording, policy,
 //! encoding, queueing and serving live there. What is where:
 //!
+//! * `memory`: what happens where there is none
 //! * `settings`, `configured`, `configure`, `kinds`, `warning`: what the program and its environment ask for,
 //!   and what people are told
-//! * `phase`, `interpreter`, `fork`, `held`, `identity`, `sink`, `incarnation`, `state`: what belongs to
-//!   this process
+//! * `phase`, `interpreter`, `fork`, `held`, `identity`, `past`, `sink`, `incarnation`, `state`: what belongs
+//!   to this process
 //! * `calls`, `fastcall`: what may run Python code, and how Python calls us
 //! * `convert`, `fields`, `raised`: values, mappings and exceptions of Python
 //! * `context`, `scope`, `ids`: what a task or thread works under, correlation id and span
 //! * `emit`, `span`, `suppress`, `awaited`, `clock`: events and spans
+//! * `heartbeat`, `resources`: what Python tells of itself
 //! * `service`, `start`, `serve`, `ending`, `exit`, `stats`: what runs, and the end
+//! * `stream`: queues whose events a server of the program's carries
 //! * `count`: what backends of Python count
 //! * `backend`: which backend is in force
 //!
@@ -22,13 +25,14 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `awaited`, `calls`, `clock`, `configured`, `held`, `identity`, `ids`, `interpreter`, `kinds`, `phase`
+//! 1. `awaited`, `calls`, `clock`, `configured`, `held`, `identity`, `ids`, `interpreter`, `kinds`, `memory`,
+//!    `past`, `phase`
 //! 2. `convert`, `fork`, `warning`
 //! 3. `context`, `count`, `fastcall`, `fields`, `raised`, `service`, `settings`, `sink`, `suppress`
 //! 4. `incarnation`, `scope`
 //! 5. `state`
-//! 6. `configure`, `emit`, `ending`, `start`, `stats`
-//! 7. `backend`, `exit`, `serve`, `span`
+//! 6. `configure`, `emit`, `ending`, `heartbeat`, `resources`, `start`, `stats`
+//! 7. `backend`, `exit`, `serve`, `span`, `stream`
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -48,14 +52,18 @@ mod exit;
 mod fastcall;
 mod fields;
 mod fork;
+mod heartbeat;
 mod held;
 mod identity;
 mod ids;
 mod incarnation;
 mod interpreter;
 mod kinds;
+mod memory;
+mod past;
 mod phase;
 mod raised;
+mod resources;
 mod scope;
 mod serve;
 mod service;
@@ -65,6 +73,7 @@ mod span;
 mod start;
 mod state;
 mod stats;
+mod stream;
 mod suppress;
 mod warning;
 
@@ -83,6 +92,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     suppress::register(module.py())?;
     module.add_class::<span::PySpan>()?;
     module.add_class::<serve::PyServer>()?;
+    module.add_class::<stream::PyStream>()?;
+    module.add_class::<stream::PyStreamCall>()?;
     module.add_class::<count::PyCount>()?;
     module.add_class::<suppress::PySuppression>()?;
     fastcall::add(module, &emit::EMIT, emit::emit)?;
@@ -110,6 +121,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
     module.add_function(wrap_pyfunction!(ending::flush, module)?)?;
     module.add_function(wrap_pyfunction!(ending::shutdown, module)?)?;
+    module.add_function(wrap_pyfunction!(heartbeat::heartbeat, module)?)?;
+    module.add_function(wrap_pyfunction!(raised::redacted, module)?)?;
+    module.add_function(wrap_pyfunction!(resources::sample_resources, module)?)?;
+    module.add_function(wrap_pyfunction!(resources::unsample_resources, module)?)?;
     module.add_function(wrap_pyfunction!(stats::stats, module)?)?;
     module.add_function(wrap_pyfunction!(exit::flush_at_exit, module)?)?;
     module.add_function(wrap_pyfunction!(exit::end_at_exit, module)?)?;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use telemetry_core::Address;
 
-use crate::convert::guarded;
-use crate::ending::{duration, shut};
+use crate::convert::{guarded, strict};
+use crate::ending::{Timeout, duration, exit_timeout, shut};
 use crate::kinds::Kind;
 use crate::service::{Ask, Service};
 use crate::settings::{Settings, invalid};
@@ -17,6 +17,9 @@ use crate::state;
 
 /// Where a worker listens that was told nothing: loopback, any free port.
 const DEFAULT_ADDRESS: Address = Address::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
+
+/// How long `close` waits unless told otherwise.
+const CLOSE_SECONDS: f64 = 0.5;
 
 /// What `serve` returns: where the worker can be reached. Serving ends with the process, with
 /// `close`, or with the `with` block.
@@ -51,8 +54,8 @@ impl PyServer {
 
     /// Sends what is queued and stops serving; says whether that was done in `timeout` seconds.
     /// Events from then on are counted as dropped.
-    #[pyo3(signature = (timeout=0.5))]
-    fn close(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+    #[pyo3(signature = (timeout=Timeout::Seconds(CLOSE_SECONDS)), text_signature = "($self, timeout=0.5)")]
+    fn close(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         guarded(py, || {
             let Some(service) = &self.service else {
                 return Ok(true);
@@ -61,7 +64,14 @@ impl PyServer {
                 return Ok(true);
             }
             match state::latest(py) {
-                Some(state) if state.runs(service) => Ok(shut(py, &state, duration(timeout))),
+                Some(state) if state.runs(service) => {
+                    let timeout = match timeout {
+                        Timeout::Exit => exit_timeout(&state),
+                        Timeout::Seconds(seconds) => duration(seconds),
+                        Timeout::Unreadable => duration(CLOSE_SECONDS),
+                    };
+                    Ok(shut(py, &state, timeout))
+                }
                 _ => Ok(true),
             }
         })
@@ -73,7 +83,7 @@ impl PyServer {
 
     #[pyo3(signature = (*_exception))]
     fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.close(py, 0.5)?;
+        self.close(py, Timeout::Seconds(CLOSE_SECONDS))?;
         Ok(false)
     }
 
@@ -102,6 +112,16 @@ impl PyServer {
 #[pyfunction]
 #[pyo3(signature = (address=None, ready_file=None, timeout=0.0))]
 pub(crate) fn serve(
+    py: Python<'_>,
+    address: Option<String>,
+    ready_file: Option<PathBuf>,
+    timeout: f64,
+) -> PyResult<PyServer> {
+    strict(|| serve_strictly(py, address, ready_file, timeout))
+}
+
+/// The same; a panic goes on.
+fn serve_strictly(
     py: Python<'_>,
     address: Option<String>,
     ready_file: Option<PathBuf>,

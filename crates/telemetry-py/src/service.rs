@@ -10,12 +10,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use telemetry_client::Config;
 use telemetry_client::serve::{
     BindError, ConnectConfig, ConnectError, Connection, ServeConfig, ServeError, Server,
+    StreamConfig,
 };
+use telemetry_client::{Config, Heartbeat};
 use telemetry_core::{Address, Recorder};
 
 use crate::fork;
@@ -80,6 +82,10 @@ enum Host {
 pub(crate) struct Service {
     /// It; never dropped in a forked child, where its threads do not exist.
     host: ManuallyDrop<Host>,
+    /// What Python beats, if that is watched.
+    heartbeat: Option<Arc<Heartbeat>>,
+    /// Whether a thread has been given that to do.
+    is_claimed: AtomicBool,
     /// What was asked for; a server may have got an address beside it.
     asked: Ask,
     /// [`fork::generation`] of the process that started it.
@@ -97,10 +103,18 @@ impl Service {
         patience: Duration,
     ) -> Result<Self, ServiceError> {
         let _masked = SignalsMasked::new();
+        let heartbeat = config.stall_limit.map(|limit| {
+            let recorder = Arc::clone(recorder);
+            Arc::new(Heartbeat::new(recorder, limit))
+        });
+        let stream = || StreamConfig {
+            heartbeat: heartbeat.clone(),
+            ..config.stream()
+        };
         let host = match ask {
             Ask::Connect(managers) => {
                 let connect = ConnectConfig {
-                    stream: config.stream(),
+                    stream: stream(),
                     ..ConnectConfig::default()
                 };
                 let managers = managers.clone();
@@ -108,15 +122,30 @@ impl Service {
                     .map(Host::Connection)
                     .map_err(ServiceError::Connect)?
             }
-            Ask::Serve(address) => serve(address, config, recorder, ready_file, patience)
+            Ask::Serve(address) => serve(address, stream, recorder, ready_file, patience)
                 .map(Host::Server)
                 .map_err(ServiceError::Serve)?,
         };
         Ok(Self {
             host: ManuallyDrop::new(host),
+            heartbeat,
+            is_claimed: AtomicBool::new(false),
             asked: ask.clone(),
             generation: fork::generation(),
         })
+    }
+
+    /// What Python is to beat, for the first who asks; `None` if it is not watched.
+    pub(crate) fn claim_heartbeat(&self) -> Option<Arc<Heartbeat>> {
+        let heartbeat = self.heartbeat.as_ref()?;
+        (!self.is_claimed.swap(true, Ordering::Relaxed)).then(|| Arc::clone(heartbeat))
+    }
+
+    /// Python will not beat any more, and has not stalled for that.
+    pub(crate) fn rest(&self) {
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.end();
+        }
     }
 
     /// Whether its threads run in another process.
@@ -219,14 +248,14 @@ impl Drop for Service {
 /// this one was forked from, may keep it for ever.
 fn serve(
     address: &Address,
-    config: &Config,
+    stream: impl Fn() -> StreamConfig,
     recorder: &Arc<Recorder>,
     ready_file: Option<&Path>,
     patience: Duration,
 ) -> Result<Server, ServeError> {
     let try_at = |address: &Address| {
         let serve = ServeConfig {
-            stream: config.stream(),
+            stream: stream(),
             ready_file: ready_file.map(PathBuf::from),
             ..ServeConfig::default()
         };

@@ -9,13 +9,14 @@ use std::env;
 use std::fmt;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use telemetry_client::{Config, ConfigError};
 use telemetry_core::{ControlError, Recorder, SystemClock, nearest};
 
 use crate::configured;
 use crate::kinds::{CHOICES, Kind, Kinds};
+use crate::memory::has_room;
 use crate::warning::warn_once;
 
 /// Says what a forked child does.
@@ -24,10 +25,12 @@ const ON_FORK: &str = "TELEMETRY_ON_FORK";
 const BACKEND: &str = "TELEMETRY_BACKEND";
 /// Makes wrong variables raise.
 const STRICT: &str = "TELEMETRY_STRICT";
+/// Has the end of a span say where its exception was raised.
+const RECORD_STACKTRACE: &str = "TELEMETRY_RECORD_STACKTRACE";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-pub(crate) const KNOWN: [&str; 19] = [
+pub(crate) const KNOWN: [&str; 21] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -42,12 +45,38 @@ pub(crate) const KNOWN: [&str; 19] = [
     "TELEMETRY_OVERFLOW",
     "TELEMETRY_POOL",
     "TELEMETRY_READY_FILE",
+    RECORD_STACKTRACE,
     "TELEMETRY_RESOURCE_INTERVAL_MS",
     "TELEMETRY_SAMPLING_PATTERNS",
     "TELEMETRY_SAMPLING_RATE",
+    "TELEMETRY_STALL_MS",
     STRICT,
     "TELEMETRY_WORKER_ID",
 ];
+
+/// What a recorder and all that runs need beside the queue, and some more.
+pub(crate) const ROOM_BYTES: usize = 1024 * 1024;
+
+/// Why there is no recorder.
+#[derive(Debug)]
+pub(crate) enum NoRecorder {
+    /// The policy of the environment is none.
+    Policy(ControlError),
+    /// There is no memory for its queue.
+    Memory,
+}
+
+impl From<NoRecorder> for PyErr {
+    fn from(why: NoRecorder) -> Self {
+        match why {
+            NoRecorder::Policy(error) => invalid(error),
+            NoRecorder::Memory => PyMemoryError::new_err(NO_MEMORY),
+        }
+    }
+}
+
+/// Said where there is no memory.
+pub(crate) const NO_MEMORY: &str = "there is no memory for telemetry";
 
 /// What the program and the environment say.
 #[derive(Debug, Clone)]
@@ -60,6 +89,8 @@ pub(crate) struct Settings {
     pub(crate) on_fork: ForkMode,
     /// Whether what is wrong raises.
     pub(crate) is_strict: bool,
+    /// Whether the end of a span says where its exception was raised, if the span does not say it.
+    pub(crate) record_stacktrace: bool,
 }
 
 /// What telemetry does in a forked child.
@@ -79,6 +110,9 @@ impl Settings {
     /// Reads the environment of this process where the program sets telemetry up. What is wrong in it is
     /// told of; in strict mode it raises `ValueError` with the variable, its value and what is allowed.
     pub(crate) fn read(py: Python<'_>) -> PyResult<Self> {
+        if !has_room(ROOM_BYTES) {
+            return Err(NoRecorder::Memory.into());
+        }
         let (settings, faults) = Self::of_process();
         match faults.first() {
             Some(fault) if settings.is_strict => return Err(invalid(fault)),
@@ -144,20 +178,25 @@ impl Settings {
                 ForkMode::Unsaid
             }
         };
-        let strict = text(STRICT).map(|value| value.to_ascii_lowercase());
-        let is_strict = match strict.as_deref() {
-            None | Some("0" | "false" | "no" | "off") => false,
-            Some("1" | "true" | "yes" | "on") => true,
-            Some(_) => {
-                refuse(STRICT, "1, true, yes, on, 0, false, no or off");
-                false
+        let mut switch = |variable: &'static str| {
+            let value = text(variable).map(|value| value.to_ascii_lowercase());
+            match value.as_deref() {
+                None | Some("0" | "false" | "no" | "off") => false,
+                Some("1" | "true" | "yes" | "on") => true,
+                Some(_) => {
+                    refuse(variable, "1, true, yes, on, 0, false, no or off");
+                    false
+                }
             }
         };
+        let is_strict = switch(STRICT);
+        let record_stacktrace = switch(RECORD_STACKTRACE);
         let settings = Self {
             config,
             backend,
             on_fork,
             is_strict,
+            record_stacktrace,
         };
         (settings, faults)
     }
@@ -168,8 +207,13 @@ impl Settings {
     }
 
     /// A recorder with these settings.
-    pub(crate) fn recorder(&self) -> Result<Recorder, ControlError> {
-        Recorder::new(self.config.recorder(), Arc::new(SystemClock::new()))
+    pub(crate) fn recorder(&self) -> Result<Recorder, NoRecorder> {
+        let config = self.config.recorder();
+        let queue = config.queue.bytes.checked_next_power_of_two();
+        if !queue.is_some_and(|queue| has_room(queue.saturating_add(ROOM_BYTES))) {
+            return Err(NoRecorder::Memory);
+        }
+        Recorder::new(config, Arc::new(SystemClock::new())).map_err(NoRecorder::Policy)
     }
 }
 

@@ -5,26 +5,29 @@
 //! touched while Python code runs.
 
 mod course;
+mod listed;
 mod make;
 
 use std::sync::Arc;
 
 use pyo3::PyTraverseError;
 use pyo3::PyVisit;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use telemetry_core::{SpanContext, SpanDecision};
 
 use crate::awaited::Awaited;
 use crate::context::correlation_text;
-use crate::convert::{any_text, guarded, swallow, type_name};
-use crate::emit::{Contents, Draw, emit_named};
+use crate::convert::{any_text, guarded, swallow};
+use crate::emit::{Contents, Draw, Wrong, emit_named};
 use crate::held::Held;
 use crate::incarnation::SpanSites;
 use crate::scope::{self, Scope};
-use crate::state::State;
+use crate::state::{self, State};
 use crate::suppress::is_suppressed;
 
+use listed::Listed;
 pub(crate) use make::{SPAN, span};
 
 /// Work that is measured: emits `{operation}.start` when it begins and `{operation}.stop` or
@@ -41,6 +44,8 @@ pub(crate) struct PySpan {
     given_id: Option<Py<PyAny>>,
     /// Measurements of the start event as given.
     start_measurements: Option<Py<PyAny>>,
+    /// Whether its end says where its exception was raised; `None`: as the environment says.
+    record_stacktrace: Option<bool>,
     /// All that changes.
     progress: Held<Progress>,
 }
@@ -54,14 +59,16 @@ struct Progress {
     copied: bool,
     /// Measurements of its end event.
     end_measurements: Option<Py<PyDict>>,
-    /// Error that was recorded by hand: type and message.
-    error: Option<Box<(String, String)>>,
+    /// Error that was recorded by hand.
+    error: Option<Box<Wrong>>,
     /// Monotonic start, nanoseconds.
     started: Option<u64>,
     /// Duration once it has ended, nanoseconds.
     duration: Option<u64>,
     /// What it runs on; `None` before the start, after the end, and while telemetry is off.
     running: Option<Running>,
+    /// Where it is listed as open.
+    listed: Option<Listed>,
     /// What makes it the current span of its context, if it is.
     scope: Option<Py<Scope>>,
     /// The correlation id of its events.
@@ -85,25 +92,53 @@ struct Running {
     system_time: i64,
 }
 
-#[pymethods]
 impl PySpan {
-    #[new]
-    #[pyo3(signature = (operation, metadata=None, correlation_id=None, *, measurements=None))]
-    pub(crate) fn new(
+    /// A span that has not started.
+    fn new(
         operation: Py<PyAny>,
         metadata: Option<Py<PyAny>>,
         correlation_id: Option<Py<PyAny>>,
         measurements: Option<Py<PyAny>>,
+        record_stacktrace: Option<bool>,
     ) -> Self {
         Self {
             operation,
             given_id: correlation_id,
             start_measurements: measurements,
+            record_stacktrace,
             progress: Held::new(Progress {
                 metadata,
                 ..Progress::default()
             }),
         }
+    }
+}
+
+#[pymethods]
+impl PySpan {
+    #[new]
+    #[pyo3(signature = (operation, metadata=None, correlation_id=None, *, measurements=None, record_stacktrace=None))]
+    fn from_python(
+        operation: &Bound<'_, PyAny>,
+        metadata: Option<Py<PyAny>>,
+        correlation_id: Option<Py<PyAny>>,
+        measurements: Option<Py<PyAny>>,
+        record_stacktrace: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        if make::is_target(operation) {
+            return Err(PyTypeError::new_err(
+                "Span takes the name of an operation; to decorate a function write @telemetry.span",
+            ));
+        }
+        let operation = operation.clone().unbind();
+        let record_stacktrace = make::switch(record_stacktrace)?;
+        Ok(Self::new(
+            operation,
+            metadata,
+            correlation_id,
+            measurements,
+            record_stacktrace,
+        ))
     }
 
     /// What the work is called.
@@ -257,7 +292,12 @@ impl PySpan {
     /// Makes the span end with this exception although the code goes on.
     fn record_exception(&self, exc: &Bound<'_, PyAny>) -> PyResult<()> {
         guarded(exc.py(), || {
-            let error = Box::new((type_name(exc), any_text(exc)?.into_owned()));
+            let Some(state) = state::latest(exc.py()) else {
+                return Ok(());
+            };
+            let incarnation = &state.incarnation;
+            let with_traceback = self.with_traceback(incarnation);
+            let error = Box::new(Wrong::new(exc, &incarnation.redactor, with_traceback)?);
             let before = self.progress.with(exc.py(), |it| it.error.replace(error));
             drop(before);
             Ok(())
@@ -306,10 +346,7 @@ impl PySpan {
         this: Bound<'py, Self>,
         function: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = this.py();
-        py.import("telemetry_py._decorate")?
-            .getattr("decorate")?
-            .call1((this, function))
+        make::decorate(this.py(), "decorate", (&this, function))
     }
 
     /// A span like this one that has not started.
@@ -324,6 +361,7 @@ impl PySpan {
                 .start_measurements
                 .as_ref()
                 .map(|held| held.clone_ref(py)),
+            record_stacktrace: self.record_stacktrace,
             progress: Held::new(Progress {
                 metadata,
                 ..Progress::default()

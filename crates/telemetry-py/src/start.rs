@@ -3,17 +3,20 @@
 //! Strict where the program wrote something itself; what the environment says wrong, or cannot have, is
 //! told of once. Everything returns at once: a manager is waited for by nobody.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use telemetry_client::backend::{Backend, StderrBackend};
-use telemetry_core::{Address, SystemClock};
+use telemetry_core::{Address, Redactor, SystemClock};
 
+use crate::convert::strict;
 use crate::incarnation::Found;
 use crate::kinds::Kind;
+use crate::raised;
 use crate::service::{Ask, Service};
 use crate::settings::{Settings, invalid};
 use crate::sink::Sink;
@@ -61,6 +64,41 @@ impl Wish<'_> {
 /// Does what the environment says. Returns whether something runs whose end is to be waited for.
 #[pyfunction]
 pub(crate) fn start(py: Python<'_>) -> PyResult<bool> {
+    // What is said of an error needs memory as well.
+    strict(|| start_or_say(py)).or_else(|error| {
+        let is_refused = catch_unwind(AssertUnwindSafe(|| is_refusal(py, &error)));
+        if is_refused.unwrap_or(false) {
+            Err(error)
+        } else {
+            Ok(false)
+        }
+    })
+}
+
+/// The same; a panic goes on.
+fn start_or_say(py: Python<'_>) -> PyResult<bool> {
+    match strict(|| start_strictly(py)) {
+        // What is wrong with variables in strict mode, and what is no `Exception`.
+        Err(error) if is_refusal(py, &error) => Err(error),
+        Err(error) => {
+            let text = raised::one_line(error.value(py), &Redactor::default());
+            let text = text.unwrap_or_default();
+            warn_once(py, &format!("nothing is started: {text}"));
+            Ok(false)
+        }
+        Ok(is_running) => Ok(is_running),
+    }
+}
+
+/// Whether an exception of the start is one that a program should see.
+fn is_refusal(py: Python<'_>, error: &PyErr) -> bool {
+    !error.is_instance_of::<PyException>(py)
+        || error.is_instance_of::<PyValueError>(py)
+        || (error.is_instance_of::<PyOSError>(py) && Settings::read_silently(py).is_strict)
+}
+
+/// The same; raises whatever is wrong.
+fn start_strictly(py: Python<'_>) -> PyResult<bool> {
     let settings = Settings::read(py)?;
     if use_objects(py, &settings)? {
         return Ok(false);
@@ -81,6 +119,11 @@ pub(crate) fn start(py: Python<'_>) -> PyResult<bool> {
 #[pyfunction]
 #[pyo3(signature = (address=None))]
 pub(crate) fn connect(py: Python<'_>, address: Option<String>) -> PyResult<bool> {
+    strict(|| connect_strictly(py, address))
+}
+
+/// The same; a panic goes on.
+fn connect_strictly(py: Python<'_>, address: Option<String>) -> PyResult<bool> {
     let settings = Settings::read(py)?;
     let managers = match address {
         Some(text) => {
@@ -142,7 +185,7 @@ pub(crate) fn use_objects(py: Python<'_>, settings: &Settings) -> PyResult<bool>
             // None of them can be had, which is said; it is as if none were named.
             return Ok(false);
         }
-        state::set_sink(py, sink, settings).map_err(invalid)?;
+        state::set_sink(py, sink, settings)?;
     }
     if kinds.has_queue() {
         return Ok(false);
@@ -152,7 +195,9 @@ pub(crate) fn use_objects(py: Python<'_>, settings: &Settings) -> PyResult<bool>
         && settings.config.resource_interval.is_some()
     {
         let sampled = state.incarnation.sample(stderr_backend(settings)?);
-        sampled.map_err(|error| PyOSError::new_err(error.to_string()))?;
+        if let Err(error) = sampled {
+            warn_once(py, &error.to_string());
+        }
     }
     Ok(true)
 }
@@ -166,7 +211,7 @@ pub(crate) fn begin(
     if let Some(service) = state::latest(py).and_then(|state| state.service()) {
         return agree(service, wish).map(Some);
     }
-    let incarnation = state::settle_queue(py, settings).map_err(invalid)?;
+    let incarnation = state::settle_queue(py, settings)?;
     let _starting = match incarnation.service_or_right(py)? {
         Found::Running(service) => return agree(service, wish).map(Some),
         Found::Mine(starting) => starting,

@@ -16,16 +16,18 @@ use std::mem;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwapOption, Guard};
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
-use telemetry_core::ControlError;
 
 use crate::fork;
 use crate::incarnation::{Due, Incarnation};
 use crate::kinds::Kind;
+use crate::memory::has_room;
 use crate::phase::{self, Phase};
 use crate::service::Service;
-use crate::settings::{ForkMode, Settings};
+use crate::settings::{ForkMode, NO_MEMORY, NoRecorder, ROOM_BYTES, Settings};
 use crate::sink::Sink;
+use crate::warning::warn_once;
 
 pub(crate) use first_event::begin_due;
 pub(crate) use peek::Look;
@@ -121,11 +123,7 @@ pub(crate) fn own() -> Option<Arc<State>> {
 
 /// Puts a backend in place of the one before. The incarnation stays, so that the ledger goes on; it
 /// is made from `settings` if there is none.
-pub(crate) fn set_sink(
-    py: Python<'_>,
-    sink: Sink,
-    settings: &Settings,
-) -> Result<(), ControlError> {
+pub(crate) fn set_sink(py: Python<'_>, sink: Sink, settings: &Settings) -> Result<(), NoRecorder> {
     let incarnation = match latest(py) {
         Some(state) => {
             if state.service().is_none() {
@@ -141,11 +139,11 @@ pub(crate) fn set_sink(
 
 /// Puts the queue in force because something is about to be started; returns what is to be started for.
 /// Where events only waited to see what comes, `settings` are those of now, the queue and its bounds those
-/// of the first event. One that was ended is made anew.
+/// of the first event. One that was ended is made anew, and only its ledger goes on.
 pub(crate) fn settle_queue(
     py: Python<'_>,
     settings: &Settings,
-) -> Result<Arc<Incarnation>, ControlError> {
+) -> Result<Arc<Incarnation>, NoRecorder> {
     let before = latest(py);
     // A composite that has the queue as a part goes on as it is.
     let sink = match &before {
@@ -155,16 +153,13 @@ pub(crate) fn settle_queue(
         _ => Sink::Queue,
     };
     let incarnation = match before {
-        Some(state) if state.incarnation.recorder.is_closed() => None,
-        Some(state) if matches!(state.sink, Sink::Waiting) => {
-            let recorder = Arc::clone(&state.incarnation.recorder);
-            Some(Arc::new(Incarnation::around(recorder, settings.clone())))
+        Some(state) if state.incarnation.recorder.is_closed() => {
+            Arc::new(state.incarnation.successor(settings.clone())?)
         }
-        Some(state) => Some(Arc::clone(&state.incarnation)),
-        None => None,
-    };
-    let incarnation = match incarnation {
-        Some(incarnation) => incarnation,
+        Some(state) if matches!(state.sink, Sink::Waiting) => {
+            Arc::new(state.incarnation.settled(settings.clone()))
+        }
+        Some(state) => Arc::clone(&state.incarnation),
         None => Arc::new(Incarnation::new(settings.clone())?),
     };
     // Whoever starts something by name need not wait for an event.
@@ -204,7 +199,12 @@ fn resolve(py: Python<'_>) {
             fork::settle();
             in_child(py, parent)
         }
-        None => from_settings(py, Settings::read_silently(py)),
+        None if !has_room(ROOM_BYTES) => return say_no_memory(py),
+        None => match from_settings(py, Settings::read_silently(py)) {
+            Ok(state) => state,
+            // There is nothing yet, and the next call tries again.
+            Err(()) => return say_no_memory(py),
+        },
     };
     // Another thread may have been here while an import let it run.
     if phase::is(Phase::Unresolved) {
@@ -215,6 +215,11 @@ fn resolve(py: Python<'_>) {
     }
     // What was inherited must not be dropped here, not even if this is the last reference.
     mem::forget(inherited);
+}
+
+/// Says that there is no memory for a queue.
+fn say_no_memory(py: Python<'_>) {
+    warn_once(py, &format!("{NO_MEMORY}: events are not recorded"));
 }
 
 /// Makes `state` the one in force. The one before is dropped, which may run Python code, or leaked
@@ -237,24 +242,32 @@ fn install(state: State) {
 }
 
 /// The state that the environment asks for; `None` if it asks for no telemetry. If it says nothing,
-/// events wait for what the program says.
-fn from_settings(py: Python<'_>, settings: Settings) -> Option<State> {
+/// events wait for what the program says. An error: there is no memory for it.
+fn from_settings(py: Python<'_>, settings: Settings) -> Result<Option<State>, ()> {
     let sink = match &settings.backend {
         None => Sink::Waiting,
-        Some(kinds) => Sink::of_kinds(py, kinds, false).ok()?,
+        Some(kinds) => match Sink::of_kinds(py, kinds, false) {
+            Ok(sink) => sink,
+            Err(error) if error.is_instance_of::<PyMemoryError>(py) => return Err(()),
+            Err(_cannot_be_had) => return Ok(None),
+        },
     };
     if matches!(sink, Sink::Nothing) {
-        return None;
+        return Ok(None);
     }
     let is_forgotten = settings.wants(Kind::Connect) && first_event::is_pool_child(py);
-    let incarnation = Incarnation::new(settings).ok()?;
+    let incarnation = match Incarnation::new(settings) {
+        Ok(incarnation) => incarnation,
+        Err(NoRecorder::Memory) => return Err(()),
+        Err(NoRecorder::Policy(_said)) => return Ok(None),
+    };
     if is_forgotten {
         incarnation.set_due(Due::SayNotStarted);
     }
-    Some(State {
+    Ok(Some(State {
         incarnation: Arc::new(incarnation),
         sink,
-    })
+    }))
 }
 
 /// The child's counterpart of its parent's state.

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use telemetry_core::WorkerSnapshot;
 
 use crate::sink::Sink;
 use crate::state;
@@ -12,24 +13,10 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     let state = state::latest(py);
     let snapshot = state
         .as_ref()
-        .map(|state| state.incarnation.recorder.snapshot())
+        .map(|state| state.incarnation.ledger())
         .unwrap_or_default();
     let stats = PyDict::new(py);
-    stats.set_item("emitted", snapshot.emitted)?;
-    stats.set_item("accepted", snapshot.accepted)?;
-    stats.set_item("sent", snapshot.sent)?;
-    stats.set_item("delivered", snapshot.delivered)?;
-    stats.set_item("queued", snapshot.queued)?;
-    let dropped = PyDict::new(py);
-    for (reason, count) in snapshot.dropped.iter() {
-        dropped.set_item(reason.as_str(), count)?;
-    }
-    stats.set_item("dropped", dropped)?;
-    let notes = PyDict::new(py);
-    for (note, count) in snapshot.notes.iter() {
-        notes.set_item(note.as_str(), count)?;
-    }
-    stats.set_item("notes", notes)?;
+    fill(&stats, &snapshot)?;
     let last_error = state
         .as_ref()
         .and_then(|state| state.incarnation.last_error().clone());
@@ -49,4 +36,25 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     let closed = service.map_or(0, |service| service.closed_descriptors());
     stats.set_item("descriptors_closed", closed)?;
     Ok(stats)
+}
+
+/// Enters what a ledger says.
+pub(crate) fn fill(stats: &Bound<'_, PyDict>, snapshot: &WorkerSnapshot) -> PyResult<()> {
+    let py = stats.py();
+    stats.set_item("emitted", snapshot.emitted)?;
+    stats.set_item("accepted", snapshot.accepted)?;
+    stats.set_item("sent", snapshot.sent)?;
+    stats.set_item("delivered", snapshot.delivered)?;
+    stats.set_item("queued", snapshot.queued)?;
+    let dropped = PyDict::new(py);
+    for (reason, count) in snapshot.dropped.iter() {
+        dropped.set_item(reason.as_str(), count)?;
+    }
+    stats.set_item("dropped", dropped)?;
+    let notes = PyDict::new(py);
+    for (note, count) in snapshot.notes.iter() {
+        notes.set_item(note.as_str(), count)?;
+    }
+    stats.set_item("notes", notes)?;
+    Ok(())
 }

@@ -10,11 +10,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::calls;
+use crate::memory::has_room;
 
 /// Texts that are remembered; further ones are not said at all.
 const MAX_TEXTS: usize = 64;
 /// Longest line in bytes: a pipe that is ready takes so much at once.
 const MAX_LINE_BYTES: usize = 4096;
+
+/// Where less memory than this is left, no Python code is run to say something.
+const ROOM_BYTES: usize = 1024 * 1024;
 
 /// What was said. Locked by attached threads only, for a moment, so that no fork of Python's finds it
 /// locked.
@@ -28,6 +32,13 @@ pub(crate) fn warn_once(py: Python<'_>, text: &str) {
             return;
         }
         said.push(text.into());
+    }
+    if !has_room(ROOM_BYTES) {
+        // Python has none either; what `sys.stderr` is will not be found out.
+        return write_if_ready(
+            libc::STDERR_FILENO,
+            format!("telemetry: {text}\n").as_bytes(),
+        );
     }
     let _unsaid = say(py, text);
 }

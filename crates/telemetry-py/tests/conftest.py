@@ -8,9 +8,11 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import telemetry_py as telemetry
+from ledger import since
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +29,13 @@ def memory() -> telemetry.MemoryBackend:
     backend = telemetry.MemoryBackend()
     telemetry.set_backend(backend)
     return backend
+
+
+@pytest.fixture
+def ledger() -> Callable[[], dict[str, Any]]:
+    """What was counted since the test began."""
+    before = telemetry.stats()
+    return lambda: since(before)
 
 
 @pytest.fixture

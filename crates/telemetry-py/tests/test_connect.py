@@ -147,7 +147,7 @@ def test_a_second_start_changes_nothing(tmp_path, acceptor):
     assert server.clients == 1
     assert telemetry.stats()["manager"] == os.environ["TELEMETRY_MANAGER"]
     names = [open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")]
-    assert sorted(names)[-2:] == ["telemetry", "telemetry-poll"] and len(names) == 3, names
+    assert sorted(names)[-2:] == ["telemetry", "telemetry-poll"] and len(names) == 4, names
     assert server.close(60)
     """
     with Worker(tmp_path, program, TELEMETRY_MANAGER=acceptor.address, **LONG_EXIT) as worker:

@@ -19,7 +19,7 @@ EXAMPLES = [
 ]
 
 
-MODULES = ["asgi", "wsgi", "logging", "http_client", "grpc_interceptor", "testing/__init__"]
+MODULES = ["asgi", "wsgi", "logging", "http_client", "grpc_context", "testing/__init__"]
 
 
 @pytest.mark.parametrize("module", MODULES)

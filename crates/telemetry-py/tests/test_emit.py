@@ -65,7 +65,7 @@ def test_none_is_empty(memory):
         (Indexed(), 7),
         (Floaty(), 1.5),
         (None, "None"),
-        (b"x", "b'x'"),
+        (b"x", "x"),
         ([1], "[1]"),
         ("a\ud800b", "a\ufffdb"),
         (Broken(), "<unprintable Broken>"),

@@ -28,7 +28,7 @@ def expected(event: Drawn, read: object) -> object:
     return event.message(timestamp_ns=read.timestamp_ns, sequence=read.sequence)
 
 
-def test_random_events_are_the_messages_that_were_meant(roomy_server):
+def test_random_events_are_the_messages_that_were_meant(roomy_server, ledger):
     """Byte for byte what protobuf itself writes, if the keys come in its order; else the same message."""
     source = Source(seed())
     sequence = 0
@@ -49,7 +49,7 @@ def test_random_events_are_the_messages_that_were_meant(roomy_server):
                 assert len(raw) == len(meant), event
                 if place % 2:
                     assert raw == meant, event
-    stats = telemetry.stats()
+    stats = ledger()
     assert (stats["emitted"], stats["dropped"], stats["notes"]) == (EVENTS, {}, {})
 
 

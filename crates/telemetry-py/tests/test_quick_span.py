@@ -94,7 +94,7 @@ def test_an_id_that_is_no_text_becomes_text(roomy_server):
 def test_the_function_makes_spans_and_has_a_signature():
     assert isinstance(telemetry.span("op"), telemetry.Span)
     assert str(inspect.signature(telemetry.span)) == (
-        "(operation, metadata=None, correlation_id=None, *, measurements=None)"
+        "(operation, metadata=None, correlation_id=None, *, measurements=None, record_stacktrace=None)"
     )
 
 

@@ -38,7 +38,7 @@ def test_events_reach_the_manager(server):
     assert stop.timestamp_ns >= start.timestamp_ns
 
 
-def test_whatever_is_emitted_is_valid_on_the_wire(server):
+def test_whatever_is_emitted_is_valid_on_the_wire(server, ledger):
     class Broken:
         def __str__(self):
             raise RuntimeError
@@ -52,15 +52,15 @@ def test_whatever_is_emitted_is_valid_on_the_wire(server):
     assert event.measurements["\ufffd"].string_value == "\ufffd"
     assert event.measurements["None"].string_value == "<unprintable Broken>"
     assert dict(event.metadata) == {"1": "<unprintable Broken>"}
-    assert telemetry.stats()["dropped"]["invalid_value"] == 1
+    assert ledger()["dropped"] == {"invalid_value": 1}
 
 
-def test_a_full_queue_drops_and_counts(monkeypatch, tmp_path):
+def test_a_full_queue_drops_and_counts(monkeypatch, ledger):
     monkeypatch.setenv("TELEMETRY_MAX_BUFFER", "10")
     with telemetry.serve():
         for _ in range(25):
             telemetry.emit("a.b")
-        stats = telemetry.stats()
+        stats = ledger()
     assert stats["queued"] == 10
     assert stats["dropped"]["queue_full"] == 15
     assert stats["emitted"] == 25
@@ -113,15 +113,35 @@ def test_close_sends_the_rest_and_ends_the_stream_with_ok(server):
     assert telemetry.stats()["dropped"]["not_running"] == before + 1
 
 
-def test_serving_again_starts_anew(tmp_path):
+def test_serving_again_starts_anew_but_for_the_ledger(ledger):
     with telemetry.serve() as first:
         telemetry.emit("a.b")
     with telemetry.serve() as second:
-        assert telemetry.stats()["emitted"] == 0
         telemetry.emit("c.d")
         with Manager(second.address) as manager:
             assert name_of(manager.next()) == "c.d"
+        stats = ledger()
     assert first.address
+    assert (stats["emitted"], stats["sent"], stats["dropped"]) == (2, 1, {"shutdown_deadline": 1})
+
+
+def test_the_ledger_counts_a_span_that_outlives_what_ran():
+    before = telemetry.stats()["emitted"]
+    with telemetry.serve():
+        span = telemetry.span("op")
+        span.__enter__()
+    for _ in range(3):
+        with telemetry.serve():
+            telemetry.emit("a.b")
+    assert telemetry.stats()["emitted"] == before + 4
+    span.__exit__(None, None, None)
+    stats = telemetry.stats()
+    assert stats["emitted"] == before + 5
+    del span
+    with telemetry.serve():
+        assert telemetry.stats()["emitted"] == before + 5
+    assert stats["emitted"] == stats["accepted"] + sum(stats["dropped"].values())
+    assert stats["accepted"] == stats["sent"] + stats["delivered"] + stats["queued"]
 
 
 def test_a_second_call_returns_the_same_server(server):
@@ -157,7 +177,7 @@ def test_the_server_thread_leaves_signals_alone(server):
     pytest.fail("there is no thread named telemetry")
 
 
-def test_many_threads_lose_nothing(server):
+def test_many_threads_lose_nothing(server, ledger):
     def work():
         for i in range(200):
             telemetry.emit("a.b", {"count": i})
@@ -173,7 +193,7 @@ def test_many_threads_lose_nothing(server):
         assert telemetry.flush(PATIENCE)
         telemetry.emit("end.event")
         events = manager.until("end.event")
-    stats = telemetry.stats()
+    stats = ledger()
     assert len(events) == 801 - sum(stats["dropped"].values())
     assert [event.sequence for event in events] == list(range(2, len(events) + 2))
 
@@ -268,3 +288,27 @@ def test_an_address_that_gets_free_in_time_is_taken(python, tmp_path):
     )
     closing.join()
     assert result.returncode == 0 and not result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("way", ["argument", "environment", "manager"])
+def test_a_mistyped_path_makes_no_directory(python, tmp_path, way):
+    tmp_path.chmod(0o700)
+    address = f"unix:{tmp_path}/mistyped/deep/worker.sock"
+    program = {
+        "argument": f"""
+            import telemetry_py as telemetry
+            try:
+                telemetry.serve({address!r}, ready_file={str(tmp_path / "no" / "ready")!r})
+            except OSError as error:
+                print("OSError", error)
+        """,
+        "environment": "import telemetry_py as telemetry; telemetry.start(); telemetry.emit('a.b')",
+        "manager": "import telemetry_py as telemetry; telemetry.start(); telemetry.emit('a.b'); telemetry.flush(0.2)",
+    }[way]
+    variables = {"argument": {}, "environment": {"TELEMETRY_ADDRESS": address}, "manager": {"TELEMETRY_MANAGER": address}}[way]
+    result = python(program, **variables)
+    assert result.returncode == 0, result.stderr
+    assert list(tmp_path.iterdir()) == []
+    if way != "manager":
+        told = result.stdout if way == "argument" else result.stderr
+        assert "mistyped/deep does not exist" in told, told

@@ -42,13 +42,30 @@ def test_the_caller_keeps_its_dict_and_its_exception(memory):
     assert end.measurements["duration"] > 0
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, asyncio.CancelledError])
 def test_every_base_exception_is_an_exception(memory, error):
     with pytest.raises(error):
         with telemetry.span("op"):
             raise error
     assert memory.names() == ["op.start", "op.exception"]
     assert memory.events[-1].metadata["error_type"] == error.__name__
+
+
+@pytest.mark.parametrize("code", [(), (None,), (0,), (False,)])
+def test_a_program_that_ends_well_is_a_stop(memory, code):
+    with pytest.raises(SystemExit):
+        with telemetry.span("op"):
+            raise SystemExit(*code)
+    assert memory.names() == ["op.start", "op.stop"]
+
+
+@pytest.mark.parametrize("code", [1, "no file", 0.0, -1, 2**70])
+def test_a_program_that_ends_badly_is_an_exception(memory, code):
+    with pytest.raises(SystemExit):
+        with telemetry.span("op"):
+            raise SystemExit(code)
+    assert memory.names() == ["op.start", "op.exception"]
+    assert memory.events[-1].metadata == {"error_type": "SystemExit", "error_message": str(code)}
 
 
 def test_generator_exit_is_a_stop(memory):

@@ -143,6 +143,9 @@ impl Config {
         config.resource_interval = vars
             .millis("TELEMETRY_RESOURCE_INTERVAL_MS")
             .filter(|interval| !interval.is_zero());
+        if let Some(limit) = vars.millis("TELEMETRY_STALL_MS") {
+            config.stall_limit = Some(limit).filter(|limit| !limit.is_zero());
+        }
         if let Some(timeout) = vars.millis("TELEMETRY_EXIT_TIMEOUT_MS") {
             config.exit_timeout = timeout;
         }

@@ -44,6 +44,15 @@ pub enum BindError {
         /// The path.
         path: PathBuf,
     },
+    /// There is no such directory.
+    #[error(
+        "the socket directory {} does not exist; correct the path, or make it with mode 0700",
+        directory.display()
+    )]
+    NoDirectory {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// The directory is a symbolic link.
     #[error("the socket directory {} is a symbolic link; name the directory itself", directory.display())]
     DirectoryIsLink {
@@ -187,18 +196,33 @@ fn bind_unix(path: &Path) -> Result<Bound, BindError> {
     Ok(Bound::Unix(listener, OwnFile::new(path, &found)))
 }
 
-/// Makes the directory if it is missing and refuses one that others could change.
+/// Refuses a directory that is missing or that others could change. Only the one that a refusal advises is
+/// made: any other missing one is more likely a slip of the pen, and nobody would ever look there.
 fn prepare_directory(directory: &Path, path: &Path) -> Result<(), BindError> {
     let shown = directory.display().to_string();
     let found = match fs::symlink_metadata(directory) {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)
-                .map_err(io_error("make the socket directory", &shown))?;
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound
+                && directory
+                    .file_name()
+                    .is_some_and(|name| *name == *advised_name()) =>
+        {
+            let made = DirBuilder::new().mode(0o700).create(directory);
+            match made {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let directory = directory.to_path_buf();
+                    return Err(BindError::NoDirectory { directory });
+                }
+                // Another worker was here first.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made.map_err(io_error("make the socket directory", &shown))?,
+            }
             fs::symlink_metadata(directory).map_err(io_error("inspect", &shown))?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = directory.to_path_buf();
+            return Err(BindError::NoDirectory { directory });
         }
         Err(error) => return Err(io_error("inspect", &shown)(error)),
     };
@@ -212,7 +236,7 @@ fn prepare_directory(directory: &Path, path: &Path) -> Result<(), BindError> {
     let uid = rustix::process::geteuid().as_raw();
     if found.mode() & WRITABLE_BY_OTHERS != 0 {
         let name = path.file_name().unwrap_or_default();
-        let suggestion = directory.join(format!("telemetry-{uid}")).join(name);
+        let suggestion = directory.join(advised_name()).join(name);
         return Err(BindError::OpenDirectory {
             directory,
             mode: found.mode() & 0o7777,
@@ -227,6 +251,11 @@ fn prepare_directory(directory: &Path, path: &Path) -> Result<(), BindError> {
         });
     }
     Ok(())
+}
+
+/// The name of the subdirectory that is advised where others can write.
+fn advised_name() -> String {
+    format!("telemetry-{}", rustix::process::geteuid().as_raw())
 }
 
 /// Locks a directory against other workers that start; the lock goes with the file handle.

@@ -1,9 +1,12 @@
 //! Who a worker is and how its streams behave: what a program sets, with documented defaults.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{CorrelationId, PROTOCOL_REVISION, capability};
 use telemetry_proto::WorkerHello;
+
+use crate::stall::Heartbeat;
 
 /// How long a new stream waits for the manager's first control before it releases events.
 pub const DEFAULT_FIRST_CONTROL_WAIT: Duration = Duration::from_millis(100);
@@ -72,6 +75,19 @@ pub struct StreamConfig {
     pub batch_delay: Duration,
     /// Time between reports.
     pub report_interval: Duration,
+    /// What the telemetry thread of a server or a connection watches, if anything; a service that is
+    /// mounted elsewhere has no such thread.
+    pub heartbeat: Option<Arc<Heartbeat>>,
+}
+
+impl StreamConfig {
+    /// The same for another process of the same worker: with an incarnation id of its own.
+    #[must_use]
+    pub fn of_new_incarnation(&self) -> Self {
+        let mut config = self.clone();
+        config.identity.incarnation_id = Identity::default().incarnation_id;
+        config
+    }
 }
 
 impl Default for StreamConfig {
@@ -82,6 +98,7 @@ impl Default for StreamConfig {
             hello_wait: DEFAULT_HELLO_WAIT,
             batch_delay: DEFAULT_BATCH_DELAY,
             report_interval: DEFAULT_REPORT_INTERVAL,
+            heartbeat: None,
         }
     }
 }

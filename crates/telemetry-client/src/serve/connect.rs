@@ -111,9 +111,10 @@ impl Connection {
         };
         let worker_id = identity.worker_id.clone();
         let managers: Arc<[Address]> = managers.into();
+        let heart = config.stream.heartbeat.clone();
         let service = TelemetryService::new(recorder, config.stream);
         let standing = Arc::<Standing>::default();
-        let threads = Threads::start(None, {
+        let threads = Threads::start(None, heart, {
             let (managers, standing) = (Arc::clone(&managers), Arc::clone(&standing));
             let service = service.clone();
             move |poller, stop| async move {

@@ -1,7 +1,7 @@
-//! The manager's side of a stream: reads controls and applies them.
+//! The manager's side of a stream on HTTP/2: reads controls and has them applied.
 //!
-//! It runs beside the pump, so that a manager which takes no events can still mute the worker. An
-//! error in one control never ends the stream; a stream of bytes that cannot be split any more does.
+//! It runs beside the pump, so that a manager which takes no events can still mute the worker. A stream
+//! of bytes that cannot be split any more ends.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,12 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
-use prost::Message;
-use telemetry_core::{Control, FrameError, FrameSplitter, Gate};
-use telemetry_proto::{TelemetryControl, telemetry_control};
+use telemetry_core::{FrameError, FrameSplitter};
 use tokio::task::{AbortHandle, yield_now};
 use tonic::Status;
 
+use super::heard::Hearing;
 use super::session::{Session, Sessions};
 
 /// Longest control message.
@@ -41,17 +40,12 @@ pub(super) fn spawn_reader<B>(
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
-    let reader = Reader { sessions, session };
+    let reader = Reader(Hearing::new(sessions, session));
     ReaderGuard(tokio::spawn(reader.run(body)).abort_handle())
 }
 
 /// Reads the controls of one stream.
-struct Reader {
-    /// The streams of this worker.
-    sessions: Arc<Sessions>,
-    /// This stream.
-    session: Arc<Session>,
-}
+struct Reader(Hearing);
 
 impl Reader {
     /// Reads until the manager ends its side. A stock manager that did keeps receiving events; for one
@@ -63,90 +57,33 @@ impl Reader {
         let mut body = pin!(body);
         let mut splitter = FrameSplitter::new(MAX_CONTROL_BYTES);
         let mut batch = Vec::new();
+        let hearing = &self.0;
         loop {
             let frame = match body.frame().await {
                 Some(Ok(frame)) => frame,
                 // Cut off: the pump will notice by itself.
-                Some(Err(_)) => break,
-                None => {
-                    self.session.dismiss();
-                    break;
-                }
+                Some(Err(_)) => return hearing.end(false),
+                None => return hearing.end(true),
             };
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            let split = splitter.feed(&data, |message| {
-                queue_control(&mut batch, self.sessions.recorder().gate(), message);
-            });
+            let split = splitter.feed(&data, |message| hearing.queue(&mut batch, message));
             for (index, control) in batch.drain(..).enumerate() {
-                if self.session.is_replaced() {
+                if hearing.is_over() {
                     return;
                 }
-                self.apply(control);
+                hearing.apply(control);
                 if index % CONTROLS_PER_TURN == CONTROLS_PER_TURN - 1 {
                     yield_now().await;
                 }
             }
             if let Err(error) = split {
-                return self.session.break_off(frame_status(error));
+                return hearing.break_off(frame_status(error));
             }
             // A manager that always has one more chunk must not keep the others waiting.
             yield_now().await;
         }
-        self.session.hear_all();
-    }
-
-    /// Applies one control.
-    fn apply(&self, control: Control) {
-        if let Control::Hello {
-            manager_id,
-            protocol_revision,
-        } = &control
-        {
-            tracing::debug!(manager_id, protocol_revision, "the manager said hello");
-            return self.session.greet(manager_id.clone(), *protocol_revision);
-        }
-        if control == Control::Drain {
-            return self.session.drain();
-        }
-        let control = if self.session.is_greeted() {
-            Some(control)
-        } else {
-            control.clamp_legacy()
-        };
-        if let Some(control) = control
-            && let Err(error) = self.sessions.recorder().gate().apply(&control)
-        {
-            tracing::warn!(%error, "a control was refused; the policy stays as it was");
-        }
-        self.session.instruct();
-    }
-}
-
-/// Decodes a control and queues it. One that is overtaken by its neighbour is left out, so that a
-/// manager which toggles without pause costs no more than its last word.
-fn queue_control(batch: &mut Vec<Control>, gate: &Gate, message: &[u8]) {
-    let message = match TelemetryControl::decode(message) {
-        Ok(message) => message,
-        Err(error) => return tracing::warn!(%error, "a control could not be read"),
-    };
-    let next = match Control::from_proto(&message) {
-        Ok(Some(next)) => next,
-        Ok(None) => return tracing::debug!("a control of an unknown kind was skipped"),
-        Err(error) => {
-            let revision = match &message.control {
-                Some(telemetry_control::Control::Policy(policy)) => Some(policy.revision),
-                _ => None,
-            };
-            tracing::warn!(%error, "a control was refused; the policy stays as it was");
-            return gate.refuse(revision, &error);
-        }
-    };
-    match (&next, batch.last_mut()) {
-        (Control::Toggle { .. }, Some(last @ Control::Toggle { .. })) => *last = next,
-        (next, Some(last)) if next == last => {}
-        _ => batch.push(next),
     }
 }
 

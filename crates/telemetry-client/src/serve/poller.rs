@@ -23,9 +23,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
-use telemetry_core::mark_sending_thread;
 
 use super::own_socket::{Losses, OwnSocket};
+use super::spawn::spawn;
 
 /// How often it looks whether all sockets are still ours, at least.
 const LOOK_INTERVAL: Timespec = Timespec {
@@ -136,16 +136,11 @@ impl Poller {
             stopped: AtomicBool::new(false),
             losses,
         });
-        let thread = std::thread::Builder::new()
-            .name("telemetry-poll".to_owned())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || {
-                    // Whoever traces here must not wait for what this thread is needed for.
-                    mark_sending_thread();
-                    shared.run();
-                }
-            })?;
+        // Whoever traces there must not wait for what the thread is needed for, as one that sends never does.
+        let thread = spawn("telemetry-poll", {
+            let shared = Arc::clone(&shared);
+            move || shared.run()
+        })?;
         let thread = Some(thread);
         Ok(Self { shared, thread })
     }

@@ -1,37 +1,27 @@
-//! The response body of `StreamTelemetry`: it is the pump from the queue to HTTP/2.
+//! The pump from the queue to one stream: what goes out next, and until when there is nothing.
 //!
-//! HTTP/2 asks it for a frame when there is room to send one, so back-pressure ends at the queue. It
-//! ends with trailers whenever it ends by itself; without them a stock manager hangs for ever.
+//! It is asked when there is room to send, so back-pressure ends at the queue. It knows neither a
+//! transport nor a timer: whoever asks says what time it is, and asks again when
+//! [`wake_at`](Pump::wake_at) says so or the waker is woken. `body` asks for HTTP/2, `host` for a
+//! server of the program's own.
 
 mod asked;
 mod report;
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
 use prost::Message;
 use telemetry_core::{Budget, FRAME_HEADER_BYTES, frame_header};
 use telemetry_proto::WorkerReport;
-use tokio::time::{Sleep, sleep};
 use tonic::{Code, Status};
 
-use super::control::ReaderGuard;
 use super::meter::Outbox;
 use super::session::{Session, Sessions};
-use crate::deadline::timer_after;
+use crate::deadline::LONGEST;
 use asked::{Drain, Goal};
-
-/// Bytes of events in one DATA frame, give or take the last event. Below the largest frame that our
-/// manager takes by more than a usual event, so that no frame is followed by a tiny one.
-const CHUNK_BYTES: usize = 60 * 1024;
-/// Events in one DATA frame.
-const CHUNK_EVENTS: usize = 1_024;
 
 /// One stream's way from the queue to the manager.
 #[derive(Debug)]
@@ -42,10 +32,14 @@ pub(super) struct Pump {
     session: Arc<Session>,
     /// Where it stands.
     state: State,
-    /// The wait for the first control, then the time to the next report.
-    timer: Pin<Box<Sleep>>,
-    /// The time that events gather before the next ones are sent.
-    gathering: Pin<Box<Sleep>>,
+    /// Most events in one chunk.
+    budget: Budget,
+    /// What time it is, as far as whoever asks has said.
+    now: Instant,
+    /// When the wait for the first control is over; then when the next report is due.
+    timer: Instant,
+    /// Until when events gather before the next ones are sent.
+    gathering: Instant,
     /// Whether they do: something was sent a moment ago, and little was left.
     gathers: bool,
     /// Whether our hello went out, so that reports may follow.
@@ -62,8 +56,6 @@ pub(super) struct Pump {
     on_its_way: Option<(Goal, u64)>,
     /// How the end of the process is waited for.
     drain: Drain,
-    /// Reads the manager's side; stops with this stream.
-    _reader: ReaderGuard,
 }
 
 /// Where a stream stands.
@@ -80,12 +72,13 @@ enum State {
 }
 
 impl Pump {
-    /// The pump of a stream that has just begun.
+    /// The pump of a stream that has just begun, with so many events in one chunk.
     pub(super) fn new(
         sessions: Arc<Sessions>,
         session: Arc<Session>,
         outbox: Outbox,
-        reader: ReaderGuard,
+        budget: Budget,
+        now: Instant,
     ) -> Self {
         let wait = if session.expects_hello() {
             sessions.config().hello_wait
@@ -93,8 +86,10 @@ impl Pump {
             sessions.config().first_control_wait
         };
         Self {
-            timer: Box::pin(sleep(wait)),
-            gathering: Box::pin(sleep(Duration::ZERO)),
+            budget,
+            now,
+            timer: now + wait.min(LONGEST),
+            gathering: now,
             gathers: false,
             sessions,
             session,
@@ -106,12 +101,43 @@ impl Pump {
             goal: None,
             on_its_way: None,
             drain: Drain::None,
-            _reader: reader,
         }
     }
 
-    /// The next bytes; `None` once only trailers are left.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+    /// The next bytes; `None` once only trailers are left. While it is pending the waker is woken by
+    /// whatever changes that, but for the time.
+    pub(super) fn poll(&mut self, now: Instant, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        self.now = now;
+        self.session.register(cx.waker());
+        let data = ready!(self.poll_data(cx));
+        Poll::Ready(data.map(|data| self.outbox.hand(data)))
+    }
+
+    /// When to ask again although nobody woke the waker.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let timer = match self.state {
+            State::Waiting => Some(self.timer),
+            State::Sending if self.greeted => Some(self.timer),
+            State::Sending | State::Closing(_) | State::Over => None,
+        };
+        let gathering = self.gathers.then_some(self.gathering);
+        timer.into_iter().chain(gathering).min()
+    }
+
+    /// How the stream ends, once only that is left; then it is over.
+    pub(super) fn take_end(&mut self) -> Option<Status> {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Closing(status) => Some(status),
+            State::Waiting | State::Sending | State::Over => None,
+        }
+    }
+
+    /// Whether it has said how it ends.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    fn poll_data(&mut self, cx: &Context<'_>) -> Poll<Option<Vec<u8>>> {
         loop {
             if matches!(self.state, State::Closing(_) | State::Over) {
                 return Poll::Ready(None);
@@ -129,10 +155,10 @@ impl Pump {
             if self.session.is_dismissed() {
                 // What is queued stays for the next manager.
                 self.state = State::Closing(Status::new(Code::Ok, ""));
-                return Poll::Ready(Some(self.last_report()));
+                return Poll::Ready(self.greeted.then(|| self.last_report()));
             }
             match self.state {
-                State::Waiting => ready!(self.poll_first_control(cx)),
+                State::Waiting => ready!(self.poll_first_control()),
                 State::Sending => return self.poll_events(cx),
                 State::Closing(_) | State::Over => return Poll::Ready(None),
             }
@@ -140,9 +166,9 @@ impl Pump {
     }
 
     /// Holds events back until the manager said what it wants, but not for long.
-    fn poll_first_control(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.session.may_send() && !self.sessions.is_abandoned() {
-            ready!(self.timer.as_mut().poll(cx));
+    fn poll_first_control(&mut self) -> Poll<()> {
+        if !self.session.may_send() && !self.sessions.is_abandoned() && self.now < self.timer {
+            return Poll::Pending;
         }
         if self.session.is_instructed() {
             self.sessions.recheck_queued(&self.session);
@@ -153,10 +179,10 @@ impl Pump {
     }
 
     /// The next events, or a report that is due.
-    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+    fn poll_events(&mut self, cx: &Context<'_>) -> Poll<Option<Vec<u8>>> {
         self.answer(cx);
         self.take_up();
-        if let Some(report) = self.poll_report(cx) {
+        if let Some(report) = self.due_report() {
             return Poll::Ready(Some(report));
         }
         let abandoned = self.sessions.is_abandoned();
@@ -170,14 +196,15 @@ impl Pump {
         }
         if !abandoned {
             let mut chunk = Vec::new();
-            let budget = Budget {
-                events: CHUNK_EVENTS,
-                bytes: CHUNK_BYTES,
-            };
-            match self.sessions.drain(&self.session, &mut chunk, budget) {
+            match self.sessions.drain(&self.session, &mut chunk, self.budget) {
                 Some(0) => {}
                 Some(events) => {
-                    let is_all = events < CHUNK_EVENTS && chunk.len() < CHUNK_BYTES;
+                    // A full chunk says that there may be more, unless one event fills it.
+                    let is_all = if self.budget.events == 1 {
+                        self.sessions.recorder().queued() == 0
+                    } else {
+                        events < self.budget.events && chunk.len() < self.budget.bytes
+                    };
                     self.gather_after(is_all);
                     self.reach_goal(&mut chunk);
                     return Poll::Ready(Some(chunk));
@@ -215,50 +242,23 @@ impl Pump {
         let delay = self.sessions.config().batch_delay;
         self.gathers = is_all && !delay.is_zero() && self.drain == Drain::None;
         if self.gathers {
-            self.gathering.as_mut().reset(timer_after(delay));
+            self.gathering = self.now + delay.min(LONGEST);
         }
     }
 
     /// Ready when it is time to send: the delay is over, there is a batch, or somebody waits for the
     /// queue to be empty.
-    fn poll_gathering(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_gathering(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.gathers
             && self.goal.is_none()
             && self.sessions.gather(&self.session, cx.waker())
             && !self.is_asked()
+            && self.now < self.gathering
         {
-            ready!(self.gathering.as_mut().poll(cx));
+            return Poll::Pending;
         }
         self.gathers = false;
         Poll::Ready(())
-    }
-}
-
-impl Body for Pump {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = self.get_mut();
-        this.session.register(cx.waker());
-        if let Some(data) = ready!(this.poll_data(cx)) {
-            return Poll::Ready(Some(Ok(Frame::data(this.outbox.hand(data)))));
-        }
-        match std::mem::replace(&mut this.state, State::Over) {
-            State::Closing(status) => Poll::Ready(Some(Ok(Frame::trailers(trailers(&status))))),
-            State::Waiting | State::Sending | State::Over => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Over)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 
@@ -279,14 +279,4 @@ pub(super) fn push_message(out: &mut Vec<u8>, message: &impl Message) {
     out.reserve(FRAME_HEADER_BYTES + len);
     out.extend_from_slice(&frame_header(len));
     message.encode_raw(out);
-}
-
-/// How a stream ended, as trailers.
-pub(super) fn trailers(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    // Fails only for metadata that is no header; a status of ours has none.
-    if status.add_header(&mut trailers).is_err() {
-        trailers.insert(Status::GRPC_STATUS, http::HeaderValue::from_static("13"));
-    }
-    trailers
 }

@@ -123,6 +123,7 @@ impl Server {
         recorder: Arc<Recorder>,
         config: ServeConfig,
     ) -> Result<Self, ServeError> {
+        let heart = config.stream.heartbeat.clone();
         let service = TelemetryService::new(recorder, config.stream);
         let bound = Bound::bind(address)?;
         let address = bound.address();
@@ -130,7 +131,7 @@ impl Server {
             .ready_file
             .map(|path| write_ready_file(path, &address))
             .transpose()?;
-        let threads = Threads::start(ready_file, {
+        let threads = Threads::start(ready_file, heart, {
             let service = service.clone();
             move |poller, stop| async move {
                 if let Err(error) = serve(bound, poller, service, config.limits, stop).await {

@@ -20,6 +20,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
+use super::body::{CHUNK, StreamBody};
 use super::config::StreamConfig;
 use super::control::spawn_reader;
 use super::meter::{Meter, Outbox};
@@ -90,8 +91,9 @@ impl TelemetryService {
         let outbox = Outbox::new(head.extensions.remove::<Meter>());
         let session = self.sessions.begin(expects_hello);
         let reader = spawn_reader(body, Arc::clone(&self.sessions), Arc::clone(&session));
-        let pump = Pump::new(Arc::clone(&self.sessions), session, outbox, reader);
-        let mut response = Response::new(Body::new(pump));
+        let now = tokio::time::Instant::now().into_std();
+        let pump = Pump::new(Arc::clone(&self.sessions), session, outbox, CHUNK, now);
+        let mut response = Response::new(Body::new(StreamBody::new(pump, reader)));
         response.headers_mut().insert(CONTENT_TYPE, GRPC);
         response
     }

@@ -25,12 +25,23 @@ pub(crate) struct Sessions {
     current: Mutex<Option<Arc<Session>>>,
     /// What the streams before it were given.
     managers: Mutex<Managers>,
+    /// An event that a stream was given and did not get rid of; the next drain gives it out again.
+    given_back: Mutex<Option<GivenBack>>,
     /// Streams whose response is still alive, replaced ones included.
     open: AtomicUsize,
     /// Set once: streams end when the queue is empty.
     ending: AtomicBool,
     /// Set once: streams end at once.
     abandoned: AtomicBool,
+}
+
+/// An event that was given out in vain.
+#[derive(Debug)]
+struct GivenBack {
+    /// Its number.
+    sequence: u64,
+    /// The message, with its gRPC header.
+    framed: Vec<u8>,
 }
 
 /// One stream.
@@ -80,6 +91,7 @@ impl Sessions {
             config,
             current: Mutex::new(None),
             managers: Mutex::default(),
+            given_back: Mutex::default(),
             open: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -114,7 +126,7 @@ impl Sessions {
         let session = Arc::new(Session {
             number: self.recorder.begin_stream(),
             expects_hello,
-            sent_before: self.recorder.gate().sent(),
+            sent_before: self.sent_and_kept(),
             first_report: Mutex::new(report),
             ..Session::default()
         });
@@ -171,6 +183,14 @@ impl Sessions {
         let current = self.lock();
         let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
         is_current.then(|| {
+            if let Some(event) = lock(&self.given_back).take() {
+                out.extend_from_slice(&event.framed);
+                session
+                    .position
+                    .fetch_max(event.sequence, Ordering::Relaxed);
+                session.given.fetch_add(1, Ordering::Relaxed);
+                return 1;
+            }
             let handed = self.recorder.frame_out(out, budget);
             if handed.events > 0 {
                 session
@@ -187,14 +207,37 @@ impl Sessions {
     pub(crate) fn park(&self, session: &Arc<Session>, waker: &Waker) -> bool {
         let current = self.lock();
         let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
-        is_current && self.recorder.sleep_until_event(waker)
+        is_current && !self.has_given_back() && self.recorder.sleep_until_event(waker)
     }
 
     /// Lets events gather on behalf of the current stream; false if there is no time for that.
     pub(crate) fn gather(&self, session: &Arc<Session>, waker: &Waker) -> bool {
         let current = self.lock();
         let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
-        is_current && self.recorder.sleep_until_batch(waker)
+        is_current && !self.has_given_back() && self.recorder.sleep_until_batch(waker)
+    }
+
+    /// Takes back the last event that a stream was given, which is not on its way: the next drain gives
+    /// it out again, on whatever stream that is.
+    pub(crate) fn give_back(&self, session: &Session, framed: Vec<u8>) {
+        let sequence = session.position();
+        *lock(&self.given_back) = Some(GivenBack { sequence, framed });
+        self.wake();
+    }
+
+    /// Whether an event waits that was given back.
+    pub(crate) fn has_given_back(&self) -> bool {
+        lock(&self.given_back).is_some()
+    }
+
+    /// Sequence of the last event that was sent and not given back.
+    fn sent_and_kept(&self) -> u64 {
+        let sent = self.recorder.gate().sent();
+        let given_back = lock(&self.given_back);
+        let is_last = given_back
+            .as_ref()
+            .is_some_and(|event| event.sequence == sent);
+        sent - u64::from(is_last)
     }
 
     /// Has what was queued before the manager said what it wants pass its policy too.
@@ -354,7 +397,13 @@ impl Session {
         }
     }
 
-    /// Whether the manager wants no more events.
+    /// The stream is about to be cut from outside: it ends in order before, and what is queued stays.
+    pub(crate) fn leave(&self) {
+        self.dismissed.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether the manager wants no more events, or will not be there for them.
     pub(crate) fn is_dismissed(&self) -> bool {
         self.dismissed.load(Ordering::Acquire)
     }

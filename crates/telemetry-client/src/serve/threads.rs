@@ -7,18 +7,19 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use telemetry_core::mark_sending_thread;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::own_file::OwnFile;
 use super::own_socket::Losses;
 use super::poller::{Poller, PollerHandle};
+use super::spawn::spawn;
 use crate::deadline::deadline_after;
+use crate::stall::Heartbeat;
 
 /// Time beyond a deadline that the thread may take to be gone.
 const THREAD_GRACE: Duration = Duration::from_secs(1);
@@ -49,12 +50,17 @@ struct Running {
 }
 
 impl Threads {
-    /// Starts both. `work` is what the first of them does; `file` goes when that is done.
+    /// Starts both. `work` is what the first of them does, and meanwhile it watches `heart`; `file` goes
+    /// when that is done.
     ///
     /// # Errors
     ///
     /// What the system says of a thread.
-    pub(super) fn start<W, F>(file: Option<OwnFile>, work: W) -> io::Result<Self>
+    pub(super) fn start<W, F>(
+        file: Option<OwnFile>,
+        heart: Option<Arc<Heartbeat>>,
+        work: W,
+    ) -> io::Result<Self>
     where
         W: FnOnce(PollerHandle, Stop) -> F,
         F: Future<Output = ()> + Send + 'static,
@@ -68,17 +74,17 @@ impl Threads {
         let losses = Losses::default();
         let poller = Poller::start(losses.clone())?;
         let work = work(poller.handle(), stopped);
-        let thread = std::thread::Builder::new()
-            .name("telemetry".to_owned())
-            .spawn(move || {
-                let _file = file;
-                let _done = done_guard;
-                mark_sending_thread();
-                runtime.block_on(work);
-                // Sockets go with their tasks.
-                drop(runtime);
-                drop(poller);
-            })?;
+        let thread = spawn("telemetry", move || {
+            let _file = file;
+            let _done = done_guard;
+            if let Some(heart) = heart {
+                runtime.spawn(heart.watched());
+            }
+            runtime.block_on(work);
+            // Sockets go with their tasks.
+            drop(runtime);
+            drop(poller);
+        })?;
         Ok(Self {
             stop,
             losses,

@@ -17,8 +17,9 @@ use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::body::trailers;
 use super::control::frame_status;
-use super::pump::{push_message, trailers};
+use super::pump::push_message;
 
 /// Longest message of a request.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;

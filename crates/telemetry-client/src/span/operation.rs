@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use telemetry_core::NameError;
+use telemetry_core::{NameError, OpenSlot, Recorder, SpanId};
 
 use super::SpanBuilder;
 use crate::backend::SpanSites;
+use crate::stall::thread_id;
 use crate::telemetry::Telemetry;
 
 /// An operation whose names are resolved once. Clones are the same operation.
@@ -41,6 +42,10 @@ struct Names {
     telemetry: Telemetry,
     /// Its three names.
     sites: SpanSites,
+    /// Where its spans are listed while they are open, if anywhere.
+    recorder: Option<Arc<Recorder>>,
+    /// What it is called there.
+    name: Box<str>,
 }
 
 /// A name that is none.
@@ -85,13 +90,36 @@ impl Resolved {
     fn new(telemetry: &Telemetry, name: &str) -> Result<Self, NameError> {
         let sites = telemetry.span_sites(name)?;
         let telemetry = telemetry.clone();
-        Ok(Self(Arc::new(Names { telemetry, sites })))
+        Ok(Self(Arc::new(Names {
+            recorder: telemetry.backend().recorder(),
+            name: name.into(),
+            telemetry,
+            sites,
+        })))
     }
 
     /// Where it is emitted.
     #[inline]
     pub(super) fn telemetry(&self) -> &Telemetry {
         &self.0.telemetry
+    }
+
+    /// Lists a span that began at `started` as open.
+    #[inline]
+    pub(super) fn list(&self, id: SpanId, started: u64) -> OpenSlot {
+        let Some(recorder) = &self.0.recorder else {
+            return OpenSlot::NONE;
+        };
+        let spans = recorder.open_spans();
+        spans.open(&self.0.name, thread_id(), id.get(), started)
+    }
+
+    /// Lists it no more.
+    #[inline]
+    pub(super) fn unlist(&self, slot: OpenSlot) {
+        if let Some(recorder) = &self.0.recorder {
+            recorder.open_spans().close(slot);
+        }
     }
 
     /// Its three names.

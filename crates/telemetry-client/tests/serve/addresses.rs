@@ -22,9 +22,29 @@ fn refusal(path: &Path) -> String {
 }
 
 #[test]
-fn a_missing_directory_is_made_private_and_the_socket_too() {
+fn a_missing_directory_is_refused_and_not_made() {
     let directory = private_directory();
-    let path = directory.path().join("made/for/it/worker.sock");
+    let uid = rustix::process::geteuid().as_raw();
+    for mistyped in [
+        "missing".to_owned(),
+        "missing/deeper".to_owned(),
+        format!("missing/telemetry-{uid}"),
+        format!("telemetry-{uid}x"),
+    ] {
+        let error = refusal(&directory.path().join(mistyped).join("worker.sock"));
+        assert!(error.contains("does not exist"), "{error}");
+    }
+    let left = std::fs::read_dir(directory.path()).expect("a directory");
+    assert_eq!(left.count(), 0);
+}
+
+#[test]
+fn the_directory_that_is_advised_is_made_private_and_the_socket_too() {
+    let directory = private_directory();
+    let uid = rustix::process::geteuid().as_raw();
+    let path = directory
+        .path()
+        .join(format!("telemetry-{uid}/worker.sock"));
     let _server = start(&Address::Unix(path.clone())).expect("a server");
     let mode = |path: &Path| path.metadata().expect("a file").permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);

@@ -1,15 +1,18 @@
 //! What reports say of the stream they travel on, and how two managers' accounts meet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_client::serve::StreamConfig;
-use telemetry_core::{Outcome, PROTOCOL_REVISION, PolicySpec, REVISION_HEADER, Reason};
+use telemetry_client::backend::StreamBackend;
+use telemetry_client::serve::{ServeConfig, Server, StreamConfig};
+use telemetry_client::{Heartbeat, MIN_STALL_LIMIT, Telemetry};
+use telemetry_core::{Address, Outcome, PROTOCOL_REVISION, PolicySpec, REVISION_HEADER, Reason};
 use telemetry_proto::{STREAM_TELEMETRY_PATH, WorkerReport};
 
 use crate::manager::{Manager, Stream, request};
 use crate::settle::{emit_large, gated_stream};
 use crate::streams::until;
-use crate::{PATIENCE, Worker, stream_config};
+use crate::{PATIENCE, Worker, private_directory, recorder, stream_config};
 
 fn reporting() -> Worker {
     Worker::streaming(StreamConfig {
@@ -222,4 +225,53 @@ fn announcing() -> http::Request<()> {
         .headers_mut()
         .insert(REVISION_HEADER, "2".parse().expect("a header"));
     request
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_beat_is_reported_while_it_does_not_and_with_its_spans() {
+    let (directory, recorder) = (private_directory(), recorder());
+    let heart = Arc::new(Heartbeat::new(Arc::clone(&recorder), MIN_STALL_LIMIT));
+    let config = ServeConfig {
+        stream: StreamConfig {
+            report_interval: Duration::from_millis(5),
+            heartbeat: Some(Arc::clone(&heart)),
+            ..stream_config()
+        },
+        ..ServeConfig::default()
+    };
+    let address = Address::Unix(directory.path().join("worker.sock"));
+    let server = Server::start(&address, Arc::clone(&recorder), config).unwrap();
+    let worker = Worker {
+        recorder: Arc::clone(&recorder),
+        server,
+        directory,
+    };
+    let (backend, _unmounted) = StreamBackend::mounted(recorder, stream_config());
+    let telemetry = Telemetry::builder().backend(Arc::new(backend)).build();
+    let (_manager, mut stream, first) = greeted(&worker, PROTOCOL_REVISION).await;
+    assert_eq!((first.stalled_ms, first.open_spans), (0, 0));
+
+    let span = telemetry.span("tool.execution").start();
+    assert!(heart.beat());
+    let stalled = loop {
+        let report = stream.next_report().await;
+        if report.stalled_ms > 0 {
+            break report;
+        }
+    };
+    assert!(stalled.stalled_ms >= 200, "{}", stalled.stalled_ms);
+    assert_eq!(stalled.open_spans, 1);
+    assert_eq!(
+        stalled.emitted, 2,
+        "the start of the span, and the word of the stall"
+    );
+    span.finish();
+    assert!(heart.beat());
+    loop {
+        let report = stream.next_report().await;
+        if (report.stalled_ms, report.open_spans) == (0, 0) {
+            assert_eq!(report.emitted, 4);
+            break;
+        }
+    }
 }

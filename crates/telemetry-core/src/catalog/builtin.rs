@@ -113,6 +113,12 @@ events! {
         "The garbage collector finished a pass.";
     Worker "python.error.occurred" Low [system_time count] [error_type error_message traceback]
         "An error that no call reported: an uncaught exception, a failed thread or task.";
+    Worker "python.stall.started" Low [system_time] [operation open_spans]
+        "Python cannot run: no thread of the worker has run Python code for the time of `TELEMETRY_STALL_MS`.";
+    Worker "python.stall.ended" Low [duration] [operation open_spans]
+        "Python runs again.";
+    Worker "python.asyncio.lagged" Medium [duration system_time] []
+        "An event loop ran a callback that was due only so much later, as something else held it up.";
     Host "python.exception.mapped" Low [count] [error_type python_type library function]
         "A Python exception was translated into an error type of the host program.";
     Host "python.exception.unmapped" Low [count] [error_type python_type library function]

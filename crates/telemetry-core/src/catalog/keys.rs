@@ -306,5 +306,6 @@ pub(super) static METADATA: &[MetadataRow] = {
         ("level", None, Yes),
         ("logger", None, No),
         ("message", None, No),
+        ("open_spans", None, No),
     ]
 };

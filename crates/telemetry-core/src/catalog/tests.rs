@@ -37,9 +37,9 @@ fn name_by_wire(catalog: &Catalog, wire_name: &str) -> Option<String> {
 #[test]
 fn built_in_tables_are_complete() {
     let catalog = Catalog::builtin();
-    assert_eq!(catalog.events().len(), 101);
+    assert_eq!(catalog.events().len(), 104);
     assert_eq!(catalog.measurement_keys().len(), 37);
-    assert_eq!(catalog.metadata_keys().len(), 61);
+    assert_eq!(catalog.metadata_keys().len(), 62);
     let of = |origin| {
         catalog
             .events()
@@ -47,7 +47,7 @@ fn built_in_tables_are_complete() {
             .filter(|event| event.origin == origin)
             .count()
     };
-    assert_eq!(of(Origin::Worker), 31);
+    assert_eq!(of(Origin::Worker), 34);
     assert_eq!(of(Origin::Manager), 20);
     assert_eq!(of(Origin::Host), 49);
     assert_eq!(of(Origin::Dispatcher), 1);

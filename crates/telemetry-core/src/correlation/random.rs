@@ -49,8 +49,10 @@ pub fn reseed() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The generation that random state of a thread must belong to.
-pub(crate) fn seed_generation() -> u64 {
+/// Another number after each [`reseed`]: what a thread keeps of a process that was forked is old then.
+#[must_use]
+#[inline]
+pub fn seed_generation() -> u64 {
     GENERATION.load(Ordering::Relaxed)
 }
 

@@ -181,7 +181,7 @@ closed_list! {
     CardinalityFolded = 4, "cardinality_folded";
     /// A secret value was replaced.
     Redacted = 5, "redacted";
-    /// A value had to change its type.
+    /// A value had to change its type, or its key because that is one of ours.
     Coerced = 6, "coerced";
     /// A note of the worker that this version does not know.
     OtherNote = 8, "other";

@@ -1,7 +1,8 @@
 //! Redaction: which keys are named like secrets.
 //!
 //! Judged by the key alone. Secrets inside other values are not looked for: a guess would miss some
-//! and mangle what is none.
+//! and mangle what is none. Where a text is likely to quote a secret, as the message of an exception, its
+//! source hides them (`hidden.rs`).
 
 use crate::catalog::Catalog;
 

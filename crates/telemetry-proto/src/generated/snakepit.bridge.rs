@@ -280,6 +280,12 @@ pub struct WorkerReport {
     /// has not arrived of the events up to it never will. Absent from workers of revision 1.
     #[prost(uint64, optional, tag = "13")]
     pub position: ::core::option::Option<u64>,
+    /// For how long the program has not been able to run, milliseconds; 0 if it runs, or is not watched.
+    #[prost(uint64, tag = "24")]
+    pub stalled_ms: u64,
+    /// Spans under way.
+    #[prost(uint32, tag = "25")]
+    pub open_spans: u32,
     /// After a drain: every `emit` that returned is in this report or an earlier one, and those that
     /// return later will be in a later one, unless the manager takes nothing for longer than an emit waits.
     #[prost(bool, tag = "26")]

@@ -31,27 +31,32 @@ from .server import serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from . import instrumentation
     from ._configure import configure
     from ._instrument import instrument
     from ._measured import counter, timed
     from ._signals import flush_on_signal
     from ._suppress import suppress
-    from ._types import PartStats, SpanIdentity, Stats, SupportsEmit
+    from ._types import PartStats, SpanIdentity, Stats, StreamStats, SupportsEmit
     from .backends import (
         CompositeBackend,
+        GrpcBackend,
         MemoryBackend,
         MemoryEvent,
         OtelBackend,
         StatsdBackend,
         StderrBackend,
     )
+    from .instrumentation import instrument_asyncio, instrument_excepthooks, instrument_executors, instrument_runtime
     from .otel_tracing import correlation_filter, get_tracer, otel_span, setup_tracing
     from .propagation import extract, inject, outgoing_environ, outgoing_metadata, wrap_context
+    from .stream import TelemetryStream
 
 __version__ = "0.1.0"
 
 _RARE = {
     "CompositeBackend": ".backends.composite",
+    "GrpcBackend": ".backends.grpc",
     "MemoryBackend": ".backends.memory",
     "MemoryEvent": ".backends.memory",
     "OtelBackend": ".backends.otel",
@@ -60,7 +65,9 @@ _RARE = {
     "Stats": "._types",
     "StatsdBackend": ".backends.statsd",
     "StderrBackend": ".backends.stderr",
+    "StreamStats": "._types",
     "SupportsEmit": "._types",
+    "TelemetryStream": ".stream",
     "configure": "._configure",
     "correlation_filter": ".otel_tracing",
     "counter": "._measured",
@@ -69,6 +76,11 @@ _RARE = {
     "get_tracer": ".otel_tracing",
     "inject": ".propagation",
     "instrument": "._instrument",
+    "instrument_asyncio": ".instrumentation.asyncio",
+    "instrument_excepthooks": ".instrumentation.excepthooks",
+    "instrument_executors": ".instrumentation.executors",
+    "instrument_runtime": ".instrumentation.runtime",
+    "instrumentation": ".instrumentation",
     "otel_span": ".otel_tracing",
     "outgoing_environ": ".propagation",
     "outgoing_metadata": ".propagation",
@@ -86,7 +98,9 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(_RARE[name], __name__), name)
+    module = import_module(_RARE[name], __name__)
+    # A name that is that of its module stands for the module.
+    found = globals()[name] = module if _RARE[name] == f".{name}" else getattr(module, name)
     return found
 
 
@@ -98,6 +112,7 @@ if "TRACEPARENT" in os.environ or "BAGGAGE" in os.environ:
 __all__ = [
     "CORRELATION_HEADER",
     "CompositeBackend",
+    "GrpcBackend",
     "MemoryBackend",
     "MemoryEvent",
     "NATIVE",
@@ -110,8 +125,10 @@ __all__ = [
     "Stats",
     "StatsdBackend",
     "StderrBackend",
+    "StreamStats",
     "SupportsEmit",
     "TelemetryBackend",
+    "TelemetryStream",
     "configure",
     "connect",
     "correlation",
@@ -127,6 +144,11 @@ __all__ = [
     "get_tracer",
     "inject",
     "instrument",
+    "instrument_asyncio",
+    "instrument_excepthooks",
+    "instrument_executors",
+    "instrument_runtime",
+    "instrumentation",
     "is_enabled",
     "new_correlation_id",
     "otel_span",

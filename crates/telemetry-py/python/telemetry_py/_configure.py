@@ -29,6 +29,7 @@ SETTINGS = {
         "overflow",
         "pool",
         "ready_file",
+        "record_stacktrace",
         "resource_interval_ms",
         "sampling_patterns",
         "sampling_rate",
@@ -57,6 +58,7 @@ def configure(
     overflow: str | None = _UNSET,
     pool: str | None = _UNSET,
     ready_file: str | os.PathLike[str] | None = _UNSET,
+    record_stacktrace: bool | None = _UNSET,
     resource_interval_ms: int | None = _UNSET,
     sampling_patterns: str | Mapping[str, float] | None = _UNSET,
     sampling_rate: float | None = _UNSET,
@@ -71,8 +73,8 @@ def configure(
 
     Before anything is started and the first event, all may be set. After the first event, or with a backend
     that is an object, all but ``max_buffer`` and ``overflow``, with which the queue is made; sampling and
-    filters apply from then on. While telemetry is connected or serves, only ``exit_timeout_ms``, ``on_fork``
-    and ``strict`` may change. Forked children have what their parent has.
+    filters apply from then on. While telemetry is connected or serves, only ``exit_timeout_ms``, ``on_fork``,
+    ``record_stacktrace`` and ``strict`` may change. Forked children have what their parent has.
 
     Raises ``TypeError`` for a name or a type that is wrong, ``ValueError`` for a value, with what is allowed,
     and ``RuntimeError`` for what cannot change any more.

@@ -20,20 +20,31 @@ def set_correlation_id(value: str | None) -> Token[Any]:
 
     Returns a token for :func:`reset_correlation_id`.
     """
-    return native.Scope("" if value is None else str(value)).set()
+    return native.Scope("" if value is None else _text(value)).set()
 
 
 def reset_correlation_id(token: Token[Any]) -> None:
     """Put back the correlation id from before.
 
-    A token from another context ends the id in this one, if it is here; one that was used changes nothing.
+    A token from another context ends the id in this one, if it is here; one that was used, or what is none,
+    changes nothing.
     """
     try:
         context_var.reset(token)
     except ValueError:
         native.abandon(token.old_value)
-    except RuntimeError:
+    except (TypeError, RuntimeError):
         pass
+
+
+def _text(value: object) -> str:
+    """The text of an id; one that has none is as good as any other."""
+    if type(value) is str:
+        return value
+    try:
+        return str.__str__(value) if isinstance(value, str) else str(value)
+    except Exception:
+        return f"<unprintable {type(value).__name__}>"
 
 
 def get_correlation_id(default: str | None = None) -> str | None:
@@ -55,7 +66,7 @@ class correlation:
     __slots__ = ("_scopes", "value")
 
     def __init__(self, value: str | None = None) -> None:
-        self.value = new_correlation_id() if value is None else str(value)
+        self.value = new_correlation_id() if value is None else _text(value)
         self._scopes: list[native.Scope] = []
 
     def __enter__(self) -> str:

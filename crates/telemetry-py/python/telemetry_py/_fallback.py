@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Literal
 
@@ -74,6 +73,7 @@ class Span:
         correlation_id: str | None = None,
         *,
         measurements: Any = None,
+        record_stacktrace: bool | None = None,
     ) -> None:
         self.operation = operation
         self._correlation_id = correlation_id
@@ -118,8 +118,8 @@ class Span:
     async def __aexit__(self, exc_type: Any = None, exc: Any = None, traceback: Any = None) -> Literal[False]:
         return self.__exit__()
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return function
+    def __call__(self, function: Any) -> Any:
+        return _unchanged(function)
 
     def _again(self) -> Span:
         return Span(self.operation, correlation_id=self._correlation_id)
@@ -135,7 +135,20 @@ class Span:
         self._ended = 0
 
 
-span = Span
+def span(operation: Any, *arguments: Any, **named: Any) -> Any:
+    """A span, or the function itself under a bare ``@span``."""
+    is_text = isinstance(operation, str)
+    if not is_text and not arguments and not named and (callable(operation) or hasattr(type(operation), "__get__")):
+        return _unchanged(operation)
+    return Span(operation, *arguments, **named)
+
+
+def _unchanged(target: Any) -> Any:
+    """A function as it is; ``TypeError`` for what is none, as where there is a native module."""
+    from ._decorate import check
+
+    check(target)
+    return target
 
 
 class SpanIdentity:
@@ -151,7 +164,7 @@ class Server:
     clients = 0
     is_running = False
 
-    def close(self, timeout: float = 0.5) -> bool:
+    def close(self, timeout: float | None = 0.5) -> bool:
         return True
 
     def __enter__(self) -> Server:
@@ -161,6 +174,62 @@ class Server:
         return False
 
 
+class Stream:
+    """A queue that keeps nothing."""
+
+    enabled = False
+    sampling_rate = 1.0
+    dropped_count = 0
+
+    def __init__(self, max_buffer: int | None = None, overflow: str | None = None) -> None:
+        self.is_closed = False
+
+    def emit(self, event: str, measurements: Any = None, metadata: Any = None, correlation_id: str | None = None, span: Any = None) -> bool:
+        return True
+
+    def open(self, expects_hello: bool, wake: Any) -> StreamCall:
+        return StreamCall(self)
+
+    def set_enabled(self, enabled: bool) -> None:
+        pass
+
+    def set_sampling(self, rate: float, patterns: Any) -> None:
+        pass
+
+    def set_filter(self, allow: Any, deny: Any) -> None:
+        pass
+
+    def stats(self) -> dict[str, Any]:
+        return {**_NOTHING, "streams": 0, "control_error": None}
+
+    def note_control_error(self, error: str) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class StreamCall:
+    """A call on which nothing comes, until the manager has enough of it."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._is_left = False
+
+    def next(self) -> float | None:
+        return None if self._is_left or self._stream.is_closed else 1.0
+
+    def hear(self, control: bytes) -> None:
+        pass
+
+    def hear_end(self, in_order: bool) -> None:
+        pass
+
+    def leave(self) -> None:
+        self._is_left = True
+
+    def close(self) -> None:
+        self._is_left = True
 class Count:
     """A count of this process."""
 
@@ -238,6 +307,22 @@ def serve(address: str | None = None, ready_file: Any = None, timeout: float = 0
     return Server()
 
 
+def heartbeat() -> Callable[[], bool] | None:
+    return None
+
+
+def redacted(text: object) -> str:
+    return ""
+
+
+def sample_resources(interval: float, memory: bool, cpu: bool) -> bool:
+    return True
+
+
+def unsample_resources() -> None:
+    pass
+
+
 def flush_at_exit() -> None:
     pass
 
@@ -258,15 +343,21 @@ def shutdown(timeout: float | None = None) -> bool:
     return True
 
 
+_NOTHING: dict[str, Any] = {
+    "emitted": 0,
+    "accepted": 0,
+    "sent": 0,
+    "delivered": 0,
+    "queued": 0,
+    "dropped": {},
+    "notes": {},
+}
+"""The ledger of nothing."""
+
+
 def stats() -> dict[str, Any]:
     return {
-        "emitted": 0,
-        "accepted": 0,
-        "sent": 0,
-        "delivered": 0,
-        "queued": 0,
-        "dropped": {},
-        "notes": {},
+        **_NOTHING,
         "last_error": None,
         "parts": [],
         "manager": None,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 
+from . import _beat
 from ._loader import native
 
 TYPE_CHECKING = False
@@ -55,7 +56,9 @@ def _end_backend() -> None:
 
 
 def register() -> None:
-    """Make sure that :func:`at_exit` runs when this process ends, however that comes about."""
+    """Make sure that :func:`at_exit` runs when this process ends, however that comes about, and that what
+    was started is told that Python runs."""
+    _beat.begin()
     pid = os.getpid()
     if pid in _registered:
         return

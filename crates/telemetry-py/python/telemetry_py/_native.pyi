@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from os import PathLike
 from types import TracebackType
@@ -10,14 +10,16 @@ from typing import (
     SupportsIndex,
     TypeVar,
     final,
+    overload,
 )
 
 from typing_extensions import Self, TypeAlias
 
-from ._types import Stats
+from ._types import Stats, StreamStats
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_F = TypeVar("_F", bound=Callable[..., Any])
 _Measurements: TypeAlias = Mapping[str, SupportsIndex | SupportsFloat | str] | None
 _Metadata: TypeAlias = Mapping[str, object] | None
 
@@ -25,6 +27,8 @@ __all__ = [
     "Count",
     "Server",
     "Span",
+    "Stream",
+    "StreamCall",
     "SpanIdentity",
     "Suppression",
     "backend",
@@ -43,8 +47,11 @@ __all__ = [
     "end_at_exit",
     "flush",
     "flush_at_exit",
+    "heartbeat",
     "is_enabled",
     "new_correlation_id",
+    "redacted",
+    "sample_resources",
     "serve",
     "settings",
     "shutdown",
@@ -53,6 +60,7 @@ __all__ = [
     "stats",
     "suppress_begin",
     "suppress_end",
+    "unsample_resources",
     "use_composite",
     "use_nothing",
     "use_object",
@@ -101,6 +109,7 @@ class Span:
         correlation_id: str | None = None,
         *,
         measurements: _Measurements = None,
+        record_stacktrace: bool | None = None,
     ) -> Self: ...
     @property
     def operation(self) -> str: ...
@@ -150,10 +159,48 @@ class Server:
     def clients(self) -> int: ...
     @property
     def is_running(self) -> bool: ...
-    def close(self, timeout: float = 0.5) -> bool: ...
+    def close(self, timeout: float | None = 0.5) -> bool: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> Literal[False]: ...
 
+@final
+class Stream:
+    """A queue with a policy and a ledger of its own, whose events a server of the program's carries."""
+
+    def __new__(cls, max_buffer: int | None = None, overflow: str | None = None) -> Self: ...
+    def emit(
+        self,
+        event: str,
+        measurements: _Measurements = None,
+        metadata: _Metadata = None,
+        correlation_id: str | None = None,
+        span: SpanIdentity | None = None,
+    ) -> bool: ...
+    def open(self, expects_hello: bool, wake: Callable[[], object]) -> StreamCall: ...
+    def set_enabled(self, enabled: bool) -> None: ...
+    def set_sampling(self, rate: float, patterns: Sequence[str]) -> None: ...
+    def set_filter(self, allow: Sequence[str], deny: Sequence[str]) -> None: ...
+    @property
+    def enabled(self) -> bool: ...
+    @property
+    def sampling_rate(self) -> float: ...
+    @property
+    def dropped_count(self) -> int: ...
+    @property
+    def is_closed(self) -> bool: ...
+    def stats(self) -> StreamStats: ...
+    def note_control_error(self, error: str) -> None: ...
+    def close(self) -> None: ...
+
+@final
+class StreamCall:
+    """One call of `StreamTelemetry`; `Stream.open` makes them."""
+
+    def next(self) -> bytes | float | None: ...
+    def hear(self, control: bytes) -> None: ...
+    def hear_end(self, in_order: bool) -> None: ...
+    def leave(self) -> None: ...
+    def close(self) -> None: ...
 @final
 class Count:
     """A count that backends keep: exact over all threads, and anew in a forked child."""
@@ -210,14 +257,22 @@ def serve(
 ) -> Server: ...
 def flush(timeout: float | None = 1.0) -> bool: ...
 def shutdown(timeout: float | None = None) -> bool: ...
+@overload
+def span(operation: _F) -> _F: ...
+@overload
 def span(
     operation: str,
     metadata: _Metadata = None,
     correlation_id: str | None = None,
     *,
     measurements: _Measurements = None,
+    record_stacktrace: bool | None = None,
 ) -> Span: ...
 def stats() -> Stats: ...
+def heartbeat() -> Callable[[], bool] | None: ...
+def redacted(text: object) -> str: ...
+def sample_resources(interval: float, memory: bool, cpu: bool) -> bool: ...
+def unsample_resources() -> None: ...
 def flush_at_exit() -> None: ...
 def end_at_exit() -> None: ...
 def close_at_exit() -> bool: ...

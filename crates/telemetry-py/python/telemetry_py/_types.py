@@ -21,7 +21,8 @@ class PartStats(TypedDict):
 
 
 class Stats(TypedDict):
-    """The ledger of this process since it began or was forked, or since it served anew after its end.
+    """The ledger of this process since it began or was forked. It goes on when telemetry is shut down and
+    started again.
 
     ``emitted == accepted + sum(dropped.values())`` and ``accepted == sent + delivered + queued``, always,
     apart from events that other threads are in the midst of emitting.
@@ -87,4 +88,27 @@ class SupportsEmit(Protocol):
         """Take one event."""
 
 
-__all__ = ["PartStats", "SpanIdentity", "Stats", "SupportsEmit"]
+class StreamStats(TypedDict):
+    """The ledger of one ``TelemetryStream``, in the same words and under the same laws."""
+
+    emitted: int
+    """Events that entered ``emit``, whatever became of them."""
+    accepted: int
+    """Those of them that the queue took and that were not dropped later."""
+    sent: int
+    """Handed to a call."""
+    delivered: int
+    """Always 0."""
+    queued: int
+    """Waiting to be sent."""
+    dropped: dict[str, int]
+    """Dropped, by reason; only reasons that occurred."""
+    notes: dict[str, int]
+    """What happened to events that were not dropped for it, such as ``truncated``."""
+    streams: int
+    """Calls that are open now."""
+    control_error: str | None
+    """What was wrong with the last control that could not be applied."""
+
+
+__all__ = ["PartStats", "SpanIdentity", "Stats", "StreamStats", "SupportsEmit"]

@@ -1,145 +1,89 @@
-"""Calls of gRPC: what goes out carries the trace and the correlation id, what comes in is a span under them.
+"""Interceptors that have a gRPC server carry telemetry without a word in its servicer.
 
-    from concurrent.futures import ThreadPoolExecutor
-    import grpc
-    import telemetry_py as telemetry
-    from telemetry_py.grpc_interceptor import TelemetryClientInterceptor, TelemetryInterceptor
+    server = grpc.aio.server(interceptors=[TelemetryInterceptor(stream)])
 
-    telemetry.start()
-    server = grpc.server(ThreadPoolExecutor(), interceptors=[TelemetryInterceptor()])
-    port = server.add_insecure_port("127.0.0.1:0")
-
-    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-    channel = grpc.intercept_channel(channel, TelemetryClientInterceptor())
-    channel.close()
-
-With ``grpc.aio`` they are ``grpc.aio.server(interceptors=[AioTelemetryInterceptor()])`` and
-``grpc.aio.insecure_channel(address, interceptors=aio_client_interceptors())``.
-
-A call that is served is a span ``python.call`` with ``command``, the method without its first slash, and
-``result``, the name of its status. One that raised or was aborted is an exception, with the status as
-``error_category``; one that its client has given up is ``RpcCancelled``.
+They answer ``StreamTelemetry`` with encoded messages, whatever the server's own service has for it. No other
+call is touched, but for those that ``answers`` names and the server has nobody for.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections import namedtuple
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
-import telemetry_py as telemetry
+from ._unary import answer_heartbeat, answer_ping
+from .stream import TelemetryStream, default_stream
 
-from ._carried import fits
-from ._grpc_serving import asynchronous, synchronous
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 
-OWN_METHOD = "/snakepit.bridge.BridgeService/StreamTelemetry"
-"""The method by which telemetry itself leaves: a call that lasts as long as the process."""
-
-
-class _ServerInterceptor:
-    """Which methods are spans, and how a handler becomes one that makes them."""
-
-    def __init__(self, *, exclude: Iterable[str] = ()) -> None:
-        """``exclude`` holds beginnings of methods that make no span, ``/grpc.health.v1.Health/`` say."""
-        if isinstance(exclude, str):
-            raise TypeError(f"exclude is a list of beginnings of methods, not the text {exclude!r}")
-        self._exclude = (OWN_METHOD, *exclude)
-
-    def _handler(self, handler: Any, details: Any) -> Any:
-        """A handler around `handler`, which is `None` if nobody serves the method."""
-        method = details.method
-        method = method.decode(errors="replace") if isinstance(method, bytes) else method
-        if handler is None or method.startswith(self._exclude) or not telemetry.is_enabled():
-            return handler
-        kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
-        behaviour = getattr(handler, kind)
-        is_async = inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
-        # What is asynchronous is served asynchronously, and only that: the server looks at the function.
-        around = (asynchronous if is_async else synchronous)(
-            behaviour, details.invocation_metadata or (), method.removeprefix("/"), handler.response_streaming
-        )
-        return getattr(grpc, f"{kind}_rpc_method_handler")(around, handler.request_deserializer, handler.response_serializer)
+_SERVICE = "/snakepit.bridge.BridgeService/"
+_STREAM = _SERVICE + "StreamTelemetry"
+_ANSWERS: dict[str, Callable[[bytes], bytes]] = {"Ping": answer_ping, "Heartbeat": answer_heartbeat}
 
 
-class TelemetryInterceptor(_ServerInterceptor, grpc.ServerInterceptor):
-    """For ``grpc.server(..., interceptors=[TelemetryInterceptor()])``."""
+class TelemetryInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Carries ``stream``, or the one of this process, in a server of ``grpc.aio``.
 
-    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Called by gRPC when a call comes in."""
-        return self._handler(continuation(handler_call_details), handler_call_details)
-
-
-class AioTelemetryInterceptor(_ServerInterceptor, grpc.aio.ServerInterceptor):
-    """For ``grpc.aio.server(interceptors=[AioTelemetryInterceptor()])``; its handlers may be of both kinds."""
-
-    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """Called by gRPC when a call comes in."""
-        return self._handler(await continuation(handler_call_details), handler_call_details)
-
-
-class _Details(
-    namedtuple("_Details", "method timeout metadata credentials wait_for_ready compression"), grpc.ClientCallDetails
-):
-    """What a call is made with; gRPC's own has no constructor."""
-
-
-class TelemetryClientInterceptor(
-    grpc.UnaryUnaryClientInterceptor,
-    grpc.UnaryStreamClientInterceptor,
-    grpc.StreamUnaryClientInterceptor,
-    grpc.StreamStreamClientInterceptor,
-):
-    """For ``grpc.intercept_channel(channel, TelemetryClientInterceptor())``."""
-
-    def _call(self, continuation: Any, details: Any, request: Any) -> Any:
-        told = _Details(
-            details.method,
-            details.timeout,
-            _metadata(details.metadata),
-            details.credentials,
-            getattr(details, "wait_for_ready", None),
-            getattr(details, "compression", None),
-        )
-        return continuation(told, request)
-
-    intercept_unary_unary = intercept_unary_stream = intercept_stream_unary = intercept_stream_stream = _call
-
-
-def aio_client_interceptors() -> list[Any]:
-    """Interceptors for ``grpc.aio.insecure_channel(address, interceptors=...)``.
-
-    There is one for each kind of call: gRPC takes one that is of several kinds for one of the first only.
+    ``answers`` may name ``"Ping"`` and ``"Heartbeat"``, which a manager asks for to see that a worker lives: they
+    are answered where the server has no handler for them.
     """
-    return [_AioUnaryUnary(), _AioUnaryStream(), _AioStreamUnary(), _AioStreamStream()]
+
+    def __init__(self, stream: TelemetryStream | None = None, *, answers: Collection[str] = ()) -> None:
+        self.stream = default_stream() if stream is None else stream
+        self._answers = _named(answers)
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
+        method = handler_call_details.method
+        if method == _STREAM:
+            return grpc.stream_stream_rpc_method_handler(self._carry)
+        handler = await continuation(handler_call_details)
+        answer = self._answers.get(method) if handler is None else None
+        return handler if answer is None else grpc.unary_unary_rpc_method_handler(_asynchronous(answer))
+
+    async def _carry(self, requests: Any, context: Any) -> AsyncIterator[bytes]:
+        async for message in self.stream.stream_raw(requests, context):
+            yield message
 
 
-async def _aio_call(_self: object, continuation: Any, details: Any, request: Any) -> Any:
-    metadata = grpc.aio.Metadata(*_metadata(details.metadata))
-    return await continuation(details._replace(metadata=metadata), request)
+class SyncTelemetryInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
+    """The same for a ``grpc.server`` with threads; each open stream takes one of them."""
+
+    def __init__(self, stream: TelemetryStream | None = None, *, answers: Collection[str] = ()) -> None:
+        self.stream = default_stream() if stream is None else stream
+        self._answers = _named(answers)
+
+    def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
+        method = handler_call_details.method
+        if method == _STREAM:
+            return grpc.stream_stream_rpc_method_handler(self._carry)
+        handler = continuation(handler_call_details)
+        answer = self._answers.get(method) if handler is None else None
+        return handler if answer is None else grpc.unary_unary_rpc_method_handler(_synchronous(answer))
+
+    def _carry(self, requests: Any, context: Any) -> Iterator[bytes]:
+        return self.stream.stream_sync_raw(requests, context)
 
 
-class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
-    intercept_unary_unary = _aio_call
+def _named(answers: Collection[str]) -> dict[str, Callable[[bytes], bytes]]:
+    """By method, what answers those that are named."""
+    for name in answers:
+        if name not in _ANSWERS:
+            raise ValueError(f"answers={answers!r} is not allowed; expected some of {', '.join(_ANSWERS)}")
+    return {_SERVICE + name: _ANSWERS[name] for name in answers}
 
 
-class _AioUnaryStream(grpc.aio.UnaryStreamClientInterceptor):
-    intercept_unary_stream = _aio_call
+def _asynchronous(answer: Callable[[bytes], bytes]) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    async def handle(request: bytes, context: Any) -> bytes:
+        return answer(request)
+
+    return handle
 
 
-class _AioStreamUnary(grpc.aio.StreamUnaryClientInterceptor):
-    intercept_stream_unary = _aio_call
+def _synchronous(answer: Callable[[bytes], bytes]) -> Callable[[bytes, Any], bytes]:
+    return lambda request, context: answer(request)
 
 
-class _AioStreamStream(grpc.aio.StreamStreamClientInterceptor):
-    intercept_stream_stream = _aio_call
-
-
-def _metadata(given: Any) -> list[tuple[str, Any]]:
-    """A call's metadata with ours, but for what it has already."""
-    own = list(given or ())
-    names = {name for name, _ in own}
-    return own + [(name, value) for name, value in telemetry.outgoing_metadata() if name not in names and fits(value)]
+__all__ = ["SyncTelemetryInterceptor", "TelemetryInterceptor"]

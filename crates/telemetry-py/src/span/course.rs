@@ -7,23 +7,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 use telemetry_core::{SpanContext, SpanPhase};
 
-use super::{PySpan, Running};
+use super::{Listed, PySpan, Running};
 use crate::clock;
 use crate::context::correlation_text;
-use crate::convert::{any_text, guarded, type_name};
-use crate::emit::{Contents, Draw, send};
+use crate::convert::{any_text, guarded};
+use crate::emit::{Contents, Draw, Wrong, send};
 use crate::incarnation::{Incarnation, SpanSites};
 use crate::scope::{self, Scope};
 use crate::state::{self, State};
 use crate::suppress::is_suppressed;
-
-/// How a span ends.
-enum End {
-    /// As planned.
-    Stop,
-    /// With an error: type and message.
-    Exception(String, String),
-}
 
 /// The type of the exceptions by which work is given up, in `asyncio` and in `concurrent.futures`.
 const CANCELLED: &str = "CancelledError";
@@ -41,7 +33,7 @@ struct Ended {
     /// Measurements of its last event.
     measurements: Option<Py<PyDict>>,
     /// Error that was recorded by hand.
-    error: Option<Box<(String, String)>>,
+    error: Option<Box<Wrong>>,
     /// What it ran on.
     running: Option<Running>,
     /// What makes it the current span of its context, if it is.
@@ -102,6 +94,7 @@ impl PySpan {
                 system_time,
             };
             let (metadata, before) = span.progress.with(py, |it| {
+                it.listed = Some(Listed::new(recorder, &sites, &identity, started));
                 it.running = Some(running);
                 let before = it.id.take();
                 it.id = id.as_ref().map(|id| id.clone().unbind());
@@ -127,7 +120,9 @@ impl PySpan {
             let sent = send(py, &state, &sites.start, draw, &contents);
             if sent.is_err() {
                 // The block is not entered, so nobody will end the span.
-                let _running = span.progress.with(py, |it| it.running.take());
+                let _ended = span
+                    .progress
+                    .with(py, |it| (it.running.take(), it.listed.take()));
                 span.leave(py)?;
             }
             sent
@@ -149,6 +144,7 @@ impl PySpan {
                 }
                 let duration = now.saturating_sub(it.started.unwrap_or(now));
                 it.duration = Some(duration);
+                it.listed = None;
                 Some(Ended {
                     duration,
                     metadata: it.metadata.as_ref().map(|held| held.clone_ref(py)),
@@ -169,22 +165,21 @@ impl PySpan {
             let Some(running) = ended.running.filter(|running| running.is_ours()) else {
                 return Ok(());
             };
-            let end = match exception(exc_type, exc)? {
-                Some((kind, message)) => End::Exception(kind, message),
-                None => match ended.error.map(|error| *error) {
-                    Some((kind, message)) if !is_generator_exit(exc_type) => {
-                        End::Exception(kind, message)
-                    }
-                    _ => End::Stop,
-                },
+            let incarnation = &running.state.incarnation;
+            let leaving = Wrong::leaving(
+                exc_type,
+                exc,
+                &incarnation.redactor,
+                self.with_traceback(incarnation),
+            )?;
+            let error = match leaving {
+                Some(leaving) => Some(Box::new(leaving)),
+                // What ends as planned may have met an error before; a generator that is closed has not.
+                None => ended.error.filter(|_| !is_generator_exit(exc_type)),
             };
-            let (site, drawn, error) = match &end {
-                End::Stop => (&running.sites.stop, running.decision.stop, None),
-                End::Exception(kind, message) => (
-                    &running.sites.exception,
-                    running.decision.exception,
-                    Some((kind.as_str(), message.as_str())),
-                ),
+            let (site, drawn) = match &error {
+                None => (&running.sites.stop, running.decision.stop),
+                Some(_) => (&running.sites.exception, running.decision.exception),
             };
             let measured = i64::try_from(ended.duration).unwrap_or(i64::MAX);
             let measurements = ended.measurements.as_ref();
@@ -194,12 +189,20 @@ impl PySpan {
                     .then(|| running.system_time.saturating_add(measured)),
                 measurements: measurements.map(|held| held.bind(py).as_any()),
                 metadata: ended.metadata.as_ref().map(|held| held.bind(py)),
-                error,
+                error: error.as_deref(),
                 correlation_id: ended.id.as_ref().map(|id| id.bind(py)),
-                span: ended.identity.map(|identity| identity.at(end.phase())),
+                span: ended
+                    .identity
+                    .map(|identity| identity.at(phase_of(error.as_deref()))),
             };
             send(py, &running.state, site, Draw::Span(drawn), &contents)
         })
+    }
+
+    /// Whether the end of this span says where its exception was raised.
+    pub(super) fn with_traceback(&self, incarnation: &Incarnation) -> bool {
+        self.record_stacktrace
+            .unwrap_or(incarnation.settings().record_stacktrace)
     }
 
     /// Makes it the current span of the context.
@@ -254,14 +257,23 @@ impl PySpan {
     }
 }
 
-impl End {
-    /// What its event is to the span.
-    fn phase(&self) -> SpanPhase {
-        match self {
-            Self::Stop => SpanPhase::Stop,
-            Self::Exception(kind, _) if kind == CANCELLED => SpanPhase::Cancelled,
-            Self::Exception(..) => SpanPhase::Exception,
-        }
+/// Whether a generator is being closed.
+fn is_generator_exit(exc_type: Option<&Bound<'_, PyAny>>) -> bool {
+    exc_type
+        .and_then(|exc_type| exc_type.cast::<PyType>().ok())
+        .is_some_and(|exc_type| {
+            exc_type
+                .is_subclass_of::<PyGeneratorExit>()
+                .unwrap_or(false)
+        })
+}
+
+/// What the event of an end is to the span.
+fn phase_of(error: Option<&Wrong>) -> SpanPhase {
+    match error {
+        None => SpanPhase::Stop,
+        Some(error) if error.kind() == CANCELLED => SpanPhase::Cancelled,
+        Some(_) => SpanPhase::Exception,
     }
 }
 
@@ -271,39 +283,4 @@ impl Running {
         let incarnation: &Incarnation = &self.state.incarnation;
         !incarnation.is_inherited()
     }
-}
-
-/// Type and message of the exception that ends a span; `None` for none and for `GeneratorExit`.
-fn exception(
-    exc_type: Option<&Bound<'_, PyAny>>,
-    exc: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Option<(String, String)>> {
-    let Some(exc_type) = exc_type.filter(|exc_type| !exc_type.is_none()) else {
-        return Ok(None);
-    };
-    if is_generator_exit(Some(exc_type)) {
-        return Ok(None);
-    }
-    let kind = match exc_type.cast::<PyType>() {
-        Ok(exc_type) => exc_type
-            .name()
-            .map(|name| name.to_string())
-            .unwrap_or_default(),
-        Err(_) => type_name(exc_type),
-    };
-    let message = match exc.filter(|exc| !exc.is_none()) {
-        Some(exc) => any_text(exc)?.into_owned(),
-        None => String::new(),
-    };
-    Ok(Some((kind, message)))
-}
-
-/// Whether a generator is being closed, which is a normal end.
-fn is_generator_exit(exc_type: Option<&Bound<'_, PyAny>>) -> bool {
-    let Some(exc_type) = exc_type.and_then(|exc_type| exc_type.cast::<PyType>().ok()) else {
-        return false;
-    };
-    exc_type
-        .is_subclass_of::<PyGeneratorExit>()
-        .unwrap_or(false)
 }

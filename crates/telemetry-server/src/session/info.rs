@@ -112,6 +112,11 @@ pub struct StreamInfo {
     pub applied_revision: u64,
     /// Why the worker refused the last control; empty when it did not.
     pub control_error: String,
+    /// For how long the worker's program had not been able to run at its last report, milliseconds; 0: it
+    /// ran, or is not watched.
+    pub stalled_ms: u64,
+    /// Spans under way at its last report.
+    pub open_spans: u32,
     /// Streams opened so far.
     pub streams: u64,
     /// Streams opened after the first one.

@@ -62,6 +62,10 @@ struct Memory {
     written_through: bool,
     applied_revision: u64,
     control_error: String,
+    /// For how long its program had not run, as it reported last, milliseconds.
+    stalled_ms: u64,
+    /// Spans under way, as it reported last.
+    open_spans: u32,
     streams: u64,
     failures: u32,
     last_error: Option<String>,
@@ -117,6 +121,8 @@ impl Record {
             written_through: false,
             applied_revision: 0,
             control_error: String::new(),
+            stalled_ms: 0,
+            open_spans: 0,
             streams: 0,
             failures: 0,
             last_error: None,
@@ -217,6 +223,8 @@ impl Record {
         memory.connected_since_ns = None;
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
+        memory.stalled_ms = 0;
+        memory.open_spans = 0;
         drop(memory);
         self.notify();
     }
@@ -312,6 +320,8 @@ impl Record {
         memory.asked_before |= asked;
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
+        memory.stalled_ms = 0;
+        memory.open_spans = 0;
         drop(memory);
         self.notify();
     }
@@ -407,6 +417,8 @@ impl Record {
         let taken = memory.account.report(said, writer, origin, now_ns);
         memory.written_through = report.written_through;
         memory.applied_revision = report.policy_revision;
+        memory.stalled_ms = report.stalled_ms;
+        memory.open_spans = report.open_spans;
         memory.control_error = escape(truncate(&report.control_error, MAX_TEXT_BYTES)).into_owned();
         drop(memory);
         self.notify();
@@ -488,6 +500,8 @@ impl Record {
             policy_revision,
             applied_revision: memory.applied_revision,
             control_error: memory.control_error.clone(),
+            stalled_ms: memory.stalled_ms,
+            open_spans: memory.open_spans,
             streams: memory.streams,
             reconnects: memory.streams.saturating_sub(1),
             failures: memory.failures,

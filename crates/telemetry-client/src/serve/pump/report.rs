@@ -1,15 +1,12 @@
 //! What a stream says of its worker: hello, reports while it lasts, a last one at its end.
 
-use std::future::Future;
-use std::task::Context;
-
 use telemetry_core::{REVISION_WITH_CLOSED_REASONS, fold_for_closed_reasons};
 use telemetry_proto::{TelemetryEvent, WorkerReport};
 use tonic::Status;
 
 use super::asked::Drain;
 use super::{Pump, State, push_message};
-use crate::deadline::timer_after;
+use crate::deadline::LONGEST;
 
 impl Pump {
     /// Our hello and a first report.
@@ -40,13 +37,11 @@ impl Pump {
     }
 
     /// A report, if one is due and says something new.
-    pub(super) fn poll_report(&mut self, cx: &mut Context<'_>) -> Option<Vec<u8>> {
-        if !self.greeted || self.timer.as_mut().poll(cx).is_pending() {
+    pub(super) fn due_report(&mut self) -> Option<Vec<u8>> {
+        if !self.greeted || self.now < self.timer {
             return None;
         }
         self.restart_timer();
-        // Registers the new deadline; it lies ahead.
-        let _pending = self.timer.as_mut().poll(cx);
         let mut out = Vec::new();
         self.report_news(&mut out);
         (!out.is_empty()).then_some(out)
@@ -106,8 +101,7 @@ impl Pump {
 
     /// Sets the timer to the next report.
     pub(super) fn restart_timer(&mut self) {
-        let next = timer_after(self.sessions.config().report_interval);
-        self.timer.as_mut().reset(next);
+        self.timer = self.now + self.sessions.config().report_interval.min(LONGEST);
     }
 }
 

@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._types import SpanIdentity, SupportsEmit
     from .composite import CompositeBackend
+    from .grpc import GrpcBackend
     from .memory import MemoryBackend, MemoryEvent
     from .otel import OtelBackend
     from .statsd import StatsdBackend
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _RARE = {
     "CompositeBackend": ".composite",
+    "GrpcBackend": ".grpc",
     "MemoryBackend": ".memory",
     "MemoryEvent": ".memory",
     "OtelBackend": ".otel",
@@ -74,6 +76,7 @@ def is_enabled() -> bool:
 
 __all__ = [
     "CompositeBackend",
+    "GrpcBackend",
     "MemoryBackend",
     "MemoryEvent",
     "OtelBackend",

@@ -28,7 +28,10 @@ class MemoryEvent(_Contents):
 
 
 class MemoryBackend(TelemetryBackend):
-    """Keeps the first ``limit`` events and counts the rest, here and as ``queue_full``."""
+    """Keeps the first ``limit`` events and counts the rest, here and as ``queue_full``.
+
+    Raises ``ValueError`` for a limit that is no number of events.
+    """
 
     takes_span = True
 

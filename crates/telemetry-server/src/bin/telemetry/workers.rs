@@ -70,13 +70,20 @@ fn is_legacy(worker: &Value) -> bool {
     worker.get("legacy").and_then(Value::as_bool) == Some(true)
 }
 
-/// The state, and whether the worker is a stock one.
+/// The state, whether the worker is a stock one, and for how long its program has not run.
 fn state(worker: &Value) -> String {
     let state = field(worker, "/state");
     if is_legacy(worker) {
         return format!("{state}, legacy");
     }
-    state
+    match worker.get("stalled_ms").and_then(Value::as_u64) {
+        None | Some(0) => state,
+        Some(stalled) => format!(
+            "{state}, stalled {}.{} s",
+            stalled / 1_000,
+            stalled / 100 % 10
+        ),
+    }
 }
 
 /// The process id; of a worker that has no process now, that of the last one, said to be so.
@@ -190,6 +197,14 @@ mod tests {
         );
         worker["ledger_difference"] = json!(7);
         assert_eq!(cells(&worker, &["LEDGER"]), ["off by 7"]);
+    }
+
+    #[test]
+    fn a_worker_whose_program_cannot_run_is_said_to_be_stalled() {
+        let mut worker = json!({ "state": "streaming", "stalled_ms": 2_340 });
+        assert_eq!(cells(&worker, &["STATE"]), ["streaming, stalled 2.3 s"]);
+        worker["stalled_ms"] = json!(0);
+        assert_eq!(cells(&worker, &["STATE"]), ["streaming"]);
     }
 
     #[test]

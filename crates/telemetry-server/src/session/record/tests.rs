@@ -125,10 +125,12 @@ fn control_is_heard_whatever_becomes_of_the_counters() {
     let mut absurd = report(1, 0);
     absurd.queued = u64::MAX;
     absurd.control_error = "no such glob".to_owned();
+    (absurd.stalled_ms, absurd.open_spans) = (700, 3);
     rig.report(&absurd).expect_err("absurd");
     let info = rig.info();
     assert!(info.is_policy_applied());
     assert_eq!(info.control_error, "no such glob");
+    assert_eq!((info.stalled_ms, info.open_spans), (700, 3));
 }
 
 #[test]

@@ -12,10 +12,10 @@ import grpc.aio
 import pytest
 import telemetry_py as telemetry
 from manager import PATIENCE
-from telemetry_py.grpc_interceptor import (
-    AioTelemetryInterceptor,
+from telemetry_py.grpc_context import (
+    AioSpanInterceptor,
     TelemetryClientInterceptor,
-    TelemetryInterceptor,
+    SpanInterceptor,
     aio_client_interceptors,
 )
 
@@ -143,7 +143,7 @@ def handlers(behaviours):
 
 class SyncServer:
     def __init__(self, behaviours, **options):
-        self.server = grpc.server(ThreadPoolExecutor(8), interceptors=[TelemetryInterceptor(**options)])
+        self.server = grpc.server(ThreadPoolExecutor(8), interceptors=[SpanInterceptor(**options)])
         self.server.add_generic_rpc_handlers([handlers(behaviours)])
         self.address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         self.server.start()
@@ -165,7 +165,7 @@ class AioServer:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
     async def _start(self, behaviours, options):
-        self.server = grpc.aio.server(interceptors=[AioTelemetryInterceptor(**options)])
+        self.server = grpc.aio.server(interceptors=[AioSpanInterceptor(**options)])
         self.server.add_generic_rpc_handlers([handlers(behaviours)])
         address = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
         await self.server.start()
@@ -370,4 +370,4 @@ def test_an_id_that_no_header_can_hold_fails_no_call(memory):
 
 def test_a_wrong_argument_is_told_at_once():
     with pytest.raises(TypeError, match="exclude"):
-        TelemetryInterceptor(exclude="/tests")
+        SpanInterceptor(exclude="/tests")

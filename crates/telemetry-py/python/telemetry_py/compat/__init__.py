@@ -1,0 +1,1 @@
+"""Ours in the place of others': what lets a program run unchanged."""

@@ -1,0 +1,145 @@
+"""Calls of gRPC: what goes out carries the trace and the correlation id, what comes in is a span under them.
+
+    from concurrent.futures import ThreadPoolExecutor
+    import grpc
+    import telemetry_py as telemetry
+    from telemetry_py.grpc_context import TelemetryClientInterceptor, SpanInterceptor
+
+    telemetry.start()
+    server = grpc.server(ThreadPoolExecutor(), interceptors=[SpanInterceptor()])
+    port = server.add_insecure_port("127.0.0.1:0")
+
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    channel = grpc.intercept_channel(channel, TelemetryClientInterceptor())
+    channel.close()
+
+With ``grpc.aio`` they are ``grpc.aio.server(interceptors=[AioSpanInterceptor()])`` and
+``grpc.aio.insecure_channel(address, interceptors=aio_client_interceptors())``.
+
+A call that is served is a span ``python.call`` with ``command``, the method without its first slash, and
+``result``, the name of its status. One that raised or was aborted is an exception, with the status as
+``error_category``; one that its client has given up is ``RpcCancelled``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import namedtuple
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+import telemetry_py as telemetry
+
+from ._carried import fits
+from ._grpc_serving import asynchronous, synchronous
+
+OWN_METHOD = "/snakepit.bridge.BridgeService/StreamTelemetry"
+"""The method by which telemetry itself leaves: a call that lasts as long as the process."""
+
+
+class _ServerInterceptor:
+    """Which methods are spans, and how a handler becomes one that makes them."""
+
+    def __init__(self, *, exclude: Iterable[str] = ()) -> None:
+        """``exclude`` holds beginnings of methods that make no span, ``/grpc.health.v1.Health/`` say."""
+        if isinstance(exclude, str):
+            raise TypeError(f"exclude is a list of beginnings of methods, not the text {exclude!r}")
+        self._exclude = (OWN_METHOD, *exclude)
+
+    def _handler(self, handler: Any, details: Any) -> Any:
+        """A handler around `handler`, which is `None` if nobody serves the method."""
+        method = details.method
+        method = method.decode(errors="replace") if isinstance(method, bytes) else method
+        if handler is None or method.startswith(self._exclude) or not telemetry.is_enabled():
+            return handler
+        kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
+        behaviour = getattr(handler, kind)
+        is_async = inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
+        # What is asynchronous is served asynchronously, and only that: the server looks at the function.
+        around = (asynchronous if is_async else synchronous)(
+            behaviour, details.invocation_metadata or (), method.removeprefix("/"), handler.response_streaming
+        )
+        return getattr(grpc, f"{kind}_rpc_method_handler")(around, handler.request_deserializer, handler.response_serializer)
+
+
+class SpanInterceptor(_ServerInterceptor, grpc.ServerInterceptor):
+    """For ``grpc.server(..., interceptors=[SpanInterceptor()])``."""
+
+    def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Called by gRPC when a call comes in."""
+        return self._handler(continuation(handler_call_details), handler_call_details)
+
+
+class AioSpanInterceptor(_ServerInterceptor, grpc.aio.ServerInterceptor):
+    """For ``grpc.aio.server(interceptors=[AioSpanInterceptor()])``; its handlers may be of both kinds."""
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Called by gRPC when a call comes in."""
+        return self._handler(await continuation(handler_call_details), handler_call_details)
+
+
+class _Details(
+    namedtuple("_Details", "method timeout metadata credentials wait_for_ready compression"), grpc.ClientCallDetails
+):
+    """What a call is made with; gRPC's own has no constructor."""
+
+
+class TelemetryClientInterceptor(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """For ``grpc.intercept_channel(channel, TelemetryClientInterceptor())``."""
+
+    def _call(self, continuation: Any, details: Any, request: Any) -> Any:
+        told = _Details(
+            details.method,
+            details.timeout,
+            _metadata(details.metadata),
+            details.credentials,
+            getattr(details, "wait_for_ready", None),
+            getattr(details, "compression", None),
+        )
+        return continuation(told, request)
+
+    intercept_unary_unary = intercept_unary_stream = intercept_stream_unary = intercept_stream_stream = _call
+
+
+def aio_client_interceptors() -> list[Any]:
+    """Interceptors for ``grpc.aio.insecure_channel(address, interceptors=...)``.
+
+    There is one for each kind of call: gRPC takes one that is of several kinds for one of the first only.
+    """
+    return [_AioUnaryUnary(), _AioUnaryStream(), _AioStreamUnary(), _AioStreamStream()]
+
+
+async def _aio_call(_self: object, continuation: Any, details: Any, request: Any) -> Any:
+    metadata = grpc.aio.Metadata(*_metadata(details.metadata))
+    return await continuation(details._replace(metadata=metadata), request)
+
+
+class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
+    intercept_unary_unary = _aio_call
+
+
+class _AioUnaryStream(grpc.aio.UnaryStreamClientInterceptor):
+    intercept_unary_stream = _aio_call
+
+
+class _AioStreamUnary(grpc.aio.StreamUnaryClientInterceptor):
+    intercept_stream_unary = _aio_call
+
+
+class _AioStreamStream(grpc.aio.StreamStreamClientInterceptor):
+    intercept_stream_stream = _aio_call
+
+
+def _metadata(given: Any) -> list[tuple[str, Any]]:
+    """A call's metadata with ours, but for what it has already."""
+    own = list(given or ())
+    names = {name for name, _ in own}
+    return own + [(name, value) for name, value in telemetry.outgoing_metadata() if name not in names and fits(value)]

@@ -1,0 +1,62 @@
+"""Functions that run elsewhere under the correlation id, and the trace, of whoever sent them.
+
+They can be pickled, so they go to other processes, however those are started:
+
+    pool.map(telemetry.instrumentation.carried(work), items)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from ..propagation import extract, inject
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_R = TypeVar("_R")
+
+
+def carrier() -> dict[str, str]:
+    """What is carried: the headers of an outgoing call; empty where there is nothing to carry."""
+    headers: dict[str, str] = {}
+    inject(headers)
+    return headers
+
+
+class Carried(Generic[_R]):
+    """A function, and under what to run it. Pickles if the function does."""
+
+    __slots__ = ("_function", "_headers")
+
+    def __init__(self, function: Callable[..., _R], headers: Mapping[str, str]) -> None:
+        self._function, self._headers = function, dict(headers)
+
+    @property
+    def __wrapped__(self) -> Callable[..., _R]:
+        return self._function
+
+    def __call__(self, /, *arguments: Any, **named: Any) -> _R:
+        with extract(self._headers):
+            return self._function(*arguments, **named)
+
+    def __repr__(self) -> str:
+        return f"<Carried {self._function!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._function, self._headers)
+
+
+def carried(function: Callable[..., _R]) -> Carried[_R]:
+    """``function``, to be run under the correlation id and the trace of now, in whatever thread or process.
+
+    For ``concurrent.futures``, ``multiprocessing`` and whatever else pickles functions or calls them
+    elsewhere. It can be called often and at once. Raises ``TypeError`` for what cannot be called.
+    """
+    if not callable(function):
+        raise TypeError(f"carried: {function!r} cannot be called")
+    return Carried(function, carrier())
+
+
+__all__ = ["Carried", "carried", "carrier"]
