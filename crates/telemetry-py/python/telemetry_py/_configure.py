@@ -33,6 +33,7 @@ SETTINGS = {
         "resource_interval_ms",
         "sampling_patterns",
         "sampling_rate",
+        "stall_ms",
         "strict",
         "worker_id",
     )
@@ -62,6 +63,7 @@ def configure(
     resource_interval_ms: int | None = _UNSET,
     sampling_patterns: str | Mapping[str, float] | None = _UNSET,
     sampling_rate: float | None = _UNSET,
+    stall_ms: int | None = _UNSET,
     strict: bool | None = _UNSET,
     worker_id: str | None = _UNSET,
     **unknown: object,

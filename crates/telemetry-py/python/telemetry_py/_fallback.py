@@ -8,6 +8,10 @@ import uuid
 from contextvars import ContextVar
 from typing import Any, Literal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 context_var: ContextVar[Any] = ContextVar("telemetry_context", default=None)
 
 

@@ -24,7 +24,7 @@ _STREAM = _SERVICE + "StreamTelemetry"
 _ANSWERS: dict[str, Callable[[bytes], bytes]] = {"Ping": answer_ping, "Heartbeat": answer_heartbeat}
 
 
-class TelemetryInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class TelemetryInterceptor(grpc.aio.ServerInterceptor):
     """Carries ``stream``, or the one of this process, in a server of ``grpc.aio``.
 
     ``answers`` may name ``"Ping"`` and ``"Heartbeat"``, which a manager asks for to see that a worker lives: they
@@ -48,7 +48,7 @@ class TelemetryInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             yield message
 
 
-class SyncTelemetryInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]
+class SyncTelemetryInterceptor(grpc.ServerInterceptor):
     """The same for a ``grpc.server`` with threads; each open stream takes one of them."""
 
     def __init__(self, stream: TelemetryStream | None = None, *, answers: Collection[str] = ()) -> None:
