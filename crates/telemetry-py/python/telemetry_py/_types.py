@@ -10,7 +10,16 @@ from typing import Protocol, TypedDict, runtime_checkable
 
 
 class PartStats(TypedDict):
-    """What became of events in one part of a composite backend."""
+    """What became of events in one part of a composite backend.
+
+    Example::
+
+        def lost(part: telemetry.PartStats) -> int:
+            return sum(part["dropped"].values())
+
+        telemetry.set_backend(telemetry.CompositeBackend(memory, telemetry.ServerBackend()))
+        assert [lost(part) for part in telemetry.stats()["parts"]] == [0]
+    """
 
     backend: str
     """The name of its class."""
@@ -26,6 +35,14 @@ class Stats(TypedDict):
 
     ``emitted == accepted + sum(dropped.values())`` and ``accepted == sent + delivered + queued``, always,
     apart from events that other threads are in the midst of emitting.
+
+    Example::
+
+        def balance(stats: telemetry.Stats) -> int:
+            return stats["emitted"] - stats["accepted"] - sum(stats["dropped"].values())
+
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert balance(telemetry.stats()) == 0
     """
 
     emitted: int
@@ -59,7 +76,18 @@ class Stats(TypedDict):
 
 
 class SpanIdentity(Protocol):
-    """Which span an event belongs to; the fifth argument of backends whose class has ``takes_span = True``."""
+    """Which span an event belongs to; the fifth argument of backends whose class has ``takes_span = True``.
+
+    Example::
+
+        def link(span: telemetry.SpanIdentity) -> str:
+            return f"https://traces.example/{span.trace_id}#{span.span_id}"
+
+        with telemetry.span("tool.execution"):
+            pass
+        start, stop = (event.span for event in memory.events)
+        assert start and stop and link(start) == link(stop) and (start.phase, stop.phase) == ("start", "stop")
+    """
 
     @property
     def trace_id(self) -> str:
@@ -80,7 +108,23 @@ class SpanIdentity(Protocol):
 
 @runtime_checkable
 class SupportsEmit(Protocol):
-    """What will do as a backend: see :class:`telemetry_py.TelemetryBackend` for what ``emit`` may return."""
+    """What will do as a backend: see :class:`telemetry_py.TelemetryBackend` for what ``emit`` may return.
+
+    Example::
+
+        class Names:
+            def __init__(self):
+                self.seen = set()
+
+            def emit(self, event, measurements, metadata, correlation_id):
+                self.seen.add(event)
+
+        names = Names()
+        assert isinstance(names, telemetry.SupportsEmit)
+        telemetry.set_backend(names)
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert names.seen == {"tool.result_size"}
+    """
 
     def emit(
         self, event: str, measurements: Mapping[str, object], metadata: Mapping[str, object], correlation_id: str, /
@@ -89,7 +133,17 @@ class SupportsEmit(Protocol):
 
 
 class StreamStats(TypedDict):
-    """The ledger of one ``TelemetryStream``, in the same words and under the same laws."""
+    """The ledger of one ``TelemetryStream``, in the same words and under the same laws.
+
+    Example::
+
+        def waiting(stats: telemetry.StreamStats) -> int:
+            return stats["queued"]
+
+        stream = telemetry.TelemetryStream()
+        stream.emit("tool.result_size", {"bytes": 512})
+        assert waiting(stream.stats()) == 1
+    """
 
     emitted: int
     """Events that entered ``emit``, whatever became of them."""
