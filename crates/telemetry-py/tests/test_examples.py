@@ -51,6 +51,16 @@ def test_each_task_of_the_table_has_something_that_runs():
         assert task.strip() in runs or (linked and linked <= anchors), row
 
 
+@pytest.mark.parametrize("document", [*DOCUMENTS, TARGET], ids=lambda document: str(document.relative_to(ROOT)))
+def test_every_link_of_a_document_leads_somewhere(document):
+    for target, fragment in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)]*)\)", document.read_text()):
+        place = (document.parent / target).resolve() if target else document
+        assert place.exists(), target
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", place.read_text(), re.MULTILINE)
+            assert fragment in {anchor(heading) for heading in headings}, f"{target}#{fragment}"
+
+
 def test_the_three_lines_are_three_and_show_what_the_guide_shows(python):
     lines = files(GUIDE)["hello.py"]
     assert len(lines.splitlines()) == 3
