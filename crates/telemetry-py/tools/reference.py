@@ -35,7 +35,9 @@ telemetry.set_backend(memory)
 def declaration(found: Found) -> str:
     """A name as the sources declare it; a class as it is made."""
     if not isinstance(found.node, ast.ClassDef):
-        return signature(found.name, found.node)
+        decorators = getattr(found.node, "decorator_list", [])
+        above = "".join(f"@{name}\n" for name in map(ast.unparse, decorators) if name != "overload")
+        return above + signature(found.name, found.node)
     made = {inner.name: inner for inner in found.body() if isinstance(inner, Function)}
     init = made.get("__init__") or made.get("__new__")
     return f"class {found.name}" + (signature("", init).partition(" -> ")[0] if init else "")

@@ -66,7 +66,8 @@ def counted(manager: Manager) -> Counter[str]:
 def check(place: Place, manager: Manager, expected: dict[str, int], *, ends_any: bool = False) -> None:
     """Whether just these events came, and all processes left with a last word; not so where a server may end
     `any` that it has just begun."""
-    until(lambda: counted(manager) == expected, lambda: f"{counted(manager)} is not {expected}; the test read too slowly: {manager.left_out}; {manager.totals()}\n{place.tell(manager)}")
+    until(lambda: counted(manager) == expected, lambda: f"{counted(manager)} is not {expected}\n{place.tell(manager)}")
+    assert not manager.left_out, f"the test read too slowly: {manager.left_out}"
     if ends_any:
         when_left(manager)
     else:
@@ -108,6 +109,8 @@ def test_each_request_is_a_span_with_its_event(recipe: Recipe, command: str) -> 
                 with ThreadPoolExecutor(8) as threads:
                     assert all(threads.map(is_answered, [place.web] * 40)), server.said()
                 answered += 40
+                # The manager keeps few events for a reader that is slow.
+                until(lambda: counted(manager)["http.server.stop"] >= answered, lambda: place.tell(manager))
                 return answered > 200 and len({event["metadata"]["worker_id"] for event in manager.named("tool.result_size")}) >= 4
 
             # One that is ended while it begins has no handler of signals yet.
@@ -138,12 +141,12 @@ def test_each_prompt_is_a_span_in_the_trace_of_its_batch(recipe: Recipe) -> None
         with recipe.run(manager, "python infer.py") as program:
             assert program.wait() == 0, program.said()
         prompts = len(program.said().splitlines())
-        assert prompts == 100, program.said()
-        spans = prompts + 5
+        assert prompts == 60, program.said()
+        spans = prompts + 3
         check(place, manager, {"tool.execution.start": spans, "tool.result_size": prompts, "tool.execution.stop": spans})
         stops = manager.named("tool.execution.stop")
         traces = Counter(stop["span"]["trace_id"] for stop in stops)
-        assert sorted(traces.values()) == [21] * 5, traces
+        assert sorted(traces.values()) == [21] * 3, traces
         roots = {stop["span"]["span_id"] for stop in stops if stop["metadata"]["tool"] == "batch"}
         assert {stop["span"]["parent_span_id"] for stop in stops if stop["metadata"]["tool"] == "infer"} == roots
 
@@ -172,8 +175,9 @@ def test_the_three_lines_reach_a_manager(recipe: Recipe) -> None:
 
 
 @pytest.fixture
-def kernel(place: Place) -> Iterator[KernelManager]:
+def kernel(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelManager]:
     """A kernel of Jupyter, which is not started yet."""
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(place.directory / "jupyter"))
     made = KernelManager(kernel_name="python3")
     yield made
     if made.has_kernel:
