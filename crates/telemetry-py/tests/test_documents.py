@@ -21,6 +21,17 @@ def test_every_variable_is_in_the_readme():
     assert {name for name in named if f"`{name}`" not in readme} == set()
 
 
+def test_every_reason_of_a_worker_is_in_the_manual_and_in_the_docstring():
+    source = (ROOT / "../telemetry-core/src/ledger/reason.rs").read_text()
+    reasons = {name for number, name in re.findall(r'= (\d+), "(\w+)";', source.partition("Note:")[0]) if int(number) < 19}
+    assert len(reasons) > 10
+    manual = (ROOT / "../../docs/operations.md").read_text()
+    rows = "".join(re.findall(r"^\| worker \| ([^|]*)", manual, re.MULTILINE))
+    assert {name for name in reasons if f"`{name}`" not in rows} == set()
+    stats = (ROOT / "python/telemetry_py/_types.py").read_text().partition("class Stats(")[2].partition("class ")[0]
+    assert {name for name in reasons if f"``{name}``" not in stats} == set()
+
+
 def test_the_plain_worker_runs(python):
     source = (ROOT / "examples/plain_worker.py").read_text()
     result = python(source, TELEMETRY_BACKEND="stderr", PLAIN_WORKER_ROUNDS="5")

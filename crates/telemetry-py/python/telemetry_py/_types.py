@@ -56,9 +56,17 @@ class Stats(TypedDict):
     queued: int
     """Waiting to be sent. Before ``start`` or ``serve``, this is where events are."""
     dropped: dict[str, int]
-    """Dropped, by reason; only reasons that occurred. ``not_started``: the queue was full, or the end came,
-    before anything was started; ``fork_inherited``: the same in a fork of a process that serves.
-    ``backend_error``: the backend raised."""
+    """Dropped, by reason; only reasons that occurred.
+
+    * ``sampled_out`` and ``filtered``: as the policy asked;
+    * ``queue_full``: there was no room; ``evicted_oldest``: it made room for a newer one;
+    * ``not_started``: the queue was full, or the end came, before anything was started; ``fork_inherited``: the
+      same in a fork of a process that serves;
+    * ``not_running``: emitted after :func:`telemetry_py.shutdown`; ``shutdown_deadline``: not sent in its time;
+    * ``invalid_name``, ``invalid_value``, ``too_many_fields``, ``oversize``: a limit was broken;
+    * ``backend_error``: the backend raised; ``reentrant``: emitted by a backend while it takes an event;
+    * ``internal_error``: a defect of telemetry.
+    """
     notes: dict[str, int]
     """What happened to events that were not dropped for it, such as ``truncated``."""
     last_error: str | None
