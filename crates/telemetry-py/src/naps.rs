@@ -24,6 +24,8 @@ static FORKS_BY_PYTHON: AtomicU32 = AtomicU32::new(0);
 /// How long a fork is held up at most. Who has the GIL so long, although a thread of ours asks for it, is
 /// not a thread of ours, and has it after this wait as well.
 const MOST_WAIT: Duration = Duration::from_millis(50);
+/// How long the beginning of a thread of ours is waited for.
+const MOST_BEGIN: Duration = Duration::from_millis(100);
 /// How long a thread of ours sleeps on while somebody forks.
 const FORK_NAP: Duration = Duration::from_millis(1);
 /// Longest nap; longer ones are cut to it.
@@ -47,10 +49,19 @@ impl Drop for Waking {
 #[pyclass(frozen, module = "telemetry_py._native")]
 #[derive(Debug, Default)]
 pub(crate) struct Naps {
-    /// Whether it is to sleep no more.
-    ended: Mutex<bool>,
-    /// Tells the sleeper.
+    /// How far it is.
+    state: Mutex<State>,
+    /// Tells of each change of that.
     told: Condvar,
+}
+
+/// How far a thread of ours is.
+#[derive(Debug, Default)]
+struct State {
+    /// It runs, and has what it needs of memory.
+    begun: bool,
+    /// It is to sleep no more.
+    ended: bool,
 }
 
 #[pymethods]
@@ -71,6 +82,18 @@ impl Naps {
     fn begin(&self) {
         // A thread whose locals cannot be had is taken to be awake.
         let _or_awake = WAKING.try_with(|_| ());
+        self.change(|state| state.begun = true);
+    }
+
+    /// Waits a moment for that. The locals of a thread are made where it needs them first, and where there
+    /// is no memory for them by then, the system ends the process.
+    fn wait_for_begin(&self, py: Python<'_>) {
+        py.detach(|| {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let _in_time = self
+                .told
+                .wait_timeout_while(state, MOST_BEGIN, |state| !state.begun);
+        });
     }
 
     /// Sleeps; false if it was told to end.
@@ -82,8 +105,7 @@ impl Naps {
 
     /// Wakes the thread up for its end.
     fn end(&self) {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.told.notify_all();
+        self.change(|state| state.ended = true);
     }
 }
 
@@ -91,13 +113,21 @@ impl Naps {
     /// The same without the GIL.
     fn sleep(&self, nap: Duration) -> bool {
         fall_asleep();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        let slept = self.told.wait_timeout_while(ended, nap, |ended| !*ended);
-        let (ended, _) = slept.unwrap_or_else(PoisonError::into_inner);
-        let goes_on = !*ended;
-        drop(ended);
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let slept = self
+            .told
+            .wait_timeout_while(state, nap, |state| !state.ended);
+        let (state, _) = slept.unwrap_or_else(PoisonError::into_inner);
+        let goes_on = !state.ended;
+        drop(state);
         wake_up();
         goes_on
+    }
+
+    /// Changes how far it is, and tells.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.told.notify_all();
     }
 }
 

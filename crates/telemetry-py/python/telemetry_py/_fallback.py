@@ -170,6 +170,9 @@ class Naps:
     def begin(self) -> None:
         pass
 
+    def wait_for_begin(self) -> None:
+        pass
+
     def nap(self, seconds: float) -> bool:
         return False
 

@@ -36,6 +36,7 @@ def start(run: Callable[[native.Naps], None]) -> native.Naps | None:
     except RuntimeError:
         naps.no_thread()
         return None
+    naps.wait_for_begin()
     return naps
 
 
