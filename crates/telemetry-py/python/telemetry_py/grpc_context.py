@@ -106,7 +106,21 @@ class TelemetryClientInterceptor(
         )
         return continuation(told, request)
 
-    intercept_unary_unary = intercept_unary_stream = intercept_stream_unary = intercept_stream_stream = _call
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Called by gRPC when a call is made."""
+        return self._call(continuation, client_call_details, request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Called by gRPC when a call is made."""
+        return self._call(continuation, client_call_details, request)
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """Called by gRPC when a call is made."""
+        return self._call(continuation, client_call_details, request_iterator)
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """Called by gRPC when a call is made."""
+        return self._call(continuation, client_call_details, request_iterator)
 
 
 def aio_client_interceptors() -> list[Any]:
