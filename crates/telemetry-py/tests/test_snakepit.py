@@ -352,6 +352,78 @@ def test_an_unmodified_worker_loses_nothing_at_the_deadlines_of_its_manager(work
     rest.close()
 
 
+CHILDREN = """
+import multiprocessing
+import sys
+
+from snakepit_bridge.telemetry import emit, set_backend
+from snakepit_bridge.telemetry.backends.grpc import GrpcBackend
+from snakepit_bridge.telemetry.stream import TelemetryStream
+
+
+def work(number):
+    import snakepit_bridge.telemetry.stream as module
+
+    stream = TelemetryStream(max_buffer=8)
+    set_backend(GrpcBackend(stream))
+    emit("tool.result_size", {"bytes": number})
+    return module.TelemetryStream.__module__, stream.stats()["queued"], __name__
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    with context.Pool(2) as pool:
+        print(*sorted({*pool.map(work, range(4)), *pool.map(work, range(4))}))
+    child = context.Process(target=work, args=(1,))
+    child.start()
+    child.join()
+    print(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("installed", ["by_the_command", "by_the_program", "by_the_program_late"])
+def test_children_of_all_start_methods_have_ours_too(tmp_path: Path, method: str, installed: str) -> None:
+    """The stock functions fail, and so would a child that has them."""
+    install = "from telemetry_py.compat import snakepit; snakepit.install()"
+    before = {
+        "by_the_command": "",
+        "by_the_program": f"if __name__ == '__main__':\n    {install}",
+        "by_the_program_late": f"import multiprocessing.spawn\nif __name__ == '__main__':\n    {install}",
+    }
+    script = tmp_path / "worker.py"
+    script.write_text(f"{before[installed]}\n{CHILDREN}")
+    command = ["-m", "telemetry_py.compat.snakepit"] if installed == "by_the_command" else []
+    ran = subprocess.run(
+        [sys.executable, *command, str(script), method],
+        env={**os.environ, "PYTHONPATH": str(STOCK)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    main = "__main__" if method == "fork" else "__mp_main__"
+    assert ran.stdout.splitlines() == [f"('telemetry_py.compat._surface', 1, '{main}')", "0"], ran.stderr
+    assert ran.stderr == ""
+
+
+def test_a_child_that_cannot_have_ours_runs_and_says_so(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import multiprocessing, sys\n"
+        "if __name__ == '__main__':\n"
+        "    from telemetry_py.compat import snakepit, _children\n"
+        "    snakepit.install()\n"
+        f"    _children._PROGRAM = {str(tmp_path / 'broken.py')!r}\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=print, args=('ran',))\n"
+        "    child.start(); child.join(); sys.exit(child.exitcode)\n"
+    )
+    spawned = Path(telemetry.__file__).parent / "compat/_spawned.py"
+    (tmp_path / "broken.py").write_text(spawned.read_text().replace(" install()", " raise OSError('on purpose')"))
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
+    assert (ran.returncode, ran.stdout) == (0, "ran\n"), ran.stderr
+    assert "a spawned child goes on" in ran.stderr and "on purpose" in ran.stderr
+
+
 def test_without_ours_that_worker_could_not_run() -> None:
     """The stand-in is one that cannot work by itself."""
     with pytest.raises(AssertionError, match="the stock stream was made"):
