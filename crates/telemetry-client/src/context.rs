@@ -1,13 +1,14 @@
-//! What a thread works in: the innermost span that was entered on it, and its way to other processes.
+//! What a thread works in: the innermost span that was entered on it, else what its process was started under;
+//! and the way of that to other processes.
 //!
 //! A few words per thread. Futures carry theirs with them, since they enter it with every poll. This room
 //! knows no backend and emits nothing.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use telemetry_core::{SpanContext, TraceContext};
+use telemetry_core::{FLAG_SAMPLED, SpanContext, SpanPhase, TraceContext};
 
 /// Header that carries a W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
@@ -21,6 +22,18 @@ thread_local! {
     static CORRELATION_ID: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
 }
 
+/// What the process was started under, which is around everything.
+static PROCESS: OnceLock<Process> = OnceLock::new();
+
+/// What a process was started under.
+#[derive(Debug)]
+struct Process {
+    /// The span of whoever started it.
+    current: Option<Current>,
+    /// The correlation id that came along.
+    correlation_id: Option<Arc<str>>,
+}
+
 /// A span that was entered, in words.
 #[derive(Debug, Clone, Copy)]
 struct Current {
@@ -28,8 +41,19 @@ struct Current {
     span: SpanContext,
     /// The flags of its trace.
     flags: u8,
-    /// Whether it has a correlation id.
-    has_id: bool,
+    /// Where its correlation id is kept.
+    id: IdAt,
+}
+
+/// Where a correlation id is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IdAt {
+    /// There is none.
+    Nowhere,
+    /// With the thread.
+    Thread,
+    /// With the process.
+    Process,
 }
 
 /// A span as what happens within it knows it.
@@ -46,15 +70,21 @@ pub(crate) struct Around {
 impl Around {
     /// What a request takes along that is made in it.
     pub(crate) fn trace_context(&self) -> TraceContext {
-        TraceContext {
-            trace_id: self.span.trace_id,
-            span_id: self.span.span_id,
-            flags: self.flags,
-        }
+        trace_context(&self.span, self.flags)
     }
 }
 
-/// The innermost span that was entered on this thread, or whose future is being polled on it.
+/// A span as W3C says it.
+fn trace_context(span: &SpanContext, flags: u8) -> TraceContext {
+    TraceContext {
+        trace_id: span.trace_id,
+        span_id: span.span_id,
+        flags,
+    }
+}
+
+/// The innermost span that was entered on this thread, or whose future is being polled on it; else that of the
+/// process which started this one, if its environment has a `TRACEPARENT`.
 ///
 /// Events that are emitted now carry its identity, and spans that start now are its children.
 #[must_use]
@@ -63,14 +93,45 @@ pub fn current_span() -> Option<SpanContext> {
     current().map(|current| current.span)
 }
 
-/// The current span with all that belongs to it.
-#[inline]
-pub(crate) fn around() -> Option<Around> {
-    current().map(|current| Around {
-        span: current.span,
-        flags: current.flags,
-        correlation_id: current.correlation_id(),
-    })
+/// Takes what the environment says as that around everything; what was taken first stays.
+pub(crate) fn under(caller: Option<TraceContext>, correlation_id: &str) {
+    if caller.is_none() && correlation_id.is_empty() {
+        return;
+    }
+    let current = caller.map(|caller| Current {
+        span: SpanContext {
+            trace_id: caller.trace_id,
+            span_id: caller.span_id,
+            parent_span_id: None,
+            phase: SpanPhase::Inside,
+        },
+        flags: caller.flags,
+        id: IdAt::Process,
+    });
+    let correlation_id = (!correlation_id.is_empty()).then(|| Arc::from(correlation_id));
+    let _first_stays = PROCESS.set(Process {
+        current,
+        correlation_id,
+    });
+}
+
+/// A span that begins now within what is current, under a correlation id of its own if it is `given` one. The
+/// trace of one that has nothing around it is that of its correlation id, else a new one.
+pub(crate) fn beginning(given: Option<Arc<str>>) -> Around {
+    let current = current();
+    let correlation_id = given.or_else(|| inherited_id(current));
+    let (span, flags) = match current {
+        Some(around) => (around.span.child(), around.flags),
+        None => {
+            let root = SpanContext::root(correlation_id.as_deref().unwrap_or(""));
+            (root, FLAG_SAMPLED)
+        }
+    };
+    Around {
+        span,
+        flags,
+        correlation_id,
+    }
 }
 
 /// Calls `record` with what an event belongs to that is emitted now: its correlation id, that of the current
@@ -80,30 +141,39 @@ pub(crate) fn tied<R>(
     correlation_id: &str,
     record: impl FnOnce(&str, Option<SpanContext>) -> R,
 ) -> R {
-    let Some(current) = current() else {
-        return record(correlation_id, None);
-    };
-    if current.has_id && correlation_id.is_empty() {
-        let inherited = current.correlation_id();
-        return record(inherited.as_deref().unwrap_or(""), Some(current.span));
+    let current = current();
+    let span = current.map(|current| current.span);
+    if correlation_id.is_empty()
+        && let Some(inherited) = inherited_id(current)
+    {
+        return record(&inherited, span);
     }
-    record(correlation_id, Some(current.span))
+    record(correlation_id, span)
 }
 
+/// The span that is current, if any.
 #[inline]
 fn current() -> Option<Current> {
+    entered().or_else(|| PROCESS.get()?.current)
+}
+
+/// The innermost span entered on this thread.
+#[inline]
+fn entered() -> Option<Current> {
     // None at the end of a thread, when the words are gone.
     CURRENT.try_with(Cell::get).ok().flatten()
 }
 
-impl Current {
-    /// The correlation id, for whoever wants to keep it.
-    fn correlation_id(self) -> Option<Arc<str>> {
-        if !self.has_id {
-            return None;
+/// The correlation id of what happens in a span, or in none.
+#[inline]
+fn inherited_id(current: Option<Current>) -> Option<Arc<str>> {
+    match current.map_or(IdAt::Process, |current| current.id) {
+        IdAt::Nowhere => None,
+        IdAt::Thread => {
+            let held = CORRELATION_ID.try_with(|id| id.borrow().clone());
+            held.ok().flatten()
         }
-        let held = CORRELATION_ID.try_with(|id| id.borrow().clone());
-        held.ok().flatten()
+        IdAt::Process => PROCESS.get()?.correlation_id.clone(),
     }
 }
 
@@ -124,17 +194,17 @@ impl Entered<'_> {
     /// Makes a span current; without one nothing changes.
     #[inline]
     pub(crate) fn new(span: Option<&Around>) -> Self {
-        let before = current();
+        let before = entered();
         let mut id_before = None;
-        if let Some(entered) = span {
-            let has_id = entered.correlation_id.is_some();
-            if has_id || before.is_some_and(|before| before.has_id) {
-                id_before = Some(replace_id(entered.correlation_id.clone()));
+        if let Some(around) = span {
+            let has_id = around.correlation_id.is_some();
+            if has_id || before.is_some_and(|before| before.id == IdAt::Thread) {
+                id_before = Some(replace_id(around.correlation_id.clone()));
             }
             set(Some(Current {
-                span: entered.span,
-                flags: entered.flags,
-                has_id,
+                span: around.span,
+                flags: around.flags,
+                id: if has_id { IdAt::Thread } else { IdAt::Nowhere },
             }));
         }
         Self {
@@ -166,8 +236,8 @@ fn replace_id(id: Option<Arc<str>>) -> Option<Arc<str>> {
 }
 
 /// Writes what a request takes along where it carries its headers: calls `put` with a lower-case name and a
-/// value, for `traceparent` of the current span and for [`CORRELATION_HEADER`] if that span has a
-/// correlation id which can stand in a header: visible ASCII and spaces within. Without a current span it does nothing.
+/// value, for `traceparent` of the current span and for [`CORRELATION_HEADER`] if there is a correlation id
+/// which can stand in a header: visible ASCII and spaces within. Where there is neither, it does nothing.
 ///
 /// The flags of a trace are those that its [first caller](extract) sent: what is not sampled there is said to
 /// be so to all that follow. A trace that begins here is sampled.
@@ -181,9 +251,12 @@ fn replace_id(id: Option<Arc<str>>) -> Option<Arc<str>> {
 /// # assert!(headers.is_empty(), "this telemetry is off");
 /// ```
 pub fn inject(mut put: impl FnMut(&'static str, String)) {
-    let Some(around) = around() else { return };
-    put(TRACEPARENT, around.trace_context().to_string());
-    if let Some(id) = around.correlation_id.filter(|id| fits_in_a_header(id)) {
+    let current = current();
+    if let Some(current) = current {
+        let context = trace_context(&current.span, current.flags);
+        put(TRACEPARENT, context.to_string());
+    }
+    if let Some(id) = inherited_id(current).filter(|id| fits_in_a_header(id)) {
         put(CORRELATION_HEADER, String::from(&*id));
     }
 }

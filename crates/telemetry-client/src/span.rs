@@ -14,13 +14,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use telemetry_core::{
-    FLAG_SAMPLED, Fields, OpenSlot, SpanContext, SpanPhase, Ties, TraceContext, Value, ValueRef,
+    Fields, OpenSlot, SpanContext, SpanPhase, Ties, TraceContext, Value, ValueRef,
 };
 
 use self::entries::{Entries, with_slice};
 use self::operation::{Origin, Resolved};
 use crate::backend::{Draw, Phase, SpanFate};
-use crate::context::{Around, Entered, around};
+use crate::context::{Around, Entered, beginning};
 use crate::telemetry::Telemetry;
 
 pub use self::instrumented::Instrumented;
@@ -115,8 +115,7 @@ impl<'a> SpanBuilder<'a> {
         self
     }
 
-    /// What the span that starts now is to those within it. The trace of one that has nothing around it is
-    /// that of its correlation id, else a new one.
+    /// What the span that starts now is to those within it.
     fn identity(&self) -> Around {
         let given = (!self.correlation_id.is_empty()).then(|| Arc::from(&*self.correlation_id));
         if let Some(caller) = self.parent {
@@ -126,18 +125,7 @@ impl<'a> SpanBuilder<'a> {
                 correlation_id: given,
             };
         }
-        match around() {
-            Some(around) => Around {
-                span: around.span.child(),
-                flags: around.flags,
-                correlation_id: given.or(around.correlation_id),
-            },
-            None => Around {
-                span: SpanContext::root(&self.correlation_id),
-                flags: FLAG_SAMPLED,
-                correlation_id: given,
-            },
-        }
+        beginning(given)
     }
 
     /// Emits `{operation}.start`. Dropping the guard ends the span: as `panic` if the thread unwinds

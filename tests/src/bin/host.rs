@@ -1,4 +1,5 @@
-//! A host program in Rust that has work done by a worker in another language: `host ADDRESS CALLS`.
+//! A host program in Rust that has work done by a worker in another language: `host ADDRESS CALLS`. As
+//! `host alone` it is itself what another program has started for its work.
 //!
 //! Each call is a trace of its own: a span around a `Ping` of the gRPC server at the address, whose metadata
 //! carries the trace and the correlation id `request-{number}`. The calls are made at once. Telemetry is what
@@ -18,8 +19,15 @@ use tonic::transport::{Channel, Endpoint};
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().ok_or("expected an address")?;
-    let calls: usize = arguments.next().ok_or("expected a number")?.parse()?;
     let mut worker = telemetry_client::start();
+    if address == "alone" {
+        let telemetry = worker.telemetry();
+        let span = telemetry.span("tool.execution").metadata("tool", "alone");
+        span.start().finish();
+        worker.shutdown();
+        return Ok(());
+    }
+    let calls: usize = arguments.next().ok_or("expected a number")?.parse()?;
     let channel = Endpoint::from_shared(format!("http://{address}"))?
         .connect()
         .await?;

@@ -1,7 +1,7 @@
 """One trace across everything that work goes through, as the command `telemetry tap` shows it.
 
 A host in Rust calls a worker in Python over gRPC; its handler gives work to a thread of an executor, the thread
-forks, the child starts a program. The tree is built again of the ids alone.
+forks, the child starts a program, which starts one in Rust. The tree is built again of the ids alone.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ WAY = [
     ("tool.execution", "thread"),
     ("tool.execution", "forked"),
     ("tool.execution", "subprocess"),
+    ("tool.execution", "alone"),
 ]
 """The spans of a trace, each the parent of the next: operation, as handlers name it, and `tool`."""
 
@@ -158,12 +159,12 @@ def test_work_in_many_places_is_one_tree_for_each_call(place: Place, manager: Ma
         address = worker.stdout.readline().strip()
         assert address, place.tell(manager)
         command = [os.environ["APPS_HOST"], address, str(CALLS)]
-        host = subprocess.run(command, env=place.environment(manager), capture_output=True, text=True, timeout=2 * PATIENCE)
-        assert host.returncode == 0, host.stderr + place.tell(manager)
+        ran = subprocess.run(command, env=place.environment(manager), capture_output=True, text=True, timeout=2 * PATIENCE)
+        assert ran.returncode == 0, ran.stderr + place.tell(manager)
         worker.communicate(timeout=PATIENCE)
         assert worker.returncode == 0, place.tell(manager)
-        # For each span a start and an end; work in each that is of this Python, and an event of the host.
-        expected = CALLS * (2 * len(WAY) + len(WAY) - 1)
+        # For each span a start and an end; an event in each but that of the call and the last.
+        expected = CALLS * (2 * len(WAY) + len(WAY) - 2)
         until(lambda: len(tap.lines) >= expected, lambda: "".join(tap.lines) + place.tell(manager))
         place.check_all_arrived(manager)
         when_left(manager)
@@ -175,8 +176,8 @@ def test_work_in_many_places_is_one_tree_for_each_call(place: Place, manager: Ma
     assert len(roots) == CALLS
     requests, processes = set(), set()
     for node in roots.values():
-        ids = node.start["correlation_id"]
-        requests.add(ids)
+        request = node.start["correlation_id"]
+        requests.add(request)
         of_processes = []
         for operation, tool in WAY:
             events = [node.start, node.end, *node.inside]
@@ -185,8 +186,9 @@ def test_work_in_many_places_is_one_tree_for_each_call(place: Place, manager: Ma
             assert [event.name for event in node.inside] == {
                 "host": ["tool.result_size"],
                 None: [],
+                "alone": [],
             }.get(tool, ["apps.work"])
-            assert {event["correlation_id"] for event in events} == {ids}
+            assert {event["correlation_id"] for event in events} == {request}
             (process,) = {event["worker_id"] for event in events}
             of_processes.append(process)
             if (operation, tool) == WAY[-1]:
@@ -194,12 +196,12 @@ def test_work_in_many_places_is_one_tree_for_each_call(place: Place, manager: Ma
             else:
                 (node,) = node.children
         # The handler and its thread are one process, and all others are processes of their own.
-        host_id, call, handler, thread, forked, subprocess_id = of_processes
+        host, call, handler, thread, *others = of_processes
         assert call == handler == thread
-        assert len({host_id, call, forked, subprocess_id}) == 4, of_processes
+        assert len({host, call, *others}) == 5, of_processes
         processes |= set(of_processes)
     assert requests == {f"request-{number}" for number in range(CALLS)}
-    assert len(processes) == 2 + 2 * CALLS, processes
+    assert len(processes) == 2 + 3 * CALLS, processes
 
 
 def test_what_is_no_tree_is_found() -> None:

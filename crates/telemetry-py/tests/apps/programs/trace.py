@@ -1,5 +1,5 @@
 """A worker that does a call's work in many places: in the handler, in a thread of an executor, in a child that
-the thread forks, and in a program that the child starts. `trace.py` serves and says where; `trace.py child` is
+the thread forks, in a program that the child starts, and in one in Rust that this one starts. `trace.py` serves and says where; `trace.py child` is
 that program.
 
 Ends when its stdin does. Each place is a span, with one piece of work in it.
@@ -19,6 +19,7 @@ telemetry.start()
 def in_program() -> None:
     with telemetry.span("tool.execution", {"tool": "subprocess"}):
         work()
+        subprocess.run([os.environ["APPS_HOST"], "alone"], env=telemetry.outgoing_environ(), check=True)
 
 
 def in_fork() -> None:
