@@ -46,15 +46,19 @@ def spec_of(path: Sequence[str] | None) -> ModuleSpec | None:
     """How `SPAWNING` is loaded: as ever, and then changed."""
     spec = PathFinder.find_spec(SPAWNING, path)
     loader: Any = spec and spec.loader
-    if loader is None:
+    execute = getattr(loader, "exec_module", None)
+    if execute is None:
         return spec
-    execute = loader.exec_module
 
     def exec_module(module: ModuleType) -> None:
         execute(module)
         _change(module)
 
-    loader.exec_module = exec_module
+    try:
+        loader.exec_module = exec_module
+    except AttributeError:
+        # One that takes no change: the module is loaded as ever.
+        pass
     return spec
 
 

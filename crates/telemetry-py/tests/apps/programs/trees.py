@@ -101,7 +101,7 @@ def grow(root: str, threads: Executor, processes: Executor) -> None:
         thread.join()
         threads.submit(two, f"{root}/executor", root).result()
         processes.submit(two, f"{root}/process", root).result()
-        # Without a pause the test could not read as fast as it all arrives.
+        # With a pause here and there the test reads as fast as it all arrives.
         telemetry.flush(20)
         generators(root)
         telemetry.flush(20)
