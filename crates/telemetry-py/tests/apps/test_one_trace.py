@@ -6,6 +6,7 @@ forks, the child starts a program, which starts one in Rust. The tree is built a
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -202,6 +203,43 @@ def test_work_in_many_places_is_one_tree_for_each_call(place: Place, manager: Ma
         processes |= set(of_processes)
     assert requests == {f"request-{number}" for number in range(CALLS)}
     assert len(processes) == 2 + 3 * CALLS, processes
+
+
+def test_sampling_keeps_a_tree_whole_or_drops_it_over_all_its_processes(place: Place) -> None:
+    """Each process decides for itself, by what its caller sent along. They write lines, so no manager has a say."""
+    calls, lines = 24, place.directory / "lines"
+    settings = place.environment(TELEMETRY_BACKEND="stderr", TELEMETRY_SAMPLING_RATE="0.5")
+    with lines.open("a") as written:
+        worker = subprocess.Popen(
+            [sys.executable, str(PROGRAMS / "trace.py")],
+            cwd=PROGRAMS,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=written,
+            text=True,
+            env=settings,
+        )
+        try:
+            command = [os.environ["APPS_HOST"], worker.stdout.readline().strip(), str(calls)]
+            ran = subprocess.run(command, env=settings, stderr=written, timeout=2 * PATIENCE)
+            worker.communicate(timeout=PATIENCE)
+        finally:
+            worker.kill()
+            worker.communicate()
+    said = lines.read_text().splitlines()
+    assert (ran.returncode, worker.returncode) == (0, 0), said
+    shown = []
+    # gRPC has its own lines there.
+    for line in said:
+        if "TELEMETRY:" not in line:
+            continue
+        event = json.loads(line.removeprefix("TELEMETRY:"))
+        told = event["metadata"] | event["span"] | {"correlation_id": event["correlation_id"]}
+        shown.append(Shown(event["event"], told))
+    events = Counter(event["trace_id"] for event in shown)
+    assert set(events.values()) == {2 * len(WAY) + len(WAY) - 2}, events
+    assert 0 < len(events) < calls
+    assert trees(shown).keys() == events.keys()
 
 
 def test_what_is_no_tree_is_found() -> None:
