@@ -44,6 +44,14 @@ class TelemetryMiddleware:
     * ``at_shutdown``: when the lifespan ends, ``flush`` waits a moment until all events are sent,
       ``shutdown`` ends telemetry, so that the server may end the process as it likes, and ``nothing``
       does neither.
+
+    Example::
+
+        from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from telemetry_py.asgi import TelemetryMiddleware
+
+        app = Starlette(middleware=[Middleware(TelemetryMiddleware, exclude=["/healthz"], at_shutdown="shutdown")])
     """
 
     def __init__(
@@ -112,3 +120,6 @@ class TelemetryMiddleware:
             await send(message)
 
         return told
+
+
+__all__ = ["TelemetryMiddleware"]

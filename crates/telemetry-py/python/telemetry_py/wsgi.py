@@ -43,6 +43,21 @@ class TelemetryMiddleware:
       ``unknown``, never the path.
     * ``response_headers``: whether the response tells ``traceparent`` and the correlation id.
     * ``trust_caller``: whether the ids that the request brings are taken.
+
+    Example::
+
+        from flask import Flask
+        from telemetry_py.wsgi import TelemetryMiddleware
+
+        app = Flask("shop")
+        app.wsgi_app = TelemetryMiddleware(app.wsgi_app, exclude=["/healthz"])
+
+        @app.get("/items/<int:number>")
+        def item(number):
+            return str(number)
+
+        app.test_client().get("/items/7").close()
+        assert memory.events[-1].metadata["route"] == "/items/<int:number>"
     """
 
     def __init__(
@@ -226,3 +241,6 @@ class _SizedBody(_Body):
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
+
+
+__all__ = ["TelemetryMiddleware"]
