@@ -27,7 +27,7 @@ use crate::dispatch::{AttachError, Dispatcher};
 pub const MAX_TAPS: u32 = 16;
 
 /// Most events that wait for one viewer; what comes while it does not read is dropped and counted.
-pub const TAP_QUEUE: usize = 256;
+pub const TAP_QUEUE: usize = 1_024;
 
 /// What the handlers of viewers are called, before a number.
 const TAP_ID: &str = "http-tap-";
