@@ -14,6 +14,8 @@ use crate::{failure::Failure, process, python, workspace};
 const APPS: &str = "crates/telemetry-py/tests/apps";
 /// The command that they run, built as the tests of the workspace are.
 const COMMAND: &str = "target/debug/telemetry";
+/// The program in Rust that calls a worker of theirs.
+const HOST: &str = "target/debug/host";
 
 /// Which tests to run.
 #[derive(Debug, Default, Args)]
@@ -159,9 +161,10 @@ impl Runner {
                 pytest
             }
             Self::Apps => {
-                build_command()?;
+                build_programs()?;
                 let mut pytest = python::ready_for_apps()?.command();
                 pytest.env("APPS_COMMAND", workspace::path(COMMAND));
+                pytest.env("APPS_HOST", workspace::path(HOST));
                 // The configuration and the fixtures of the other Python tests are not for these.
                 pytest.args(["-m", "pytest", "-c"]);
                 pytest.arg(format!("{APPS}/pytest.ini"));
@@ -177,11 +180,12 @@ impl Runner {
     }
 }
 
-/// Builds `telemetry` with what the tests of the workspace build, so that nothing is built twice.
-fn build_command() -> Result<(), Failure> {
+/// Builds `telemetry` and the host with what the tests of the workspace build, so that nothing is built twice.
+fn build_programs() -> Result<(), Failure> {
     let mut build = process::cargo();
-    build.args(["build", "-p", "telemetry-server", "--all-features"]);
-    process::run(build.args(["--bin", "telemetry"]))
+    build.args(["build", "-p", "telemetry-server", "-p", "telemetry-tests"]);
+    build.args(["--all-features", "--bin", "telemetry", "--bin", "host"]);
+    process::run(&mut build)
 }
 
 fn rust_command(args: &[String]) -> Command {

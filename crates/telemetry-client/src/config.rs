@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use telemetry_core::{
     Address, AddressError, Clock, ControlError, DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec,
-    QueueLimits, Recorder, RecorderConfig, SystemClock,
+    QueueLimits, Recorder, RecorderConfig, SystemClock, TraceContext,
 };
 
 use crate::backend::{
     Backend, CompositeBackend, MemoryBackend, NoopBackend, StderrBackend, StreamBackend,
 };
+use crate::context::under;
 use crate::resource::{ResourceError, ResourceSampler, Sampling};
 use crate::serve::{
     ConnectConfig, ConnectError, DEFAULT_BATCH_DELAY, Identity, ServeConfig, ServeError,
@@ -78,6 +79,10 @@ pub struct Config {
     pub stall_limit: Option<Duration>,
     /// Time that [`Worker::shutdown`] waits.
     pub exit_timeout: Duration,
+    /// The span of the process that started this one, around all that happens here.
+    pub caller: Option<TraceContext>,
+    /// The correlation id that came along with it; empty if none did.
+    pub correlation_id: String,
 }
 
 impl Default for Config {
@@ -96,6 +101,8 @@ impl Default for Config {
             resource_interval: None,
             stall_limit: Some(DEFAULT_STALL_LIMIT),
             exit_timeout: DEFAULT_EXIT_TIMEOUT,
+            caller: None,
+            correlation_id: String::new(),
         }
     }
 }
@@ -171,7 +178,8 @@ impl Config {
         }
     }
 
-    /// Starts everything the settings ask for, on the system's clock.
+    /// Starts everything the settings ask for, on the system's clock. Of what the process was started under
+    /// ([`caller`](Self::caller), [`correlation_id`](Self::correlation_id)) the first stays.
     ///
     /// # Errors
     ///
@@ -188,6 +196,7 @@ impl Config {
             _ => Arc::new(CompositeBackend::new(parts)),
         };
         let telemetry = Telemetry::builder().backend(backend).clock(clock).build();
+        under(self.caller, &self.correlation_id);
         let resource = self
             .resource_interval
             .map(|interval| ResourceSampler::start(telemetry.clone(), Sampling::every(interval)))

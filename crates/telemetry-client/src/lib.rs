@@ -67,7 +67,7 @@ mod telemetry;
 pub use config::{
     BackendKind, Config, ConfigError, DEFAULT_EXIT_TIMEOUT, MAX_QUEUE_EVENTS, Worker,
 };
-pub use context::{Entered, TRACEPARENT, current_span, extract, inject};
+pub use context::{CORRELATION_HEADER, Entered, TRACEPARENT, current_span, extract, inject};
 pub use resource::{
     DEFAULT_RESOURCE_INTERVAL, MIN_RESOURCE_INTERVAL, ResourceError, ResourceSampler, Sampling,
 };

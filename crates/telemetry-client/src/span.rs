@@ -11,6 +11,7 @@ use std::any::type_name;
 use std::borrow::Cow;
 use std::error::Error;
 use std::future::Future;
+use std::sync::Arc;
 
 use telemetry_core::{
     Fields, OpenSlot, SpanContext, SpanPhase, Ties, TraceContext, Value, ValueRef,
@@ -19,7 +20,7 @@ use telemetry_core::{
 use self::entries::{Entries, with_slice};
 use self::operation::{Origin, Resolved};
 use crate::backend::{Draw, Phase, SpanFate};
-use crate::context::{Entered, current_span, trace_context};
+use crate::context::{Around, Entered, beginning};
 use crate::telemetry::Telemetry;
 
 pub use self::instrumented::Instrumented;
@@ -98,29 +99,33 @@ impl<'a> SpanBuilder<'a> {
         self
     }
 
-    /// Ties the span to others. With an id, all workers agree on whether it is sampled.
+    /// Ties the span to others. With an id, all workers agree on whether it is sampled. Without one it has
+    /// that of the [current span](crate::current_span), if that is its parent.
     pub fn correlation_id(mut self, correlation_id: impl Into<String>) -> Self {
         self.correlation_id = correlation_id.into();
         self
     }
 
     /// Makes it a child of a span elsewhere, such as a caller's whose headers were [read](crate::extract).
-    /// By default it is a child of the [current span](current_span).
+    /// By default it is a child of the [current span](crate::current_span), under its correlation id if it is
+    /// given none itself. A caller's correlation id comes in a [header of its own](crate::CORRELATION_HEADER)
+    /// and is passed with [`correlation_id`](Self::correlation_id).
     pub fn parent(mut self, caller: TraceContext) -> Self {
         self.parent = Some(caller);
         self
     }
 
-    /// The identity of the span that starts now. The trace of one that has nothing around it is that of its
-    /// correlation id, else a new one.
-    fn identity(&self) -> SpanContext {
-        match self.parent {
-            Some(caller) => SpanContext::new(caller.trace_id, Some(caller.span_id)),
-            None => match current_span() {
-                Some(around) => around.child(),
-                None => SpanContext::root(&self.correlation_id),
-            },
+    /// What the span that starts now is to those within it.
+    fn identity(&self) -> Around {
+        let given = (!self.correlation_id.is_empty()).then(|| Arc::from(&*self.correlation_id));
+        if let Some(caller) = self.parent {
+            return Around {
+                span: SpanContext::new(caller.trace_id, Some(caller.span_id)),
+                flags: caller.flags,
+                correlation_id: given,
+            };
         }
+        beginning(given)
     }
 
     /// Emits `{operation}.start`. Dropping the guard ends the span: as `panic` if the thread unwinds
@@ -143,8 +148,8 @@ impl<'a> SpanBuilder<'a> {
         let telemetry = operation.telemetry();
         let identity = self.identity();
         let ties = Ties {
-            correlation_id: &self.correlation_id,
-            span: Some(identity),
+            correlation_id: identity.correlation_id.as_deref().unwrap_or(""),
+            span: Some(identity.span),
         };
         let fate = telemetry.backend().decide(operation.sites(), &ties);
         let Some(fate) = fate else {
@@ -159,7 +164,6 @@ impl<'a> SpanBuilder<'a> {
                 identity,
                 metadata: self.metadata,
                 measurements: Vec::new(),
-                correlation_id: self.correlation_id,
                 started,
                 listed: OpenSlot::NONE,
                 panicking: std::thread::panicking(),
@@ -171,7 +175,7 @@ impl<'a> SpanBuilder<'a> {
             let time = ("system_time", ValueRef::Int(now));
             live.emit(SpanPhase::Start, time, &self.measurements, &[], Some(now));
             live.ended = false;
-            live.listed = live.operation.list(identity.span_id, started);
+            live.listed = live.operation.list(live.identity.span.span_id, started);
         }
         span
     }
@@ -222,14 +226,12 @@ struct Live {
     operation: Resolved,
     /// What sampling decided.
     fate: SpanFate,
-    /// Its ids.
-    identity: SpanContext,
+    /// Its ids, and what those within it inherit.
+    identity: Around,
     /// On every event.
     metadata: Entries,
     /// On the last event.
     measurements: Vec<(Cow<'static, str>, Value)>,
-    /// On every event.
-    correlation_id: String,
     /// Monotonic clock at the start, nanoseconds.
     started: u64,
     /// Where it is listed as open.
@@ -244,23 +246,29 @@ impl Span {
     /// Its identity; `None` if it emits nothing.
     #[must_use]
     pub fn context(&self) -> Option<SpanContext> {
-        self.live.as_ref().map(|live| live.identity)
+        self.around().map(|around| around.span)
     }
 
     /// What to send along with a request that is made in it; `None` if it emits nothing.
     #[must_use]
     pub fn trace_context(&self) -> Option<TraceContext> {
-        self.context().map(|context| trace_context(&context))
+        self.around().map(Around::trace_context)
     }
 
-    /// Makes it the [current span](current_span) of this thread until the guard is dropped: events emitted
-    /// meanwhile carry its identity, and spans started meanwhile are its children.
+    /// What those within it inherit; `None` if it emits nothing.
+    fn around(&self) -> Option<&Around> {
+        self.live.as_ref().map(|live| &live.identity)
+    }
+
+    /// Makes it the [current span](crate::current_span) of this thread until the guard is dropped: events emitted
+    /// meanwhile carry its identity, spans started meanwhile are its children, and both have its correlation id
+    /// if they are given none.
     ///
     /// Do not hold the guard across an `.await`, where other tasks run on the thread; a future is taken
     /// into a span with [`SpanBuilder::instrument`].
     #[inline]
     pub fn enter(&self) -> Entered<'_> {
-        Entered::new(self.context())
+        Entered::new(self.around())
     }
 
     /// Adds metadata to the event that ends the span.
@@ -367,8 +375,8 @@ impl Live {
                 let fields = Fields {
                     measurements,
                     metadata,
-                    correlation_id: &self.correlation_id,
-                    span: Some(self.identity.at(phase)),
+                    correlation_id: self.identity.correlation_id.as_deref().unwrap_or(""),
+                    span: Some(self.identity.span.at(phase)),
                     timestamp_ns,
                 };
                 let event = match phase {

@@ -12,7 +12,7 @@ use telemetry_core::{
 };
 
 use crate::backend::{Backend, Draw, NoopBackend, Site, SpanSites};
-use crate::context::current_span;
+use crate::context::tied;
 
 /// A program's telemetry. Clones are the same telemetry.
 ///
@@ -98,7 +98,8 @@ impl Telemetry {
 
     /// Emits one event under its wire name. Never blocks, never panics (after a manager's `drain` it
     /// waits a bounded time until it is written); what becomes of the event is
-    /// in the outcome and in the ledger. It carries the identity of the [current span](current_span).
+    /// in the outcome and in the ledger. It carries the identity of the [current span](crate::current_span),
+    /// and its correlation id if it is given none itself.
     pub fn emit(
         &self,
         name: &str,
@@ -106,14 +107,16 @@ impl Telemetry {
         metadata: &[(&str, &str)],
         correlation_id: &str,
     ) -> Outcome {
-        let fields = Fields {
-            measurements,
-            metadata,
-            correlation_id,
-            span: current_span(),
-            timestamp_ns: None,
-        };
-        self.emit_fields(name, &fields)
+        tied(correlation_id, |correlation_id, span| {
+            let fields = Fields {
+                measurements,
+                metadata,
+                correlation_id,
+                span,
+                timestamp_ns: None,
+            };
+            self.emit_fields(name, &fields)
+        })
     }
 
     /// Resolves a name once, for events that are emitted often.
@@ -258,21 +261,23 @@ impl EventHandle {
         metadata: &[(&str, &str)],
         correlation_id: &str,
     ) -> Outcome {
-        let fields = Fields {
-            measurements,
-            metadata,
-            correlation_id,
-            span: current_span(),
-            timestamp_ns: None,
-        };
-        if let Some((recorder, site)) = &self.direct {
-            return recorder.record(site, &fields);
-        }
-        match &self.site {
-            Ok(site) => self.telemetry.record(site, Draw::Own, &fields),
-            // Resolving it again counts it again.
-            Err(_) => self.telemetry.emit_fields(&self.name, &fields),
-        }
+        tied(correlation_id, |correlation_id, span| {
+            let fields = Fields {
+                measurements,
+                metadata,
+                correlation_id,
+                span,
+                timestamp_ns: None,
+            };
+            if let Some((recorder, site)) = &self.direct {
+                return recorder.record(site, &fields);
+            }
+            match &self.site {
+                Ok(site) => self.telemetry.record(site, Draw::Own, &fields),
+                // Resolving it again counts it again.
+                Err(_) => self.telemetry.emit_fields(&self.name, &fields),
+            }
+        })
     }
 
     /// Why the name was refused, if it was. Such a handle drops and counts every event.

@@ -15,10 +15,11 @@ const DISABLED: &str = "TELEMETRY_DISABLED";
 /// Also a variable, though none of ours.
 const OTEL_DISABLED: &str = "OTEL_SDK_DISABLED";
 /// What may change at any time.
-const ALWAYS: [&str; 4] = [
+const ALWAYS: [&str; 5] = [
     "TELEMETRY_EXIT_TIMEOUT_MS",
     "TELEMETRY_ON_FORK",
     "TELEMETRY_RECORD_STACKTRACE",
+    "TELEMETRY_SPAN_IDS",
     "TELEMETRY_STRICT",
 ];
 /// What the queue is made with, which is at the first event.

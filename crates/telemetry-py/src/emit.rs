@@ -3,6 +3,7 @@
 //! Nothing here raises an `Exception`, and no lock or queue slot is held while Python code runs: an
 //! event is encoded into scratch first and queued as a whole.
 
+mod collected;
 mod quick;
 mod taken;
 mod wrong;
@@ -11,10 +12,9 @@ use std::cell::Cell;
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyString};
+use pyo3::types::{PyBool, PyString};
 use telemetry_core::{
-    Callsite, Draft, Drawn, Limits, Note, Outcome, REDACTED, Reason, Recorder, Redactor,
-    SpanContext, Ties, ValueRef, truncate,
+    Callsite, Draft, Drawn, Outcome, Reason, Recorder, SpanContext, Ties, ValueRef,
 };
 
 use crate::calls;
@@ -27,6 +27,7 @@ use crate::scope;
 use crate::sink::{Object, Sink};
 use crate::state::{self, State};
 
+use collected::{Both, Collected};
 use taken::Taken;
 
 pub(crate) use quick::{EMIT, NOOP, emit, noop};
@@ -119,8 +120,9 @@ pub(crate) fn send(
     match &state.sink {
         Sink::Nothing => Ok(()),
         Sink::Queue | Sink::Waiting => {
+            let ids = state.incarnation.ids_in_metadata();
             let inherited = || state.incarnation.is_inherited();
-            queue(recorder, site, draw, contents, &id, inherited).1
+            queue(recorder, site, draw, contents, &id, ids, inherited).1
         }
         Sink::Object(object) if object.with_queue => {
             let Ok(mut draft) = drafted(recorder, site, draw, &id, contents) else {
@@ -128,7 +130,8 @@ pub(crate) fn send(
             };
             let mut collected = Collected::new(py, state, contents.span);
             collected.is_copy = true;
-            let filled = contents.read(&mut Both(&mut draft, &mut collected));
+            let mut both = Both(&mut draft, &mut collected);
+            let filled = contents.read(&mut both, state.incarnation.ids_in_metadata());
             let end = match filled {
                 Ok(()) if IN_BACKEND.get() => Err(Reason::Reentrant),
                 Ok(()) => Ok(()),
@@ -152,7 +155,7 @@ pub(crate) fn send(
                 return Ok(());
             }
             let mut collected = Collected::new(py, state, contents.span);
-            let read = contents.read(&mut collected);
+            let read = contents.read(&mut collected, state.incarnation.ids_in_metadata());
             let (end, raised) = match read {
                 Ok(()) => hand_over(py, object, state, site.name().as_str(), &collected, &id),
                 Err(error) => (Err(UNREADABLE), Some(error)),
@@ -170,20 +173,21 @@ pub(crate) fn send(
 }
 
 /// Encodes an event into the queue of a recorder; says what became of it and what has to go on.
-/// `is_inherited` says whether the recorder is another process's by now.
+/// `ids_in_metadata` has the ids of its span be metadata, `is_inherited` says whether the recorder is another process's by now.
 pub(crate) fn queue(
     recorder: &Recorder,
     site: &Callsite,
     draw: Draw,
     contents: &Contents<'_, '_>,
     id: &str,
+    ids_in_metadata: bool,
     is_inherited: impl Fn() -> bool,
 ) -> (Outcome, PyResult<()>) {
     let mut draft = match drafted(recorder, site, draw, id, contents) {
         Ok(draft) => draft,
         Err(outcome) => return (outcome, Ok(())),
     };
-    let filled = contents.read(&mut draft);
+    let filled = contents.read(&mut draft, ids_in_metadata);
     let end = filled.is_ok().then_some(()).ok_or(UNREADABLE);
     (finish(is_inherited(), draft, end), filled)
 }
@@ -236,11 +240,16 @@ pub(crate) fn name_of<'a>(event: &'a Bound<'_, PyAny>) -> &'a str {
 
 impl Contents<'_, '_> {
     /// Reads everything into an event.
-    fn read(&self, entries: &mut impl Entries) -> PyResult<()> {
+    fn read(&self, entries: &mut impl Entries, ids_in_metadata: bool) -> PyResult<()> {
+        let told = self.span.filter(|_| ids_in_metadata);
         let taken = Taken {
             measurement: self.own.map(|(key, _)| key),
             is_wrong: self.error.is_some(),
+            has_ids: told.is_some(),
         };
+        if let Some(span) = told {
+            put_ids(&span, entries);
+        }
         if let Some((key, value)) = self.own {
             entries.measurement(key, ValueRef::Int(value));
         }
@@ -250,6 +259,17 @@ impl Contents<'_, '_> {
             wrong.put(entries);
         }
         Ok(())
+    }
+}
+
+/// Adds the ids of a span as metadata.
+#[cold]
+fn put_ids(span: &SpanContext, entries: &mut impl Entries) {
+    let [trace, own, parent] = taken::IDS;
+    entries.metadata(trace, span.trace_id.write_hex(&mut [0; 32]));
+    entries.metadata(own, span.span_id.write_hex(&mut [0; 16]));
+    if let Some(id) = span.parent_span_id {
+        entries.metadata(parent, id.write_hex(&mut [0; 16]));
     }
 }
 
@@ -309,120 +329,4 @@ fn note(state: &State, error: &Bound<'_, PyBaseException>) -> PyResult<()> {
     let text = raised::one_line(error, &state.incarnation.redactor)?;
     state.incarnation.note_error(text);
     Ok(())
-}
-
-/// The contents of an event as fresh dicts for a Python backend, limited and redacted as on the wire.
-struct Collected<'py, 'r> {
-    /// Numbers and texts.
-    measurements: Bound<'py, PyDict>,
-    /// Texts.
-    metadata: Bound<'py, PyDict>,
-    /// The span it belongs to.
-    span: Option<SpanContext>,
-    /// Where notes are counted.
-    recorder: &'r Recorder,
-    /// How long texts may be.
-    limits: Limits,
-    /// Which values are hidden.
-    redactor: &'r Redactor,
-    /// What is wrong with the event as a whole.
-    failed: Option<Reason>,
-    /// Whether the queue gets the same, where all that is to be noted is noted.
-    is_copy: bool,
-}
-
-impl<'py, 'r> Collected<'py, 'r> {
-    /// Two empty dicts.
-    fn new(py: Python<'py>, state: &'r State, span: Option<SpanContext>) -> Self {
-        Self {
-            measurements: PyDict::new(py),
-            metadata: PyDict::new(py),
-            span,
-            recorder: &state.incarnation.recorder,
-            limits: Limits::default(),
-            redactor: &state.incarnation.redactor,
-            failed: None,
-            is_copy: false,
-        }
-    }
-
-    /// Cuts a text to its limit and notes it.
-    fn cut<'t>(&self, text: &'t str, max_bytes: usize) -> &'t str {
-        if text.len() <= max_bytes {
-            return text;
-        }
-        self.count(Note::Truncated);
-        truncate(text, max_bytes)
-    }
-
-    /// Counts what happened to a value.
-    fn count(&self, note: Note) {
-        if !self.is_copy {
-            self.recorder.gate().note(note);
-        }
-    }
-
-    /// Stores an entry. It can fail for want of memory only, and then the entry is missing.
-    fn store<'v>(dict: &Bound<'py, PyDict>, key: &str, value: impl IntoPyObject<'py> + 'v) {
-        let _stored = dict.set_item(key, value);
-    }
-}
-
-impl Entries for Collected<'_, '_> {
-    fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
-        if self.measurements.len() >= self.limits.measurements {
-            self.failed = Some(Reason::TooManyFields);
-            return;
-        }
-        let key = self.cut(key, self.limits.key_bytes);
-        match value {
-            ValueRef::Int(int) => Self::store(&self.measurements, key, int),
-            ValueRef::Float(float) => Self::store(&self.measurements, key, float),
-            ValueRef::Str(text) => {
-                Self::store(
-                    &self.measurements,
-                    key,
-                    self.cut(text, self.limits.value_bytes),
-                );
-            }
-        }
-    }
-
-    fn metadata(&mut self, key: &str, value: &str) {
-        if self.metadata.len() >= self.limits.metadata {
-            self.failed = Some(Reason::TooManyFields);
-            return;
-        }
-        let key = self.cut(key, self.limits.key_bytes);
-        let value = if self.redactor.is_secret(key) {
-            self.count(Note::Redacted);
-            REDACTED
-        } else {
-            self.cut(value, self.limits.value_bytes)
-        };
-        Self::store(&self.metadata, key, value);
-    }
-
-    fn note(&mut self, note: Note) {
-        self.count(note);
-    }
-}
-
-/// An event that goes into the queue and to an object: its values are read once.
-struct Both<'a, 'd, 'py, 'r>(&'a mut Draft<'d>, &'a mut Collected<'py, 'r>);
-
-impl Entries for Both<'_, '_, '_, '_> {
-    fn measurement(&mut self, key: &str, value: ValueRef<'_>) {
-        self.0.measurement(key, value);
-        self.1.measurement(key, value);
-    }
-
-    fn metadata(&mut self, key: &str, value: &str) {
-        self.0.metadata(key, value);
-        self.1.metadata(key, value);
-    }
-
-    fn note(&mut self, note: Note) {
-        self.0.note(note);
-    }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Incarnation {
     generation: u64,
     /// How it was set up; a child is set up in the same way. Replaced by `configure`.
     settings: ArcSwap<Settings>,
+    /// Of the settings, what each event in a span asks for.
+    ids_in_metadata: AtomicBool,
     /// Queue, policy and ledger.
     pub(crate) recorder: Arc<Recorder>,
     /// Which values are hidden from backends that are Python objects; the recorder has its own.
@@ -117,6 +119,7 @@ impl Incarnation {
         Self {
             generation: fork::generation(),
             recorder,
+            ids_in_metadata: AtomicBool::new(settings.ids_in_metadata),
             settings: ArcSwap::from_pointee(settings),
             redactor: Redactor::default(),
             callsites: ByIdentity::default(),
@@ -199,7 +202,16 @@ impl Incarnation {
 
     /// Sets it up differently from now on; what is made already stays as it is.
     pub(crate) fn set_settings(&self, settings: Settings) {
+        let ids_in_metadata = settings.ids_in_metadata;
         self.settings.store(Arc::new(settings));
+        self.ids_in_metadata
+            .store(ids_in_metadata, Ordering::Relaxed);
+    }
+
+    /// Whether the ids of a span are metadata of its events, too.
+    #[inline]
+    pub(crate) fn ids_in_metadata(&self) -> bool {
+        self.ids_in_metadata.load(Ordering::Relaxed)
     }
 
     /// Whether it belongs to an ancestor of this process; then only its settings may be read.

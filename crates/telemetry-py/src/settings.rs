@@ -27,10 +27,12 @@ const BACKEND: &str = "TELEMETRY_BACKEND";
 const STRICT: &str = "TELEMETRY_STRICT";
 /// Has the end of a span say where its exception was raised.
 const RECORD_STACKTRACE: &str = "TELEMETRY_RECORD_STACKTRACE";
+/// Says where the ids of spans stand.
+const SPAN_IDS: &str = "TELEMETRY_SPAN_IDS";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-pub(crate) const KNOWN: [&str; 21] = [
+pub(crate) const KNOWN: [&str; 22] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -49,6 +51,7 @@ pub(crate) const KNOWN: [&str; 21] = [
     "TELEMETRY_RESOURCE_INTERVAL_MS",
     "TELEMETRY_SAMPLING_PATTERNS",
     "TELEMETRY_SAMPLING_RATE",
+    SPAN_IDS,
     "TELEMETRY_STALL_MS",
     STRICT,
     "TELEMETRY_WORKER_ID",
@@ -91,6 +94,8 @@ pub(crate) struct Settings {
     pub(crate) is_strict: bool,
     /// Whether the end of a span says where its exception was raised, if the span does not say it.
     pub(crate) record_stacktrace: bool,
+    /// Whether the ids of a span are metadata of its events, too.
+    pub(crate) ids_in_metadata: bool,
 }
 
 /// What telemetry does in a forked child.
@@ -178,6 +183,14 @@ impl Settings {
                 ForkMode::Unsaid
             }
         };
+        let ids_in_metadata = match text(SPAN_IDS).as_deref() {
+            None | Some("wire") => false,
+            Some("metadata") => true,
+            Some(_) => {
+                refuse(SPAN_IDS, "wire or metadata");
+                false
+            }
+        };
         let mut switch = |variable: &'static str| {
             let value = text(variable).map(|value| value.to_ascii_lowercase());
             match value.as_deref() {
@@ -197,6 +210,7 @@ impl Settings {
             on_fork,
             is_strict,
             record_stacktrace,
+            ids_in_metadata,
         };
         (settings, faults)
     }

@@ -38,6 +38,8 @@ use call::Wakeup;
 pub(crate) struct PyStream {
     /// How it was set up; a forked child is set up in the same way.
     recorder: RecorderConfig,
+    /// Whether the ids of a span are metadata of its events, too.
+    ids_in_metadata: bool,
     /// How its calls behave, and who the worker is.
     calls: StreamConfig,
     /// What belongs to this process, or to the one that this one was forked from.
@@ -77,6 +79,7 @@ impl PyStream {
         let life = Life::new(&recorder, calls.clone())?;
         Ok(Self {
             recorder,
+            ids_in_metadata: settings.ids_in_metadata,
             calls,
             life: Held::new(Arc::new(life)),
         })
@@ -112,8 +115,11 @@ impl PyStream {
                 span: span.map(PySpanIdentity::context).or(here.span),
                 ..Contents::default()
             };
+            // With a span it comes from a backend, which was given them.
+            let ids = self.ids_in_metadata && span.is_none();
             let inherited = || life.is_inherited();
-            let (outcome, raised) = queue(recorder, &site, Draw::Own, &contents, &text, inherited);
+            let (outcome, raised) =
+                queue(recorder, &site, Draw::Own, &contents, &text, ids, inherited);
             raised.and(life.wake(py))?;
             Ok(!matches!(outcome, Outcome::Dropped(reason) if !is_policy(reason)))
         })

@@ -55,6 +55,28 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
+def beside_stock(python: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[[str], None]:
+    """Runs a program that can import the small stock package, and expects it to succeed."""
+
+    def run(program: str) -> None:
+        result = python(program, PYTHONPATH=str(Path(__file__).parent / "stock"))
+        assert result.returncode == 0, result.stderr
+
+    return run
+
+
+@pytest.fixture
+def alone(python: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[[str], None]:
+    """Runs a program that cannot."""
+
+    def run(program: str) -> None:
+        result = python(program)
+        assert result.returncode == 0, result.stderr
+
+    return run
+
+
+@pytest.fixture
 def roomy_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[telemetry.Server]:
     """A server with a queue that no test fills."""
     monkeypatch.setenv("TELEMETRY_MAX_BUFFER", "65536")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
 import threading
 
+import pytest
 import telemetry_py as telemetry
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+CALLER = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
 def test_without_one_there_is_none(memory):
@@ -67,3 +73,39 @@ def test_a_thread_starts_without_one(memory):
         thread.start()
         thread.join()
     assert memory.events[0].correlation_id == ""
+
+
+@pytest.mark.parametrize("kind", ["correlation", "span", "extract"])
+@pytest.mark.parametrize("where", ["elsewhere", "in a thread", "by the collector"])
+def test_what_a_generator_worked_under_is_gone_wherever_it_ends(memory, kind, where):
+    def steps():
+        scopes = {
+            "correlation": lambda: telemetry.correlation("request-1"),
+            "span": lambda: telemetry.span("op", correlation_id="request-1"),
+            "extract": lambda: telemetry.extract({"traceparent": CALLER, telemetry.CORRELATION_HEADER: "request-1"}),
+        }
+        with scopes[kind]():
+            yield telemetry.get_correlation_id()
+
+    def nothing():
+        with telemetry.span("later") as later:
+            assert later.parent_span_id == "" and later.trace_id != TRACE
+        return (telemetry.get_correlation_id(), telemetry.current_span()) == (None, None)
+
+    context = contextvars.copy_context()
+    running = steps()
+    assert context.run(next, running) == "request-1"
+    copied = context.copy()
+    assert not context.run(lambda: telemetry.get_correlation_id() is None), "it is open there"
+    assert nothing(), "and was never here"
+    if where == "elsewhere":
+        running.close()
+    elif where == "in a thread":
+        thread = threading.Thread(target=running.close)
+        thread.start()
+        thread.join()
+    else:
+        del running
+        gc.collect()
+    assert context.run(nothing) and nothing()
+    assert copied.run(nothing), "nor has a copy that was made meanwhile"

@@ -40,8 +40,13 @@ def finish(context, how):
 class Sync:
     """Functions that threads run. A request says how to end; `wait` waits until its client is gone."""
 
+    released = threading.Event()
+    """Lets go whoever waits in `unary_unary`."""
+
     def unary_unary(self, request, context):
         seen()
+        if request == b"wait":
+            assert self.released.wait(PATIENCE)
         finish(context, request.decode())
         return b"one"
 
@@ -187,8 +192,8 @@ SERVERS = {
 
 
 THREADS_OF_A_LOOP = "aio with threads"
-"""Here gRPC itself does not answer a stream that aborts, as a rule, and tells nobody of one that is given up:
-its thread waits for ever, and callbacks are not called."""
+"""Here gRPC itself does not answer a stream that aborts, as a rule, and tells no function of one that is given
+up: its thread waits for ever, and callbacks are not called."""
 
 
 @pytest.fixture(params=SERVERS)
@@ -210,8 +215,8 @@ def call(channel, kind, word):
         return error.code()
 
 
-def ended(memory, number):
-    """The ends of so many calls; the status arrives before the handler's function has returned."""
+def ended(memory, number, begun=None):
+    """The ends of so many calls, of those that have `begun` if others go on; the status arrives before the handler's function has returned."""
     deadline = time.monotonic() + PATIENCE
     while True:
         found = [e for e in list(memory.events) if e.event in ("python.call.stop", "python.call.exception")]
@@ -219,7 +224,7 @@ def ended(memory, number):
             break
         assert time.monotonic() < deadline, memory.names()
         time.sleep(0.001)
-    assert len(found) == number == memory.names().count("python.call.start"), memory.names()
+    assert (len(found), memory.names().count("python.call.start")) == (number, begun or number), memory.names()
     return found
 
 
@@ -287,6 +292,69 @@ def test_a_stream_that_its_client_gives_up_ends_cancelled(server, memory, kind):
         responses.cancel()
     (end,) = ended(memory, 1)
     assert (end.event, end.metadata["error_type"]) == ("python.call.exception", "RpcCancelled")
+
+
+@pytest.mark.parametrize("kind", ["unary_stream", "stream_stream"])
+def test_a_stream_of_a_thread_that_its_client_gives_up_ends_cancelled_on_a_loop(python, kind):
+    """In a process of its own: a thread of gRPC's stays behind, for which the end of Python would wait."""
+    result = python(
+        f"""
+        import asyncio, os, grpc, grpc.aio
+        import telemetry_py as telemetry
+        from telemetry_py.grpc_context import AioSpanInterceptor
+
+        memory = telemetry.MemoryBackend()
+        telemetry.set_backend(memory)
+
+        def endless(request, context):
+            while True:
+                yield b"more"
+
+        async def main():
+            server = grpc.aio.server(interceptors=[AioSpanInterceptor()])
+            handler = grpc.{kind}_rpc_method_handler(endless)
+            server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("tests.Service", {{"endless": handler}})])
+            port = server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{{port}}") as channel:
+                call = channel.{kind}("/tests.Service/endless")(iter([b""]) if "{kind}".startswith("stream") else b"")
+                async for response in call:
+                    break
+                assert memory.names() == ["python.call.start"], memory.names()
+                call.cancel()
+                while len(memory.names()) < 2:
+                    await asyncio.sleep(0.001)
+            assert memory.names() == ["python.call.start", "python.call.exception"], memory.names()
+            assert memory.events[-1].metadata["error_type"] == "RpcCancelled", memory.events
+            print("ended", flush=True)
+            os._exit(0)
+
+        asyncio.run(main())
+        """
+    )
+    assert (result.returncode, result.stdout) == (0, "ended\n"), result.stderr
+
+
+@pytest.mark.parametrize("name", ["threads", THREADS_OF_A_LOOP])
+def test_a_call_that_a_thread_works_on_is_a_span_until_it_returns_although_its_client_is_gone(memory, monkeypatch, name):
+    monkeypatch.setattr(Sync, "released", threading.Event())
+    server = SERVERS[name]()
+    try:
+        with grpc.insecure_channel(server.address) as channel:
+            future = channel.unary_unary("/tests.Service/unary_unary").future(b"wait")
+            while "inside.call" not in memory.names():
+                time.sleep(0.001)
+            future.cancel()
+            # One more call, so that the server has heard of it before this one's end.
+            for _ in range(3):
+                assert call(channel, "unary_stream", b"return") == grpc.StatusCode.OK
+        ended(memory, 3, begun=4)
+        Sync.released.set()
+        end = ended(memory, 4)[-1]
+    finally:
+        Sync.released.set()
+        server.stop()
+    assert (end.event, end.metadata["result"]) == ("python.call.stop", "CANCELLED")
 
 
 def test_a_call_of_an_event_loop_that_its_client_gives_up_ends_cancelled(memory):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import multiprocessing
 import subprocess
@@ -214,8 +215,6 @@ def test_ends_out_of_order_leave_nothing_behind(memory):
 
 
 def test_a_token_of_another_context_ends_the_id_in_this_one(memory):
-    import contextvars
-
     token = telemetry.set_correlation_id("a")
     elsewhere = contextvars.copy_context()
 

@@ -25,110 +25,6 @@ PING = "/snakepit.bridge.BridgeService/Ping"
 Python = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def beside_stock(python: Python) -> Callable[[str], None]:
-    """Runs a program that can import the stock package, and expects it to succeed."""
-
-    def run(program: str) -> None:
-        result = python(program, PYTHONPATH=str(STOCK))
-        assert result.returncode == 0, result.stderr
-
-    return run
-
-
-@pytest.fixture
-def alone(python: Python) -> Callable[[str], None]:
-    """Runs a program that cannot."""
-
-    def run(program: str) -> None:
-        result = python(program)
-        assert result.returncode == 0, result.stderr
-
-    return run
-
-
-SIGNATURES = """
-import inspect
-from telemetry_py.compat import snakepit
-snakepit.install()
-import snakepit_bridge.otel_tracing as otel_tracing
-import snakepit_bridge.telemetry as t
-import snakepit_bridge.telemetry.manager as manager
-from snakepit_bridge.telemetry.stream import TelemetryStream
-from snakepit_bridge.telemetry.backends.base import TelemetryBackend
-from snakepit_bridge.telemetry.backends.grpc import GrpcBackend
-from snakepit_bridge.telemetry.backends.stderr import StderrBackend
-
-def face(function):
-    return {p.name: p.default for p in inspect.signature(function).parameters.values() if p.name != "self"}
-
-NO = inspect.Parameter.empty
-assert face(t.emit) == {"event": NO, "measurements": NO, "metadata": None, "correlation_id": None}
-assert face(t.span) == {"operation": NO, "metadata": None, "correlation_id": None}
-assert list(face(t.set_backend)) == ["backend"]
-assert face(t.get_backend) == face(t.is_enabled) == {}
-assert face(t.set_correlation_id).keys() == {"value"}
-assert face(t.reset_correlation_id).keys() == {"token"}
-assert face(t.get_correlation_id) == {"default": None}
-assert face(TelemetryStream) == {"max_buffer": 1024}
-assert list(face(TelemetryStream.stream)) == ["control_iter", "context"]
-assert inspect.isasyncgenfunction(TelemetryStream.stream)
-assert face(TelemetryStream.close) == {}
-assert list(face(TelemetryStream.emit)) == ["event", "measurements", "metadata", "correlation_id"]
-assert list(face(GrpcBackend)) == ["stream"]
-assert list(face(TelemetryBackend.emit)) == ["event", "measurements", "metadata", "correlation_id"]
-assert issubclass(GrpcBackend, TelemetryBackend) and issubclass(StderrBackend, TelemetryBackend)
-assert t.CORRELATION_HEADER == otel_tracing.CORRELATION_HEADER == "x-snakepit-correlation-id"
-for name in ("emit", "span", "set_backend", "get_backend", "is_enabled"):
-    assert getattr(manager, name) is getattr(t, name)
-for name in ("new_correlation_id", "set_correlation_id", "reset_correlation_id", "get_correlation_id"):
-    assert getattr(otel_tracing, name) is getattr(t, name)
-
-stream = TelemetryStream()
-assert (type(stream.enabled), type(stream.sampling_rate), type(stream.dropped_count)) == (bool, float, int)
-assert (stream.enabled, stream.sampling_rate, stream.dropped_count, stream._loop) == (True, 1.0, 0, None)
-
-assert t.get_backend() is None and t.is_enabled() is False
-backend = GrpcBackend(stream)
-t.set_backend(backend)
-assert t.get_backend() is backend and t.is_enabled() is True
-assert t.emit("apps.work", {"n": 1}) is None
-with t.span("tool.execution") as yielded:
-    assert yielded is None
-assert stream.stats()["emitted"] == 3
-
-from contextvars import Token
-token = t.set_correlation_id("c-1")
-assert isinstance(token, Token) and t.get_correlation_id() == "c-1"
-t.reset_correlation_id(token)
-assert t.get_correlation_id() is None and t.get_correlation_id("d") == "d"
-assert len(t.new_correlation_id()) == 32
-"""
-
-
-def test_every_name_has_its_signature_beside_the_stock_package(beside_stock: Any) -> None:
-    beside_stock(SIGNATURES)
-
-
-def test_every_name_has_its_signature_without_the_stock_package(alone: Any) -> None:
-    alone(SIGNATURES)
-
-
-@pytest.mark.parametrize("name", ["setup_tracing", "get_tracer", "correlation_filter", "outgoing_metadata", "otel_span"])
-def test_tracing_is_ours(beside_stock: Any, name: str) -> None:
-    if not hasattr(telemetry, name):
-        pytest.skip(f"telemetry_py has no {name}")
-    beside_stock(
-        f"""
-        from telemetry_py.compat import snakepit
-        snakepit.install()
-        import telemetry_py
-        from snakepit_bridge import otel_tracing, telemetry
-        assert telemetry.{name} is otel_tracing.{name} is telemetry_py.{name}
-        """
-    )
-
-
 def test_what_was_imported_before_is_replaced_wherever_it_stands(beside_stock: Any) -> None:
     beside_stock(
         """
@@ -331,6 +227,11 @@ def test_an_unmodified_worker_sends_its_events_through_ours(worker: Worker) -> N
     assert events[1].measurements["bytes"].int_value == 6
     assert (events[1].metadata["tool"], events[1].correlation_id) == ("during", "c-1")
     assert [event.sequence for event in events] == [4, 5, 6]
+    # The class that the worker has generated does not know the field, and keeps it.
+    spans = [event.span for event in events]
+    assert [span.phase for span in spans] == [1, 0, 2]
+    assert len({(bytes(span.trace_id), span.span_id) for span in spans}) == 1 and spans[0].span_id
+    assert len(spans[0].trace_id) == 16 and not spans[0].parent_span_id
     assert worker.end() == ""
 
 
@@ -351,6 +252,78 @@ def test_an_unmodified_worker_loses_nothing_at_the_deadlines_of_its_manager(work
     rest.wait()
     assert seen + len(rest.messages) == 3 * pings
     rest.close()
+
+
+CHILDREN = """
+import multiprocessing
+import sys
+
+from snakepit_bridge.telemetry import emit, set_backend
+from snakepit_bridge.telemetry.backends.grpc import GrpcBackend
+from snakepit_bridge.telemetry.stream import TelemetryStream
+
+
+def work(number):
+    import snakepit_bridge.telemetry.stream as module
+
+    stream = TelemetryStream(max_buffer=8)
+    set_backend(GrpcBackend(stream))
+    emit("tool.result_size", {"bytes": number})
+    return module.TelemetryStream.__module__, stream.stats()["queued"], __name__
+
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    with context.Pool(2) as pool:
+        print(*sorted({*pool.map(work, range(4)), *pool.map(work, range(4))}))
+    child = context.Process(target=work, args=(1,))
+    child.start()
+    child.join()
+    print(child.exitcode)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("installed", ["by_the_command", "by_the_program", "by_the_program_late"])
+def test_children_of_all_start_methods_have_ours_too(tmp_path: Path, method: str, installed: str) -> None:
+    """The stock functions fail, and so would a child that has them."""
+    install = "from telemetry_py.compat import snakepit; snakepit.install()"
+    before = {
+        "by_the_command": "",
+        "by_the_program": f"if __name__ == '__main__':\n    {install}",
+        "by_the_program_late": f"import multiprocessing.spawn\nif __name__ == '__main__':\n    {install}",
+    }
+    script = tmp_path / "worker.py"
+    script.write_text(f"{before[installed]}\n{CHILDREN}")
+    command = ["-m", "telemetry_py.compat.snakepit"] if installed == "by_the_command" else []
+    ran = subprocess.run(
+        [sys.executable, *command, str(script), method],
+        env={**os.environ, "PYTHONPATH": str(STOCK)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    main = "__main__" if method == "fork" else "__mp_main__"
+    assert ran.stdout.splitlines() == [f"('telemetry_py.compat._surface', 1, '{main}')", "0"], ran.stderr
+    assert ran.stderr == ""
+
+
+def test_a_child_that_cannot_have_ours_runs_and_says_so(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import multiprocessing, sys\n"
+        "if __name__ == '__main__':\n"
+        "    from telemetry_py.compat import snakepit, _children\n"
+        "    snakepit.install()\n"
+        f"    _children._PROGRAM = {str(tmp_path / 'broken.py')!r}\n"
+        "    child = multiprocessing.get_context('spawn').Process(target=print, args=('ran',))\n"
+        "    child.start(); child.join(); sys.exit(child.exitcode)\n"
+    )
+    spawned = Path(telemetry.__file__).parent / "compat/_spawned.py"
+    (tmp_path / "broken.py").write_text(spawned.read_text().replace(" install()", " raise OSError('on purpose')"))
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
+    assert (ran.returncode, ran.stdout) == (0, "ran\n"), ran.stderr
+    assert "a spawned child goes on" in ran.stderr and "on purpose" in ran.stderr
 
 
 def test_the_script_that_a_pool_starts_instead_is_that_worker_with_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def locate(module: str, name: str) -> Found:
             # The last one: what stands before it are overloads.
             found = Found(module, name, statement, ast.get_docstring(statement) or (found.doc if found else ""))
         elif isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == name:
-            found = Found(module, name, statement, following)
+            found = of_value(Found(module, name, statement, following))
         elif isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
             found = found or of_value(Found(module, name, statement, following))
         elif isinstance(statement, ast.ImportFrom) and not found and name in {alias.asname or alias.name for alias in statement.names}:
@@ -120,8 +120,8 @@ def locate(module: str, name: str) -> Found:
 
 def of_value(found: Found) -> Found:
     """A name that stands for a native one, or for the object of a class that says what it is."""
-    assert isinstance(found.node, ast.Assign)
-    value = ast.unparse(found.node.value)
+    assert isinstance(found.node, (ast.Assign, ast.AnnAssign))
+    value = ast.unparse(found.node.value) if found.node.value else ""
     if value.startswith("native."):
         return locate(f"{PACKAGE}._native", value.removeprefix("native."))
     if not found.doc and value.endswith("()"):

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use telemetry_core::{Address, Overflow, Pattern, PolicySpec, SamplingRule};
+use telemetry_core::{Address, Overflow, Pattern, PolicySpec, SamplingRule, TraceContext};
 
 use super::{BackendKind, Config, ConfigError, MAX_QUEUE_EVENTS};
 
@@ -30,6 +30,8 @@ impl Config {
     /// | `TELEMETRY_ALLOW`, `TELEMETRY_DENY` | comma list of globs | |
     /// | `TELEMETRY_RESOURCE_INTERVAL_MS` | milliseconds, 0 is off | 0 |
     /// | `TELEMETRY_EXIT_TIMEOUT_MS` | milliseconds | 500 |
+    /// | `TRACEPARENT` | the span of the process that started this one, as of W3C | |
+    /// | `BAGGAGE` | of it `correlation_id`, that of the same | |
     ///
     /// # Errors
     ///
@@ -149,6 +151,11 @@ impl Config {
         if let Some(timeout) = vars.millis("TELEMETRY_EXIT_TIMEOUT_MS") {
             config.exit_timeout = timeout;
         }
+        // Both come from other processes: what is not well formed is none.
+        let caller = vars.get("TRACEPARENT");
+        config.caller = caller.and_then(|text| TraceContext::parse(text.trim()).ok());
+        let baggage = vars.get("BAGGAGE").unwrap_or_default();
+        config.correlation_id = of_baggage(&baggage).unwrap_or_default();
         if let Err(error) = config.policy.validate() {
             config.policy = PolicySpec::default();
             vars.faults.borrow_mut().push(error.into());
@@ -242,6 +249,21 @@ fn overflow(text: &str) -> Option<Overflow> {
         "drop_oldest" => Some(Overflow::DropOldest),
         _ => None,
     }
+}
+
+/// The correlation id in a `baggage` of W3C: members with commas between them, the value in percent encoding.
+fn of_baggage(baggage: &str) -> Option<String> {
+    let mut members = baggage.split(',').filter_map(|it| it.split_once('='));
+    let (_, value) = members.find(|(key, _)| key.trim() == "correlation_id")?;
+    let mut rest = value.split(';').next()?.trim().as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let [first, after @ ..] = rest {
+        let hex = after.first_chunk::<2>().filter(|_| *first == b'%');
+        let byte = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        decoded.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8(decoded).ok()
 }
 
 /// A probability.

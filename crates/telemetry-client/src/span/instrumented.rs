@@ -62,7 +62,7 @@ impl<F: Future> Future for Instrumented<F> {
             InstrumentedState::Running(span) => Some(span),
             InstrumentedState::Done => None,
         };
-        let entered = Entered::new(span.as_ref().and_then(Span::context));
+        let entered = Entered::new(span.as_ref().and_then(Span::around));
         let polled = this.future.as_mut().poll(cx);
         drop(entered);
         if let Some(span) = span {

@@ -16,11 +16,9 @@ from ._controls import hear, hear_async
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeAlias
+    from typing import Any
 
     from .stream import TelemetryStream
-
-    AnyCall: TypeAlias = "AsyncCall | SyncCall"
 
 _MARGIN, _LONGEST_MARGIN = 0.1, 0.25
 """How long before its deadline a call ends in order: this share of the time it has, and at most so many

@@ -33,6 +33,7 @@ SETTINGS = {
         "resource_interval_ms",
         "sampling_patterns",
         "sampling_rate",
+        "span_ids",
         "stall_ms",
         "strict",
         "worker_id",
@@ -63,6 +64,7 @@ def configure(
     resource_interval_ms: int | None = _UNSET,
     sampling_patterns: str | Mapping[str, float] | None = _UNSET,
     sampling_rate: float | None = _UNSET,
+    span_ids: str | None = _UNSET,
     stall_ms: int | None = _UNSET,
     strict: bool | None = _UNSET,
     worker_id: str | None = _UNSET,
@@ -76,7 +78,7 @@ def configure(
     Before anything is started and the first event, all may be set. After the first event, or with a backend
     that is an object, all but ``max_buffer`` and ``overflow``, with which the queue is made; sampling and
     filters apply from then on. While telemetry is connected or serves, only ``exit_timeout_ms``, ``on_fork``,
-    ``record_stacktrace`` and ``strict`` may change. Forked children have what their parent has.
+    ``record_stacktrace``, ``span_ids`` and ``strict`` may change. Forked children have what their parent has.
 
     Raises ``TypeError`` for a name or a type that is wrong, ``ValueError`` for a value, with what is allowed,
     and ``RuntimeError`` for what cannot change any more.

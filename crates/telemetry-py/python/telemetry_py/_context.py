@@ -110,7 +110,7 @@ class correlation:
     __slots__ = ("_scopes", "value")
 
     def __init__(self, value: str | None = None) -> None:
-        self.value = new_correlation_id() if value is None else _text(value)
+        self.value: str = new_correlation_id() if value is None else _text(value)
         self._scopes: list[native.Scope] = []
 
     def __enter__(self) -> str:

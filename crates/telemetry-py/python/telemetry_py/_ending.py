@@ -6,6 +6,10 @@ import time
 
 from ._loader import native
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
     """Wait until what was emitted so far is written to the manager's socket; say whether that was done in
@@ -25,7 +29,7 @@ def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
     began = time.monotonic()
     done = native.flush(timeout)
     backend = native.backend()
-    call = getattr(backend, "flush", None)
+    call: Callable[..., object] | None = getattr(backend, "flush", None)
     if callable(call):
         left = 1.0 if timeout is None else max(timeout - (time.monotonic() - began), 0.0)
         done = _quietly(call, left) is not False and done
@@ -44,16 +48,16 @@ def shutdown(timeout: float | None = None) -> bool:
         assert telemetry.shutdown(timeout=0.5)
     """
     done = native.shutdown(timeout)
-    close = getattr(native.backend(), "close", None)
+    close: Callable[..., object] | None = getattr(native.backend(), "close", None)
     if callable(close):
         _quietly(close)
     return done
 
 
-def _quietly(call: object, *arguments: object) -> object:
+def _quietly(call: Callable[..., object], *arguments: object) -> object:
     """The result of a call of the program's code; false where that raises."""
     try:
-        return call(*arguments) if callable(call) else None
+        return call(*arguments)
     except Exception:
         return False
 

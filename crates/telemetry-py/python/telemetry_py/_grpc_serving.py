@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from asyncio import Task
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
@@ -24,11 +25,14 @@ class RpcCancelled(Exception):
     """What ends the span of a call that its client has given up."""
 
 
-def synchronous(behaviour: Callable[..., Any], metadata: Iterable[Any], command: str, streams: bool) -> Callable[..., Any]:
-    """A function around one that a thread runs."""
+def synchronous(
+    behaviour: Callable[..., Any], metadata: Iterable[Any], command: str, streams: bool, task: Task[Any] | None = None
+) -> Callable[..., Any]:
+    """A function around one that a thread runs, for the task of an event loop if there is one; called there."""
+    fate = None if task is None else _Fate(task)
 
     def unary(request: Any, context: Any) -> Any:
-        context = _readable(context)
+        context = _readable(context, fate)
         call = Request(metadata, OPERATION, {"command": command})
         try:
             response = call.run(behaviour, request, context)
@@ -39,10 +43,10 @@ def synchronous(behaviour: Callable[..., Any], metadata: Iterable[Any], command:
         return response
 
     def stream(request: Any, context: Any) -> Iterator[Any]:
-        context = _readable(context)
+        context = _readable(context, fate)
         call = Request(metadata, OPERATION, {"command": command})
         # A server drops what it iterates over when the client is gone, sooner or later.
-        context.add_callback(lambda: call.end(RpcCancelled()))
+        (context.add_callback if fate is None else fate.when_over)(lambda: call.end(RpcCancelled()))
         try:
             responses = call.run(lambda: iter(behaviour(request, context)))
             while True:
@@ -104,18 +108,45 @@ def asynchronous(behaviour: Callable[..., Any], metadata: Iterable[Any], command
     return stream if streams and inspect.isasyncgenfunction(behaviour) else unary
 
 
+class _Fate:
+    """Whether the task of a call is over. What a thread does for it may not be: gRPC lets the thread wait for
+    ever that has the next piece of a stream whose client is gone, and calls no callback."""
+
+    __slots__ = ("_then", "is_over")
+
+    def __init__(self, task: Task[Any]) -> None:
+        self.is_over = False
+        self._then: Callable[[], None] | None = None
+        task.add_done_callback(self._end)
+
+    def _end(self, _task: Task[Any]) -> None:
+        self.is_over = True
+        if self._then is not None:
+            self._then()
+
+    def when_over(self, then: Callable[[], None]) -> None:
+        """Has `then` called, from any thread, and perhaps twice."""
+        self._then = then
+        if self.is_over:
+            then()
+
+
 class _Remembering:
     """The context of a function that a thread runs for an event loop: it can be told a status, but not asked."""
 
-    __slots__ = ("_code", "_context", "_details")
+    __slots__ = ("_code", "_context", "_details", "_fate")
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, fate: _Fate | None) -> None:
         self._context = context
+        self._fate = fate
         self._code: Any = None
         self._details: Any = ""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
+
+    def is_active(self) -> bool:
+        return self._fate is None or not self._fate.is_over
 
     def code(self) -> Any:
         return self._code
@@ -136,9 +167,9 @@ class _Remembering:
         return self._context.abort(code, details, *more, **named)
 
 
-def _readable(context: Any) -> Any:
+def _readable(context: Any, fate: _Fate | None) -> Any:
     """A context that can be asked for its status."""
-    return context if hasattr(context, "code") else _Remembering(context)
+    return context if hasattr(context, "code") else _Remembering(context, fate)
 
 
 def _end(span: telemetry.Span, error: BaseException | None) -> None:

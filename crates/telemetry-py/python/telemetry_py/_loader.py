@@ -19,6 +19,7 @@ Example::
 
 if TYPE_CHECKING:
     from . import _native as native
+    from ._native import Server, Span, context_var, emit, new_correlation_id, span, stats
 else:
     try:
         from . import _native as native
@@ -33,16 +34,15 @@ else:
             # Where warnings are errors, the program runs on all the same.
             pass
 
+    Server = native.Server
+    Span = native.Span
+    context_var = native.context_var
+    emit = native.emit
+    new_correlation_id = native.new_correlation_id
+    span = native.span
+    stats = native.stats
+
 NATIVE = native.__name__.endswith("._native")
-
-Server = native.Server
-Span = native.Span
-context_var = native.context_var
-emit = native.emit
-new_correlation_id = native.new_correlation_id
-
-span = native.span
-stats = native.stats
 
 __all__ = [
     "NATIVE",
@@ -52,7 +52,6 @@ __all__ = [
     "emit",
     "native",
     "new_correlation_id",
-
     "span",
     "stats",
 ]

@@ -23,6 +23,7 @@ A call that is served is a span ``python.call`` with ``command``, the method wit
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections import namedtuple
 from collections.abc import Iterable
@@ -49,8 +50,9 @@ class _ServerInterceptor:
             raise TypeError(f"exclude is a list of beginnings of methods, not the text {exclude!r}")
         self._exclude = (OWN_METHOD, *exclude)
 
-    def _handler(self, handler: Any, details: Any) -> Any:
-        """A handler around `handler`, which is `None` if nobody serves the method."""
+    def _handler(self, handler: Any, details: Any, task: asyncio.Task[Any] | None = None) -> Any:
+        """A handler around `handler`, which is `None` if nobody serves the method; `task` is that of the call,
+        where it has one."""
         method = details.method
         method = method.decode(errors="replace") if isinstance(method, bytes) else method
         if handler is None or method.startswith(self._exclude) or not telemetry.is_enabled():
@@ -59,9 +61,8 @@ class _ServerInterceptor:
         behaviour = getattr(handler, kind)
         is_async = inspect.iscoroutinefunction(behaviour) or inspect.isasyncgenfunction(behaviour)
         # What is asynchronous is served asynchronously, and only that: the server looks at the function.
-        around = (asynchronous if is_async else synchronous)(
-            behaviour, details.invocation_metadata or (), method.removeprefix("/"), handler.response_streaming
-        )
+        call = (behaviour, details.invocation_metadata or (), method.removeprefix("/"), handler.response_streaming)
+        around = asynchronous(*call) if is_async else synchronous(*call, task)
         return getattr(grpc, f"{kind}_rpc_method_handler")(around, handler.request_deserializer, handler.response_serializer)
 
 
@@ -100,7 +101,7 @@ class AioSpanInterceptor(_ServerInterceptor, grpc.aio.ServerInterceptor):
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Called by gRPC when a call comes in."""
-        return self._handler(await continuation(handler_call_details), handler_call_details)
+        return self._handler(await continuation(handler_call_details), handler_call_details, asyncio.current_task())
 
 
 class _Details(
@@ -136,7 +137,21 @@ class TelemetryClientInterceptor(
         )
         return continuation(told, request)
 
-    intercept_unary_unary = intercept_unary_stream = intercept_stream_unary = intercept_stream_stream = _call
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Called by gRPC when a call is made."""
+        return self._call(continuation, client_call_details, request)
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        """Called by gRPC when a call is made."""
+        return self._call(continuation, client_call_details, request)
+
+    def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """Called by gRPC when a call is made."""
+        return self._call(continuation, client_call_details, request_iterator)
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        """Called by gRPC when a call is made."""
+        return self._call(continuation, client_call_details, request_iterator)
 
 
 def aio_client_interceptors() -> list[Any]:

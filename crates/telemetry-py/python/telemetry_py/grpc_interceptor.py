@@ -47,7 +47,7 @@ class TelemetryInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(self, stream: TelemetryStream | None = None, *, answers: Collection[str] = ()) -> None:
-        self.stream = default_stream() if stream is None else stream
+        self.stream: TelemetryStream = default_stream() if stream is None else stream
         self._answers = _named(answers)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
@@ -77,7 +77,7 @@ class SyncTelemetryInterceptor(grpc.ServerInterceptor):
     """
 
     def __init__(self, stream: TelemetryStream | None = None, *, answers: Collection[str] = ()) -> None:
-        self.stream = default_stream() if stream is None else stream
+        self.stream: TelemetryStream = default_stream() if stream is None else stream
         self._answers = _named(answers)
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:

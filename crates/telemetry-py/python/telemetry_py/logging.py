@@ -26,6 +26,10 @@ from collections.abc import Iterable
 
 import telemetry_py as telemetry
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 EVENT = "python.log.recorded"
 
 MAX_MESSAGE = 4096
@@ -66,7 +70,7 @@ class TelemetryHandler(logging.Handler):
 
     def createLock(self) -> None:
         """There is none."""
-        self.lock = None
+        self.lock: Any = None
 
     def _at_fork_reinit(self) -> None:
         pass

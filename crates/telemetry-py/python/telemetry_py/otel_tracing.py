@@ -162,7 +162,7 @@ class _CorrelationFilter(logging.Filter):
         return self if record is None else self.filter(record)
 
 
-correlation_filter = _CorrelationFilter()
+correlation_filter: _CorrelationFilter = _CorrelationFilter()
 
 
 class _NoTracer:

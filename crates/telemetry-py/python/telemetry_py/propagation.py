@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     _P = ParamSpec("_P")
     _R = TypeVar("_R")
-    _Carrier = TypeVar("_Carrier", MutableMapping[str, str], list[tuple[str, str]])
+    _Carrier = TypeVar("_Carrier", bound=MutableMapping[str, str] | list[tuple[str, str]])
 
 _TRACE = ("traceparent", "tracestate", "baggage")
 _NAMES = (CORRELATION_HEADER, *_TRACE)

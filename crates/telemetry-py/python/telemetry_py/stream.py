@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from typing import Any, Literal, SupportsFloat, SupportsIndex
 
-    from ._calls import AnyCall
+    from ._calls import AsyncCall, SyncCall
     from ._types import StreamStats
 
 _OVERFLOWS = ("drop_newest", "drop_oldest")
@@ -68,7 +68,7 @@ class TelemetryStream:
     def _setup(self, stream: native.Stream, event_class: type[Any] | None) -> None:
         self._native = stream
         self._event_class = event_class
-        self._attached: AnyCall | None = None
+        self._attached: AsyncCall | SyncCall | None = None
 
     def emit(
         self,

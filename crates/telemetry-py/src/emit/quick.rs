@@ -112,6 +112,9 @@ unsafe fn record(&[event, measurements, metadata, id]: &[*mut ffi::PyObject; 4])
             return Progress::General;
         }
         let incarnation = &*state.incarnation;
+        if here.span.is_some() && incarnation.ids_in_metadata() {
+            return Progress::General;
+        }
         let unkept;
         let site: &Callsite = match incarnation.callsites.get(event) {
             Some(site) => site,

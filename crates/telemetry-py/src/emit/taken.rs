@@ -11,6 +11,9 @@ use crate::fields::Entries;
 /// What stands behind the key of an entry that went aside: `duration_given`.
 const GIVEN: &str = "_given";
 
+/// Metadata that the ids of a span are, where that is asked for.
+pub(super) const IDS: [&str; 3] = ["trace_id", "span_id", "parent_span_id"];
+
 /// The keys of one event that are ours.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Taken {
@@ -18,6 +21,8 @@ pub(super) struct Taken {
     pub(super) measurement: Option<&'static str>,
     /// Whether there is metadata about an exception.
     pub(super) is_wrong: bool,
+    /// Whether there are the ids of a span.
+    pub(super) has_ids: bool,
 }
 
 /// Entries of the program, on their way beside ours.
@@ -49,7 +54,8 @@ impl<E: Entries> Entries for Beside<'_, E> {
     }
 
     fn metadata(&mut self, key: &str, value: &str) {
-        if self.taken.is_wrong && wrong::KEYS.contains(&key) {
+        let taken = self.taken;
+        if taken.is_wrong && wrong::KEYS.contains(&key) || taken.has_ids && IDS.contains(&key) {
             self.entries.note(Note::Coerced);
             return self.entries.metadata(&format!("{key}{GIVEN}"), value);
         }

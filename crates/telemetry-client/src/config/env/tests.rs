@@ -21,6 +21,28 @@ fn an_empty_environment_emits_nothing() {
 }
 
 #[test]
+fn what_the_process_was_started_under_is_read_and_rubbish_is_none() {
+    let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+    for (traceparent, baggage, correlation_id) in [
+        (
+            caller,
+            "user=1, correlation_id = request%201%2C%20or%20so;p=1,x=2",
+            "request 1, or so",
+        ),
+        (caller, "correlation_id=100%,correlation_id=second", "100%"),
+        (caller, "correlation_id=%zz%41", "%zzA"),
+        (caller, "correlation_id=%ff", ""),
+        ("rubbish", "rubbish", ""),
+        ("", "", ""),
+    ] {
+        let config = read(&[("TRACEPARENT", traceparent), ("BAGGAGE", baggage)]).expect("ok");
+        let read = config.caller.map(|caller| caller.to_string());
+        assert_eq!(read.as_deref(), (traceparent == caller).then_some(caller));
+        assert_eq!(config.correlation_id, correlation_id, "{baggage}");
+    }
+}
+
+#[test]
 fn every_variable_is_read() {
     let config = read(&[
         ("TELEMETRY_BACKEND", "server, stderr"),

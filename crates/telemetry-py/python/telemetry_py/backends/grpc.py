@@ -33,7 +33,7 @@ class GrpcBackend(TelemetryBackend):
     def __init__(self, stream: Any = None) -> None:
         from ..stream import TelemetryStream, default_stream
 
-        self.stream = default_stream() if stream is None else stream
+        self.stream: Any = default_stream() if stream is None else stream
         self._native = self.stream._native if isinstance(self.stream, TelemetryStream) else None
 
     def emit(

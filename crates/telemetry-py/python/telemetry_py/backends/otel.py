@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._loader import native
 from .._types import SpanIdentity
 from .base import TelemetryBackend
 
 if TYPE_CHECKING:
-    from opentelemetry._logs import LoggerProvider
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, TracerProvider
 
@@ -23,6 +22,13 @@ MAX_OPEN_SPANS = 4096
 """Spans that have begun and not ended. Beyond it the oldest is forgotten, and made of its end alone."""
 
 _ENDS = (".stop", ".exception")
+
+
+class GivesLoggers(Protocol):
+    """A ``LoggerProvider`` of the SDK. Its own type stands in a module that OpenTelemetry calls private."""
+
+    def get_logger(self, name: str, /) -> Any:
+        """The logger of an instrumentation scope."""
 
 
 class OtelBackend(TelemetryBackend):
@@ -60,7 +66,7 @@ class OtelBackend(TelemetryBackend):
     def __init__(
         self,
         tracer_provider: TracerProvider | None = None,
-        logger_provider: LoggerProvider | None = None,
+        logger_provider: GivesLoggers | None = None,
     ) -> None:
         try:
             import opentelemetry.sdk.trace  # noqa: F401
@@ -69,8 +75,8 @@ class OtelBackend(TelemetryBackend):
             raise ImportError(
                 f"OtelBackend needs the package opentelemetry-sdk, which is not there ({error}); pip install opentelemetry-sdk"
             ) from None
-        self._trace = trace
-        self._logs = _logs
+        self._trace: Any = trace
+        self._logs: Any = _logs
         self._tracer_provider = tracer_provider
         self._logger_provider = logger_provider
         self._open: OrderedDict[str, Span] = OrderedDict()
@@ -175,7 +181,7 @@ class OtelBackend(TelemetryBackend):
         return made
 
     def _log(self, event: str, attributes: dict[str, Any], span: SpanIdentity | None) -> None:
-        provider = self._logger_provider or self._logs.get_logger_provider()
+        provider: Any = self._logger_provider or self._logs.get_logger_provider()
         if not hasattr(provider, "force_flush"):
             raise RuntimeError("OtelBackend: the program has set no LoggerProvider of the SDK; call opentelemetry._logs.set_logger_provider() or give it one")
         now = time.time_ns()
@@ -197,7 +203,8 @@ class OtelBackend(TelemetryBackend):
 
         flags = self._trace.TraceFlags(self._trace.TraceFlags.SAMPLED)
         ids = self._trace.SpanContext(int(trace_id, 16), int(span_id, 16), False, flags)
-        return self._trace.set_span_in_context(self._trace.NonRecordingSpan(ids), Context())
+        within: Context = self._trace.set_span_in_context(self._trace.NonRecordingSpan(ids), Context())
+        return within
 
 
 class _Ids:

@@ -12,6 +12,8 @@ import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from . import _children
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,9 +66,11 @@ class _Loader:
 
 
 class _Finder:
-    """Answers for the names of telemetry modules."""
+    """Answers for the names of telemetry modules, and for the one that starts children afresh."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        if name == _children.SPAWNING:
+            return _children.spec_of(path)
         return _spec(name, path) if name in MODULES else None
 
 
@@ -87,6 +91,7 @@ def replace() -> None:
         return
     sys.meta_path.insert(0, _FINDER)
     sys.meta_path.append(_LAST_FINDER)
+    _children.reach()
     loaded = {name: sys.modules[name] for name in MODULES if name in sys.modules}
     if not loaded:
         return

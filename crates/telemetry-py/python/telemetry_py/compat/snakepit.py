@@ -28,7 +28,8 @@ def install() -> None:
 
     Modules of Snakepit's that are loaded already are replaced, also where their functions and classes were
     imported by name; a backend that was set stays in force. Objects that were made of their classes remain what
-    they are. A second call changes nothing.
+    they are. Children of ``multiprocessing`` have ours too, however they are started. A second call changes
+    nothing.
 
     Example::
 

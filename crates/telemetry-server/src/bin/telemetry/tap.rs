@@ -69,6 +69,7 @@ fn describe(event: &Value) -> String {
         show::word(event.get("name")),
         show::pairs(event.get("measurements")),
         show::pairs(event.get("metadata")),
+        show::pairs(event.get("span")),
     ];
     parts
         .into_iter()
@@ -96,6 +97,26 @@ mod tests {
             line.ends_with(" worker_id=p-1") && !line.contains('\n'),
             "{line}"
         );
+    }
+
+    #[test]
+    fn the_ids_of_a_span_come_last() {
+        let event = serde_json::json!({
+            "name": "snakepit.python.tool.execution.start",
+            "timestamp_ns": 1_000_000_000_i64,
+            "metadata": { "tool": "grep" },
+            "span": { "trace_id": "4b", "span_id": "f0", "parent_span_id": "0a", "phase": "start" },
+        });
+        let line = describe(&event);
+        for id in [
+            "trace_id=4b",
+            "span_id=f0",
+            "parent_span_id=0a",
+            "phase=start",
+        ] {
+            let place = line.find(&format!(" {id}"));
+            assert!(place > line.find("tool=grep"), "{line}");
+        }
     }
 
     #[test]

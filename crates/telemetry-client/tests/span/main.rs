@@ -1,4 +1,6 @@
-//! A span ends exactly once, whatever happens to it.
+//! A span ends exactly once, whatever happens to it; and it knows its place, `context.rs`.
+
+mod context;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
