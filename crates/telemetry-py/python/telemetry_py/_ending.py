@@ -20,11 +20,11 @@ def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
     began = time.monotonic()
     done = native.flush(timeout)
     backend = native.backend()
-    call = getattr(backend, "flush", None)
+    call = _quietly(getattr, backend, "flush", None)
     if callable(call):
-        left = 1.0 if timeout is None else max(timeout - (time.monotonic() - began), 0.0)
+        left = max(_seconds(timeout) - (time.monotonic() - began), 0.0)
         done = _quietly(call, left) is not False and done
-    return done and not (acknowledged and native.stats()["sent"])
+    return done and not (_quietly(bool, acknowledged) and native.stats()["sent"])
 
 
 def shutdown(timeout: float | None = None) -> bool:
@@ -34,10 +34,19 @@ def shutdown(timeout: float | None = None) -> bool:
     Events from then on are counted as dropped. A second call does nothing.
     """
     done = native.shutdown(timeout)
-    close = getattr(native.backend(), "close", None)
+    close = _quietly(getattr, native.backend(), "close", None)
     if callable(close):
         _quietly(close)
     return done
+
+
+def _seconds(timeout: object) -> float:
+    """A timeout; one second for what is none."""
+    try:
+        seconds = 1.0 if timeout is None else float(timeout)  # type: ignore[arg-type]
+    except Exception:
+        return 1.0
+    return seconds if seconds == seconds else 1.0
 
 
 def _quietly(call: object, *arguments: object) -> object:

@@ -54,11 +54,15 @@ class MemoryBackend(TelemetryBackend):
         metadata: Mapping[str, object] | None = None,
         correlation_id: str | None = None,
         span: SpanIdentity | None = None,
-    ) -> bool:
+    ) -> bool | Exception:
         if len(self.events) >= self.limit:
             self._dropped.add()
             return False
-        taken = MemoryEvent(event, dict(measurements or {}), dict(metadata or {}), correlation_id or "")
+        try:
+            taken = MemoryEvent(event, dict(measurements or {}), dict(metadata or {}), correlation_id or "")
+        except Exception as error:
+            # Told, not raised: a host that knows nothing of our ledger may be the one that calls.
+            return error
         if span is not None:
             taken.span = span
         self.events.append(taken)
