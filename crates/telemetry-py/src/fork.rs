@@ -3,6 +3,7 @@
 //! The handler that runs in the child does async-signal-safe work only: it marks the inherited
 //! state as not ours and closes inherited sockets. Everything else is lazy: the next call finds
 //! the mark and makes a state of its own (`state.rs`). The inherited one is leaked, never touched.
+//! The handlers that run in the parent keep our threads of Python asleep meanwhile (`naps.rs`).
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use telemetry_client::serve::OpenFd;
 
+use crate::naps;
 use crate::phase::{self, Phase};
 
 /// How many forks lie between the first process that loaded the module and this one.
@@ -30,9 +32,15 @@ pub(crate) fn generation() -> u64 {
 pub(crate) fn watch() {
     let mut is_watched = IS_WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*is_watched {
-        // SAFETY: `in_child` is a function without captures that lives as long as the process; it
-        // calls only what POSIX allows between fork and exec.
-        let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the handlers are functions without captures that live as long as the process; the one
+        // of the child calls only what POSIX allows between fork and exec.
+        let failed = unsafe {
+            libc::pthread_atfork(
+                Some(naps::before_fork),
+                Some(naps::after_fork_in_parent),
+                Some(in_child),
+            )
+        };
         // Only for want of memory, and then the next call tries again.
         *is_watched = failed == 0;
     }
@@ -52,6 +60,7 @@ pub(crate) fn settle() {
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     phase::set(Phase::Unresolved);
+    naps::after_fork_in_child();
     for open in telemetry_client::serve::open_fds() {
         if is_still(open) {
             // SAFETY: closing a number is always sound; this one is a socket that the parent's server

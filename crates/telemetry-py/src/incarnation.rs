@@ -261,7 +261,11 @@ impl Incarnation {
     /// Begins to sample resources into a backend, if it should and does not.
     pub(crate) fn sample(&self, backend: Arc<dyn Backend>) -> Result<(), ResourceError> {
         let by_program = *locked(&self.sampling);
-        let by_environment = self.settings().config.resource_interval.map(Sampling::every);
+        let by_environment = self
+            .settings()
+            .config
+            .resource_interval
+            .map(Sampling::every);
         let Some(sampling) = by_program.or(by_environment) else {
             return Ok(());
         };

@@ -6,7 +6,7 @@
 //! * `memory`: what happens where there is none
 //! * `settings`, `configured`, `configure`, `kinds`, `warning`: what the program and its environment ask for,
 //!   and what people are told
-//! * `phase`, `interpreter`, `fork`, `held`, `identity`, `past`, `sink`, `incarnation`, `state`: what belongs
+//! * `phase`, `interpreter`, `fork`, `naps`, `held`, `identity`, `past`, `sink`, `incarnation`, `state`: what belongs
 //!   to this process
 //! * `calls`, `fastcall`: what may run Python code, and how Python calls us
 //! * `convert`, `fields`, `raised`: values, mappings and exceptions of Python
@@ -26,7 +26,7 @@
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
 //! 1. `awaited`, `calls`, `clock`, `configured`, `held`, `identity`, `ids`, `interpreter`, `kinds`, `memory`,
-//!    `past`, `phase`
+//!    `naps`, `past`, `phase`
 //! 2. `convert`, `fork`, `warning`
 //! 3. `context`, `count`, `fastcall`, `fields`, `raised`, `service`, `settings`, `sink`, `suppress`
 //! 4. `incarnation`, `scope`
@@ -60,6 +60,7 @@ mod incarnation;
 mod interpreter;
 mod kinds;
 mod memory;
+mod naps;
 mod past;
 mod phase;
 mod raised;
@@ -96,6 +97,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<stream::PyStreamCall>()?;
     module.add_class::<count::PyCount>()?;
     module.add_class::<suppress::PySuppression>()?;
+    module.add_class::<naps::Naps>()?;
     fastcall::add(module, &emit::EMIT, emit::emit)?;
     fastcall::add(module, &span::SPAN, span::span)?;
     fastcall::add(module, &emit::NOOP, emit::noop)?;
@@ -122,6 +124,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(ending::flush, module)?)?;
     module.add_function(wrap_pyfunction!(ending::shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::heartbeat, module)?)?;
+    module.add_function(wrap_pyfunction!(naps::python_forks, module)?)?;
+    module.add_function(wrap_pyfunction!(naps::python_forked, module)?)?;
     module.add_function(wrap_pyfunction!(raised::redacted, module)?)?;
     module.add_function(wrap_pyfunction!(resources::sample_resources, module)?)?;
     module.add_function(wrap_pyfunction!(resources::unsample_resources, module)?)?;

@@ -6,41 +6,24 @@ with what was started.
 
 from __future__ import annotations
 
-import sys
-
+from . import _threads
 from ._loader import native
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
 
 _INTERVAL = 0.1
 """Seconds between two stamps."""
 
 
 def begin() -> None:
-    """Start the thread if what runs is to be watched and has none in this process."""
+    """Start the thread if what runs is to be watched and has none in this process. Where there can be none,
+    there is no stamp, and nothing is watched."""
     beat = native.heartbeat()
     if beat is None:
         return
-    import _thread
-    import time
 
-    start, sleep = _thread.start_new_thread, time.sleep
-    # Where these make greenlets, one that never ends would keep a program that waits for all of them, and
-    # would tell when the loop is busy, not whether Python runs.
-    monkey: Any = sys.modules.get("gevent.monkey")
-    if monkey is not None:
-        start, sleep = monkey.get_original("_thread", "start_new_thread"), monkey.get_original("time", "sleep")
-    try:
-        start(_beat, (beat, sleep))
-    except RuntimeError:
-        # No thread is to be had; nothing is watched before the first stamp.
-        pass
+    def run(naps: native.Naps) -> None:
+        while beat() and naps.nap(_INTERVAL):
+            pass
 
-
-def _beat(beat: Callable[[], bool], sleep: Callable[[float], None]) -> None:
-    """Stamp until that is not wanted any more."""
-    while beat():
-        sleep(_INTERVAL)
+    if _threads.start(run) is not None:
+        # Python runs right now, and may not let the thread run before it is stuck.
+        beat()

@@ -161,6 +161,22 @@ class SpanIdentity:
     trace_id = span_id = parent_span_id = phase = ""
 
 
+class Naps:
+    """The sleep of a thread that is never started."""
+
+    def no_thread(self) -> None:
+        pass
+
+    def begin(self) -> None:
+        pass
+
+    def nap(self, seconds: float) -> bool:
+        return False
+
+    def end(self) -> None:
+        pass
+
+
 class Server:
     """A server that listens nowhere."""
 
@@ -313,6 +329,14 @@ def serve(address: str | None = None, ready_file: Any = None, timeout: float = 0
 
 def heartbeat() -> Callable[[], bool] | None:
     return None
+
+
+def python_forks() -> None:
+    pass
+
+
+def python_forked() -> None:
+    pass
 
 
 def redacted(text: object) -> str:

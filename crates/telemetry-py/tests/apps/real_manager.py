@@ -123,6 +123,10 @@ class Manager:
         """The events of one name, without its first two parts, that came so far."""
         return [event for event in list(self.events) if event["name"] == f"snakepit.python.{name}"]
 
+    def streaming(self) -> set[int]:
+        """The processes whose streams are open."""
+        return {worker["pid"] for worker in self.get("/api/workers") if worker["state"] == "streaming"}
+
     def totals(self) -> list[dict[str, Any]]:
         """The accounts of each pool, one of which is of the workers without."""
         return [pool["totals"] for pool in self.get("/api/pools")]

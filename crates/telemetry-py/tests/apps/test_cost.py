@@ -36,7 +36,7 @@ def threads_of(program: Program, pid: int) -> int:
     return len(process.threads())
 
 
-def test_no_request_is_slowed_down_and_two_threads_are_all(place: Place) -> None:
+def test_no_request_is_slowed_down_and_three_threads_are_all(place: Place) -> None:
     arguments = ("gunicorn", "--workers", "1", "--bind")
     off = place.directory / "off.sock"
     with (
@@ -53,7 +53,8 @@ def test_no_request_is_slowed_down_and_two_threads_are_all(place: Place) -> None
                 request(path)
                 took.setdefault(path.name, []).append(time.perf_counter() - begun)
         threads = [threads_of(server, request(path)) for server, path in ((with_it, place.web), (without_it, off))]
-        assert threads[0] - threads[1] == len(OWN_THREADS), threads
+        # The one more is of Python: it shows that Python runs.
+        assert threads[0] - threads[1] == len(OWN_THREADS) + 1, threads
         medians = {name: statistics.median(times) for name, times in took.items()}
         assert medians[place.web.name] - medians[off.name] < MOST_SECONDS_A_REQUEST, medians
         print(f"medians in ms: {({name: round(it * 1000, 3) for name, it in medians.items()})}")

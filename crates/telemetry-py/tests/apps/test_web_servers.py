@@ -92,7 +92,10 @@ def test_of_a_killed_worker_it_is_shown_that_not_all_is_known(place: Place, prel
         with place.program(manager, *arguments) as server:
             when_up(place.web, server.said)
             first = set(requests_to_all(place.web, workers=2, at_least=20))
-            os.kill(first.pop(), signal.SIGKILL)
+            victim = first.pop()
+            # Of one that ends before it could introduce itself nothing is known at all.
+            until(lambda: victim in manager.streaming(), server.said)
+            os.kill(victim, signal.SIGKILL)
             until(lambda: set(requests(place.web, 8)) - first, server.said)
             server.end()
         place.check_all_arrived(manager, unknown=True)

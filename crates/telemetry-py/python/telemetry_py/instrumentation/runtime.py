@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import _thread
 import gc as collector
 import os
 import time
 
+from .. import _threads
 from .._loader import NATIVE, emit, native
 from ._handle import Instrumentation, seconds, switch
 
@@ -60,15 +60,9 @@ class _Sampler:
         self._begin()
 
     def _begin(self) -> None:
-        # Held until the end: whoever waits for it in vain has waited for the interval.
-        self._stop = _thread.allocate_lock()
-        self._stop.acquire()
         self._pid = os.getpid()
-        try:
-            _thread.start_new_thread(self._run, (self._stop,))
-        except RuntimeError:
-            # No thread is to be had, so there are no samples.
-            pass
+        # Without a thread there are no samples.
+        self._naps = _threads.start(self._run)
 
     def begin_in_child(self) -> None:
         """A fork has no thread but the one that forked."""
@@ -76,10 +70,10 @@ class _Sampler:
             self._begin()
 
     def close(self) -> None:
-        if self._pid == os.getpid():
-            self._stop.release()
+        if self._pid == os.getpid() and self._naps is not None:
+            self._naps.end()
 
-    def _run(self, stop: _thread.LockType) -> None:
+    def _run(self, naps: native.Naps) -> None:
         pid = {"python_pid": str(os.getpid())}
         before: tuple[int, int] | None = None
         while True:
@@ -90,7 +84,7 @@ class _Sampler:
                 percent = (used[0] - before[0]) * 100 / (used[1] - before[1])
                 emit("python.cpu.sampled", {"cpu_percent": percent, "system_time": time.time_ns()}, pid)
             before = used
-            if stop.acquire(timeout=min(self._interval, _thread.TIMEOUT_MAX)):
+            if not naps.nap(self._interval):
                 return
 
 
