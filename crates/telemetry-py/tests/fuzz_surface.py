@@ -37,7 +37,7 @@ STRICT: dict[str, tuple[type[BaseException], ...]] = {
         _STRICT,
     ),
     # Decorators, and what reads what the program would send otherwise.
-    **dict.fromkeys(("span", "Span", "instrument", "wrap_context", "Span.__call__", "timed.__call__", "_SilentSpan.__call__"), (TypeError, *_OF_USER)),
+    **dict.fromkeys(("span", "Span", "instrument", "wrap_context", "Span.__call__", "timed.__call__", "_SilentSpan.__call__"), (TypeError, ValueError, *_OF_USER)),
     **dict.fromkeys(("outgoing_metadata", "outgoing_environ"), (TypeError, ValueError, *_OF_USER)),
     # It calls what the program gave it.
     **dict.fromkeys(("Carried.__call__", "correlation_filter"), _STRICT),
