@@ -87,6 +87,7 @@ class Acceptor:
             listener.listen(1)
             manager = Manager(f"unix:{path}")
             relayed, _ = listener.accept()
+        self._kept.append(relayed)
         path.unlink()
         for source, target in ((connection, relayed), (relayed, connection)):
             threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()

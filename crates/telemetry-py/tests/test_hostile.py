@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
+import random
+import subprocess
+import sys
 
 import pytest
 import telemetry_py as telemetry
 from telemetry_py import wsgi
+from telemetry_py._configure import SETTINGS
 from telemetry_py.asgi import TelemetryMiddleware
 from telemetry_py.instrumentation import instrument_asyncio
 from telemetry_py.logging import CorrelationFilter, TelemetryHandler
@@ -197,3 +202,44 @@ def test_constructors_say_what_is_wrong():
         telemetry.TelemetryStream(10**400)
     with pytest.raises(ValueError, match="interval=1000.* is not allowed"):
         instrument_asyncio(interval=10**400)
+
+
+VALUES = (
+    *(b"\xff", b"", b"1", b"-1", b"1e400", b"nan", b"9" * 400, b"a=b,c", b",,,", b"unix:", b"unix:/\xff", b"127.0.0.1:0"),
+    *(b"*", b"[", b"connect,stderr,memory", b"grpc", b"otel,statsd", b"server", b"\xed\xa0\x80", b"x" * 100_000, b"%", b"\n"),
+)
+
+PROGRAM = """
+import telemetry_py as telemetry
+from telemetry_py.compat import snakepit
+snakepit.install()
+import snakepit_bridge.telemetry as stock
+stock.emit("early.event", {})
+telemetry.start()
+with stock.span("op"):
+    stock.emit("a.b", {"count": 1})
+stock.set_backend(stock.GrpcBackend(stock.TelemetryStream()))
+stock.emit("c.d", {})
+telemetry.shutdown(0)
+stats = telemetry.stats()
+assert not stats["queued"], stats
+assert stats["emitted"] == stats["accepted"] + sum(stats["dropped"].values()), stats
+"""
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_environment_that_makes_no_sense_stops_nobody(tmp_path, seed):
+    choose = random.Random(seed)
+    variables = {variable.encode(): choose.choice(VALUES) for variable in SETTINGS.values() if choose.random() < 0.6}
+    variables[b"TELEMETRY_STRICT"] = b"0"
+    environment = {key: value for key, value in os.environb.items() if not key.startswith((b"TELEMETRY_", b"OTEL_"))}
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env={**environment, **variables}, capture_output=True, timeout=60, cwd=tmp_path
+    )
+    assert result.returncode == 0, (variables, result.stderr)
+    assert b"panicked" not in result.stderr and b"Traceback" not in result.stderr, result.stderr
+
+
+def test_what_a_stock_program_emits_before_it_sets_a_backend_is_counted(python):
+    result = python(PROGRAM + 'print(stats["dropped"], stats["delivered"])')
+    assert (result.returncode, result.stdout) == (0, "{'not_started': 4} 1\n"), result.stderr
