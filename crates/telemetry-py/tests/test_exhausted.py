@@ -22,7 +22,8 @@ import telemetry_py._lifecycle, telemetry_py.backends.memory
 
 def fill(smallest):
     "Takes all memory down to pieces of this size, which gives back what the list itself needs."
-    size = int(open("/proc/self/statm").read().split()[0]) * 4096
+    with open("/proc/self/statm") as statm:
+        size = int(statm.read().split()[0]) * 4096
     resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
     held, piece, failures = None, 1 << 24, 0
     while piece >= smallest:
