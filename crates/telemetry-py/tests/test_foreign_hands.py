@@ -265,7 +265,7 @@ for number, other in zip(numbers, others, strict=True):
             answer.add((end is own, end.recv(100).decode("latin-1")))
         except BlockingIOError:
             answer.add((end is own, None))
-    own.close()
+        end.close()
 answer = sorted(answer)
 """
     )
