@@ -134,7 +134,9 @@ assert stats["emitted"] == stats["queued"] + sum(stats["dropped"].values()), sta
     assert result.returncode == 0, result.stderr
 
 
-def test_a_manager_that_dials_meanwhile_ends_nothing_and_is_served_later(tmp_path):
+# In development mode threads begin late enough to find no memory at all.
+@pytest.mark.parametrize("development_mode", ["", "1"])
+def test_a_manager_that_dials_meanwhile_ends_nothing_and_is_served_later(tmp_path, development_mode):
     program = textwrap.dedent(FILL) + textwrap.dedent(
         """
         server = telemetry.serve()
@@ -155,7 +157,7 @@ def test_a_manager_that_dials_meanwhile_ends_nothing_and_is_served_later(tmp_pat
         """
     )
     # One heap for all threads: those of telemetry have no memory of their own set aside.
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "RUST_BACKTRACE": "0"}
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "RUST_BACKTRACE": "0", "PYTHONDEVMODE": development_mode}
     worker = subprocess.Popen(
         [sys.executable, "-c", program],
         env=environment,
