@@ -54,6 +54,10 @@ fn kept() -> Kept {
     Kept::new(Worker::new())
 }
 
+fn kept_in_span() -> Kept {
+    Kept::in_span(Worker::new())
+}
+
 fn disabled(effort: Effort) -> Row {
     beside(effort, Disabled(Worker::disabled()), DisabledTracing)
         .row("disabled emit", "tracing below its level")
@@ -94,7 +98,7 @@ fn room(effort: Effort) -> Row {
 
 /// Peers that record an event or a span.
 struct Others {
-    otel_span: [OtelSpan; 2],
+    otel_span: [OtelSpan; 3],
     otel_log: OtelLog,
     otel_histogram: OtelHistogram,
     fast_trace: FastTrace,
@@ -105,7 +109,7 @@ struct Others {
 impl Others {
     fn new() -> Self {
         Self {
-            otel_span: [OtelSpan::new(), OtelSpan::new()],
+            otel_span: [OtelSpan::new(), OtelSpan::new(), OtelSpan::new()],
             otel_log: OtelLog::new(),
             otel_histogram: OtelHistogram::new(),
             fast_trace: FastTrace::new(),
@@ -115,7 +119,7 @@ impl Others {
     }
 
     fn rows(self, effort: Effort) -> Vec<Row> {
-        let [otel_span, other_span] = self.otel_span;
+        let [otel_span, other_span, third_span] = self.otel_span;
         let mut fast_trace = timed(self.fast_trace);
         vec![
             beside(effort, kept(), otel_span)
@@ -126,8 +130,15 @@ impl Others {
             beside(effort, kept(), Naive::new())
                 .row("kept emit", "prost build, encode, queue")
                 .target("T2")
-                .floor(Bound::ratio_at_least(6.0))
+                .floor(Bound::ratio_at_least(8.0))
                 .moonshot(Bound::ratio_at_least(12.0)),
+            beside(effort, kept_in_span(), third_span)
+                .row("kept emit in a span, with its ids", "opentelemetry span")
+                .target("T2")
+                .floor(Bound::ratio_at_least(5.0))
+                .moonshot(Bound::ratio_at_least(8.0)),
+            beside(effort, kept_in_span(), kept())
+                .price_row("kept emit in a span, with its ids", "in none"),
             compare(effort, &mut timed(kept()), &mut fast_trace)
                 .row("kept emit", "fastrace local span"),
             beside(effort, kept(), TracingEvent).row("kept emit", "tracing event, fmt to a sink"),
@@ -150,7 +161,7 @@ fn reading(effort: Effort) -> Vec<Row> {
         beside(effort, Process::new(), ProstDecode::new())
             .row("decode, validate, enrich, dispatch", "prost decode")
             .target("T8")
-            .floor(Bound::ratio_at_least(4.0))
+            .floor(Bound::ratio_at_least(5.0))
             .moonshot(Bound::ratio_at_least(8.0)),
         beside(effort, Process::reading_all(), ProstDecode::new())
             .row("the same, and all metadata as text", "prost decode"),

@@ -11,7 +11,8 @@ use std::{
 };
 
 use crate::{
-    bench, chaos, demo, failure::Failure, features, gen_events, gen_proto, loom, process, test,
+    bench, chaos, demo, failure::Failure, features, gen_events, gen_proto, gen_reference, loom,
+    process, test,
 };
 
 /// Runs all steps; fails if any of them did and names those.
@@ -22,6 +23,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     });
     report.step("gen-proto", || gen_proto::run(true));
     report.step("gen-events", || gen_events::run(true));
+    report.step("gen-reference", || gen_reference::run(true));
     report.step("lints", || {
         process::run(&mut lints(&[
             "--workspace",

@@ -10,7 +10,7 @@
 //!
 //! 1. `failure`, `workspace`
 //! 2. `artifacts`, `process`
-//! 3. `features`, `gen_events`, `gen_proto`, `loom`, `python`
+//! 3. `features`, `gen_events`, `gen_proto`, `gen_reference`, `loom`, `python`
 //! 4. `bench`, `chaos`, `demo`, `test`
 //! 5. `ci`
 
@@ -29,6 +29,7 @@ mod failure;
 mod features;
 mod gen_events;
 mod gen_proto;
+mod gen_reference;
 mod loom;
 mod process;
 mod python;
@@ -59,6 +60,8 @@ enum Command {
     GenProto(Generate),
     /// Write docs/events.md, the reference of every event, from the built-in catalog.
     GenEvents(Generate),
+    /// Write docs/python-reference.md, every name of the Python package, from its sources.
+    GenReference(Generate),
     /// Run every test: Rust, documentation examples, Python.
     Test(test::Selection),
     /// Compare the speed of single steps with what one would write without us.
@@ -93,6 +96,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::GenProto(generate) => gen_proto::run(generate.check),
         Command::GenEvents(generate) => gen_events::run(generate.check),
+        Command::GenReference(generate) => gen_reference::run(generate.check),
         Command::Test(selection) => test::run(&selection),
         Command::Bench(selection) => bench::run(&selection),
         Command::Chaos(run) => chaos::run(&run),

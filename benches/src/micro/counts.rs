@@ -89,6 +89,14 @@ fn allocations() -> Vec<Row> {
             .target("T2")
             .moonshot(Bound::value_at_most(0.0)),
         row(
+            "kept emit in a span",
+            &mut Kept::in_span(Worker::new()),
+            "prost and queue",
+            &mut Naive::new(),
+        )
+        .target("T2")
+        .moonshot(Bound::value_at_most(0.0)),
+        row(
             "span",
             &mut Spans::new(),
             "opentelemetry span",

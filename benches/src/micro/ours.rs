@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use telemetry_client::backend::{Backend, StreamBackend};
 use telemetry_client::serve::StreamConfig;
-use telemetry_client::{EventHandle, Operation, Telemetry};
+use telemetry_client::{EventHandle, Operation, Span, Telemetry};
 use telemetry_core::{
     Budget, Control, Outcome, QueueLimits, Recorder, RecorderConfig, SamplingRule, SystemClock,
 };
@@ -102,6 +102,8 @@ impl Worker {
 /// An event that is kept.
 pub(crate) struct Kept {
     worker: Worker,
+    /// What the program is doing, so that the event has the ids of a span.
+    span: Option<Span>,
     frames: Vec<u8>,
 }
 
@@ -110,13 +112,26 @@ impl Kept {
     pub(crate) fn new(worker: Worker) -> Self {
         Self {
             worker,
+            span: None,
             frames: Vec::new(),
         }
+    }
+
+    /// The same within a span.
+    pub(crate) fn in_span(worker: Worker) -> Self {
+        let span = worker.telemetry.span("tool.execution").start();
+        let mut kept = Self {
+            span: Some(span),
+            ..Self::new(worker)
+        };
+        kept.drain();
+        kept
     }
 }
 
 impl Batches for Kept {
     fn run(&mut self, numbers: Range<usize>) {
+        let _entered = self.span.as_ref().map(Span::enter);
         for run in numbers {
             let outcome = self.worker.emit(black_box(run));
             assert_eq!(outcome, Outcome::Accepted, "nothing is dropped");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use prost::Message;
 use telemetry_core::{
-    Catalog, DecodeLimits, EventEncoder, EventRef, Source, SystemClock, ValueRef, append_sequence,
-    decode_event, encode_event_parts,
+    Catalog, DecodeLimits, EventEncoder, EventRef, Source, SpanContext, SystemClock, ValueRef,
+    append_sequence, decode_event, encode_event_parts,
 };
 use telemetry_proto::TelemetryEvent;
 use telemetry_server::{Dispatcher, Frame, Pipeline, Quarantine};
@@ -44,6 +44,7 @@ impl Messages {
             encoder.metadata("tool", TOOLS[n % 4]);
             encoder.metadata("operation", "read");
             encoder.finish(1_700_000_000_000_000_000, ID, 1.0);
+            encoder.span(&SpanContext::root(ID));
             encoder.bytes().to_vec()
         };
         let mut messages = Self {
@@ -120,7 +121,7 @@ fn look(event: &EventRef<'_>) {
     let source = event.source();
     black_box((&source.node, &source.pool_name, &source.worker_id));
     black_box((source.python_pid, event.id(), event.timestamp_ns()));
-    black_box(event.correlation_id());
+    black_box((event.correlation_id(), event.span()));
 }
 
 /// All of it, the numbers among the metadata as text.

@@ -18,10 +18,14 @@ pub(crate) struct Work {
 }
 
 /// All of them.
-const WORKS: [Work; 11] = [
+const WORKS: [Work; 12] = [
     Work {
         name: "kept-emit",
         run: |runs| counted(Kept::new(Worker::new()), runs),
+    },
+    Work {
+        name: "kept-emit-in-span",
+        run: |runs| counted(Kept::in_span(Worker::new()), runs),
     },
     Work {
         name: "kept-emit-in-half-batches",

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 import telemetry_py as telemetry
+from documented import ROOT, files
 from manager import PATIENCE, Manager, name_of
 from raw_call import RawCall
 
@@ -278,9 +279,9 @@ def test_no_value_and_no_backend_takes_the_caller_down(beside_stock: Any) -> Non
 class Worker:
     """The stock worker's script, run with ours in place."""
 
-    def __init__(self, *before: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *before: str, script: Path = STOCK / "stock_worker.py", env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *before, str(STOCK / "stock_worker.py"), "a worker"],
+            [sys.executable, *before, str(script), "a worker"],
             env={**os.environ, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -349,6 +350,19 @@ def test_an_unmodified_worker_loses_nothing_at_the_deadlines_of_its_manager(work
     rest.wait()
     assert seen + len(rest.messages) == 3 * pings
     rest.close()
+
+
+def test_the_script_that_a_pool_starts_instead_is_that_worker_with_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one of docs/snakepit.md, beside a worker that is called as Snakepit calls its own."""
+    script = tmp_path / "worker.py"
+    script.write_text(files(ROOT / "docs/snakepit.md")["worker.py"])
+    (tmp_path / "grpc_server.py").write_text((STOCK / "stock_worker.py").read_text())
+    monkeypatch.chdir(tmp_path)
+    worker = Worker(script=script, env={"PYTHONPATH": str(STOCK)})
+    assert worker.ping("x") == "x by a worker"
+    with Manager(f"127.0.0.1:{worker.port}") as manager:
+        assert [name_of(manager.next()) for _ in EVENTS] == EVENTS
+    assert worker.end() == ""
 
 
 def test_without_ours_that_worker_could_not_run() -> None:

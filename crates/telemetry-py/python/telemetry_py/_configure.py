@@ -80,6 +80,10 @@ def configure(
 
     Raises ``TypeError`` for a name or a type that is wrong, ``ValueError`` for a value, with what is allowed,
     and ``RuntimeError`` for what cannot change any more.
+
+    Example::
+
+        telemetry.configure(sampling_patterns={"python.*": 0.1}, deny=["debug.*"], exit_timeout_ms=200)
     """
     given = {name: value for name, value in locals().items() if name in SETTINGS and value is not _UNSET}
     for name in unknown:

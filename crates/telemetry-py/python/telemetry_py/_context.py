@@ -14,13 +14,26 @@ if TYPE_CHECKING:
     from typing import Any
 
 CORRELATION_HEADER = "x-snakepit-correlation-id"
-"""Name of the gRPC metadata entry that carries a correlation id."""
+"""Name of the header, and of the gRPC metadata entry, that carries a correlation id.
+
+Example::
+
+    with telemetry.extract({telemetry.CORRELATION_HEADER: "order-17"}):
+        assert telemetry.get_correlation_id() == "order-17"
+"""
 
 
 def set_correlation_id(value: str | None) -> Token[Any]:
     """Make ``value`` the correlation id of this context; ``None`` is none.
 
     Returns a token for :func:`reset_correlation_id`.
+
+    Example::
+
+        token = telemetry.set_correlation_id("order-17")
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        telemetry.reset_correlation_id(token)
+        assert memory.events[0].correlation_id == "order-17"
     """
     return native.Scope("" if value is None else text_of(value)).set()
 
@@ -30,6 +43,12 @@ def reset_correlation_id(token: Token[Any]) -> None:
 
     A token from another context ends the id in this one, if it is here; one that was used, or what is none,
     changes nothing.
+
+    Example::
+
+        token = telemetry.set_correlation_id("order-17")
+        telemetry.reset_correlation_id(token)
+        assert telemetry.get_correlation_id() is None
     """
     try:
         context_var.reset(token)
@@ -40,12 +59,31 @@ def reset_correlation_id(token: Token[Any]) -> None:
 
 
 def get_correlation_id(default: str | None = None) -> str | None:
-    """The correlation id of this context, or ``default`` if there is none."""
+    """The correlation id of this context, or ``default`` if there is none.
+
+    Example::
+
+        with telemetry.correlation("order-17"):
+            assert telemetry.get_correlation_id() == "order-17"
+        assert telemetry.get_correlation_id("-") == "-"
+    """
     return native.correlation_id() or default
 
 
 def current_span() -> Span | None:
-    """The innermost span that is open in this context; ``None`` if there is none."""
+    """The innermost span that is open in this context; ``None`` if there is none.
+
+    Example::
+
+        def search(needle):
+            span = telemetry.current_span()
+            if span is not None:
+                span.set(needle=needle)
+
+        with telemetry.span("tool.execution"):
+            search("hay")
+        assert memory.events[-1].metadata["needle"] == "hay"
+    """
     return native.current_span()
 
 
@@ -53,6 +91,12 @@ class correlation:
     """Run a block under a correlation id: ``with correlation() as id: ...``
 
     Without a value a new id is made. Works with ``with`` and ``async with``.
+
+    Example::
+
+        with telemetry.correlation() as request_id:
+            telemetry.emit("tool.result_size", {"bytes": 512})
+        assert memory.events[0].correlation_id == request_id
     """
 
     __slots__ = ("_scopes", "value")

@@ -16,6 +16,11 @@ def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
 
     ``acknowledged`` asks for the manager's word that it has taken the events, as far as this release can know:
     its managers give none, so the answer is ``False`` as soon as anything was sent to one.
+
+    Example::
+
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert telemetry.flush(timeout=0.5)
     """
     began = time.monotonic()
     done = native.flush(timeout)
@@ -32,6 +37,11 @@ def shutdown(timeout: float | None = None) -> bool:
     seconds, by default those of ``TELEMETRY_EXIT_TIMEOUT_MS``.
 
     Events from then on are counted as dropped. A second call does nothing.
+
+    Example::
+
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert telemetry.shutdown(timeout=0.5)
     """
     done = native.shutdown(timeout)
     close = _quietly(getattr, native.backend(), "close", None)

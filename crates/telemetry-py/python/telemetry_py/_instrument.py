@@ -45,6 +45,16 @@ def instrument(
     a secret are hidden, as in all metadata.
 
     Raises ``TypeError`` for a class, which would no longer be one, and for what cannot be called.
+
+    Example::
+
+        @telemetry.instrument(name="cart.add", capture_args=True)
+        def add(item, amount=1):
+            return amount
+
+        add("tea", 2)
+        assert memory.names() == ["cart.add.start", "cart.add.stop"]
+        assert memory.events[0].metadata == {"arg_item": "tea", "arg_amount": "2"}
     """
     if fn is None:
         return functools.partial(instrument, name=name, metadata=metadata, capture_args=capture_args)

@@ -10,7 +10,12 @@ TYPE_CHECKING = False
 """For type checkers only, which take it for true: ``typing`` costs more than all the rest of the import."""
 
 NATIVE: bool
-"""Whether the native module is there; without it nothing is recorded."""
+"""Whether the native module is there; without it nothing is recorded.
+
+Example::
+
+    assert telemetry.NATIVE, "no native module for this platform"
+"""
 
 if TYPE_CHECKING:
     from . import _native as native

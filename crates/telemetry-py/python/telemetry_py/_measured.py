@@ -24,6 +24,11 @@ def counter(event: str, value: float = 1, **metadata: object) -> None:
 
     ``counter("cache.miss", table="users")`` is ``emit("cache.miss", {"count": 1}, {"table": "users"})``.
     Never raises.
+
+    Example::
+
+        telemetry.counter("cache.miss", table="users")
+        assert memory.events[0].measurements == {"count": 1}
     """
     emit(event, {"count": value}, metadata or None)
 
@@ -34,6 +39,15 @@ class timed:
     ``with timed("cache.load", {"table": "users"}): ...``, also ``async with``, or ``@timed("cache.load")`` on
     functions, coroutines, generators and async generators. A block that ends by an exception is measured,
     too, with its type as ``error_type``; the exception goes on.
+
+    Example::
+
+        @telemetry.timed("cache.load", {"table": "users"})
+        def load():
+            return 42
+
+        load()
+        assert memory.names() == ["cache.load"] and memory.events[0].measurements["duration"] > 0
     """
 
     def __init__(self, event: str, metadata: Mapping[str, object] | None = None) -> None:

@@ -103,7 +103,21 @@ class SpanIdentity:
 @final
 class Span:
     """Work that is measured: emits `{operation}.start` when it begins and `{operation}.stop` or
-    `{operation}.exception` when it ends."""
+    `{operation}.exception` when it ends.
+
+    Example::
+
+        def label(span: telemetry.Span) -> None:
+            span.set(model="small")
+
+        with telemetry.span("tool.execution", {"tool": "search"}) as span:
+            label(span)
+            span.measure(rows=3)
+            span.event("tool.result_size", {"bytes": 512})
+        assert memory.names() == ["tool.execution.start", "tool.result_size", "tool.execution.stop"]
+        assert memory.events[2].metadata == {"tool": "search", "model": "small"}
+        assert memory.events[2].measurements["rows"] == 3
+    """
 
     def __new__(
         cls,
@@ -115,23 +129,33 @@ class Span:
         record_stacktrace: bool | None = None,
     ) -> Self: ...
     @property
-    def operation(self) -> str: ...
+    def operation(self) -> str:
+        """What its events are called before `.start`, `.stop` and `.exception`."""
     @property
-    def correlation_id(self) -> str: ...
+    def correlation_id(self) -> str:
+        """The correlation id of its events; empty if there is none."""
     @property
-    def elapsed_ns(self) -> int: ...
+    def elapsed_ns(self) -> int:
+        """Nanoseconds since it began, and once it has ended, how long it took; 0 before."""
     @property
-    def trace_id(self) -> str: ...
+    def trace_id(self) -> str:
+        """32 hexadecimal digits; empty for a span that emits nothing."""
     @property
-    def span_id(self) -> str: ...
+    def span_id(self) -> str:
+        """16 hexadecimal digits; empty for a span that emits nothing."""
     @property
-    def parent_span_id(self) -> str: ...
-    def set(self, **metadata: object) -> None: ...
-    def measure(self, **measurements: SupportsIndex | SupportsFloat | str) -> None: ...
+    def parent_span_id(self) -> str:
+        """16 hexadecimal digits; empty for the root of a trace."""
+    def set(self, **metadata: object) -> None:
+        """Add metadata, which the end of the span has as well."""
+    def measure(self, **measurements: SupportsIndex | SupportsFloat | str) -> None:
+        """Add measurements to the end of the span."""
     def event(
         self, name: str, measurements: _Measurements = None, metadata: _Metadata = None
-    ) -> None: ...
-    def record_exception(self, exc: BaseException) -> None: ...
+    ) -> None:
+        """Emit an event that belongs to this span, with its correlation id."""
+    def record_exception(self, exc: BaseException) -> None:
+        """End by this exception, although it was caught: the span ends with `.exception`."""
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -164,15 +188,26 @@ class Naps:
 
 @final
 class Server:
-    """Where this process can be reached by a manager."""
+    """Where this process can be reached by a manager.
+
+    Example::
+
+        server: telemetry.Server = telemetry.serve()
+        assert server.is_running and server.address.startswith("127.0.0.1:")
+        server.close()
+    """
 
     @property
-    def address(self) -> str: ...
+    def address(self) -> str:
+        """What a manager dials, `127.0.0.1:45123` or `unix:/run/w.sock`; empty if this process does not serve."""
     @property
-    def clients(self) -> int: ...
+    def clients(self) -> int:
+        """Managers that are connected."""
     @property
-    def is_running(self) -> bool: ...
-    def close(self, timeout: float | None = 0.5) -> bool: ...
+    def is_running(self) -> bool:
+        """Whether it still serves."""
+    def close(self, timeout: float | None = 0.5) -> bool:
+        """Send what is queued and stop; say whether all was sent in `timeout` seconds."""
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> Literal[False]: ...
 
@@ -232,7 +267,16 @@ def emit(
     measurements: _Measurements = None,
     metadata: _Metadata = None,
     correlation_id: str | None = None,
-) -> None: ...
+) -> None:
+    """Record one event. Never raises and never blocks; what cannot be recorded is counted in :func:`stats`.
+
+    ``measurements`` are numbers or texts, ``metadata`` texts; anything else becomes one. Without a
+    ``correlation_id`` the event has that of the context, and it belongs to the span that is open there.
+
+    Example::
+
+        telemetry.emit("tool.result_size", {"bytes": 512}, {"tool": "search"})
+    """
 def _noop(
     event: str,
     measurements: _Measurements = None,
@@ -245,7 +289,13 @@ def emit_queued(
     metadata: _Metadata = None,
     correlation_id: str | None = None,
 ) -> None: ...
-def new_correlation_id() -> str: ...
+def new_correlation_id() -> str:
+    """A new correlation id: 32 hexadecimal digits.
+
+    Example::
+
+        assert len(telemetry.new_correlation_id()) == 32
+    """
 def use_object(backend: Any) -> None: ...
 def use_composite(backend: Any, with_queue: bool) -> None: ...
 def use_queue() -> None: ...
@@ -280,8 +330,33 @@ def span(
     *,
     measurements: _Measurements = None,
     record_stacktrace: bool | None = None,
-) -> Span: ...
-def stats() -> Stats: ...
+) -> Span:
+    """Measure a block or a function: ``{operation}.start`` when it begins, ``{operation}.stop`` or
+    ``{operation}.exception`` with ``duration`` when it ends.
+
+    For ``with``, ``async with``, and as a decorator of functions, coroutines, generators and async generators;
+    without parentheses the operation is called as the function is, with its class. ``metadata`` is in all of
+    its events, ``measurements`` are in its end. Never raises but for a class or anything else that is no
+    function, where it decorates.
+
+    Example::
+
+        @telemetry.span("tool.execution", {"tool": "parse"})
+        async def parse(text):
+            return text.split()
+
+        with telemetry.span("tool.execution", {"tool": "search"}, measurements={"rows": 3}) as span:
+            span.set(model="small")
+    """
+def stats() -> Stats:
+    """What became of every event of this process: see :class:`Stats`.
+
+    Example::
+
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        stats = telemetry.stats()
+        assert stats["emitted"] == stats["delivered"] == 1 and not stats["dropped"]
+    """
 def heartbeat() -> Callable[[], bool] | None: ...
 def python_forks() -> None: ...
 def python_forked() -> None: ...

@@ -32,6 +32,13 @@ def flush_on_signal(*signals: int) -> None:
 
     Raises ``TypeError`` for what is no signal number, ``ValueError`` for a signal that does not end a
     program, ``RuntimeError`` outside the main thread. Then no handler has been set.
+
+    Example::
+
+        import signal
+
+        telemetry.flush_on_signal()                                     # SIGTERM
+        telemetry.flush_on_signal(signal.SIGTERM, signal.SIGHUP)
     """
     chosen = [_checked(number) for number in signals] or [signal.SIGTERM]
     import threading

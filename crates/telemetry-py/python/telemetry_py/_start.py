@@ -20,6 +20,10 @@ def start() -> None:
 
     Never raises. Variables that are wrong or unknown are told of on stderr, once each, and have their
     defaults; with ``TELEMETRY_STRICT=1`` they raise ``ValueError``.
+
+    Example::
+
+        telemetry.start()
     """
     if native.start():
         _lifecycle.register()
@@ -34,6 +38,11 @@ def connect(address: str | None = None) -> None:
 
     Raises ``ValueError`` for an address that can never be connected to, and if this process is connected
     elsewhere, or serves, already.
+
+    Example::
+
+        telemetry.connect("unix:/run/user/1000/telemetry/manager.sock")
+        assert telemetry.stats()["manager"] == "unix:/run/user/1000/telemetry/manager.sock"
     """
     if native.connect(address):
         _lifecycle.register()

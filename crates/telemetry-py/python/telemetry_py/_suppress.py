@@ -17,6 +17,12 @@ class suppress:
     It holds for the task or thread that runs the block and for the tasks that it starts, until the block
     ends, and counts nothing. A span that began before goes on and ends; one that begins within the block
     emits nothing at all. Works with ``with`` and ``async with``.
+
+    Example::
+
+        with telemetry.suppress():
+            telemetry.emit("tool.result_size", {"bytes": 512})
+        assert memory.events == []
     """
 
     __slots__ = ("_blocks",)

@@ -10,7 +10,16 @@ from typing import Protocol, TypedDict, runtime_checkable
 
 
 class PartStats(TypedDict):
-    """What became of events in one part of a composite backend."""
+    """What became of events in one part of a composite backend.
+
+    Example::
+
+        def lost(part: telemetry.PartStats) -> int:
+            return sum(part["dropped"].values())
+
+        telemetry.set_backend(telemetry.CompositeBackend(memory, telemetry.ServerBackend()))
+        assert [lost(part) for part in telemetry.stats()["parts"]] == [0]
+    """
 
     backend: str
     """The name of its class."""
@@ -26,6 +35,14 @@ class Stats(TypedDict):
 
     ``emitted == accepted + sum(dropped.values())`` and ``accepted == sent + delivered + queued``, always,
     apart from events that other threads are in the midst of emitting.
+
+    Example::
+
+        def balance(stats: telemetry.Stats) -> int:
+            return stats["emitted"] - stats["accepted"] - sum(stats["dropped"].values())
+
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert balance(telemetry.stats()) == 0
     """
 
     emitted: int
@@ -39,9 +56,17 @@ class Stats(TypedDict):
     queued: int
     """Waiting to be sent. Before ``start`` or ``serve``, this is where events are."""
     dropped: dict[str, int]
-    """Dropped, by reason; only reasons that occurred. ``not_started``: the queue was full, or the end came,
-    before anything was started; ``fork_inherited``: the same in a fork of a process that serves.
-    ``backend_error``: the backend raised."""
+    """Dropped, by reason; only reasons that occurred.
+
+    * ``sampled_out`` and ``filtered``: as the policy asked;
+    * ``queue_full``: there was no room; ``evicted_oldest``: it made room for a newer one;
+    * ``not_started``: the queue was full, or the end came, before anything was started; ``fork_inherited``: the
+      same in a fork of a process that serves;
+    * ``not_running``: emitted after :func:`telemetry_py.shutdown`; ``shutdown_deadline``: not sent in its time;
+    * ``invalid_name``, ``invalid_value``, ``too_many_fields``, ``oversize``: a limit was broken;
+    * ``backend_error``: the backend raised; ``reentrant``: emitted by a backend while it takes an event;
+    * ``internal_error``: a defect of telemetry.
+    """
     notes: dict[str, int]
     """What happened to events that were not dropped for it, such as ``truncated``."""
     last_error: str | None
@@ -59,7 +84,18 @@ class Stats(TypedDict):
 
 
 class SpanIdentity(Protocol):
-    """Which span an event belongs to; the fifth argument of backends whose class has ``takes_span = True``."""
+    """Which span an event belongs to; the fifth argument of backends whose class has ``takes_span = True``.
+
+    Example::
+
+        def link(span: telemetry.SpanIdentity) -> str:
+            return f"https://traces.example/{span.trace_id}#{span.span_id}"
+
+        with telemetry.span("tool.execution"):
+            pass
+        start, stop = (event.span for event in memory.events)
+        assert start and stop and link(start) == link(stop) and (start.phase, stop.phase) == ("start", "stop")
+    """
 
     @property
     def trace_id(self) -> str:
@@ -80,7 +116,23 @@ class SpanIdentity(Protocol):
 
 @runtime_checkable
 class SupportsEmit(Protocol):
-    """What will do as a backend: see :class:`telemetry_py.TelemetryBackend` for what ``emit`` may return."""
+    """What will do as a backend: see :class:`telemetry_py.TelemetryBackend` for what ``emit`` may return.
+
+    Example::
+
+        class Names:
+            def __init__(self):
+                self.seen = set()
+
+            def emit(self, event, measurements, metadata, correlation_id):
+                self.seen.add(event)
+
+        names = Names()
+        assert isinstance(names, telemetry.SupportsEmit)
+        telemetry.set_backend(names)
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert names.seen == {"tool.result_size"}
+    """
 
     def emit(
         self, event: str, measurements: Mapping[str, object], metadata: Mapping[str, object], correlation_id: str, /
@@ -89,7 +141,17 @@ class SupportsEmit(Protocol):
 
 
 class StreamStats(TypedDict):
-    """The ledger of one ``TelemetryStream``, in the same words and under the same laws."""
+    """The ledger of one ``TelemetryStream``, in the same words and under the same laws.
+
+    Example::
+
+        def waiting(stats: telemetry.StreamStats) -> int:
+            return stats["queued"]
+
+        stream = telemetry.TelemetryStream()
+        stream.emit("tool.result_size", {"bytes": 512})
+        assert waiting(stream.stats()) == 1
+    """
 
     emitted: int
     """Events that entered ``emit``, whatever became of them."""

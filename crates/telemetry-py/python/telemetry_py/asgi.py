@@ -44,6 +44,14 @@ class TelemetryMiddleware:
     * ``at_shutdown``: when the lifespan ends, ``flush`` waits a moment until all events are sent,
       ``shutdown`` ends telemetry, so that the server may end the process as it likes, and ``nothing``
       does neither.
+
+    Example::
+
+        from starlette.applications import Starlette
+        from starlette.middleware import Middleware
+        from telemetry_py.asgi import TelemetryMiddleware
+
+        app = Starlette(middleware=[Middleware(TelemetryMiddleware, exclude=["/healthz"], at_shutdown="shutdown")])
     """
 
     def __init__(
@@ -132,3 +140,6 @@ def _ends_a_lifespan(message: Any) -> bool:
         return message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
     except Exception:
         return False
+
+
+__all__ = ["TelemetryMiddleware"]

@@ -65,6 +65,22 @@ def instrument_celery(app: Any = None) -> None:
 
     What this process sends carries its trace and its correlation id from then on. Call it where the
     application is made; a second call changes nothing.
+
+    Example::
+
+        from celery import Celery
+        from telemetry_py.celery import instrument_celery
+
+        app = Celery("tasks", broker="memory://")
+        app.conf.task_always_eager = True
+        instrument_celery(app)
+
+        @app.task
+        def add(x, y):
+            return x + y
+
+        add.delay(1, 2)
+        assert memory.names() == ["celery.task.start", "celery.task.stop"]
     """
     global _all_apps
     if app is None:
@@ -78,7 +94,15 @@ def instrument_celery(app: Any = None) -> None:
 
 
 def uninstrument_celery() -> None:
-    """Takes back all calls of :func:`instrument_celery`."""
+    """Takes back all calls of :func:`instrument_celery`.
+
+    Example::
+
+        from telemetry_py.celery import instrument_celery, uninstrument_celery
+
+        instrument_celery()
+        uninstrument_celery()
+    """
     global _all_apps
     _all_apps = False
     _apps.clear()
@@ -136,3 +160,6 @@ _RECEIVERS: dict[str, Any] = {
     "task_postrun": _on_end,
     "task_failure": _on_failure,
 }
+
+
+__all__ = ["instrument_celery", "uninstrument_celery"]

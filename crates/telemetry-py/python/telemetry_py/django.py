@@ -1,8 +1,11 @@
 """What Django knows of a request and the middlewares around it do not: the route, and exceptions.
 
-    MIDDLEWARE = ["telemetry_py.django.RouteMiddleware", ...]
+    from django.conf import settings
+    from django.core.wsgi import get_wsgi_application
+    from telemetry_py.wsgi import TelemetryMiddleware
 
-    application = telemetry_py.wsgi.TelemetryMiddleware(get_wsgi_application())
+    settings.configure(ROOT_URLCONF=__name__, MIDDLEWARE=["telemetry_py.django.RouteMiddleware"])
+    application = TelemetryMiddleware(get_wsgi_application())
 
 It works the same with ``telemetry_py.asgi`` and ``get_asgi_application()``.
 """
@@ -19,7 +22,14 @@ from ._http_server import ROUTE, SPAN
 
 
 class RouteMiddleware(MiddlewareMixin):
-    """Tells the span of the request its route, and the exception that Django makes a response of."""
+    """Tells the span of the request its route, and the exception that Django makes a response of.
+
+    Example::
+
+        from telemetry_py.django import RouteMiddleware
+
+        MIDDLEWARE = [f"{RouteMiddleware.__module__}.{RouteMiddleware.__name__}"]
+    """
 
     def process_view(self, request: Any, _view: object, _arguments: object, _keywords: object) -> None:
         """Called when the route is known."""
@@ -39,3 +49,6 @@ def _place(request: Any) -> dict[str, Any]:
     """What the middleware around Django sees of a request: the scope, or the environ."""
     place: dict[str, Any] = getattr(request, "scope", None) or request.META
     return place
+
+
+__all__ = ["RouteMiddleware"]

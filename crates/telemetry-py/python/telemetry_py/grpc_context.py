@@ -75,7 +75,16 @@ class _ServerInterceptor:
 
 
 class SpanInterceptor(_ServerInterceptor, grpc.ServerInterceptor):
-    """For ``grpc.server(..., interceptors=[SpanInterceptor()])``."""
+    """For ``grpc.server(..., interceptors=[SpanInterceptor()])``.
+
+    Example::
+
+        from concurrent.futures import ThreadPoolExecutor
+        import grpc
+        from telemetry_py.grpc_context import SpanInterceptor
+
+        server = grpc.server(ThreadPoolExecutor(), interceptors=[SpanInterceptor(exclude=["/grpc.health.v1.Health/"])])
+    """
 
     def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Called by gRPC when a call comes in."""
@@ -83,7 +92,20 @@ class SpanInterceptor(_ServerInterceptor, grpc.ServerInterceptor):
 
 
 class AioSpanInterceptor(_ServerInterceptor, grpc.aio.ServerInterceptor):
-    """For ``grpc.aio.server(interceptors=[AioSpanInterceptor()])``; its handlers may be of both kinds."""
+    """For ``grpc.aio.server(interceptors=[AioSpanInterceptor()])``; its handlers may be of both kinds.
+
+    Example::
+
+        import asyncio
+        import grpc
+        from telemetry_py.grpc_context import AioSpanInterceptor
+
+        async def main():
+            server = grpc.aio.server(interceptors=[AioSpanInterceptor()])
+            await server.stop(None)
+
+        asyncio.run(main())
+    """
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Called by gRPC when a call comes in."""
@@ -102,7 +124,15 @@ class TelemetryClientInterceptor(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """For ``grpc.intercept_channel(channel, TelemetryClientInterceptor())``."""
+    """For ``grpc.intercept_channel(channel, TelemetryClientInterceptor())``.
+
+    Example::
+
+        import grpc
+        from telemetry_py.grpc_context import TelemetryClientInterceptor
+
+        channel = grpc.intercept_channel(grpc.insecure_channel("127.0.0.1:50051"), TelemetryClientInterceptor())
+    """
 
     def _call(self, continuation: Any, details: Any, request: Any) -> Any:
         told = _Details(
@@ -122,6 +152,18 @@ def aio_client_interceptors() -> list[Any]:
     """Interceptors for ``grpc.aio.insecure_channel(address, interceptors=...)``.
 
     There is one for each kind of call: gRPC takes one that is of several kinds for one of the first only.
+
+    Example::
+
+        import asyncio
+        import grpc
+        from telemetry_py.grpc_context import aio_client_interceptors
+
+        async def main():
+            async with grpc.aio.insecure_channel("127.0.0.1:50051", interceptors=aio_client_interceptors()):
+                pass
+
+        asyncio.run(main())
     """
     return [_AioUnaryUnary(), _AioUnaryStream(), _AioStreamUnary(), _AioStreamStream()]
 
@@ -156,3 +198,6 @@ def _metadata(given: Any) -> list[tuple[str, Any]]:
     except Exception:
         # No metadata, and gRPC will say so.
         return own
+
+
+__all__ = ["AioSpanInterceptor", "SpanInterceptor", "TelemetryClientInterceptor", "aio_client_interceptors"]

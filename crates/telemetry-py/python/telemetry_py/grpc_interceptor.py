@@ -1,7 +1,5 @@
 """Interceptors that have a gRPC server carry telemetry without a word in its servicer.
 
-    server = grpc.aio.server(interceptors=[TelemetryInterceptor(stream)])
-
 They answer ``StreamTelemetry`` with encoded messages, whatever the server's own service has for it. No other
 call is touched, but for those that ``answers`` names and the server has nobody for.
 """
@@ -29,6 +27,23 @@ class TelemetryInterceptor(grpc.aio.ServerInterceptor):
 
     ``answers`` may name ``"Ping"`` and ``"Heartbeat"``, which a manager asks for to see that a worker lives: they
     are answered where the server has no handler for them.
+
+    Example::
+
+        import asyncio
+        import grpc
+        from telemetry_py.grpc_interceptor import TelemetryInterceptor
+
+        stream = telemetry.TelemetryStream()
+        telemetry.set_backend(telemetry.GrpcBackend(stream))
+
+        async def main():
+            server = grpc.aio.server(interceptors=[TelemetryInterceptor(stream, answers=["Ping", "Heartbeat"])])
+            server.add_insecure_port("127.0.0.1:0")
+            await server.start()
+            await server.stop(None)
+
+        asyncio.run(main())
     """
 
     def __init__(self, stream: TelemetryStream | None = None, *, answers: Collection[str] = ()) -> None:
@@ -50,7 +65,17 @@ class TelemetryInterceptor(grpc.aio.ServerInterceptor):
 
 
 class SyncTelemetryInterceptor(grpc.ServerInterceptor):
-    """The same for a ``grpc.server`` with threads; each open stream takes one of them."""
+    """The same for a ``grpc.server`` with threads; each open stream takes one of them.
+
+    Example::
+
+        from concurrent.futures import ThreadPoolExecutor
+        import grpc
+        from telemetry_py.grpc_interceptor import SyncTelemetryInterceptor
+
+        telemetry.set_backend(telemetry.GrpcBackend())
+        server = grpc.server(ThreadPoolExecutor(), interceptors=[SyncTelemetryInterceptor()])
+    """
 
     def __init__(self, stream: TelemetryStream | None = None, *, answers: Collection[str] = ()) -> None:
         self.stream = default_stream() if stream is None else stream

@@ -80,6 +80,12 @@ def instrument_http(
     ``libraries`` are ``httpx``, ``requests`` and ``aiohttp``, by default those of them that are installed;
     one that is not raises ``ImportError``. A second call replaces the first; :func:`uninstrument_http`
     takes it back.
+
+    Example::
+
+        from telemetry_py.http_client import instrument_http
+
+        instrument_http(spans=True, hosts=["api.example.com", ".internal"])
     """
     rules = _Rules(spans, hosts)
     if isinstance(libraries, str):
@@ -101,13 +107,33 @@ def instrument_http(
 
 
 def uninstrument_http() -> None:
-    """Puts the libraries back as they were before :func:`instrument_http`."""
+    """Puts the libraries back as they were before :func:`instrument_http`.
+
+    Example::
+
+        from telemetry_py.http_client import instrument_http, uninstrument_http
+
+        instrument_http()
+        uninstrument_http()
+    """
     while _undo:
         _undo.pop()()
 
 
 def instrument_httpx(client: Any, *, spans: bool = False, hosts: Iterable[str] | None = None) -> None:
-    """Has the requests of one ``httpx.Client`` or ``httpx.AsyncClient`` carry the ids."""
+    """Has the requests of one ``httpx.Client`` or ``httpx.AsyncClient`` carry the ids.
+
+    Example::
+
+        import httpx
+        from telemetry_py.http_client import instrument_httpx
+
+        client = httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200, json=dict(request.headers))))
+        instrument_httpx(client)
+        with telemetry.correlation("order-17"):
+            sent = client.get("http://shop.internal/").json()
+        assert sent["x-snakepit-correlation-id"] == "order-17"
+    """
     import httpx
 
     rules = _Rules(spans, hosts)
@@ -120,7 +146,16 @@ def instrument_httpx(client: Any, *, spans: bool = False, hosts: Iterable[str] |
 
 
 def instrument_requests(session: Any, *, spans: bool = False, hosts: Iterable[str] | None = None) -> None:
-    """Has the requests of one ``requests.Session`` carry the ids."""
+    """Has the requests of one ``requests.Session`` carry the ids.
+
+    Example::
+
+        import requests
+        from telemetry_py.http_client import instrument_requests
+
+        session = requests.Session()
+        instrument_requests(session, spans=True)
+    """
     import requests
 
     if not isinstance(session, requests.Session):
@@ -129,7 +164,20 @@ def instrument_requests(session: Any, *, spans: bool = False, hosts: Iterable[st
 
 
 def aiohttp_trace_config(*, spans: bool = False, hosts: Iterable[str] | None = None) -> Any:
-    """An ``aiohttp.TraceConfig`` by which the requests of a session carry the ids."""
+    """An ``aiohttp.TraceConfig`` by which the requests of a session carry the ids.
+
+    Example::
+
+        import asyncio
+        import aiohttp
+        from telemetry_py.http_client import aiohttp_trace_config
+
+        async def main():
+            async with aiohttp.ClientSession(trace_configs=[aiohttp_trace_config(spans=True)]):
+                pass
+
+        asyncio.run(main())
+    """
     return _trace_config(_Rules(spans, hosts))
 
 
@@ -271,3 +319,12 @@ def _trace_config(rules: _Rules) -> Any:
     config.on_request_end.append(end)
     config.on_request_exception.append(fail)
     return config
+
+
+__all__ = [
+    "aiohttp_trace_config",
+    "instrument_http",
+    "instrument_httpx",
+    "instrument_requests",
+    "uninstrument_http",
+]

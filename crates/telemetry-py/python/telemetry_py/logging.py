@@ -48,6 +48,15 @@ class TelemetryHandler(logging.Handler):
     a backend sends events with from a thread of its own, for one, which would log for every event.
 
     It takes no lock, so code that runs in a backend may log and code that logs may run in a backend.
+
+    Example::
+
+        import logging
+        from telemetry_py.logging import TelemetryHandler
+
+        logging.getLogger("shop").addHandler(TelemetryHandler(level=logging.WARNING))
+        logging.getLogger("shop.cart").warning("disk is %d %% full", 91)
+        assert memory.events[0].metadata == {"level": "WARNING", "logger": "shop.cart", "message": "disk is 91 % full"}
     """
 
     def __init__(self, level: int | str = logging.NOTSET, *, exclude: Iterable[str] = ()) -> None:
@@ -100,6 +109,19 @@ class CorrelationFilter(logging.Filter):
     """Puts ``correlation_id``, ``trace_id`` and ``span_id`` on records, empty where there is none.
 
     It belongs on handlers: filters of a logger are not asked for the records of those below it.
+
+    Example::
+
+        import io, logging
+        from telemetry_py.logging import CorrelationFilter
+
+        lines = logging.StreamHandler(io.StringIO())
+        lines.addFilter(CorrelationFilter())
+        lines.setFormatter(logging.Formatter("%(trace_id)s %(message)s"))
+        logging.getLogger("shop").addHandler(lines)
+        with telemetry.span("tool.execution") as span:
+            logging.getLogger("shop").warning("slow")
+        assert lines.stream.getvalue().strip() == f"{span.trace_id} slow"
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -125,3 +147,6 @@ def _message(record: logging.LogRecord) -> str:
 
 def _text(value: object) -> str:
     return text_of(value)[:MAX_MESSAGE]
+
+
+__all__ = ["CorrelationFilter", "TelemetryHandler"]

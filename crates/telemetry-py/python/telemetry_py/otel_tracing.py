@@ -30,6 +30,12 @@ def setup_tracing(service_name: str | None = None, *, exporter: Any = None) -> b
     over OTLP if ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or ``…_TRACES_ENDPOINT``) is set and the package
     ``opentelemetry-exporter-otlp`` is there, and otherwise nowhere. ``service_name`` is by default what
     ``OTEL_SERVICE_NAME`` says. Without the SDK it does nothing. Never raises.
+
+    Example::
+
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        assert telemetry.setup_tracing("shop", exporter=InMemorySpanExporter())
     """
     try:
         from opentelemetry import trace
@@ -69,7 +75,13 @@ def _otlp_exporter() -> Any:
 
 
 def get_tracer(name: str = _SCOPE) -> Any:
-    """A tracer of OpenTelemetry; without its packages, one whose spans do nothing."""
+    """A tracer of OpenTelemetry; without its packages, one whose spans do nothing.
+
+    Example::
+
+        with telemetry.get_tracer("shop").start_as_current_span("checkout") as span:
+            span.set_attribute("items", 3)
+    """
     try:
         from opentelemetry import trace
     except ImportError:
@@ -89,6 +101,11 @@ def otel_span(
 
     The correlation id of the context is its attribute ``correlation_id``. Yields the span; without the
     packages one that does nothing. What the block raises is recorded and goes on.
+
+    Example::
+
+        with telemetry.correlation("order-17"), telemetry.otel_span("checkout", attributes={"items": 3}) as span:
+            span.add_event("paid")
     """
     with get_tracer().start_as_current_span(name, **_of_caller(context_metadata)) as span:
         id = get_correlation_id()
@@ -122,6 +139,18 @@ class _CorrelationFilter(logging.Filter):
     where there is none.
 
     ``handler.addFilter(correlation_filter())``, or without the parentheses.
+
+    Example::
+
+        import io, logging
+
+        lines = logging.StreamHandler(io.StringIO())
+        lines.addFilter(telemetry.correlation_filter)
+        lines.setFormatter(logging.Formatter("[%(correlation_id)s] %(message)s"))
+        logging.getLogger("shop").addHandler(lines)
+        with telemetry.correlation("order-17"):
+            logging.getLogger("shop").warning("disk is full")
+        assert lines.stream.getvalue().strip() == "[order-17] disk is full"
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

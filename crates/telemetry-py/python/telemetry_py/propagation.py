@@ -36,8 +36,12 @@ _MAX_PAIRS = 10_000
 class extract:
     """Run a block for a caller: its spans are the caller's children, its events carry its ids.
 
-        with telemetry.extract(request.headers):
-            ...
+    Example::
+
+        headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        with telemetry.extract(headers), telemetry.span("tool.execution") as span:
+            assert span.trace_id == "0af7651916cd43dd8448eb211c80319c"
+            assert span.parent_span_id == "b7ad6b7169203331"
 
     ``carrier`` is a mapping, whose keys may be of any case, pairs of texts or bytes as ASGI and gRPC have
     them, a WSGI ``environ`` or an environment. What is not well formed is ignored. Never raises.
@@ -80,9 +84,13 @@ def begin_under_environment(environ: Mapping[str, str]) -> None:
 def inject(carrier: _Carrier) -> _Carrier:
     """Write what a request takes along into its headers: a mapping, or a list of pairs.
 
-        requests.get(url, headers=telemetry.inject({}))
-
     Never raises: what cannot be written to goes out as it is.
+
+    Example::
+
+        with telemetry.span("tool.execution") as span:
+            headers = telemetry.inject({"accept": "application/json"})
+        assert headers["traceparent"] == f"00-{span.trace_id}-{span.span_id}-01"
     """
     try:
         for name, value in _outgoing().items():
@@ -96,7 +104,14 @@ def inject(carrier: _Carrier) -> _Carrier:
 
 
 def outgoing_metadata(initial: Iterable[tuple[str, str]] | None = None) -> list[tuple[str, str]]:
-    """Metadata for a gRPC call: ``initial``, and what the call takes along."""
+    """Metadata for a gRPC call: ``initial``, and what the call takes along.
+
+    Example::
+
+        with telemetry.correlation("order-17"):
+            metadata = telemetry.outgoing_metadata([("authorization", "…")])
+        assert metadata == [("authorization", "…"), ("x-snakepit-correlation-id", "order-17")]
+    """
     return inject(_without(initial or ()))
 
 
@@ -104,7 +119,14 @@ def outgoing_environ(initial: Mapping[str, str] | None = None) -> dict[str, str]
     """An environment for a child process: ``initial``, by default that of this process, and what the child
     takes along as ``TRACEPARENT``, ``TRACESTATE`` and ``BAGGAGE``.
 
-        subprocess.run(command, env=telemetry.outgoing_environ())
+    Example::
+
+        import subprocess, sys
+
+        program = "import telemetry_py as telemetry; print(telemetry.get_correlation_id())"
+        with telemetry.correlation("order-17"):
+            child = subprocess.run([sys.executable, "-c", program], env=telemetry.outgoing_environ(), stdout=subprocess.PIPE)
+        assert child.stdout == b"order-17\\n"
     """
     if initial is None:
         import os
@@ -126,7 +148,15 @@ def wrap_context(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """``function`` in the context of now, for a thread or a callback: its events and spans belong to what is
     done here.
 
-        threading.Thread(target=telemetry.wrap_context(work)).start()
+    Example::
+
+        import threading
+
+        with telemetry.correlation("order-17"):
+            thread = threading.Thread(target=telemetry.wrap_context(telemetry.emit), args=["tool.result_size"])
+        thread.start()
+        thread.join()
+        assert memory.events[0].correlation_id == "order-17"
     """
     import functools
     from contextvars import copy_context

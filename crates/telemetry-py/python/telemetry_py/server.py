@@ -32,6 +32,11 @@ def serve(
 
     Raises ``ValueError`` for an ``address`` that is none, or if telemetry runs otherwise already, and
     ``OSError`` if ``address`` cannot be used. What the environment says wrong is told of on stderr.
+
+    Example::
+
+        with telemetry.serve() as server:
+            print(server.address)           # 127.0.0.1:45123
     """
     path = None if ready_file is None else os.fspath(ready_file)
     server = native.serve(address, path, timeout)

@@ -1,9 +1,11 @@
 """A stream of events that a gRPC server of the program's own carries.
 
-    stream = TelemetryStream()
-    telemetry.set_backend(GrpcBackend(stream))
+    import telemetry_py as telemetry
 
-    class Bridge(BridgeServiceServicer):                       # grpc.aio
+    stream = telemetry.TelemetryStream()
+    telemetry.set_backend(telemetry.GrpcBackend(stream))
+
+    class Bridge:                       # a BridgeServiceServicer, of grpc.aio
         async def StreamTelemetry(self, requests, context):
             async for event in stream.stream(requests, context):
                 yield event
@@ -39,6 +41,16 @@ class TelemetryStream:
     ``TelemetryEvent`` that the program has generated is found when the first call comes.
 
     Nothing is started by it. A forked child has an empty one with a ledger of its own.
+
+    Example::
+
+        stream = telemetry.TelemetryStream(max_buffer=2, overflow="drop_oldest")
+        for number in range(3):
+            stream.emit("tool.result_size", {"bytes": number})
+        assert (stream.stats()["queued"], stream.dropped_count) == (2, 1)
+        stream.set_filter(deny=["tool.*"])
+        stream.emit("tool.result_size", {"bytes": 3})
+        assert stream.stats()["dropped"] == {"evicted_oldest": 1, "filtered": 1}
     """
 
     def __init__(
@@ -188,7 +200,14 @@ _default: TelemetryStream | None = None
 
 
 def default_stream() -> TelemetryStream:
-    """The stream of this process, as the environment sets it up: that of ``TELEMETRY_BACKEND=grpc``."""
+    """The stream of this process, as the environment sets it up: that of ``TELEMETRY_BACKEND=grpc``.
+
+    Example::
+
+        from telemetry_py.stream import default_stream
+
+        assert telemetry.GrpcBackend().stream is default_stream()
+    """
     global _default
     if _default is None:
         stream = TelemetryStream.__new__(TelemetryStream)

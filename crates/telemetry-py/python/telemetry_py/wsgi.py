@@ -43,6 +43,21 @@ class TelemetryMiddleware:
       ``unknown``, never the path.
     * ``response_headers``: whether the response tells ``traceparent`` and the correlation id.
     * ``trust_caller``: whether the ids that the request brings are taken.
+
+    Example::
+
+        from flask import Flask
+        from telemetry_py.wsgi import TelemetryMiddleware
+
+        app = Flask("shop")
+        app.wsgi_app = TelemetryMiddleware(app.wsgi_app, exclude=["/healthz"])
+
+        @app.get("/items/<int:number>")
+        def item(number):
+            return str(number)
+
+        app.test_client().get("/items/7").close()
+        assert memory.events[-1].metadata["route"] == "/items/<int:number>"
     """
 
     def __init__(
@@ -254,3 +269,6 @@ def _has_length(body: object) -> bool:
         return hasattr(type(body), "__len__")
     except Exception:
         return False
+
+
+__all__ = ["TelemetryMiddleware"]

@@ -22,15 +22,15 @@ OWN_THREADS = ["telemetry", "telemetry-poll"]
 
 
 class Program:
-    """A command in a session of its own, in the directory of the programs."""
+    """A command in a session of its own, in the directory of the programs or another one."""
 
-    def __init__(self, directory: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, directory: Path, *arguments: str, cwd: Path = PROGRAMS, **environment: str) -> None:
         self.output = directory / f"output-{len(list(directory.glob('output-*')))}"
         """Where its output goes."""
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 arguments,
-                cwd=PROGRAMS,
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

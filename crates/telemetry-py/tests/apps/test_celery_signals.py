@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
-
 import celery
 import pytest
-import telemetry_py.celery
 import telemetry_py as telemetry
 from celery.contrib.testing.worker import start_worker
 from telemetry_py.celery import instrument_celery, uninstrument_celery
@@ -143,12 +139,6 @@ def test_what_was_instrumented_twice_makes_one_span_and_can_be_undone(app, memor
     uninstrument_celery()
     app.job.apply()
     assert len(ends(memory)) == 1
-
-
-def test_the_example_of_the_module_runs(place):
-    example = re.search(r"\n\n((?:    .*\n|\n)+)", telemetry_py.celery.__doc__)[1]
-    with place.program(None, "python", "-c", textwrap.dedent(example)) as program:
-        assert program.wait() == 0, program.said()
 
 
 def test_an_application_that_is_none_is_refused():

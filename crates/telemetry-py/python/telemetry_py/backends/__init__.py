@@ -48,6 +48,11 @@ def set_backend(backend: SupportsEmit | None) -> None:
     ``takes_span = True``. An event counts as delivered unless ``emit`` returns ``False`` (``queue_full``) or
     raises (``backend_error``); what it raises goes no further. Raises ``TypeError`` for an object without
     ``emit``.
+
+    Example::
+
+        telemetry.set_backend(telemetry.StderrBackend())
+        telemetry.emit("tool.result_size", {"bytes": 512})
     """
     if backend is None:
         native.use_nothing()
@@ -64,13 +69,25 @@ def set_backend(backend: SupportsEmit | None) -> None:
 
 
 def get_backend() -> SupportsEmit | None:
-    """The backend in force; ``None`` while telemetry is off."""
+    """The backend in force; ``None`` while telemetry is off.
+
+    Example::
+
+        assert telemetry.get_backend() is memory
+    """
     backend = native.backend()
     return ServerBackend() if backend is True else backend
 
 
 def is_enabled() -> bool:
-    """Whether there is a backend. A manager may have turned events off all the same."""
+    """Whether there is a backend. A manager may have turned events off all the same.
+
+    Example::
+
+        assert telemetry.is_enabled()
+        telemetry.set_backend(None)
+        assert not telemetry.is_enabled()
+    """
     return native.is_enabled()
 
 

@@ -16,6 +16,29 @@ class TelemetryBackend(ABC):
     A class with ``takes_span = True`` is given a fifth positional argument, ``span``: ``None``, or an object
     with ``trace_id``, ``span_id``, ``parent_span_id`` (hexadecimal digits, the last may be empty) and
     ``phase`` (``inside``, ``start``, ``stop``, ``exception`` or ``cancelled``).
+
+    Example::
+
+        class Errors(telemetry.TelemetryBackend):
+            # Keeps what went wrong.
+
+            takes_span = True
+
+            def __init__(self):
+                self.found = []
+
+            def emit(self, event, measurements, metadata, correlation_id, span):
+                if span is not None and span.phase == "exception":
+                    self.found.append(metadata["error_type"])
+
+        errors = Errors()
+        telemetry.set_backend(errors)
+        try:
+            with telemetry.span("tool.execution"):
+                raise KeyError("needle")
+        except KeyError:
+            pass
+        assert errors.found == ["KeyError"]
     """
 
     takes_span: ClassVar[bool] = False

@@ -25,6 +25,13 @@ class CompositeBackend(TelemetryBackend):
 
     The parts of a composite within a composite are parts of the outer one, and the queue is one part however
     often it is named.
+
+    Example::
+
+        both = telemetry.CompositeBackend(memory, telemetry.StderrBackend())
+        telemetry.set_backend(both)
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert [part["delivered"] for part in both.parts()] == [1, 1]
     """
 
     takes_span = True

@@ -19,6 +19,13 @@ class GrpcBackend(TelemetryBackend):
 
     Without one it is the stream of this process, which a
     :class:`~telemetry_py.grpc_interceptor.TelemetryInterceptor` without one carries as well.
+
+    Example::
+
+        stream = telemetry.TelemetryStream(max_buffer=1024)
+        telemetry.set_backend(telemetry.GrpcBackend(stream))
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert stream.stats()["queued"] == 1
     """
 
     takes_span = True

@@ -22,7 +22,17 @@ class _Contents(NamedTuple):
 
 
 class MemoryEvent(_Contents):
-    """One event as a backend got it: the tuple of what it says, and the span that it belongs to, if any."""
+    """One event as a backend got it: the tuple of what it says, and the span that it belongs to, if any.
+
+    Example::
+
+        with telemetry.span("tool.execution") as span:
+            telemetry.emit("tool.result_size", {"bytes": 512}, {"tool": "search"})
+        size: telemetry.MemoryEvent = memory.events[1]
+        event, measurements, metadata, correlation_id = size
+        assert (event, measurements, metadata) == ("tool.result_size", {"bytes": 512}, {"tool": "search"})
+        assert size.span is not None and size.span.span_id == span.span_id
+    """
 
     span: SpanIdentity | None = None
 
@@ -31,6 +41,13 @@ class MemoryBackend(TelemetryBackend):
     """Keeps the first ``limit`` events and counts the rest, here and as ``queue_full``.
 
     Raises ``ValueError`` for a limit that is no number of events.
+
+    Example::
+
+        memory = telemetry.MemoryBackend(limit=10)
+        telemetry.set_backend(memory)
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert memory.names() == ["tool.result_size"] and memory.dropped == 0
     """
 
     takes_span = True

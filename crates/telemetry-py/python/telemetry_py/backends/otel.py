@@ -39,6 +39,20 @@ class OtelBackend(TelemetryBackend):
 
     Called by a host that tells of no spans, an end becomes a span that began ``duration`` before, in the trace
     of its correlation id if that is 32 hexadecimal digits.
+
+    Example::
+
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        spans = InMemorySpanExporter()
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(spans))
+        telemetry.set_backend(telemetry.OtelBackend(provider))
+        with telemetry.span("tool.execution", {"tool": "search"}):
+            pass
+        assert [span.name for span in spans.get_finished_spans()] == ["tool.execution"]
     """
 
     takes_span = True

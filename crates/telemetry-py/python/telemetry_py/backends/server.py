@@ -17,6 +17,12 @@ class ServerBackend(TelemetryBackend):
 
     All instances stand for the one queue of this process. ``flush`` and ``close`` leave that alone:
     :func:`telemetry_py.flush` and :func:`telemetry_py.shutdown` see to it.
+
+    Example::
+
+        telemetry.set_backend(telemetry.ServerBackend())
+        telemetry.emit("tool.result_size", {"bytes": 512})
+        assert telemetry.stats()["queued"] == 1
     """
 
     def emit(

@@ -36,13 +36,10 @@ class StatsdBackend(TelemetryBackend):
 
     Every event is a counter ``{prefix}{event}``, and each of its numbers a metric ``{prefix}{event}.{key}``:
 
-    =====================================================  ==================================================
-    ``duration`` (ns), keys in ``_ns _us _ms _seconds``    timer ``|ms``, in milliseconds
-    ``count``, keys in ``_count`` and ``_total``           counter ``|c``
-    numbers of events that end in ``.sampled``             gauge ``|g``
-    other numbers                                          ``|ms``, which is how StatsD has distributions;
-                                                           ``|h`` with ``dogstatsd``
-    =====================================================  ==================================================
+    * ``duration`` (ns) and keys in ``_ns``, ``_us``, ``_ms``, ``_seconds``: a timer ``|ms``, in milliseconds;
+    * ``count`` and keys in ``_count`` and ``_total``: a counter ``|c``;
+    * numbers of events that end in ``.sampled``: a gauge ``|g``;
+    * other numbers: ``|ms``, which is how StatsD has distributions, or ``|h`` with ``dogstatsd``.
 
     Text, ``system_time`` and what is not finite are no metrics. With ``dogstatsd``, metadata become tags,
     ``error_message`` apart, which is free text.
@@ -58,6 +55,12 @@ class StatsdBackend(TelemetryBackend):
     An event that is too large for a datagram is a ``backend_error``, as is one whose own datagram cannot be
     sent. Those that were held back for it are counted in :attr:`dropped` alone: to the ledger they were
     delivered, as is what the network loses.
+
+    Example::
+
+        telemetry.set_backend(telemetry.StatsdBackend("127.0.0.1", 8125, prefix="shop"))
+        with telemetry.timed("cache.load"):     # shop.cache.load:1|c, shop.cache.load.duration:…|ms
+            pass
     """
 
     def __init__(

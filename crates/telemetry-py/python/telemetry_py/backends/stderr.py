@@ -31,6 +31,11 @@ class StderrBackend(TelemetryBackend):
     that the reader has no room for is dropped: ``emit`` does not wait. Both are counted here; in the
     ledger a line without room is ``queue_full``, and one that cannot be written, as to a closed
     descriptor or to a pipe that nobody reads any more, ``backend_error``.
+
+    Example::
+
+        telemetry.set_backend(telemetry.StderrBackend())
+        telemetry.emit("tool.result_size", {"bytes": 512}, {"tool": "search"})
     """
 
     takes_span = True

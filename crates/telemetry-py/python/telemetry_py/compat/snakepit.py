@@ -29,6 +29,16 @@ def install() -> None:
     Modules of Snakepit's that are loaded already are replaced, also where their functions and classes were
     imported by name; a backend that was set stays in force. Objects that were made of their classes remain what
     they are. A second call changes nothing.
+
+    Example::
+
+        from telemetry_py.compat import snakepit
+
+        snakepit.install()
+        from snakepit_bridge.telemetry import emit
+
+        emit("tool.result_size", {"bytes": 512})
+        assert memory.names() == ["tool.result_size"]
     """
     from ._replacement import replace
 
@@ -36,7 +46,16 @@ def install() -> None:
 
 
 def main(arguments: Sequence[str]) -> int | None:
-    """Run a script or a module with our modules in place; what it exits with goes on."""
+    """Run a script or a module with our modules in place; what it exits with goes on.
+
+    Example::
+
+        import sys
+        from telemetry_py.compat import snakepit
+
+        if __name__ == "__main__" and len(sys.argv) > 1:
+            sys.exit(snakepit.main(sys.argv[1:]))
+    """
     import os
     import runpy
 

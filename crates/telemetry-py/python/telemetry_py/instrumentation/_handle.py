@@ -13,7 +13,16 @@ _MOST_SECONDS = 1e9
 
 
 class Instrumentation:
-    """Something that is instrumented, until :meth:`close`; also ``with instrument_...(): ...``."""
+    """Something that is instrumented, until :meth:`close`; also ``with instrument_...(): ...``.
+
+    Example::
+
+        from telemetry_py.instrumentation import Instrumentation
+
+        hooks: Instrumentation = telemetry.instrument_excepthooks()
+        assert hooks.is_active
+        hooks.close()
+    """
 
     __slots__ = ("_undo", "__weakref__")
 

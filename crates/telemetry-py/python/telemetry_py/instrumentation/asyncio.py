@@ -69,6 +69,19 @@ def instrument_asyncio(threshold: float = 0.25, interval: float = 0.1) -> Instru
 
     A second call changes the times, for loops from when they run next. ``close()`` on the result ends it.
     Raises ``TypeError`` or ``ValueError`` for a time that is none or shorter than 0.01.
+
+    Example::
+
+        import asyncio, time
+
+        async def main():
+            await asyncio.sleep(0.02)
+            time.sleep(0.1)                 # nothing else runs meanwhile
+            await asyncio.sleep(0.02)
+
+        with telemetry.instrument_asyncio(threshold=0.05, interval=0.01):
+            asyncio.run(main())
+        assert "python.asyncio.lagged" in memory.names()
     """
     global _active, _settings
     _settings = (

@@ -1,8 +1,6 @@
 """Functions that run elsewhere under the correlation id, and the trace, of whoever sent them.
 
-They can be pickled, so they go to other processes, however those are started:
-
-    pool.map(telemetry.instrumentation.carried(work), items)
+They can be pickled, so they go to other processes, however those are started.
 """
 
 from __future__ import annotations
@@ -26,7 +24,15 @@ def carrier() -> dict[str, str]:
 
 
 class Carried(Generic[_R]):
-    """A function, and under what to run it. Pickles if the function does."""
+    """A function, and under what to run it. Pickles if the function does.
+
+    Example::
+
+        from telemetry_py.instrumentation import Carried
+
+        function = Carried(telemetry.get_correlation_id, {"x-snakepit-correlation-id": "order-17"})
+        assert function() == "order-17"
+    """
 
     __slots__ = ("_function", "_headers")
 
@@ -53,6 +59,18 @@ def carried(function: Callable[..., _R]) -> Carried[_R]:
 
     For ``concurrent.futures``, ``multiprocessing`` and whatever else pickles functions or calls them
     elsewhere. It can be called often and at once. Raises ``TypeError`` for what cannot be called.
+
+    Example::
+
+        import threading
+
+        found = []
+        with telemetry.correlation("order-17"):
+            work = telemetry.instrumentation.carried(lambda: found.append(telemetry.get_correlation_id()))
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert found == ["order-17"]
     """
     if not callable(function):
         raise TypeError(f"carried: {function!r} cannot be called")

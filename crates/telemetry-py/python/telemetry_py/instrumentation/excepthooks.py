@@ -117,6 +117,17 @@ def instrument_excepthooks() -> Instrumentation:
 
     A second call changes nothing. ``close()`` on the result puts the hooks back, but for those that somebody
     has replaced meanwhile. It imports ``asyncio``.
+
+    Example::
+
+        import threading
+
+        with telemetry.instrument_excepthooks():
+            thread = threading.Thread(target=int, args=["no number"])
+            thread.start()
+            thread.join()
+        assert memory.events[0].event == "python.error.occurred"
+        assert memory.events[0].metadata["error_type"] == "ValueError"
     """
     global _active
     if _active is None or not _active.is_active:

@@ -42,6 +42,14 @@ def instrument_executors() -> Instrumentation:
 
     A second call changes nothing. ``close()`` on the result puts all methods back but those that somebody has
     replaced meanwhile. It imports ``concurrent.futures`` and ``multiprocessing``.
+
+    Example::
+
+        from concurrent.futures import ThreadPoolExecutor
+
+        telemetry.instrument_executors()
+        with ThreadPoolExecutor() as pool, telemetry.correlation("order-17"):
+            assert pool.submit(telemetry.get_correlation_id).result() == "order-17"
     """
     global _active
     if _active is None or not _active.is_active:

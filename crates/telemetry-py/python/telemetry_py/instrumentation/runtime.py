@@ -124,8 +124,13 @@ def instrument_runtime(interval: float = 10.0, gc: bool = True, memory: bool = T
 
     Raises ``TypeError`` or ``ValueError`` for arguments that are not allowed.
 
+    Example::
+
+        import gc
+
         with telemetry.instrument_runtime(interval=5):
-            ...
+            gc.collect()
+        assert "python.gc.completed" in memory.names()
     """
     global _active, _wanted
     checked = (

@@ -28,7 +28,20 @@ POLICY = frozenset({"filtered", "sampled_out"})
 
 
 class Capture(MemoryBackend):
-    """The events of a block, in order: ``events``, ``names()``, ``of(name)``, ``one(name)``."""
+    """The events of a block, in order: ``events``, ``names()``, ``of(name)``, ``one(name)``.
+
+    Example::
+
+        from telemetry_py.testing import Capture, capture
+
+        def tables(captured: Capture) -> list[str]:
+            return [event.metadata["table"] for event in captured.of("cache.miss")]
+
+        with capture() as captured:
+            telemetry.counter("cache.miss", table="users")
+            telemetry.counter("cache.miss", table="orders")
+        assert tables(captured) == ["users", "orders"]
+    """
 
     def of(self, name: str) -> list[MemoryEvent]:
         """The events of one name."""
@@ -49,6 +62,14 @@ def capture(*, strict: bool = True) -> Iterator[Capture]:
     With ``strict`` a block in which an event was dropped, for a name that is none as a rule, fails at its
     end with an ``AssertionError``: ``emit`` never raises, and a test should tell. What was dropped because
     the environment asks for less is no failure.
+
+    Example::
+
+        from telemetry_py.testing import capture
+
+        with capture() as captured:
+            telemetry.emit("tool.result_size", {"bytes": 512})
+        assert captured.one("tool.result_size").measurements == {"bytes": 512}
     """
     before = telemetry.get_backend()
     captured = Capture()
