@@ -46,7 +46,7 @@ STRICT: dict[str, tuple[type[BaseException], ...]] = {
     # The program's own SDK.
     **dict.fromkeys(("get_tracer", "otel_span"), _STRICT),
     # They are asked in tests only.
-    **dict.fromkeys(("capture", "Capture.one", "Capture.of"), (AssertionError, *_OF_USER)),
+    **dict.fromkeys(("capture", "Capture.one", "Capture.of"), (AssertionError, TypeError, ValueError, *_OF_USER)),
 }
 """What is strict about its arguments, and what it may raise for them."""
 

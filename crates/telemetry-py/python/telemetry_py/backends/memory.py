@@ -53,7 +53,7 @@ class MemoryBackend(TelemetryBackend):
     takes_span = True
 
     def __init__(self, limit: int = 100_000) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        if type(limit) is not int or limit < 0:
             raise ValueError(f"MemoryBackend: limit={limit!r} is not allowed; expected a number of events, 0 or more")
         self.events: list[MemoryEvent] = []
         self.limit = limit
