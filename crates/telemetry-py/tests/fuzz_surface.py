@@ -19,7 +19,7 @@ MODULES = (
 )
 """Where public names are. ``celery`` and ``django`` have tests of their own with these packages."""
 
-_OF_USER = (Broken, RecursionError, MemoryError, OverflowError, StopIteration, AttributeError)
+_OF_USER = (Broken, RecursionError, MemoryError, OverflowError, StopIteration, AttributeError, Warning)
 """What comes out of a hostile object, and may go on where the program waits for an answer."""
 
 _STRICT = (TypeError, ValueError, RuntimeError, OSError, *_OF_USER)
