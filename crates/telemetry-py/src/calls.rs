@@ -8,9 +8,10 @@
 
 use std::mem;
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 /// The same functions as in `pyo3::ffi`, declared as ones that may unwind: through the others the
 /// guard would be passed over.
@@ -18,6 +19,8 @@ mod raw {
     use pyo3::ffi::PyObject;
 
     unsafe extern "C-unwind" {
+        pub(super) fn PyIter_Next(iterator: *mut PyObject) -> *mut PyObject;
+        pub(super) fn PyObject_GetIter(object: *mut PyObject) -> *mut PyObject;
         pub(super) fn PyFloat_AsDouble(object: *mut PyObject) -> f64;
         pub(super) fn PyMapping_Items(mapping: *mut PyObject) -> *mut PyObject;
         pub(super) fn PyNumber_Index(object: *mut PyObject) -> *mut PyObject;
@@ -119,10 +122,41 @@ pub(crate) fn float(value: &Bound<'_, PyAny>) -> PyResult<f64> {
     }
 }
 
-/// `list(mapping.items())`: always an exact list.
-pub(crate) fn items<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// The first `most` of `mapping.items()`, all of them before any is looked at: they may change while that is
+/// done. There may be no end of those of an object that is no dict.
+pub(crate) fn items<'py>(
+    mapping: &Bound<'py, PyAny>,
+    most: usize,
+) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let py = mapping.py();
+    let found = if mapping.is_exact_instance_of::<PyDict>() {
+        // SAFETY: it is live and attached.
+        let call = || unsafe { raw::PyMapping_Items(mapping.as_ptr()) };
+        // SAFETY: as it is documented.
+        unsafe { object(py, call) }?
+    } else {
+        call(&attribute(mapping, "items")?, &PyTuple::empty(py))?
+    };
     // SAFETY: it is live and attached.
-    let call = || unsafe { raw::PyMapping_Items(mapping.as_ptr()) };
+    let call = || unsafe { raw::PyObject_GetIter(found.as_ptr()) };
     // SAFETY: as it is documented.
-    unsafe { object(mapping.py(), call) }
+    let iterator = unsafe { object(py, call) }?;
+    let mut items = Vec::new();
+    while items.len() < most {
+        // SAFETY: an iterator, live and attached; null comes with an error set, or says that there is no more.
+        let item = unsafe {
+            Bound::from_owned_ptr_or_opt(py, guard(|| raw::PyIter_Next(iterator.as_ptr())))
+        };
+        match (item, PyErr::take(py)) {
+            (_, Some(error)) => return Err(error),
+            (None, None) => break,
+            (Some(item), None) => {
+                items
+                    .try_reserve(1)
+                    .map_err(|_no_room| PyMemoryError::new_err(()))?;
+                items.push(item);
+            }
+        }
+    }
+    Ok(items)
 }

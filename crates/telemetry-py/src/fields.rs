@@ -10,11 +10,14 @@ use std::ptr;
 use arrayvec::ArrayString;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 use telemetry_core::{Draft, Note, ValueRef};
 
 use crate::calls;
 use crate::convert::{Measured, any_measurement, any_text, exact_measurement, exact_text, swallow};
+
+/// Entries of a mapping that are looked at where Python code makes them; far more than an event may have.
+const MOST_ITEMS: usize = 4_096;
 
 /// Where entries go: into an event being encoded or into dicts for a Python backend.
 pub(crate) trait Entries {
@@ -198,6 +201,26 @@ pub(crate) fn rest_of_metadata(
     read_snapshot::<Metadata>(mapping, taken, entries)
 }
 
+/// A dict with the entries of any mapping, as far as they can be read.
+pub(crate) fn copy_of<'py>(mapping: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    let py = mapping.py();
+    if let Ok(dict) = mapping.cast_exact::<PyDict>() {
+        return dict.copy();
+    }
+    let copy = PyDict::new(py);
+    let items = swallow(py, calls::items(mapping, MOST_ITEMS))?;
+    for item in items.unwrap_or_default() {
+        let Ok(pair) = item.cast::<PyTuple>() else {
+            continue;
+        };
+        if let (Ok(key), Ok(value)) = (pair.get_borrowed_item(0), pair.get_borrowed_item(1)) {
+            // What is no key is left out.
+            swallow(py, copy.set_item(key, value))?;
+        }
+    }
+    Ok(copy)
+}
+
 /// Whether an argument was not given or is `None`.
 ///
 /// # Safety
@@ -265,17 +288,11 @@ fn read_snapshot<K: Kind>(
     entries: &mut impl Entries,
 ) -> PyResult<()> {
     let py = mapping.py();
-    let Some(items) = swallow(py, calls::items(mapping))? else {
+    let Some(items) = swallow(py, calls::items(mapping, skip + MOST_ITEMS))? else {
         entries.note(Note::Coerced);
         return Ok(());
     };
-    let Some(items) = swallow(py, items.try_iter())? else {
-        return Ok(());
-    };
-    for item in items.skip(skip) {
-        let Some(item) = swallow(py, item)? else {
-            break;
-        };
+    for item in items.into_iter().skip(skip) {
         let Ok(pair) = item.cast::<PyTuple>() else {
             continue;
         };

@@ -9,9 +9,11 @@ use std::sync::OnceLock;
 use pyo3::PyTraverseError;
 use pyo3::PyVisit;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use telemetry_core::{FLAG_SAMPLED, SpanContext, SpanPhase, TraceContext};
 
 use crate::context;
+use crate::convert::{any_text, guarded};
 use crate::held::Held;
 
 /// A stretch of a program that works under something.
@@ -171,7 +173,7 @@ pub(crate) fn current_span(py: Python<'_>) -> Option<Py<PyAny>> {
 /// What a request takes along that is made here and now: correlation id, `traceparent`, `tracestate` and
 /// `baggage`, each a text or `None`.
 #[pyfunction]
-pub(crate) fn outgoing(py: Python<'_>) -> [Option<Py<PyAny>>; 4] {
+pub(crate) fn outgoing(py: Python<'_>) -> PyResult<[Option<Py<PyAny>>; 4]> {
     let here = here(py);
     let traceparent = here.span.map(|span| {
         let context = TraceContext {
@@ -192,7 +194,7 @@ pub(crate) fn outgoing(py: Python<'_>) -> [Option<Py<PyAny>>; 4] {
         baggage = baggage.or_else(|| take(&scope.baggage));
         next = before(&found);
     }
-    [here.id.map(Bound::unbind), traceparent, tracestate, baggage]
+    Ok([text_of(here.id)?, traceparent, tracestate, baggage])
 }
 
 impl Scope {
@@ -302,10 +304,23 @@ impl Scope {
     }
 }
 
-/// The correlation id of the context; `None` for none.
+/// The correlation id of the context, which is always a text; `None` for none.
 #[pyfunction]
-pub(crate) fn correlation_id(py: Python<'_>) -> Option<Py<PyAny>> {
-    here(py).id.map(Bound::unbind)
+pub(crate) fn correlation_id(py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    text_of(here(py).id)
+}
+
+/// The text of an id, which is the id itself as a rule.
+fn text_of(id: Option<Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+    let Some(id) = id else {
+        return Ok(None);
+    };
+    if id.is_exact_instance_of::<PyString>() {
+        return Ok(Some(id.unbind()));
+    }
+    let py = id.py();
+    let text = guarded(py, || any_text(&id).map(Some))?;
+    Ok(text.map(|text| PyString::new(py, &text).into_any().unbind()))
 }
 
 /// Marks the scopes as left that a token belongs to which could not be used here: those of this context

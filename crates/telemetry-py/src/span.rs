@@ -14,13 +14,14 @@ use pyo3::PyTraverseError;
 use pyo3::PyVisit;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 use telemetry_core::{SpanContext, SpanDecision};
 
 use crate::awaited::Awaited;
 use crate::context::correlation_text;
-use crate::convert::{any_text, guarded, swallow};
+use crate::convert::{any_text, guarded};
 use crate::emit::{Contents, Draw, Wrong, emit_named};
+use crate::fields::copy_of;
 use crate::held::Held;
 use crate::incarnation::SpanSites;
 use crate::scope::{self, Scope};
@@ -141,10 +142,15 @@ impl PySpan {
         ))
     }
 
-    /// What the work is called.
+    /// What the work is called; the text of what is none.
     #[getter]
-    fn operation(&self, py: Python<'_>) -> Py<PyAny> {
-        self.operation.clone_ref(py)
+    fn operation(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let operation = self.operation.bind(py);
+        if operation.is_instance_of::<PyString>() {
+            return Ok(operation.clone().unbind());
+        }
+        let text = guarded(py, || any_text(operation))?;
+        Ok(PyString::new(py, &text).into_any().unbind())
     }
 
     /// The correlation id of its events; empty if there is none.
@@ -211,11 +217,7 @@ impl PySpan {
             });
             let copy = match held.as_ref().map(|held| held.bind(py)) {
                 Some(held) if copied => held.cast::<PyDict>().cloned()?,
-                Some(held) if !held.is_none() => {
-                    let copy = PyDict::new(py);
-                    swallow(py, copy.call_method1("update", (held,)))?;
-                    copy
-                }
+                Some(held) if !held.is_none() => copy_of(held)?,
                 _ => PyDict::new(py),
             };
             copy.update(added.as_mapping())?;

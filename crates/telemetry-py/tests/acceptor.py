@@ -87,12 +87,15 @@ class Acceptor:
             listener.listen(1)
             manager = Manager(f"unix:{path}")
             relayed, _ = listener.accept()
+        self._kept.append(relayed)
         path.unlink()
         for source, target in ((connection, relayed), (relayed, connection)):
             threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
-        for event in manager.rest():
-            if event.event_parts:
-                self.arrived.put((introduction, name_of(event)))
+        # One that says nothing for so long is left alone.
+        with contextlib.suppress(queue.Empty):
+            for event in manager.rest():
+                if event.event_parts:
+                    self.arrived.put((introduction, name_of(event)))
         manager.close()
 
     def next(self) -> tuple[dict[str, Any], str]:
@@ -108,6 +111,9 @@ class Acceptor:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._kept:
+            # Whoever waits for something on it is to know.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
         self.path.unlink(missing_ok=True)
 

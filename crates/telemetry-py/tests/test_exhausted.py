@@ -22,7 +22,8 @@ import telemetry_py._lifecycle, telemetry_py.backends.memory
 
 def fill(smallest):
     "Takes all memory down to pieces of this size, which gives back what the list itself needs."
-    size = int(open("/proc/self/statm").read().split()[0]) * 4096
+    with open("/proc/self/statm") as statm:
+        size = int(statm.read().split()[0]) * 4096
     resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
     held, piece, failures = None, 1 << 24, 0
     while piece >= smallest:
@@ -133,7 +134,9 @@ assert stats["emitted"] == stats["queued"] + sum(stats["dropped"].values()), sta
     assert result.returncode == 0, result.stderr
 
 
-def test_a_manager_that_dials_meanwhile_ends_nothing_and_is_served_later(tmp_path):
+# In development mode threads begin late enough to find no memory at all.
+@pytest.mark.parametrize("development_mode", ["", "1"])
+def test_a_manager_that_dials_meanwhile_ends_nothing_and_is_served_later(tmp_path, development_mode):
     program = textwrap.dedent(FILL) + textwrap.dedent(
         """
         server = telemetry.serve()
@@ -154,7 +157,7 @@ def test_a_manager_that_dials_meanwhile_ends_nothing_and_is_served_later(tmp_pat
         """
     )
     # One heap for all threads: those of telemetry have no memory of their own set aside.
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "RUST_BACKTRACE": "0"}
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "RUST_BACKTRACE": "0", "PYTHONDEVMODE": development_mode}
     worker = subprocess.Popen(
         [sys.executable, "-c", program],
         env=environment,

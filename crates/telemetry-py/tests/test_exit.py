@@ -107,6 +107,7 @@ def test_with_a_dead_manager_the_exit_is_bounded():
     finally:
         manager.kill()
         manager.wait()
+        manager.stdout.close()
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])

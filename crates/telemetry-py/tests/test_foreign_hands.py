@@ -265,6 +265,8 @@ for number, other in zip(numbers, others, strict=True):
             answer.add((end is own, end.recv(100).decode("latin-1")))
         except BlockingIOError:
             answer.add((end is own, None))
+    own.close()
+    other.close()
 answer = sorted(answer)
 """
     )

@@ -248,7 +248,8 @@ def test_a_socket_that_is_taken_gets_a_sibling_which_is_said(python, server, tmp
         with telemetry.serve({argument}) as own:
             path = own.address.removeprefix("unix:")
             assert path == {str(tmp_path)!r} + f"/run/worker.{{os.getpid()}}.sock" and os.path.exists(path), path
-            assert open(os.environ["TELEMETRY_READY_FILE"]).read().strip() == own.address
+            with open(os.environ["TELEMETRY_READY_FILE"]) as ready:
+                assert ready.read().strip() == own.address
             assert telemetry.serve({argument}).address == own.address
             telemetry.start()
         assert not os.path.exists(path)

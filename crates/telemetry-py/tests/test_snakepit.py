@@ -187,8 +187,7 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            assert self.process.stderr is not None
-            raise AssertionError(self.process.stderr.read())
+            raise AssertionError(self.process.communicate(timeout=PATIENCE)[1])
         self.port = int(line)
 
     def ping(self, message: str) -> str:

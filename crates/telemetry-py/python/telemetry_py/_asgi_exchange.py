@@ -1,4 +1,7 @@
-"""One request or websocket of an ASGI application: watches its messages to know when its span ends."""
+"""One request or websocket of an ASGI application: watches its messages to know when its span ends.
+
+A message that cannot be understood goes on as it is: whoever gets it will say so.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._route = route
-        self._root: str = scope.get("root_path") or ""
+        root = scope.get("root_path")
+        self._root = root if type(root) is str else ""
         self._headers: list[tuple[bytes, bytes]] = []
         self._status: int | None = None
         self._disconnected = False
@@ -48,6 +52,15 @@ class Exchange:
         if self._ended:
             return
         self._ended = True
+        try:
+            self._describe(error)
+        except Exception:
+            # The scope holds what does not belong there; its span ends all the same.
+            pass
+        self.span.__exit__(None if error is None else type(error), error, None)
+
+    def _describe(self, error: BaseException | None) -> None:
+        """Tells the span what became of the request."""
         if error is None and not self._is_whole():
             self.span.set(reason="disconnected" if self._disconnected else "incomplete")
         status = self._status
@@ -56,14 +69,38 @@ class Exchange:
         if status is not None:
             self.span.set(status_code=str(status))
         self.span.set(route=self._template())
-        self.span.__exit__(None if error is None else type(error), error, None)
 
     async def receive(self) -> Message:
         """What the application calls to receive."""
-        raise NotImplementedError
+        message = await self._receive()
+        try:
+            self._has_received(message)
+        except Exception:
+            pass
+        return message
 
     async def send(self, message: Message) -> None:
         """What the application calls to send."""
+        try:
+            told = self._sends(message)
+        except Exception:
+            told = message
+        await self._send(told)
+        try:
+            self._has_sent(told)
+        except Exception:
+            pass
+
+    def _has_received(self, message: Message) -> None:
+        """A message for the application."""
+        raise NotImplementedError
+
+    def _sends(self, message: Message) -> Message:
+        """A message of the application, before it goes out; returns what goes out."""
+        raise NotImplementedError
+
+    def _has_sent(self, message: Message) -> None:
+        """It has gone out."""
         raise NotImplementedError
 
     def _method(self, scope: Scope) -> str:
@@ -104,26 +141,25 @@ class Http(Exchange):
         self._sent = False
         self._trailers = False
 
-    async def receive(self) -> Message:
-        message = await self._receive()
+    def _has_received(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
             self._disconnected = True
-        return message
 
-    async def send(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.start":
-            self._status = message["status"]
-            self._trailers = bool(message.get("trailers"))
-            if self._headers:
-                message = self._with_headers(message)
-        await self._send(message)
-        if self._is_last(kind, message):
+    def _sends(self, message: Message) -> Message:
+        if message["type"] != "http.response.start":
+            return message
+        self._status = int(message["status"])
+        self._trailers = bool(message.get("trailers"))
+        return self._with_headers(message) if self._headers else message
+
+    def _has_sent(self, message: Message) -> None:
+        if self._is_last(message):
             self._sent = True
             if self._status is None or self._status < 500:
                 self.end(None)
 
-    def _is_last(self, kind: str, message: Message) -> bool:
+    def _is_last(self, message: Message) -> bool:
+        kind = message["type"]
         if kind == "http.response.trailers":
             return not message.get("more_trailers", False)
         if self._trailers:
@@ -148,24 +184,25 @@ class Websocket(Exchange):
         super().__init__(scope, receive, send, route)
         self._closed = False
 
-    async def receive(self) -> Message:
-        message = await self._receive()
+    def _has_received(self, message: Message) -> None:
         if message["type"] == "websocket.disconnect":
             self._closed = True
             self.end(None)
-        return message
 
-    async def send(self, message: Message) -> None:
+    def _sends(self, message: Message) -> Message:
         kind = message["type"]
         if kind == "websocket.accept":
             self._status = 101
         elif kind == "websocket.http.response.start":
-            self._status = message["status"]
+            self._status = int(message["status"])
         elif kind == "websocket.close" and self._status is None:
             self._status = 403  # It was never accepted, and servers answer this.
         if self._headers and kind in ("websocket.accept", "websocket.http.response.start"):
-            message = self._with_headers(message)
-        await self._send(message)
+            return self._with_headers(message)
+        return message
+
+    def _has_sent(self, message: Message) -> None:
+        kind = message["type"]
         if kind == "websocket.close" or (kind == "websocket.http.response.body" and not message.get("more_body", False)):
             self._closed = True
             if message.get("code") != _INTERNAL_ERROR:

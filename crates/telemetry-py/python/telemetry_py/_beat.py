@@ -6,6 +6,8 @@ with what was started.
 
 from __future__ import annotations
 
+import time
+
 from . import _threads
 from ._loader import native
 
@@ -21,8 +23,14 @@ def begin() -> None:
         return
 
     def run(naps: native.Naps) -> None:
-        while beat() and naps.nap(_INTERVAL):
-            pass
+        while True:
+            try:
+                while beat() and naps.nap(_INTERVAL):
+                    pass
+                return
+            except MemoryError:
+                # Python runs, and there may be memory again.
+                time.sleep(_INTERVAL)
 
     if _threads.start(run) is not None:
         # Python runs right now, and may not let the thread run before it is stuck.

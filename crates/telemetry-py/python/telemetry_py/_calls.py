@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from _queue import Empty, SimpleQueue
+from functools import partial
 from threading import Event, Thread
 
 from ._controls import hear, hear_async
@@ -103,7 +104,7 @@ class SyncCall:
         self._owner = owner
         self._is_over = Event()
         self._given_out: float | None = None
-        self._remaining: Callable[[], object] = getattr(context, "time_remaining", lambda: None)
+        self._remaining: Callable[[], object] = partial(_asked, context, "time_remaining")
         self._call = owner._native.open(_expects_hello(context), _putter(self.loop))
         owner._attached = self
         left = _time_left(context)
@@ -185,8 +186,7 @@ def _when_over(context: Any, add: str, callback: Callable[..., None]) -> object:
     """Have ``callback`` called when a call is over, however that came about: only then is it known that what
     was given out last is not on its way, however long the program keeps what carried it. Says ``False`` if it is
     over by now."""
-    register = getattr(context, add, None)
-    return register(callback) if callable(register) else None
+    return _asked(context, add, callback)
 
 
 def _now() -> float:
@@ -197,22 +197,30 @@ def _now() -> float:
 
 def _expects_hello(context: Any) -> bool:
     """Whether the request says that its manager will say hello."""
-    metadata = getattr(context, "invocation_metadata", None)
-    if not callable(metadata):
-        return False
+    metadata: Any = _asked(context, "invocation_metadata")
     try:
-        return any(entry[0] == _REVISION_HEADER for entry in metadata() or ())
-    except (TypeError, IndexError, KeyError):
+        return any(entry[0] == _REVISION_HEADER for entry in metadata or ())
+    except Exception:
         return False
+
+
+def _asked(context: Any, name: str, *arguments: object) -> object:
+    """What a method of the context says; ``None`` where there is none, or it fails: other interceptors may put a
+    context of their own in the place of gRPC's."""
+    try:
+        method = getattr(context, name, None)
+        return method(*arguments) if callable(method) else None
+    except Exception:
+        return None
 
 
 def _time_left(context: Any) -> float | None:
     """Seconds until the call had better end; ``None`` without a deadline."""
-    time_remaining = getattr(context, "time_remaining", None)
-    left: object = time_remaining() if callable(time_remaining) else None
-    if not isinstance(left, (int, float)) or not left < _NEVER:
+    left: Any = _asked(context, "time_remaining")
+    if type(left) not in (int, float) or not left < _NEVER:
         return None
-    return max(left - min(left * _MARGIN, _LONGEST_MARGIN), 0.0)
+    seconds: float = left
+    return max(seconds - min(seconds * _MARGIN, _LONGEST_MARGIN), 0.0)
 
 
 async def _send_headers(context: Any) -> None:

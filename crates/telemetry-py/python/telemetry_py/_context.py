@@ -3,11 +3,13 @@ threads."""
 
 from __future__ import annotations
 
+from contextvars import Token
+
 from ._loader import Span, context_var, native, new_correlation_id
+from ._text import text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextvars import Token
     from types import TracebackType
     from typing import Any
 
@@ -33,7 +35,7 @@ def set_correlation_id(value: str | None) -> Token[Any]:
         telemetry.reset_correlation_id(token)
         assert memory.events[0].correlation_id == "order-17"
     """
-    return native.Scope("" if value is None else _text(value)).set()
+    return native.Scope("" if value is None else text_of(value)).set()
 
 
 def reset_correlation_id(token: Token[Any]) -> None:
@@ -50,20 +52,10 @@ def reset_correlation_id(token: Token[Any]) -> None:
     """
     try:
         context_var.reset(token)
-    except ValueError:
-        native.abandon(token.old_value)
-    except (TypeError, RuntimeError):
-        pass
-
-
-def _text(value: object) -> str:
-    """The text of an id; one that has none is as good as any other."""
-    if type(value) is str:
-        return value
-    try:
-        return str.__str__(value) if isinstance(value, str) else str(value)
-    except Exception:
-        return f"<unprintable {type(value).__name__}>"
+    except Exception as error:
+        # What is no token may be said so with an exception of its own.
+        if type(error) is ValueError and type(token) is Token:
+            native.abandon(token.old_value)
 
 
 def get_correlation_id(default: str | None = None) -> str | None:
@@ -110,7 +102,7 @@ class correlation:
     __slots__ = ("_scopes", "value")
 
     def __init__(self, value: str | None = None) -> None:
-        self.value: str = new_correlation_id() if value is None else _text(value)
+        self.value: str = new_correlation_id() if value is None else text_of(value)
         self._scopes: list[native.Scope] = []
 
     def __enter__(self) -> str:

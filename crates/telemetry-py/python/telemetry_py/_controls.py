@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 
+from ._text import class_name, text_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -128,8 +130,4 @@ def _take(call: StreamCall, stream: Stream, control: Any) -> None:
 
 def _note(stream: Stream, error: BaseException) -> None:
     """Keep what went wrong."""
-    try:
-        text = f"{type(error).__name__}: {error}"
-    except Exception:
-        text = type(error).__name__
-    stream.note_control_error(text[:256])
+    stream.note_control_error(f"{class_name(error)}: {text_of(error)}"[:256])

@@ -59,7 +59,7 @@ def decorate(template: Template, target: Any) -> Any:
 
 def check(target: Any) -> None:
     """Raise ``TypeError`` for what is no function, nor a static or class method."""
-    if isinstance(target, type):
+    if issubclass(type(target), type):
         raise TypeError(f"telemetry.span decorates a function, not the class {target.__qualname__}; decorate its methods")
     if isinstance(target, (staticmethod, classmethod)):
         return check(target.__func__)

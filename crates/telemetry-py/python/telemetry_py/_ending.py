@@ -5,10 +5,7 @@ from __future__ import annotations
 import time
 
 from ._loader import native
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from ._quietly import quietly
 
 
 def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
@@ -29,11 +26,11 @@ def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
     began = time.monotonic()
     done = native.flush(timeout)
     backend = native.backend()
-    call: Callable[..., object] | None = getattr(backend, "flush", None)
+    call = quietly(getattr, backend, "flush", None)
     if callable(call):
-        left = 1.0 if timeout is None else max(timeout - (time.monotonic() - began), 0.0)
-        done = _quietly(call, left) is not False and done
-    return done and not (acknowledged and native.stats()["sent"])
+        left = max(_seconds(timeout) - (time.monotonic() - began), 0.0)
+        done = quietly(call, left) is not False and done
+    return done and not (quietly(bool, acknowledged) and native.stats()["sent"])
 
 
 def shutdown(timeout: float | None = None) -> bool:
@@ -48,18 +45,19 @@ def shutdown(timeout: float | None = None) -> bool:
         assert telemetry.shutdown(timeout=0.5)
     """
     done = native.shutdown(timeout)
-    close: Callable[..., object] | None = getattr(native.backend(), "close", None)
+    close = quietly(getattr, native.backend(), "close", None)
     if callable(close):
-        _quietly(close)
+        quietly(close)
     return done
 
 
-def _quietly(call: Callable[..., object], *arguments: object) -> object:
-    """The result of a call of the program's code; false where that raises."""
+def _seconds(timeout: object) -> float:
+    """A timeout; one second for what is none."""
     try:
-        return call(*arguments)
+        seconds = 1.0 if timeout is None else float(timeout)  # type: ignore[arg-type]
     except Exception:
-        return False
+        return 1.0
+    return seconds if seconds == seconds else 1.0
 
 
 __all__ = ["flush", "shutdown"]

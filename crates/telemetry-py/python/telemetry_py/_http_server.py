@@ -25,7 +25,7 @@ _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "P
 
 def method(given: object) -> str:
     """The name of a request's method; anybody may send any text as one."""
-    return given if isinstance(given, str) and given in _METHODS else "OTHER"
+    return given if type(given) is str and given in _METHODS else "OTHER"
 
 
 def prefixes(exclude: Iterable[str]) -> tuple[str, ...]:
@@ -39,9 +39,9 @@ def prefixes(exclude: Iterable[str]) -> tuple[str, ...]:
     return tuple(prefix.rstrip("/") for prefix in found)
 
 
-def is_below(path: str, prefixes: tuple[str, ...]) -> bool:
+def is_below(path: object, prefixes: tuple[str, ...]) -> bool:
     """Whether a path is one of `prefixes` or lies below one."""
-    return any(path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/") for prefix in prefixes)
+    return type(path) is str and any(path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/") for prefix in prefixes)
 
 
 def answered() -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from ._decorate import decorate
 from ._loader import Span
+from ._text import class_name
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -120,7 +121,7 @@ def _shown(value: object) -> object:
         return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
     if kind in (list, tuple, dict, set, frozenset, bytes, bytearray):
         return f"{kind.__name__}[{len(value)}]"  # type: ignore[arg-type]
-    return kind.__name__
+    return class_name(value)
 
 
 __all__ = ["instrument"]

@@ -45,7 +45,11 @@ def at_exit() -> None:
 def _end_backend() -> None:
     """Have a backend that holds events back pass them on; what it gets from now on it does not hold back."""
     backend = native.backend()
-    for part in (backend, *getattr(backend, "backends", ())):
+    try:
+        parts = (backend, *getattr(backend, "backends", ()))
+    except Exception:
+        parts = (backend,)
+    for part in parts:
         try:
             at_exit = getattr(part, "at_exit", None)
             if callable(at_exit):

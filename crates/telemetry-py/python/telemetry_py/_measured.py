@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -11,6 +12,9 @@ from ._loader import emit
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_MOST_ENTRIES = 256
+"""Entries of metadata that are taken along; far more than an event may have."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -64,7 +68,7 @@ class timed:
         if self._began:
             duration = time.monotonic_ns() - self._began.pop()
             metadata: Any = self._metadata
-            if exc_type is not None and not issubclass(exc_type, GeneratorExit):
+            if isinstance(exc_type, type) and not issubclass(exc_type, GeneratorExit):
                 metadata = _with_error(metadata, exc_type)
             emit(self._event, {"duration": duration}, metadata)
         return False
@@ -105,7 +109,9 @@ class timed:
 def _with_error(metadata: Any, exc_type: type[BaseException]) -> Any:
     """Metadata and the type of an exception; as they are where they cannot be copied."""
     try:
-        return {**(metadata or {}), "error_type": exc_type.__name__}
+        # There may be no end of a mapping that is no dict.
+        held = () if metadata is None else islice(metadata.items(), _MOST_ENTRIES)
+        return {**dict(held), "error_type": exc_type.__name__}
     except Exception:
         return metadata
 

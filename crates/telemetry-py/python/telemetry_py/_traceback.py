@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
+from types import TracebackType
 
 _MAX_FRAMES = 32
 
@@ -17,7 +14,8 @@ def innermost(exc: object, max_bytes: int) -> str | None:
     Without lines of source, which would have to be read from files.
     """
     traceback: TracebackType | None = getattr(exc, "__traceback__", None)
-    if traceback is None:
+    if type(traceback) is not TracebackType:
+        # None, or what only calls itself one and need not come to an end.
         return None
     frames: deque[TracebackType] = deque(maxlen=_MAX_FRAMES)
     while traceback is not None:

@@ -20,7 +20,7 @@ in its duration. While telemetry is off, the application is called as if nothing
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import telemetry_py as telemetry
 
@@ -76,30 +76,34 @@ class TelemetryMiddleware:
         self._at_shutdown = at_shutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "lifespan":
+        kind = scope.get("type")
+        if type(kind) is not str:
+            # No request, and the application will say so.
+            await self.app(scope, receive, send)
+        elif kind == "lifespan":
             await self.app(scope, receive, self._ending(send))
         elif (
             kind not in ("http", "websocket")
             or SPAN in scope
             or not telemetry.is_enabled()
-            or is_below(scope["path"], self._exclude)
+            or is_below(scope.get("path"), self._exclude)
         ):
             await self.app(scope, receive, send)
         elif not self._trust_caller:
             with telemetry.correlation():
-                await self._serve(scope, receive, send)
+                await self._serve(kind, scope, receive, send)
         else:
-            with telemetry.extract(scope["headers"]):
-                if telemetry.get_correlation_id() or any(name.lower() == b"traceparent" for name, _ in scope["headers"]):
-                    await self._serve(scope, receive, send)
+            headers = scope.get("headers")
+            with telemetry.extract(headers):
+                if telemetry.get_correlation_id() or _tells_a_trace(headers):
+                    await self._serve(kind, scope, receive, send)
                 else:
                     with telemetry.correlation():
-                        await self._serve(scope, receive, send)
+                        await self._serve(kind, scope, receive, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves a request under the ids that are those of the context now."""
-        exchange = (Websocket if scope["type"] == "websocket" else Http)(scope, receive, send, self._route)
+        exchange = (Websocket if kind == "websocket" else Http)(scope, receive, send, self._route)
         exchange.begin(self._response_headers)
         try:
             await self.app(scope, exchange.receive, exchange.send)
@@ -112,7 +116,7 @@ class TelemetryMiddleware:
         """Does what is to be done when the application has ended its lifespan, before the server knows."""
 
         async def told(message: Message) -> None:
-            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            if _ends_a_lifespan(message):
                 if self._at_shutdown == "flush":
                     telemetry.flush()
                 elif self._at_shutdown == "shutdown":
@@ -120,6 +124,22 @@ class TelemetryMiddleware:
             await send(message)
 
         return told
+
+
+def _tells_a_trace(headers: Any) -> bool:
+    """Whether a request says which trace it belongs to."""
+    try:
+        return any(name.lower() == b"traceparent" for name, _ in headers)
+    except Exception:
+        return False
+
+
+def _ends_a_lifespan(message: Any) -> bool:
+    """Whether a message of the application is its last."""
+    try:
+        return message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
+    except Exception:
+        return False
 
 
 __all__ = ["TelemetryMiddleware"]

@@ -53,9 +53,18 @@ class _ServerInterceptor:
     def _handler(self, handler: Any, details: Any, task: asyncio.Task[Any] | None = None) -> Any:
         """A handler around `handler`, which is `None` if nobody serves the method; `task` is that of the call,
         where it has one."""
+        if handler is None or not telemetry.is_enabled():
+            return handler
+        try:
+            return self._around(handler, details, task)
+        except Exception:
+            # Other interceptors may have left anything; the call is served without a span.
+            return handler
+
+    def _around(self, handler: Any, details: Any, task: asyncio.Task[Any] | None) -> Any:
         method = details.method
         method = method.decode(errors="replace") if isinstance(method, bytes) else method
-        if handler is None or method.startswith(self._exclude) or not telemetry.is_enabled():
+        if method.startswith(self._exclude):
             return handler
         kind = f"{'stream' if handler.request_streaming else 'unary'}_{'stream' if handler.response_streaming else 'unary'}"
         behaviour = getattr(handler, kind)
@@ -197,9 +206,13 @@ class _AioStreamStream(grpc.aio.StreamStreamClientInterceptor):
 
 def _metadata(given: Any) -> list[tuple[str, Any]]:
     """A call's metadata with ours, but for what it has already."""
-    own = list(given or ())
-    names = {name for name, _ in own}
-    return own + [(name, value) for name, value in telemetry.outgoing_metadata() if name not in names and fits(value)]
+    own = [] if given is None else list(given)
+    try:
+        names = {name for name, _ in own}
+        return own + [(name, value) for name, value in telemetry.outgoing_metadata() if name not in names and fits(value)]
+    except Exception:
+        # No metadata, and gRPC will say so.
+        return own
 
 
 __all__ = ["AioSpanInterceptor", "SpanInterceptor", "TelemetryClientInterceptor", "aio_client_interceptors"]

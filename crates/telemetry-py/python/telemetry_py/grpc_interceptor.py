@@ -51,11 +51,12 @@ class TelemetryInterceptor(grpc.aio.ServerInterceptor):
         self._answers = _named(answers)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
-        method = handler_call_details.method
-        if method == _STREAM:
+        # Other interceptors may put anything in the place of what gRPC tells.
+        method = getattr(handler_call_details, "method", None)
+        if type(method) is str and method == _STREAM:
             return grpc.stream_stream_rpc_method_handler(self._carry)
         handler = await continuation(handler_call_details)
-        answer = self._answers.get(method) if handler is None else None
+        answer = self._answers.get(method) if handler is None and type(method) is str else None
         return handler if answer is None else grpc.unary_unary_rpc_method_handler(_asynchronous(answer))
 
     async def _carry(self, requests: Any, context: Any) -> AsyncIterator[bytes]:
@@ -81,11 +82,12 @@ class SyncTelemetryInterceptor(grpc.ServerInterceptor):
         self._answers = _named(answers)
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
-        method = handler_call_details.method
-        if method == _STREAM:
+        # Other interceptors may put anything in the place of what gRPC tells.
+        method = getattr(handler_call_details, "method", None)
+        if type(method) is str and method == _STREAM:
             return grpc.stream_stream_rpc_method_handler(self._carry)
         handler = continuation(handler_call_details)
-        answer = self._answers.get(method) if handler is None else None
+        answer = self._answers.get(method) if handler is None and type(method) is str else None
         return handler if answer is None else grpc.unary_unary_rpc_method_handler(_synchronous(answer))
 
     def _carry(self, requests: Any, context: Any) -> Iterator[bytes]:

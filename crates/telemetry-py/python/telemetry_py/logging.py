@@ -26,6 +26,8 @@ from collections.abc import Iterable
 
 import telemetry_py as telemetry
 
+from ._text import text_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -86,17 +88,25 @@ class TelemetryHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Makes an event of a record. Never raises."""
-        if getattr(_thread, "is_busy", False) or record.name in self._exclude or record.name.startswith(self._below):
+        if getattr(_thread, "is_busy", False):
             return
         _thread.is_busy = True
         try:
-            metadata = {"level": record.levelname, "logger": record.name, "message": _message(record)}
-            if record.exc_info and record.exc_info[0] is not None:
-                metadata["error_type"] = record.exc_info[0].__name__
-                metadata["error_message"] = _text(record.exc_info[1])
-            telemetry.emit(EVENT, {"count": 1}, metadata)
+            self._tell(record)
+        except Exception:
+            # Somebody has put into the record what does not belong there.
+            pass
         finally:
             _thread.is_busy = False
+
+    def _tell(self, record: logging.LogRecord) -> None:
+        if record.name in self._exclude or record.name.startswith(self._below):
+            return
+        metadata = {"level": record.levelname, "logger": record.name, "message": _message(record)}
+        if record.exc_info and record.exc_info[0] is not None:
+            metadata["error_type"] = record.exc_info[0].__name__
+            metadata["error_message"] = _text(record.exc_info[1])
+        telemetry.emit(EVENT, {"count": 1}, metadata)
 
 
 class CorrelationFilter(logging.Filter):
@@ -121,9 +131,13 @@ class CorrelationFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Lets every record pass."""
         span = telemetry.current_span()
-        record.correlation_id = telemetry.get_correlation_id("")
-        record.trace_id = "" if span is None else span.trace_id
-        record.span_id = "" if span is None else span.span_id
+        try:
+            record.correlation_id = telemetry.get_correlation_id("")
+            record.trace_id = "" if span is None else span.trace_id
+            record.span_id = "" if span is None else span.span_id
+        except Exception:
+            # A record that takes nothing.
+            pass
         return True
 
 
@@ -136,10 +150,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _text(value: object) -> str:
-    try:
-        return str(value)[:MAX_MESSAGE]
-    except Exception:
-        return f"<unprintable {type(value).__name__}>"
+    return text_of(value)[:MAX_MESSAGE]
 
 
 __all__ = ["CorrelationFilter", "TelemetryHandler"]

@@ -154,8 +154,12 @@ class _CorrelationFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not hasattr(record, "correlation_id"):
-            record.correlation_id = get_correlation_id("-")
+        try:
+            if not hasattr(record, "correlation_id"):
+                record.correlation_id = get_correlation_id("-")
+        except Exception:
+            # A record that takes nothing.
+            pass
         return True
 
     def __call__(self, record: logging.LogRecord | None = None) -> Any:

@@ -6,6 +6,8 @@ The formats are those of W3C: ``traceparent``, ``tracestate``, ``baggage``; the 
 
 from __future__ import annotations
 
+from itertools import islice
+
 from ._context import CORRELATION_HEADER
 from ._loader import native
 
@@ -25,6 +27,10 @@ _BAGGAGE_KEY = "correlation_id"
 
 _MAX_BYTES = 8192
 """Longest header that is read; the standard asks for no more of ``baggage``, and of the others for less."""
+
+
+_MAX_PAIRS = 10_000
+"""Pairs of a carrier that are looked at; of an iterator there may be no end."""
 
 
 class extract:
@@ -78,17 +84,22 @@ def begin_under_environment(environ: Mapping[str, str]) -> None:
 def inject(carrier: _Carrier) -> _Carrier:
     """Write what a request takes along into its headers: a mapping, or a list of pairs.
 
+    Never raises: what cannot be written to goes out as it is.
+
     Example::
 
         with telemetry.span("tool.execution") as span:
             headers = telemetry.inject({"accept": "application/json"})
         assert headers["traceparent"] == f"00-{span.trace_id}-{span.span_id}-01"
     """
-    for name, value in _outgoing().items():
-        if isinstance(carrier, list):
-            carrier.append((name, value))
-        else:
-            carrier[name] = value
+    try:
+        for name, value in _outgoing().items():
+            if isinstance(carrier, list):
+                carrier.append((name, value))
+            else:
+                carrier[name] = value
+    except Exception:
+        pass
     return carrier
 
 
@@ -170,16 +181,26 @@ def _read(carrier: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
         pairs = carrier.items() if hasattr(carrier, "items") else carrier or ()
-        for key, value in pairs:
-            name = _text(key).lower().replace("_", "-")
-            name = name[5:] if name.startswith("http-") else name
-            if name in _NAMES and name not in found:
-                text = _text(value).strip()
-                if text and len(text) <= _MAX_BYTES:
-                    found[name] = text
+        for pair in islice(pairs, _MAX_PAIRS):
+            _take(found, pair)
     except Exception:
         pass
     return found
+
+
+def _take(found: dict[str, str], pair: Any) -> None:
+    """Adds one header, if it is one that matters and is well formed."""
+    try:
+        key, value = pair
+        name = _text(key).lower().replace("_", "-")
+        name = name[5:] if name.startswith("http-") else name
+        if name in _NAMES and name not in found:
+            text = _text(value).strip()
+            # An environment may hold bytes that are no text; they would not get through as a header either.
+            if text and len(text.encode()) <= _MAX_BYTES:
+                found[name] = text
+    except Exception:
+        pass
 
 
 def _text(value: object) -> str:
@@ -200,9 +221,17 @@ def _of_baggage(baggage: str) -> str | None:
 
 
 def _without(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Pairs that are not ours to write."""
+    """Pairs that are not ours to write. What is no pair stays, for gRPC to say so."""
     taken = {name for name, _ in zip(_NAMES, native.outgoing()) if _}
-    return [(name, value) for name, value in pairs if name.lower() not in taken]
+    return [pair for pair in list(pairs) if _name_of(pair) not in taken]
+
+
+def _name_of(pair: Any) -> str:
+    """The name of a header, in lower case; empty of what has none."""
+    try:
+        return _text(pair[0]).lower()
+    except Exception:
+        return ""
 
 
 __all__ = ["extract", "inject", "outgoing_environ", "outgoing_metadata", "wrap_context"]

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ._calls import AsyncCall, SyncCall
     from ._types import StreamStats
 
+_LARGEST = 2**63 - 1
+"""What the native module can be told; it says which numbers are allowed."""
+
 _OVERFLOWS = ("drop_newest", "drop_oldest")
 
 
@@ -63,7 +66,7 @@ class TelemetryStream:
             raise ValueError(f"overflow={overflow!r} is not allowed; expected {' or '.join(_OVERFLOWS)}")
         if event_class is not None and not callable(getattr(event_class, "FromString", None)):
             raise TypeError(f"event_class={event_class!r} is not allowed; expected a protobuf class of TelemetryEvent")
-        self._setup(native.Stream(max_buffer, overflow), event_class)
+        self._setup(native.Stream(max(min(max_buffer, _LARGEST), -1), overflow), event_class)
 
     def _setup(self, stream: native.Stream, event_class: type[Any] | None) -> None:
         self._native = stream

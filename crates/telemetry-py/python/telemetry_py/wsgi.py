@@ -116,8 +116,9 @@ class _Exchange:
         self._status = ""
         self._headers: list[tuple[str, str]] = []
         self._file: object = None
-        self._wrapper: Any = environ.get("wsgi.file_wrapper")
-        if callable(self._wrapper) and not isinstance(self._wrapper, type):
+        wrapper: Any = environ.get("wsgi.file_wrapper")
+        self._wrapper: Any = wrapper if callable(wrapper) else None
+        if self._wrapper is not None and not issubclass(type(wrapper), type):
             environ["wsgi.file_wrapper"] = self.wrap_file
         carrier = environ if middleware._trust_caller else None
         new_id = carrier is None or "HTTP_TRACEPARENT" not in environ
@@ -129,22 +130,29 @@ class _Exchange:
     @property
     def is_head(self) -> bool:
         """Whether nobody asked for the body."""
-        return self._environ.get("REQUEST_METHOD") == "HEAD"
+        return method(self._environ.get("REQUEST_METHOD")) == "HEAD"
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """What the application calls to begin its response."""
-        self._status = status[:3]
-        if exc_info is not None:
-            self.request.span.record_exception(exc_info[1])
-        if self._headers:
-            own = {name.lower() for name, _ in headers}
-            headers = [*headers, *(header for header in self._headers if header[0] not in own)]
+        try:
+            headers = self._begins(status, headers, exc_info)
+        except Exception:
+            # Something is not what it has to be, and the server will say so.
+            pass
         try:
             if exc_info is None:
                 return self._start_response(status, headers)
             return self._start_response(status, headers, exc_info)
         finally:
             exc_info = None  # As everybody who holds a traceback should.
+
+    def _begins(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> list[tuple[str, str]]:
+        """Takes down what the response begins with; returns the headers that go out."""
+        self._status = status[:3]
+        if exc_info is not None:
+            self.request.span.record_exception(exc_info[1])
+        own = {name.lower() for name, _ in headers} if self._headers else set()
+        return [*headers, *(header for header in self._headers if header[0] not in own)]
 
     def wrap_file(self, file: Any, *size: int) -> Any:
         """`wsgi.file_wrapper` of a server that has a function for it, and knows the file again by itself."""
@@ -153,15 +161,19 @@ class _Exchange:
 
     def body(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """What the server is given: the application's body, whose end ends the span."""
-        if (body is not None and body is self._file) or (isinstance(self._wrapper, type) and isinstance(body, self._wrapper)):
+        if (body is not None and body is self._file) or (issubclass(type(self._wrapper), type) and issubclass(type(body), self._wrapper)):
             # The server sends the file by itself if it gets what it knows.
             self._end_with(body)
             return body
-        return _SizedBody(self, body) if hasattr(body, "__len__") else _Body(self, body)
+        return (_SizedBody if _has_length(body) else _Body)(self, body)
 
     def _end_with(self, file: Any) -> None:
         """Ends the span when a file is closed, or now if that cannot be known."""
-        close = getattr(file, "close", None)
+        try:
+            close = getattr(file, "close", None)
+        except Exception:
+            # The server will find out.
+            return self.end(None)
 
         def closed() -> None:
             try:
@@ -172,13 +184,22 @@ class _Exchange:
 
         try:
             file.close = closed
-        except (AttributeError, TypeError):
+        except Exception:
             self.end(None)
 
     def end(self, error: BaseException | None, *, whole: bool = True) -> None:
         """Ends the span, if nothing has before."""
         if self.request.has_ended:
             return
+        try:
+            self._describe(error, whole)
+        except Exception:
+            # The environ holds what does not belong there; the span ends all the same.
+            pass
+        self.request.end(error)
+
+    def _describe(self, error: BaseException | None, whole: bool) -> None:
+        """Tells the span what became of the request."""
         span = self.request.span
         status = self._status or ("500" if isinstance(error, Exception) else "")
         if status:
@@ -186,7 +207,6 @@ class _Exchange:
         if not whole and error is None:
             span.set(reason="disconnected")
         span.set(route=self._middleware.template(self._environ))
-        self.request.end(error)
 
 
 class _Body:
@@ -199,7 +219,7 @@ class _Body:
         self._body = body
         self._parts: Iterator[bytes] | None = None
         # What is there at once, or is not asked for, is not cut off when a server stops reading it.
-        self._is_whole = hasattr(body, "__len__") or exchange.is_head
+        self._is_whole = _has_length(body) or exchange.is_head
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -241,6 +261,14 @@ class _SizedBody(_Body):
 
     def __len__(self) -> int:
         return len(self._body)  # type: ignore[arg-type]
+
+
+def _has_length(body: object) -> bool:
+    """Whether a body knows its length; code of its class may run, and that may fail."""
+    try:
+        return hasattr(type(body), "__len__")
+    except Exception:
+        return False
 
 
 __all__ = ["TelemetryMiddleware"]

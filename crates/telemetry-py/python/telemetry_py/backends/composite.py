@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._loader import native
+from .._quietly import quietly
+from .._text import class_name
 from .._types import PartStats, SpanIdentity, SupportsEmit
 from .base import TelemetryBackend
 from .server import ServerBackend
@@ -116,18 +118,18 @@ class CompositeBackend(TelemetryBackend):
         deadline = time.monotonic() + timeout
         done = True
         for part in self._parts:
-            flush = getattr(part.backend, "flush", None)
+            flush = quietly(getattr, part.backend, "flush", None)
             if callable(flush):
                 left = max(deadline - time.monotonic(), 0.0)
-                done = _quietly(flush, left) is not False and done
+                done = quietly(flush, left) is not False and done
         return done
 
     def close(self) -> None:
         """Close every part that can be closed."""
         for part in self._parts:
-            close = getattr(part.backend, "close", None)
+            close = quietly(getattr, part.backend, "close", None)
             if callable(close):
-                _quietly(close)
+                quietly(close)
 
 
 class _Part:
@@ -164,15 +166,7 @@ class _Part:
     def stats(self) -> PartStats:
         dropped = {reason: count.value for reason, count in self._dropped.items()}
         return {
-            "backend": type(self.backend).__name__,
+            "backend": class_name(self.backend),
             "delivered": self._delivered.value,
             "dropped": {reason: count for reason, count in dropped.items() if count},
         }
-
-
-def _quietly(call: Callable[..., object], *arguments: object) -> object:
-    """The result of a call; false where it raises, as the next part has its turn all the same."""
-    try:
-        return call(*arguments)
-    except Exception:
-        return False

@@ -33,6 +33,8 @@ class GrpcBackend(TelemetryBackend):
     def __init__(self, stream: Any = None) -> None:
         from ..stream import TelemetryStream, default_stream
 
+        if stream is not None and (isinstance(stream, type) or not callable(getattr(stream, "emit", None))):
+            raise TypeError(f"GrpcBackend: stream={stream!r} is not allowed; expected a TelemetryStream, or an object with its emit")
         self.stream: Any = default_stream() if stream is None else stream
         self._native = self.stream._native if isinstance(self.stream, TelemetryStream) else None
 
@@ -55,5 +57,7 @@ class GrpcBackend(TelemetryBackend):
             return error
 
     def close(self) -> None:
-        """Close the stream."""
-        self.stream.close()
+        """Close the stream, if it can be closed."""
+        close = getattr(self.stream, "close", None)
+        if callable(close):
+            close()

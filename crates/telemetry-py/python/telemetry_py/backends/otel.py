@@ -75,6 +75,9 @@ class OtelBackend(TelemetryBackend):
             raise ImportError(
                 f"OtelBackend needs the package opentelemetry-sdk, which is not there ({error}); pip install opentelemetry-sdk"
             ) from None
+        for name, provider, method in (("tracer_provider", tracer_provider, "get_tracer"), ("logger_provider", logger_provider, "get_logger")):
+            if provider is not None and not callable(getattr(provider, method, None)):
+                raise TypeError(f"OtelBackend: {name}={provider!r} is not allowed; expected one of the SDK, with a method {method}")
         self._trace: Any = trace
         self._logs: Any = _logs
         self._tracer_provider = tracer_provider
@@ -115,11 +118,21 @@ class OtelBackend(TelemetryBackend):
     def flush(self, timeout: float = 1.0) -> bool:
         """Have the providers export what they hold."""
         done = True
-        for provider in (self._tracer_provider or self._trace.get_tracer_provider(), self._logger_provider or self._logs.get_logger_provider()):
-            flush = getattr(provider, "force_flush", None)
-            if flush is not None:
-                done = bool(flush(max(int(timeout * 1000), 0))) and done
+        for provider in (self._tracers(), self._loggers()):
+            try:
+                flush = getattr(provider, "force_flush", None)
+                if flush is not None:
+                    done = bool(flush(max(int(timeout * 1000), 0))) and done
+            except Exception:
+                # One that cannot says so in its own log; the other has its turn.
+                done = False
         return done
+
+    def _tracers(self) -> Any:
+        return self._trace.get_tracer_provider() if self._tracer_provider is None else self._tracer_provider
+
+    def _loggers(self) -> Any:
+        return self._logs.get_logger_provider() if self._logger_provider is None else self._logger_provider
 
     def close(self) -> None:
         """Forget the spans that are open; providers belong to the program."""
@@ -167,7 +180,7 @@ class OtelBackend(TelemetryBackend):
         """A span that has begun, under our ids."""
         from opentelemetry.context import Context
 
-        tracer: Any = (self._tracer_provider or self._trace.get_tracer_provider()).get_tracer(SCOPE)
+        tracer: Any = self._tracers().get_tracer(SCOPE)
         if not hasattr(tracer, "id_generator"):
             raise RuntimeError("OtelBackend: the program has set no TracerProvider of the SDK; call opentelemetry.trace.set_tracer_provider() or give it one")
         ids = _Ids(tracer.id_generator, span, correlation_id)
@@ -181,7 +194,7 @@ class OtelBackend(TelemetryBackend):
         return made
 
     def _log(self, event: str, attributes: dict[str, Any], span: SpanIdentity | None) -> None:
-        provider: Any = self._logger_provider or self._logs.get_logger_provider()
+        provider: Any = self._loggers()
         if not hasattr(provider, "force_flush"):
             raise RuntimeError("OtelBackend: the program has set no LoggerProvider of the SDK; call opentelemetry._logs.set_logger_provider() or give it one")
         now = time.time_ns()

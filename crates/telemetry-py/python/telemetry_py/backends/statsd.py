@@ -131,6 +131,13 @@ class StatsdBackend(TelemetryBackend):
         self.flush()
         self._socket.close()
 
+    def __del__(self) -> None:
+        # One that another has taken the place of need not be closed by hand.
+        try:
+            self.close()
+        except Exception:
+            pass  # It was never made whole.
+
     def at_exit(self) -> None:
         """Send what is held back, and hold nothing back any more."""
         self._is_batching = False

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+_MOST_SECONDS = 1e9
+"""The longest time that may be asked for: some thirty years."""
+
+
 class Instrumentation:
     """Something that is instrumented, until :meth:`close`; also ``with instrument_...(): ...``.
 
@@ -53,8 +57,8 @@ def seconds(function: str, name: str, value: object, least: float) -> float:
     """An argument that is a time in seconds; raises for one that is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{function}: {name}={value!r} is not allowed; expected a number of seconds")
-    if not least <= value < float("inf"):
-        raise ValueError(f"{function}: {name}={value!r} is not allowed; expected seconds from {least}")
+    if not least <= value <= _MOST_SECONDS:
+        raise ValueError(f"{function}: {name}={value!r} is not allowed; expected seconds from {least} to {_MOST_SECONDS:g}")
     return float(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from types import TracebackType
 
 from .._loader import NATIVE, emit, native
 from . import _loops
@@ -13,7 +14,6 @@ from ._handle import Instrumentation
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Any
 
 _NO_ERRORS = (KeyboardInterrupt, SystemExit, GeneratorExit)
@@ -52,6 +52,8 @@ def traceback_text(trace: TracebackType | None) -> str:
     """Where it happened: ``file:line function`` a line, the innermost last, only as many as fit. Lines of
     source are not read, and may hold secrets."""
     frames: list[str] = []
+    # An exception may have anything as its traceback, and that need not come to an end.
+    trace = trace if type(trace) is TracebackType else None
     while trace is not None:
         code = trace.tb_frame.f_code
         frames.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
