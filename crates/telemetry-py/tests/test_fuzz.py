@@ -6,16 +6,21 @@ A sample of it always, another one each time, and 400,000 calls with ``pytest -m
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+OF_THE_OBJECT_ITSELF = r"Exception ignored in: <function _hook[^\n]*\nTraceback[^\n]*\n(?: [^\n]*\n)*[^\n]*\n?"
+"""What Python prints of a `__del__` that is hostile."""
+
 
 @pytest.mark.parametrize("calls", [20_000, pytest.param(400_000, marks=pytest.mark.long)])
 def test_no_object_breaks_anything(tmp_path, calls):
-    seed = random.randrange(10**9)
+    # The same each time, so that a change which passes passes again; the long run is another one each time.
+    seed = 1 if calls < 100_000 else random.randrange(10**9)
     with open(tmp_path / "stderr", "wb") as stderr:
         result = subprocess.run(
             [sys.executable, "-X", "faulthandler", str(Path(__file__).with_name("fuzz.py")), str(calls), str(seed)],
@@ -27,6 +32,7 @@ def test_no_object_breaks_anything(tmp_path, calls):
     said = (tmp_path / "stderr").read_text(errors="replace")
     assert result.returncode == 0, f"seed {seed}: {result.stdout[-1000:]}{said[-10_000:]}"
     assert int(result.stdout.splitlines()[-1].split()[0]) >= calls
+    said = re.sub(OF_THE_OBJECT_ITSELF, "", said)
     assert "panicked" not in said and "Traceback" not in said, said[-10_000:]
 
 

@@ -184,8 +184,10 @@ def aio_client_interceptors() -> list[Any]:
 
 
 async def _aio_call(_self: object, continuation: Any, details: Any, request: Any) -> Any:
-    metadata = grpc.aio.Metadata(*_metadata(details.metadata))
-    return await continuation(details._replace(metadata=metadata), request)
+    metadata = _metadata(details.metadata)
+    if isinstance(metadata, list):
+        details = details._replace(metadata=grpc.aio.Metadata(*metadata))
+    return await continuation(details, request)
 
 
 class _AioUnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
@@ -204,14 +206,16 @@ class _AioStreamStream(grpc.aio.StreamStreamClientInterceptor):
     intercept_stream_stream = _aio_call
 
 
-def _metadata(given: Any) -> list[tuple[str, Any]]:
-    """A call's metadata with ours, but for what it has already."""
-    own = [] if given is None else list(given)
+def _metadata(given: Any) -> Any:
+    """A call's metadata with ours, but for what it has already; what is no metadata as it is, for gRPC to say so."""
+    try:
+        own = [] if given is None else list(given)
+    except Exception:
+        return given
     try:
         names = {name for name, _ in own}
         return own + [(name, value) for name, value in telemetry.outgoing_metadata() if name not in names and fits(value)]
     except Exception:
-        # No metadata, and gRPC will say so.
         return own
 
 
