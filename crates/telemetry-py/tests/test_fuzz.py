@@ -1,6 +1,6 @@
 """Everything public, called with objects that do harm; see ``fuzz.py``.
 
-A sample of it always, another one each time, and 400,000 calls with ``pytest -m long``.
+A sample of it always, the same each time, and 400,000 other calls with ``pytest -m long``.
 """
 
 from __future__ import annotations
