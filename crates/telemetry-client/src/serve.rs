@@ -34,6 +34,7 @@ mod spawn;
 mod stream;
 mod threads;
 mod unary;
+mod watched;
 
 pub use bind::BindError;
 pub use config::{

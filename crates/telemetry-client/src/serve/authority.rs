@@ -16,11 +16,7 @@
 
 mod block;
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use super::watched::Watch;
 
 use block::Block;
 
@@ -41,73 +37,10 @@ const PADDED: u8 = 0x8;
 /// The block comes after a priority.
 const PRIORITY: u8 = 0x20;
 
-/// A connection on which every authority can be read.
-#[derive(Debug)]
-pub(super) struct AnyAuthority<T> {
-    /// The connection.
-    io: T,
-    /// Where in the frames of the peer it is.
-    frames: Frames,
-}
-
-impl<T> AnyAuthority<T> {
-    /// A fresh connection.
-    pub(super) fn new(io: T) -> Self {
-        Self {
-            io,
-            frames: Frames::default(),
-        }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for AnyAuthority<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        this.frames.pass(&mut buf.filled_mut()[before..]);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for AnyAuthority<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
 /// Where in the frames of a peer it is. What is no HTTP/2 is refused above, not here, and then it does not
 /// matter what was made of it.
 #[derive(Debug)]
-struct Frames {
+pub(super) struct Frames {
     /// What it is in.
     part: Part,
     /// How many bytes of that are to come.
@@ -150,6 +83,12 @@ impl Default for Frames {
             padding: 0,
             block: Block::default(),
         }
+    }
+}
+
+impl Watch for Frames {
+    fn arrived(&mut self, bytes: &mut [u8]) {
+        self.pass(bytes);
     }
 }
 

@@ -18,13 +18,14 @@ use telemetry_proto::STREAM_TELEMETRY_PATH;
 use tokio::time::sleep;
 use tower_service::Service;
 
-use super::authority::AnyAuthority;
-use super::handshake::{HandshakeFlag, Handshaking};
-use super::meter::{Meter, Metered};
+use super::authority::Frames;
+use super::handshake::{Handshake, HandshakeFlag};
+use super::meter::Meter;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
 use super::stream::Stream;
 use super::threads::{Stop, stopped};
+use super::watched::Watched;
 use crate::deadline::LONGEST;
 
 /// Most bytes that HTTP/2 buffers for one stream; what a cut stream loses is bounded by it.
@@ -63,8 +64,9 @@ pub(super) async fn connection(
 ) -> Ended {
     let handshake = HandshakeFlag::default();
     let meter = Meter::default();
-    let io = AnyAuthority::new(Handshaking::new(stream, handshake.clone()));
-    let io = TokioIo::new(Metered::new(io, meter.clone()));
+    let io = Watched::new(stream, Handshake::new(handshake.clone()));
+    let io = Watched::new(io, Frames::default());
+    let io = TokioIo::new(Watched::new(io, meter.clone()));
     let opened = Arc::new(AtomicBool::new(false));
     let answer = service_fn({
         let (service, opened) = (service.clone(), Arc::clone(&opened));

@@ -2,13 +2,10 @@
 //!
 //! A peer that never gets that far is closed at a deadline. The bytes themselves pass untouched.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use super::watched::Watch;
 
 /// Bytes of the fixed preface.
 const PREFACE_BYTES: usize = 24;
@@ -28,11 +25,9 @@ impl HandshakeFlag {
     }
 }
 
-/// A connection whose first bytes are counted.
+/// How much of the handshake has come.
 #[derive(Debug)]
-pub(super) struct Handshaking<T> {
-    /// The connection.
-    io: T,
+pub(super) struct Handshake {
     /// Set when the handshake is complete.
     flag: HandshakeFlag,
     /// Bytes read so far, counted until the handshake is complete.
@@ -41,11 +36,10 @@ pub(super) struct Handshaking<T> {
     frame_bytes: usize,
 }
 
-impl<T> Handshaking<T> {
-    /// A fresh connection.
-    pub(super) fn new(io: T, flag: HandshakeFlag) -> Self {
+impl Handshake {
+    /// That of a fresh connection.
+    pub(super) fn new(flag: HandshakeFlag) -> Self {
         Self {
-            io,
             flag,
             seen: 0,
             frame_bytes: 0,
@@ -68,49 +62,11 @@ impl<T> Handshaking<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Handshaking<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        if !this.flag.is_complete() {
-            this.note(&buf.filled()[before..]);
+impl Watch for Handshake {
+    fn arrived(&mut self, bytes: &mut [u8]) {
+        if !self.flag.is_complete() {
+            self.note(bytes);
         }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Handshaking<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -124,7 +80,7 @@ mod tests {
         bytes.extend_from_slice(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 100]);
         for cut in 0..bytes.len() {
             let flag = HandshakeFlag::default();
-            let mut io = Handshaking::new((), flag.clone());
+            let mut io = Handshake::new(flag.clone());
             io.note(&bytes[..cut]);
             assert!(!flag.is_complete(), "after {cut} bytes");
             io.note(&bytes[cut..]);

@@ -8,15 +8,14 @@
 //! A stream that is reset gives its chunks back as well, unwritten. Whoever asks is polled by that
 //! stream, and a stream that was reset polls nobody.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::watched::Watch;
 
 /// What is known of the writes of one connection. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +34,7 @@ struct Flushes {
 
 impl Meter {
     /// Takes note that everything HTTP/2 had to write is written.
-    fn flushed(&self) {
+    fn count_flush(&self) {
         // Only the task of the connection counts.
         let count = self.0.count.load(Ordering::Relaxed);
         self.0.count.store(count + 1, Ordering::Release);
@@ -57,63 +56,9 @@ impl Meter {
     }
 }
 
-/// A connection whose flushes are counted; the bytes pass untouched.
-#[derive(Debug)]
-pub(super) struct Metered<T> {
-    /// The connection.
-    io: T,
-    /// Where they are counted.
-    meter: Meter,
-}
-
-impl<T> Metered<T> {
-    /// A fresh connection.
-    pub(super) fn new(io: T, meter: Meter) -> Self {
-        Self { io, meter }
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Metered<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Metered<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        if let Poll::Ready(Ok(())) = flushed {
-            self.meter.flushed();
-        }
-        flushed
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+impl Watch for Meter {
+    fn flushed(&mut self) {
+        self.count_flush();
     }
 }
 

@@ -1,15 +1,19 @@
 //! Blocks as C-core writes them, as the HTTP/2 library writes them, and rubbish; in whole and cut anywhere.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tokio::io::{AsyncWriteExt, duplex};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
+use super::super::watched::Watched;
 use super::*;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -220,7 +224,8 @@ fn read_by_h2(bytes: &[u8], count: usize) -> Vec<(String, HeaderMap)> {
         peers.write_all(bytes).await.expect("room");
         let mut requests = Vec::new();
         let reading = async {
-            let mut connection = h2::server::handshake(AnyAuthority::new(ours)).await?;
+            let mut connection =
+                h2::server::handshake(Watched::new(ours, Frames::default())).await?;
             while requests.len() < count {
                 let Some(request) = connection.accept().await else {
                     break;

@@ -2,12 +2,16 @@
 //! held against the frames that the socket was given.
 
 use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll};
 
 use http_body::{Body, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
+use super::super::watched::Watched;
 use super::*;
 
 /// Lengths of the chunks of a response: copied, chained, and cut into several frames.
@@ -147,7 +151,7 @@ async fn run(most: usize, vectored: bool, one_by_one: bool) -> u64 {
         refuses: false,
         taken: Arc::clone(&taken),
     };
-    let metered = TokioIo::new(Metered::new(slow, meter.clone()));
+    let metered = TokioIo::new(Watched::new(slow, meter.clone()));
     let counted = Arc::clone(&found);
     let service = hyper::service::service_fn(move |_| {
         let body = Response {
@@ -208,10 +212,10 @@ fn what_came_back_and_was_not_flushed_is_not_written() {
     let mut outbox = Outbox::new(Some(meter.clone()));
     assert!(outbox.is_written(0));
     let chunk = outbox.hand(vec![1]);
-    meter.flushed();
+    meter.count_flush();
     assert!(!outbox.is_written(1));
     drop(chunk);
     assert!(!outbox.is_written(1));
-    meter.flushed();
+    meter.count_flush();
     assert!(outbox.is_written(1) && outbox.all_written()());
 }
