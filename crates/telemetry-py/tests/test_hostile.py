@@ -243,3 +243,18 @@ def test_an_environment_that_makes_no_sense_stops_nobody(tmp_path, seed):
 def test_what_a_stock_program_emits_before_it_sets_a_backend_is_counted(python):
     result = python(PROGRAM + 'print(stats["dropped"], stats["delivered"])')
     assert (result.returncode, result.stdout) == (0, "{'not_started': 4} 1\n"), result.stderr
+
+
+def test_a_composite_tells_of_a_mapping_that_cannot_be_read():
+    class Unreadable(dict):
+        def keys(self):
+            raise ValueError("no")
+
+        def __iter__(self):
+            raise ValueError("no")
+
+    memory = telemetry.MemoryBackend()
+    composite = telemetry.CompositeBackend(memory)
+    assert isinstance(composite.emit("a.b", {}, Unreadable(a=1)), ValueError)
+    assert composite.emit("a.b", {}, {"a": "1"}) is True
+    assert memory.names() == ["a.b"]

@@ -96,8 +96,13 @@ class CompositeBackend(TelemetryBackend):
         was_taken = not self._parts
         first: object = None
         for part in self._parts:
-            # Each may keep and change what it gets.
-            answer = part.emit(event, dict(measurements or {}), dict(metadata or {}), correlation_id or "", span)
+            try:
+                # Each may keep and change what it gets.
+                copies = dict(measurements or {}), dict(metadata or {})
+            except Exception as error:
+                # Told, not raised, as every backend of ours does.
+                return error
+            answer = part.emit(event, *copies, correlation_id or "", span)
             if answer is True:
                 was_taken = True
             elif first is None:
