@@ -71,6 +71,16 @@ def spans(times: int, _address: str) -> int:
     return 2 * times
 
 
+def otel_spans(times: int, _address: str) -> int:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    telemetry.set_backend(telemetry.OtelBackend(TracerProvider()))
+    for _ in range(times):
+        with telemetry.span("op"):
+            pass
+    return 2 * times
+
+
 def left_open(times: int, _address: str) -> int:
     """Spans that nobody leaves, each of its own kind."""
 
@@ -138,7 +148,7 @@ def connects(times: int, address: str) -> int:
 
 
 KINDS: dict[str, Callable[[int, str], int]] = {
-    kind.__name__: kind for kind in (emits, odd_emits, spans, left_open, streams, serves, connects)
+    kind.__name__: kind for kind in (emits, odd_emits, spans, otel_spans, left_open, streams, serves, connects)
 }
 
 

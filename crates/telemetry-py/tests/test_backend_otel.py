@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from dataclasses import dataclass
 
@@ -166,6 +167,89 @@ def test_many_threads_each_have_their_own_ids(rig):
     spans = rig.spans.get_finished_spans()
     assert len(spans) == 400
     assert all(f"{span.context.span_id:016x}" == span.attributes["id"] for span in spans)
+
+
+def test_the_program_s_spans_of_our_scope_keep_ids_of_their_own(rig):
+    tracers = rig.backend._tracer_provider
+    tracer = tracers.get_tracer("telemetry_py")
+    generator = tracer.id_generator
+    made = []
+    for i in range(1, 4):
+        rig.emit("a.work.stop", {"duration": 1}, {}, Identity("stop", f"{i:016x}"))
+        with tracer.start_as_current_span("own") as own:
+            made.append((own.context.trace_id, own.context.span_id))
+    assert tracers.get_tracer("telemetry_py").id_generator is generator
+    exported = {(span.context.trace_id, span.context.span_id) for span in rig.spans.get_finished_spans()}
+    assert len(set(made)) == 3 and len(exported) == 6
+    assert all(trace_id != int(TRACE, 16) for trace_id, _ in made)
+
+
+def test_a_host_without_identity_is_served_after_any_number_of_spans(rig):
+    for i in range(1, sys.getrecursionlimit() + 100):
+        rig.emit("a.work.stop", {"duration": 1}, {}, Identity("stop", f"{i:016x}"))
+    assert rig.backend.emit("b.work.stop", {"duration": 1}, None, "order-1") is True
+    assert rig.exported()["b.work"].context.trace_id != int(TRACE, 16)
+
+
+def test_ids_stay_apart_when_threads_change_all_the_time(rig):
+    telemetry.set_backend(rig.backend)
+    made = []
+
+    def work():
+        for _ in range(150):
+            with telemetry.span("a.work") as span:
+                made.append((span.trace_id, span.span_id))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    exported = [(f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}") for span in rig.spans.get_finished_spans()]
+    assert len(made) == 1200 and sorted(exported) == sorted(made)
+
+
+def test_a_resource_that_the_sdk_changes_is_that_of_our_spans_too(rig):
+    tracers = rig.backend._tracer_provider
+    rig.emit("a.work.stop", {"duration": 1}, {}, Identity("stop"))
+    # What the SDK does in a forked child.
+    tracers._update_resource(tracers.resource.create({"worker": "2"}))
+    rig.emit("b.work.stop", {"duration": 1}, {}, Identity("stop", INNER))
+    assert rig.exported()["b.work"].resource.attributes["worker"] == "2"
+
+
+def test_a_forked_child_does_not_end_the_spans_of_its_parent(python):
+    result = python(
+        """
+        import os, sys
+        import telemetry_py as telemetry
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+        exporter = InMemorySpanExporter()
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        telemetry.set_backend(telemetry.OtelBackend(provider))
+        with telemetry.span("parent.work") as outer:
+            child = os.fork()
+            if child == 0:
+                with telemetry.span("child.work"):
+                    pass
+        found = {span.name: span for span in exporter.get_finished_spans()}
+        if child == 0:
+            ok = set(found) == {"child.work"} and f"{found['child.work'].parent.span_id:016x}" == outer.span_id
+            os.write(2, repr(sorted(found)).encode())
+            os._exit(0 if ok else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert set(found) == {"parent.work"}, found
+        """
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_flush_has_the_providers_export():

@@ -13,8 +13,8 @@ from test_stall import started
 
 HERE = Path(__file__).parent
 
-SAMPLE = {"emits": 200_000, "odd_emits": 10_000, "spans": 30_000, "left_open": 1_000, "streams": 200, "serves": 100, "connects": 50}
-WHOLE = {"emits": 10_000_000, "odd_emits": 1_000_000, "spans": 1_000_000, "left_open": 100_000, "streams": 10_000, "serves": 1_000, "connects": 1_000}
+SAMPLE = {"emits": 200_000, "odd_emits": 10_000, "spans": 30_000, "otel_spans": 50_000, "left_open": 1_000, "streams": 200, "serves": 100, "connects": 50}
+WHOLE = {"emits": 10_000_000, "odd_emits": 1_000_000, "spans": 1_000_000, "otel_spans": 1_000_000, "left_open": 100_000, "streams": 10_000, "serves": 1_000, "connects": 1_000}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .._loader import native
@@ -183,14 +184,15 @@ class OtelBackend(TelemetryBackend):
         tracer: Any = self._tracers().get_tracer(SCOPE)
         if not hasattr(tracer, "id_generator"):
             raise RuntimeError("OtelBackend: the program has set no TracerProvider of the SDK; call opentelemetry.trace.set_tracer_provider() or give it one")
-        ids = _Ids(tracer.id_generator, span, correlation_id)
-        # A tracer of our own, made for this span: that of the program keeps its ids.
-        tracer.id_generator = ids
+        # The SDK gives everyone who asks for a scope the same tracer. A copy of it is ours alone, and has the
+        # configuration and the resource of now.
+        ours = copy(tracer)
+        ours.id_generator = _Ids(tracer.id_generator, span, correlation_id)
         # Not in the context of the program's own spans: our parents are ours.
         context = Context()
         if span is not None and span.parent_span_id:
             context = self._within(span.trace_id, span.parent_span_id)
-        made: Span = tracer.start_span(name, context, attributes=attributes, start_time=started)
+        made: Span = ours.start_span(name, context, attributes=attributes, start_time=started)
         return made
 
     def _log(self, event: str, attributes: dict[str, Any], span: SpanIdentity | None) -> None:
