@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
+import pickle
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -21,9 +23,11 @@ from telemetry_py.http_client import (
 )
 
 
-
 class Web:
-    """A server that answers with the headers that it got; `/moved` sends to `/`, `/broken` is an error."""
+    """A server that answers with the headers that it got; `/broken` is an error.
+
+    `/moved` sends to `/`, `/elsewhere` to `/` of the host 127.0.0.1, `/back` there and from there to localhost.
+    """
 
     def __init__(self):
         self.seen = seen = []
@@ -35,9 +39,16 @@ class Web:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 seen.append((self.path, headers))
                 body = json.dumps(headers).encode()
-                self.send_response({"/moved": 302, "/broken": 500}.get(self.path, 200))
-                if self.path == "/moved":
-                    self.send_header("Location", "/")
+                port = self.server.server_port
+                moved = {
+                    "/moved": "/",
+                    "/elsewhere": f"http://127.0.0.1:{port}/",
+                    "/back": f"http://127.0.0.1:{port}/return",
+                    "/return": f"http://localhost:{port}/",
+                }.get(self.path)
+                self.send_response(302 if moved else 500 if self.path == "/broken" else 200)
+                if moved:
+                    self.send_header("Location", moved)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -234,6 +245,197 @@ def test_requests_at_once_keep_their_ids_apart(web, memory):
             return await asyncio.gather(*(one(client, number) for number in range(20)))
 
     assert asyncio.run(main()) == [f"r{number}" for number in range(20)]
+
+
+ELSEWHERE = pytest.mark.parametrize(("named", "told"), [(["localhost"], ["abc", None]), (["127.0.0.1"], [None, "abc"]), (None, ["abc", "abc"])])
+
+
+@CLIENTS
+@pytest.mark.parametrize("spans", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+@ELSEWHERE
+def test_a_redirect_tells_only_hosts_that_are_named(web, memory, get, spans, own, named, told):
+    if not own:
+        instrument_http(spans=spans, hosts=named)
+    options = {"own": True, "spans": spans, "hosts": named} if own else {}
+    with telemetry.correlation("abc"):
+        assert get(f"{web.url}/elsewhere".replace("127.0.0.1", "localhost"), **options) == 200
+    assert [path for path, _ in web.seen] == ["/elsewhere", "/"]
+    assert [headers.get(HEADER) for _, headers in web.seen] == told
+    if spans:
+        assert ["traceparent" in headers for _, headers in web.seen] == [bool(header) for header in told]
+
+
+@CLIENTS
+def test_a_redirect_there_and_back_tells_the_host_that_is_named(web, memory, get):
+    instrument_http(hosts=["localhost"])
+    with telemetry.correlation("abc"):
+        assert get(f"{web.url}/back".replace("127.0.0.1", "localhost")) == 200
+    assert [path for path, _ in web.seen] == ["/back", "/return", "/"]
+    assert [headers.get(HEADER) for _, headers in web.seen] == ["abc", None, "abc"]
+
+
+def test_what_the_program_wrote_itself_goes_along_with_a_redirect(web, memory):
+    instrument_http(hosts=["localhost"])
+    url = f"{web.url}/elsewhere".replace("127.0.0.1", "localhost")
+    with telemetry.span("work"):
+        requests.get(url, headers={HEADER: "own"})
+        httpx.get(url, headers={HEADER: "own"}, follow_redirects=True)
+    assert [headers[HEADER] for _, headers in web.seen] == ["own"] * 4
+    assert ["traceparent" in headers for _, headers in web.seen] == [True, False] * 2
+
+
+def twice_by_requests(url, headers):
+    session = requests.Session()
+    request = session.prepare_request(requests.Request("GET", url, headers=headers))
+    return lambda: session.send(request)
+
+
+def twice_by_httpx(url, headers):
+    client = httpx.Client()
+    request = client.build_request("GET", url, headers=headers)
+    return lambda: client.send(request)
+
+
+def twice_by_httpx_async(url, headers):
+    async def send():
+        async with httpx.AsyncClient() as client:
+            await client.send(request)
+
+    request = httpx.Request("GET", url, headers=headers)
+    return lambda: asyncio.run(send())
+
+
+PREPARED = pytest.mark.parametrize("prepare", [twice_by_requests, twice_by_httpx, twice_by_httpx_async])
+
+
+@PREPARED
+@pytest.mark.parametrize("spans", [False, True])
+def test_a_request_that_is_sent_again_carries_the_ids_of_now(web, memory, prepare, spans):
+    instrument_http(spans=spans)
+    send = prepare(web.url, {})
+    works = []
+    for id in ("first", "second"):
+        with telemetry.correlation(id), telemetry.span("work") as work:
+            works.append(work.trace_id)
+            send()
+    send()
+    *sent, alone = (headers for _, headers in web.seen)
+    assert [headers["traceparent"].split("-")[1] for headers in sent] == works
+    assert [headers[HEADER] for headers in sent] == ["first", "second"]
+    assert HEADER not in alone or alone[HEADER] not in ("first", "second")
+    assert "traceparent" not in alone or alone["traceparent"].split("-")[1] not in works
+
+
+@PREPARED
+def test_a_request_that_is_sent_again_keeps_what_the_program_wrote(web, memory, prepare):
+    instrument_http()
+    send = prepare(web.url, {HEADER: "own"})
+    for id in ("own", "other"):
+        with telemetry.correlation(id):
+            send()
+    assert [headers[HEADER] for _, headers in web.seen] == ["own", "own"]
+
+
+@pytest.mark.parametrize("get", ["requests", "httpx"])
+def test_a_redirect_that_the_program_follows_carries_the_ids_of_then(web, memory, get):
+    instrument_http(hosts=["127.0.0.1"])
+    with requests.Session() as session, httpx.Client() as client:
+        with telemetry.correlation("first"):
+            if get == "requests":
+                following = session.get(f"{web.url}/moved", allow_redirects=False).next
+            else:
+                following = client.get(f"{web.url}/moved").next_request
+        with telemetry.correlation("second"):
+            answer = (session if get == "requests" else client).send(following)
+        with telemetry.correlation("third"):
+            (session if get == "requests" else client).send(answer.request)
+    assert [headers[HEADER] for _, headers in web.seen] == ["first", "second", "third"]
+
+
+def test_a_request_that_is_given_up_in_another_context_says_nothing_of_it(memory):
+    class Silent(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, _):
+            await asyncio.Event().wait()
+
+    async def main():
+        async with httpx.AsyncClient(transport=Silent()) as client:
+            entered = contextvars.copy_context()
+            for _ in range(2):
+                waiting = client.get("http://shop.internal/")
+                entered.run(waiting.send, None)
+                waiting.close()
+
+    instrument_http(spans=True)
+    asyncio.run(main())
+    # The second one too: what was given up is not what the client is sending.
+    assert memory.names() == ["http.client.start", "http.client.stop"] * 2
+
+
+@pytest.mark.parametrize("library", ["requests", "httpx"])
+def test_what_ends_a_request_in_another_context_goes_through(memory, library):
+    def sent_in_parts(*_args, **_options):
+        here.switch()
+        raise KeyError("the program's own")
+
+    instrument_http(spans=True)
+    greenlet = pytest.importorskip("greenlet")
+    here = greenlet.getcurrent()
+    if library == "requests":
+        client = requests.Session()
+        adapter = requests.adapters.BaseAdapter()
+        adapter.send = sent_in_parts
+        client.mount("http://", adapter)
+    else:
+        client = httpx.Client(transport=httpx.MockTransport(sent_in_parts))
+    sending = greenlet.greenlet(client.get)
+    sending.gr_context = contextvars.copy_context()
+    sending.switch("http://shop.internal/")
+    sending.gr_context = contextvars.copy_context()
+    with pytest.raises(KeyError, match="the program's own"):
+        sending.switch()
+
+
+@CLIENTS
+def test_a_client_s_own_hosts_go_before_those_of_all_clients(web, memory, get):
+    instrument_http(spans=True)
+    with telemetry.correlation("abc"):
+        get(web.url, own=True, hosts=["example.com"])
+    assert len(ends(memory)) == 1
+    if get is not by_aiohttp:
+        assert HEADER not in web.seen[0][1]
+
+
+def test_a_client_s_own_event_hooks_are_all_called_once(web, memory):
+    called = []
+    with httpx.Client(event_hooks={"request": [lambda request: called.append(request.url.path)]}) as client:
+        instrument_httpx(client, hosts=["127.0.0.1"])
+        for _ in range(2):
+            client.get(f"{web.url}/moved", follow_redirects=True)
+        assert len(client.event_hooks["request"]) == 2
+    assert called == ["/moved", "/"] * 2
+
+
+def test_a_request_without_headers_is_sent_as_it_is(web, memory):
+    instrument_http(spans=True)
+    request = requests.PreparedRequest()
+    request.method, request.url = "GET", web.url
+    with requests.Session() as session, telemetry.correlation("abc"):
+        assert session.send(request).status_code == 200
+    assert HEADER not in web.seen[0][1]
+    assert [end for end, _ in ends(memory)] == ["http.client.stop"]
+
+
+def test_a_request_that_is_sent_over_and_over_remembers_its_last_headers_alone(web, memory):
+    instrument_http(hosts=["127.0.0.1"])
+    with httpx.Client() as client:
+        request = client.build_request("GET", web.url)
+        sizes = []
+        for number in range(4):
+            with telemetry.correlation(f"r{number}"), telemetry.span("work"):
+                client.send(request)
+            sizes.append(len(pickle.dumps(request)))
+    assert len(set(sizes)) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,65 +10,33 @@
 
 One client at a time: ``instrument_httpx(client)``, ``instrument_requests(session)``, and for aiohttp
 ``ClientSession(trace_configs=[aiohttp_trace_config()])``. A request gets ``traceparent`` and
-``x-snakepit-correlation-id`` as far as there are any, and keeps those that it has already. With ``spans``
-it is a span ``http.client`` with ``method``, ``host`` and ``status_code``, from its start until its response
-is there: with its body, unless the program asked for a stream. Redirects are in the span.
+``x-snakepit-correlation-id`` as far as there are any, and keeps those that the program gave it; one that is
+sent again gets those of then. With ``spans`` it is a span ``http.client`` with ``method``, ``host`` and
+``status_code``, from its start until its response is there: with its body, unless the program asked for a
+stream. Redirects are in the span.
 
 ``hosts`` names those that are told, ``["example.com", ".internal"]``: a leading dot stands for every host
-below. Others get no headers; by default all do.
+below. Others get no headers, and none by a redirect; by default all do. The ``hosts`` of a client of its own
+go before those of all clients.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, MutableMapping
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import telemetry_py as telemetry
 
-from ._carried import carried
-from ._http_server import method as method_name
-
-OPERATION = "http.client"
+from ._http_sending import Rules, sending_of
 
 LIBRARIES = ("httpx", "requests", "aiohttp")
 """The libraries that are known here."""
 
-_sender: ContextVar[object] = ContextVar("telemetry_http_client", default=None)
-"""The client that is sending in this context. What it sends meanwhile is part of that: requests sends each
-redirect by the method that sent the first, and a client of its own may be one of all clients."""
-
 _undo: list[Callable[[], None]] = []
 """What puts the libraries back as they were."""
-
-
-class _Rules:
-    """Which requests are told, and whether they are spans."""
-
-    __slots__ = ("_hosts", "spans")
-
-    def __init__(self, spans: bool, hosts: Iterable[str] | None) -> None:
-        if isinstance(hosts, str):
-            raise TypeError(f"hosts is a list of names, not the text {hosts!r}")
-        self.spans = spans
-        self._hosts = None if hosts is None else tuple(host.lower() for host in hosts)
-
-    def tell(self, host: str, headers: MutableMapping[str, str]) -> None:
-        """Adds our headers to those of a request, unless it has them."""
-        if self._hosts is not None and not any(host == known or (known[:1] == "." and host.endswith(known)) for known in self._hosts):
-            return
-        for name, value in carried():
-            if name not in headers:
-                headers[name] = value
-
-    def span(self, method: object, host: str) -> telemetry.Span | None:
-        """The span of a request, if it is to be one."""
-        if not self.spans:
-            return None
-        return telemetry.span(OPERATION, {"method": method_name(method), "host": host})
 
 
 def instrument_http(
@@ -87,7 +55,7 @@ def instrument_http(
 
         instrument_http(spans=True, hosts=["api.example.com", ".internal"])
     """
-    rules = _Rules(spans, hosts)
+    rules = Rules(spans, hosts)
     if isinstance(libraries, str):
         raise TypeError(f"libraries is a list of names, not the text {libraries!r}")
     wanted = [name for name in LIBRARIES if find_spec(name)] if libraries is None else list(libraries)
@@ -136,7 +104,7 @@ def instrument_httpx(client: Any, *, spans: bool = False, hosts: Iterable[str] |
     """
     import httpx
 
-    rules = _Rules(spans, hosts)
+    rules = Rules(spans, hosts)
     if isinstance(client, httpx.AsyncClient):
         _instrument(client, _sending_async, rules)
     elif isinstance(client, httpx.Client):
@@ -160,7 +128,7 @@ def instrument_requests(session: Any, *, spans: bool = False, hosts: Iterable[st
 
     if not isinstance(session, requests.Session):
         raise TypeError(f"session is a Session of requests, not {type(session).__name__}")
-    _instrument(session, _sending, _Rules(spans, hosts))
+    _instrument(session, _sending, Rules(spans, hosts))
 
 
 def aiohttp_trace_config(*, spans: bool = False, hosts: Iterable[str] | None = None) -> Any:
@@ -178,10 +146,10 @@ def aiohttp_trace_config(*, spans: bool = False, hosts: Iterable[str] | None = N
 
         asyncio.run(main())
     """
-    return _trace_config(_Rules(spans, hosts))
+    return _trace_config(Rules(spans, hosts))
 
 
-def _instrument(client: Any, sending: Callable[[Any, _Rules], Any], rules: _Rules) -> None:
+def _instrument(client: Any, sending: Callable[[Any, Rules], Any], rules: Rules) -> None:
     """Puts another `send` into one client; the methods of its class all go through it."""
     original = getattr(client.send, "__wrapped__", client.send) if "send" in vars(client) else client.send
     client.send = sending(original, rules)
@@ -205,7 +173,7 @@ _retired: set[Any] = set()
 """Functions of ours that could not be taken out, because somebody else's call them: they only pass on."""
 
 
-def _sending(send: Any, rules: _Rules) -> Any:
+def _sending(send: Any, rules: Rules) -> Any:
     """`send` of httpx or requests, bound or not: what it is called with ends in the request."""
 
     @functools.wraps(send)
@@ -213,26 +181,18 @@ def _sending(send: Any, rules: _Rules) -> Any:
         request = _request(args, kwargs)
         if request is None or sending in _retired or not telemetry.is_enabled():
             return send(*args, **kwargs)
-        host = _host(request)
-        client = getattr(send, "__self__", None) or args[0]
-        span = None if _sender.get() is client else rules.span(request.method, host)
-        if span is None:
-            rules.tell(host, request.headers)
+        begun = sending_of(getattr(send, "__self__", None) or args[0], request, rules)
+        if begun is None:
             return send(*args, **kwargs)
-        token = _sender.set(client)
-        try:
-            with span:
-                rules.tell(host, request.headers)
-                response = send(*args, **kwargs)
-                span.set(status_code=str(response.status_code))
-                return response
-        finally:
-            _sender.reset(token)
+        with begun:
+            response = send(*args, **kwargs)
+            begun.answered(response)
+            return response
 
     return sending
 
 
-def _sending_async(send: Any, rules: _Rules) -> Any:
+def _sending_async(send: Any, rules: Rules) -> Any:
     """`send` of an asynchronous client of httpx, bound or not."""
 
     @functools.wraps(send)
@@ -240,21 +200,13 @@ def _sending_async(send: Any, rules: _Rules) -> Any:
         request = _request(args, kwargs)
         if request is None or sending in _retired or not telemetry.is_enabled():
             return await send(*args, **kwargs)
-        host = _host(request)
-        client = getattr(send, "__self__", None) or args[0]
-        span = None if _sender.get() is client else rules.span(request.method, host)
-        if span is None:
-            rules.tell(host, request.headers)
+        begun = sending_of(getattr(send, "__self__", None) or args[0], request, rules)
+        if begun is None:
             return await send(*args, **kwargs)
-        token = _sender.set(client)
-        try:
-            with span:
-                rules.tell(host, request.headers)
-                response = await send(*args, **kwargs)
-                span.set(status_code=str(response.status_code))
-                return response
-        finally:
-            _sender.reset(token)
+        with begun:
+            response = await send(*args, **kwargs)
+            begun.answered(response)
+            return response
 
     return sending
 
@@ -265,21 +217,7 @@ def _request(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return next((given for given in args[:2] if hasattr(given, "method")), None) if found is None else found
 
 
-def _host(request: Any) -> str:
-    """The host that a request goes to, without its port."""
-    try:
-        url = request.url
-        if isinstance(url, str):
-            from urllib.parse import urlsplit
-
-            return (urlsplit(url).hostname or "").lower()
-        return str(url.host).lower()
-    except Exception:
-        # No URL, and the library will say so.
-        return ""
-
-
-def _with_trace_config(init: Any, rules: _Rules) -> Any:
+def _with_trace_config(init: Any, rules: Rules) -> Any:
     """`ClientSession.__init__` that adds ours to the trace configurations of a session."""
 
     @functools.wraps(init)
@@ -291,19 +229,26 @@ def _with_trace_config(init: Any, rules: _Rules) -> Any:
     return initialize
 
 
-def _trace_config(rules: _Rules) -> Any:
+def _trace_config(rules: Rules) -> Any:
     """The callbacks run in the task of the request, so what they enter is current in it."""
     import aiohttp
 
     async def start(_session: Any, context: Any, params: Any) -> None:
         context.span = None
+        context.written = None
         if not telemetry.is_enabled():
             return
         host = (params.url.host or "").lower()
         context.span = rules.span(params.method, host)
         if context.span is not None:
             context.span.__enter__()
-        rules.tell(host, params.headers)
+        context.written = set()
+        rules.tell(host, params.headers, context.written)
+
+    async def redirect(_session: Any, context: Any, params: Any) -> None:
+        # The headers are those that the next request is made of.
+        if context.written is not None:
+            rules.tell(_redirected_to(params), params.headers, context.written)
 
     async def end(_session: Any, context: Any, params: Any) -> None:
         if context.span is not None:
@@ -316,9 +261,23 @@ def _trace_config(rules: _Rules) -> Any:
 
     config = aiohttp.TraceConfig()
     config.on_request_start.append(start)
+    config.on_request_redirect.append(redirect)
     config.on_request_end.append(end)
     config.on_request_exception.append(fail)
     return config
+
+
+def _redirected_to(params: Any) -> str:
+    """The host that a response sends aiohttp to; one that cannot be told is no host that anybody has named."""
+    from yarl import URL
+
+    try:
+        headers = params.response.headers
+        target = params.url.join(URL(headers.get("Location") or headers["URI"]))
+        return (target.host or "").lower()
+    except Exception:
+        # No URL, and aiohttp will say so.
+        return ""
 
 
 __all__ = [
