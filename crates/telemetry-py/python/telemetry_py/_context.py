@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from contextvars import Token
 
+from ._blocks import Blocks
 from ._loader import Span, context_var, native, new_correlation_id
 from ._text import text_of
 
@@ -103,12 +104,12 @@ class correlation:
 
     def __init__(self, value: str | None = None) -> None:
         self.value: str = new_correlation_id() if value is None else text_of(value)
-        self._scopes: list[native.Scope] = []
+        self._scopes = Blocks()
 
     def __enter__(self) -> str:
         scope = native.Scope(self.value)
         scope.enter()
-        self._scopes.append(scope)
+        self._scopes.begin(scope)
         return self.value
 
     def __exit__(
@@ -117,8 +118,9 @@ class correlation:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._scopes:
-            self._scopes.pop().leave()
+        scope = self._scopes.end()
+        if scope is not None:
+            scope.leave()
 
     async def __aenter__(self) -> str:
         return self.__enter__()

@@ -8,6 +8,7 @@ from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ._blocks import Blocks
 from ._loader import emit
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ _MOST_ENTRIES = 256
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def counter(event: str, value: float = 1, **metadata: object) -> None:
+def counter(event: str, /, value: float = 1, **metadata: object) -> None:
     """Count something: one event with the measurement ``count``.
 
     ``counter("cache.miss", table="users")`` is ``emit("cache.miss", {"count": 1}, {"table": "users"})``.
+    Metadata may have any name but ``value``, which is what is counted; :func:`emit` takes that one, too.
     Never raises.
 
     Example::
@@ -53,7 +55,7 @@ class timed:
     def __init__(self, event: str, metadata: Mapping[str, object] | None = None) -> None:
         self._event = event
         self._metadata = metadata
-        self._began: list[int] = []
+        self._began = Blocks()
 
     def __enter__(self) -> Self:
         self._start()
@@ -65,8 +67,9 @@ class timed:
         exc: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> Literal[False]:
-        if self._began:
-            duration = time.monotonic_ns() - self._began.pop()
+        began = self._began.end()
+        if began is not None:
+            duration = time.monotonic_ns() - began
             metadata: Any = self._metadata
             if isinstance(exc_type, type) and not issubclass(exc_type, GeneratorExit):
                 metadata = _with_error(metadata, exc_type)
@@ -89,7 +92,7 @@ class timed:
 
         if isinstance(function, type):
             raise TypeError(f"timed: the class {function.__name__} cannot be measured; decorate its methods")
-        decorated: Any = decorate(self, function)
+        decorated: Any = decorate(self, function, "timed")
         return decorated  # type: ignore[no-any-return]
 
     def _again(self) -> timed:
@@ -103,7 +106,7 @@ class timed:
         pass
 
     def _start(self) -> None:
-        self._began.append(time.monotonic_ns())
+        self._began.begin(time.monotonic_ns())
 
 
 def _with_error(metadata: Any, exc_type: type[BaseException]) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from ._blocks import Blocks
 from ._loader import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextvars import Token
     from types import TracebackType
-    from typing import Any
 
 
 class suppress:
@@ -28,10 +27,10 @@ class suppress:
     __slots__ = ("_blocks",)
 
     def __init__(self) -> None:
-        self._blocks: list[tuple[Any, Token[Any]]] = []
+        self._blocks = Blocks()
 
     def __enter__(self) -> None:
-        self._blocks.append(native.suppress_begin())
+        self._blocks.begin(native.suppress_begin())
 
     def __exit__(
         self,
@@ -39,8 +38,9 @@ class suppress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._blocks:
-            native.suppress_end(*self._blocks.pop())
+        block = self._blocks.end()
+        if block is not None:
+            native.suppress_end(*block)
 
     async def __aenter__(self) -> None:
         self.__enter__()

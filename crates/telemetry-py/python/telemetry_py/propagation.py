@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from ._blocks import Blocks
 from ._context import CORRELATION_HEADER
 from ._loader import native
 
@@ -51,7 +52,7 @@ class extract:
 
     def __init__(self, carrier: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None) -> None:
         self._found = _read(carrier)
-        self._scopes: list[native.Scope] = []
+        self._scopes = Blocks()
 
     @property
     def correlation_id(self) -> str | None:
@@ -61,7 +62,7 @@ class extract:
     def __enter__(self) -> extract:
         scope = native.Scope(self.correlation_id, *(self._found.get(name) for name in _TRACE))
         scope.enter()
-        self._scopes.append(scope)
+        self._scopes.begin(scope)
         return self
 
     def __exit__(
@@ -70,8 +71,9 @@ class extract:
         exc: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> None:
-        if self._scopes:
-            self._scopes.pop().leave()
+        scope = self._scopes.end()
+        if scope is not None:
+            scope.leave()
 
 
 def begin_under_environment(environ: Mapping[str, str]) -> None:
