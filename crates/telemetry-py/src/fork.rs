@@ -32,6 +32,7 @@ pub(crate) fn generation() -> u64 {
 pub(crate) fn watch() {
     let mut is_watched = IS_WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*is_watched {
+        naps::prepare();
         // SAFETY: the handlers are functions without captures that live as long as the process; the one
         // of the child calls only what POSIX allows between fork and exec.
         let failed = unsafe {

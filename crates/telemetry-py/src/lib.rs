@@ -124,8 +124,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(ending::flush, module)?)?;
     module.add_function(wrap_pyfunction!(ending::shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(heartbeat::heartbeat, module)?)?;
-    module.add_function(wrap_pyfunction!(naps::python_forks, module)?)?;
-    module.add_function(wrap_pyfunction!(naps::python_forked, module)?)?;
     module.add_function(wrap_pyfunction!(raised::redacted, module)?)?;
     module.add_function(wrap_pyfunction!(resources::sample_resources, module)?)?;
     module.add_function(wrap_pyfunction!(resources::unsample_resources, module)?)?;

@@ -5,21 +5,27 @@
 //! ask for it, while this process forks: it sleeps in [`Naps`], wakes up only while nothing forks, and
 //! whoever forks waits until it sleeps again, which takes it some microseconds.
 //!
-//! `os.fork` has the GIL, so nobody else gets it, and needs no such wait.
+//! Whoever forks with the GIL, as `os.fork` does, must not wait: nobody else gets it, and a thread that asks for
+//! it for long would leave that request to the child, which has nobody to give it to.
 
+use std::ffi::c_void;
+use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pyo3::ffi::PyThreadState;
 use pyo3::prelude::*;
 
 /// How many threads of ours are awake, and above that how many threads fork.
 static AWAKE: AtomicU32 = AtomicU32::new(0);
 /// One thread that forks.
 const FORK: u32 = 1 << 16;
-/// The thread that forks as Python does it; 0: none.
-static FORKS_BY_PYTHON: AtomicU32 = AtomicU32::new(0);
+/// Which thread of Python has the GIL, or runs in this thread, by the version.
+type Current = unsafe extern "C" fn() -> *mut PyThreadState;
+/// Who answers that; `None` inside if this Python has no such function.
+static CURRENT: OnceLock<Option<Current>> = OnceLock::new();
 
 /// How long a fork is held up at most. Who has the GIL so long, although a thread of ours asks for it, is
 /// not a thread of ours, and has it after this wait as well.
@@ -149,22 +155,10 @@ fn wake_up() {
     }
 }
 
-/// `os.fork` begins in this thread, which has the GIL.
-#[pyfunction]
-pub(crate) fn python_forks() {
-    FORKS_BY_PYTHON.store(this_thread(), Ordering::Relaxed);
-}
-
-/// It is over, in the parent.
-#[pyfunction]
-pub(crate) fn python_forked() {
-    FORKS_BY_PYTHON.store(0, Ordering::Relaxed);
-}
-
 /// Runs before a fork, in the thread that forks.
 pub(crate) extern "C" fn before_fork() {
     AWAKE.fetch_add(FORK, Ordering::AcqRel);
-    if FORKS_BY_PYTHON.load(Ordering::Relaxed) == this_thread() {
+    if has_gil() {
         return;
     }
     let mut begun = None;
@@ -184,11 +178,33 @@ pub(crate) extern "C" fn after_fork_in_parent() {
 /// The same in the child, where no other thread exists. Async-signal-safe.
 pub(crate) fn after_fork_in_child() {
     AWAKE.store(0, Ordering::Relaxed);
-    FORKS_BY_PYTHON.store(0, Ordering::Relaxed);
 }
 
-/// The number that the system has for this thread.
-fn this_thread() -> u32 {
-    // SAFETY: it only asks.
-    unsafe { libc::gettid() }.unsigned_abs()
+/// Has whoever forks able to tell whether it has the GIL. The stable interface of Python has no such question,
+/// but every Python answers it, by one name or another.
+pub(crate) fn prepare() {
+    CURRENT.get_or_init(|| {
+        let names = [
+            c"_PyThreadState_UncheckedGet",
+            c"PyThreadState_GetUnchecked",
+        ];
+        names.into_iter().find_map(|name| {
+            // SAFETY: it only looks the name up, in what is loaded already.
+            let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+            // SAFETY: a function of that name has this type, in all versions of Python that have it.
+            (!found.is_null()).then(|| unsafe { mem::transmute::<*mut c_void, Current>(found) })
+        })
+    });
+}
+
+/// Whether this thread has the GIL; false if nobody knows.
+fn has_gil() -> bool {
+    let Some(Some(current)) = CURRENT.get() else {
+        return false;
+    };
+    // SAFETY: both only read a word each, need no GIL, and never fail.
+    unsafe {
+        let of_this_thread = pyo3::ffi::PyGILState_GetThisThreadState();
+        !of_this_thread.is_null() && current() == of_this_thread
+    }
 }

@@ -10,7 +10,7 @@ FORKS = """
 import ctypes, os, signal, sys, time
 import telemetry_py as telemetry
 
-libc = ctypes.CDLL(None)
+libc = ctypes.{library}(None)
 stuck = 0
 for _ in range({times}):
     {before}
@@ -36,8 +36,8 @@ print("no child was stuck")
 """
 
 
-def run(python, times: int, before: str, after: str) -> None:
-    result = python(FORKS.format(times=times, before=before, after=after))
+def run(python, times: int, before: str, after: str, library: str = "CDLL") -> None:
+    result = python(FORKS.format(times=times, before=before, after=after, library=library))
     assert result.returncode == 0, result.stderr
     assert result.stdout == "no child was stuck\n"
 
@@ -55,3 +55,9 @@ def test_a_child_runs_python_also_if_it_begins_where_our_thread_ends(python):
 def test_a_child_runs_python_also_if_it_begins_where_samples_are_taken(python):
     begin = "sampler = telemetry.instrument_runtime(interval=0.01, gc=False)"
     run(python, 200, "telemetry.set_backend(telemetry.MemoryBackend()); " + begin, "sampler.close()")
+
+
+def test_a_fork_with_the_gil_waits_for_nobody(python):
+    """One in a hundred met the beat here, and one in a few of these children was stuck, when it did."""
+    begin = "telemetry.is_enabled() or telemetry.connect('unix:/run/nobody/manager.sock')"
+    run(python, 1_000, begin, "pass", library="PyDLL")

@@ -284,3 +284,24 @@ def test_a_program_that_waits_for_all_its_greenlets_does_not_wait_for_the_beat(p
         """
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_the_loop_of_eventlet_does_not_stop_for_the_beat(python, tmp_path):
+    tmp_path.chmod(0o700)
+    result = python(
+        f"""
+        import warnings
+        warnings.simplefilter("ignore")
+        import eventlet
+        eventlet.monkey_patch()
+        import os
+        import telemetry_py as telemetry
+        telemetry.serve("unix:{tmp_path}/worker.sock")
+        turns = []
+        other = eventlet.spawn(lambda: [turns.append(eventlet.sleep(0.01)) for _ in range(20)])
+        other.wait()
+        assert len(turns) == 20
+        assert len(os.listdir("/proc/self/task")) >= 4, "the beat is a thread"
+        """
+    )
+    assert result.returncode == 0, result.stderr

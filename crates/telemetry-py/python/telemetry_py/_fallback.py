@@ -334,14 +334,6 @@ def heartbeat() -> Callable[[], bool] | None:
     return None
 
 
-def python_forks() -> None:
-    pass
-
-
-def python_forked() -> None:
-    pass
-
-
 def redacted(text: object) -> str:
     return ""
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from ._loader import native
@@ -13,23 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_watches_forks = False
-
 
 def start(run: Callable[[native.Naps], None]) -> native.Naps | None:
     """Start a thread that calls ``run`` with what it sleeps by; ``None`` if no thread is to be had."""
-    import _thread
-
-    global _watches_forks
-    if not _watches_forks:
-        _watches_forks = True
-        os.register_at_fork(before=native.python_forks, after_in_parent=native.python_forked)
-    start_new_thread = _thread.start_new_thread
-    # Where this makes greenlets, one that never ends would keep a program that waits for all of them, and
-    # one that sleeps would stop the others.
-    monkey: Any = sys.modules.get("gevent.monkey")
-    if monkey is not None:
-        start_new_thread = monkey.get_original("_thread", "start_new_thread")
+    start_new_thread = _start_new_thread()
+    if start_new_thread is None:
+        return None
     naps = native.Naps()
     try:
         start_new_thread(_run, (run, naps))
@@ -38,6 +26,22 @@ def start(run: Callable[[native.Naps], None]) -> native.Naps | None:
         return None
     naps.wait_for_begin()
     return naps
+
+
+def _start_new_thread() -> Any:
+    """What starts a thread of the system. gevent and eventlet have greenlets made in its place, one of which
+    would stop all the others while it sleeps; ``None`` where somebody else did so."""
+    import _thread
+
+    builtin = type(len)
+    found: Any = _thread.start_new_thread
+    gevent: Any = sys.modules.get("gevent.monkey")
+    eventlet: Any = sys.modules.get("eventlet.patcher")
+    if type(found) is not builtin and gevent is not None:
+        found = gevent.get_original("_thread", "start_new_thread")
+    if type(found) is not builtin and eventlet is not None:
+        found = eventlet.original("_thread").start_new_thread
+    return found if type(found) is builtin else None
 
 
 def _run(run: Callable[[native.Naps], None], naps: native.Naps) -> None:
