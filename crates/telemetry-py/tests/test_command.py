@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -109,15 +110,23 @@ def test_emit_sends_one_event_and_says_so(command, tmp_path):
         result = command("emit", "tool.result_size", "bytes=512", "-m", "tool=search", "--correlation-id", "order-1", TELEMETRY_MANAGER=manager.address)
         assert result.returncode == 0, result.stderr
         assert result.stdout.startswith(f"tool.result_size was sent to {manager.address}")
+        assert "/api/quarantine" in result.stdout and "telemetry quarantine" not in result.stdout
         assert manager.names(1) == ["tool.result_size"]
 
 
 def test_emit_writes_what_it_is_told(command):
-    result = command("emit", "a.b", "n=1", "f=2.5", "t=x=y", "--metadata", "k=v", "--correlation-id", "order-1", TELEMETRY_BACKEND="stderr")
+    result = command("emit", "a.b", "n=1", "f=2.5", "--metadata", "k=v", "-m", "t=x=y", "--correlation-id", "order-1", TELEMETRY_BACKEND="stderr")
     assert result.returncode == 0 and "delivered to stderr" in result.stdout
     line = json.loads(result.stderr.removeprefix("TELEMETRY:"))
     del line["timestamp_ns"]
-    assert line == {"event": "a.b", "measurements": {"n": 1, "f": 2.5, "t": "x=y"}, "metadata": {"k": "v"}, "correlation_id": "order-1"}
+    assert line == {"event": "a.b", "measurements": {"n": 1, "f": 2.5}, "metadata": {"k": "v", "t": "x=y"}, "correlation_id": "order-1"}
+
+
+@pytest.mark.parametrize("entry", ["tool=search", "bytes=", "bytes=5 MB", "bytes=nan", "bytes=-inf"])
+def test_emit_refuses_a_measurement_that_is_no_number(command, entry):
+    result = command("emit", "a.b", "n=1", entry, TELEMETRY_BACKEND="stderr")
+    assert (result.returncode, result.stdout) == (2, "") and "TELEMETRY:" not in result.stderr, result.stderr
+    assert repr(entry) in result.stderr and f"-m {shlex.quote(entry)}" in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize(

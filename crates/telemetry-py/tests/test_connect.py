@@ -229,6 +229,24 @@ def test_a_manager_that_nobody_can_reach_is_refused(address):
     assert telemetry.stats()["manager"] is None
 
 
+@pytest.mark.parametrize(
+    ("call", "arguments", "said"),
+    [
+        (telemetry.connect, {"address": 5}, "address=5 is not allowed; expected "),
+        (telemetry.connect, {"address": b"unix:/m.sock"}, "address=b'unix:/m.sock' is not allowed; expected "),
+        (telemetry.serve, {"address": 5}, "address=5 is not allowed; expected "),
+        (telemetry.serve, {"ready_file": 5}, "ready_file=5 is not allowed; expected "),
+        (telemetry.serve, {"ready_file": b"ready"}, "ready_file=b'ready' is not allowed; expected "),
+        (telemetry.serve, {"timeout": "5"}, "timeout='5' is not allowed; expected "),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_named(call, arguments, said):
+    with pytest.raises(TypeError) as refused:
+        call(**arguments)
+    assert str(refused.value).startswith(said), refused.value
+    assert telemetry.stats()["manager"] is None
+
+
 @pytest.mark.parametrize("call", ["start", "connect"])
 def test_where_nothing_is_said_nothing_is_started_and_said_once(python, call):
     result = python(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import gc
 import inspect
 import io
@@ -23,6 +24,15 @@ def test_counter_is_an_event_with_a_count(memory):
         ("cache.miss", {"count": 1}, {}),
         ("cache.miss", {"count": 3}, {"table": "users"}),
         ("cache.miss", {"count": 2.5}, {"event_kind": "x"}),
+    ]
+
+
+def test_a_counter_has_metadata_of_any_name_but_value(memory):
+    telemetry.counter("x.y", event="boot", metadata="m", self="s")
+    telemetry.counter("x.y", event="boot", value=2)
+    assert [event[:3] for event in memory.events] == [
+        ("x.y", {"count": 1}, {"event": "boot", "metadata": "m", "self": "s"}),
+        ("x.y", {"count": 2}, {"event": "boot"}),
     ]
 
 
@@ -220,6 +230,69 @@ async def test_instrument_takes_whatever_can_be_called(memory):
     assert starts == [f"cart.{name}.start" for name in ("add", "all", "make", "read", "walk", "awalk")]
     assert memory.events[0].metadata == {"k": "v"}
     assert all(event.event.endswith((".start", ".stop")) for event in memory.events)
+
+
+class Price:
+    """A rule of a shop, as an object that can be called."""
+
+    def __init__(self):
+        self.rate = 2
+
+    def __call__(self, n):
+        return n * self.rate
+
+
+class Stock:
+    async def __call__(self, n):
+        await asyncio.sleep(0)
+        telemetry.emit("stock.asked")
+        return n
+
+
+class Shelf:
+    def __call__(self, n):
+        yield from range(n)
+
+
+DECORATORS = {
+    "instrument": lambda target: telemetry.instrument(target, name="shop.rule"),
+    "span": lambda target: telemetry.span("shop.rule")(target),
+    "timed": lambda target: telemetry.timed("shop.rule")(target),
+}
+
+
+@pytest.mark.parametrize("way", DECORATORS)
+async def test_an_object_that_can_be_called_is_decorated_as_what_its_call_is(memory, way):
+    decorate = DECORATORS[way]
+    once = ["shop.rule"] if way == "timed" else ["shop.rule.stop"]
+    before = [] if way == "timed" else ["shop.rule.start"]
+    price = Price()
+    assert decorate(price)(3) == 6 and decorate(functools.partial(price, 4))() == 8
+    assert memory.names() == (before + once) * 2
+    memory.clear()
+    assert inspect.iscoroutinefunction(decorate(Stock())) and await decorate(Stock())(5) == 5
+    assert memory.names() == [*before, "stock.asked", *once]
+    memory.clear()
+    assert list(decorate(Shelf())(2)) == [0, 1]
+    assert memory.names() == before + once
+    decorated = decorate(price)
+    assert decorated.__name__ == "Price" and decorated.__doc__ == Price.__doc__ and list(inspect.signature(decorated).parameters) == ["n"]
+
+
+def test_an_instrumented_object_is_named_after_its_class(memory):
+    assert telemetry.instrument(Price())(1) == 2
+    assert memory.names() == [f"{__name__}.Price.start", f"{__name__}.Price.stop"]
+
+
+def test_what_cannot_be_decorated_is_said_by_who_was_asked(memory):
+    for way, decorate in DECORATORS.items():
+        for wrong in (int, 5, property(len)):
+            with pytest.raises(TypeError) as refused:
+                decorate(wrong)
+            assert ("telemetry.span" in str(refused.value)) is (way == "span") and way in str(refused.value)
+    # Without a name there is nothing that the span could be called after.
+    with pytest.raises(TypeError, match=r"telemetry\.span .* has no name"):
+        telemetry.span(Price())
 
 
 def test_an_instrumented_function_fails_as_it_would(memory):

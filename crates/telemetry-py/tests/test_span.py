@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import time
+import weakref
 
 import pytest
 import telemetry_py as telemetry
@@ -260,6 +261,118 @@ def test_a_generator_closed_early_is_a_stop(memory, end):
         del generator
         gc.collect()
     assert memory.names() == ["op.start", "op.stop"]
+
+
+def _plain_and_decorated(function):
+    return function, telemetry.span("op")(function)
+
+
+def _outcome(call, *arguments):
+    """What a call gives, or how it fails."""
+    try:
+        return call(*arguments)
+    except (RuntimeError, StopIteration, StopAsyncIteration, GeneratorExit) as error:
+        return type(error), getattr(error, "value", None), str(error).replace("async generator", "generator")
+
+
+def test_a_generator_that_goes_on_when_it_is_to_end_does_so_decorated(memory):
+    def stubborn():
+        try:
+            yield 1
+        except GeneratorExit:
+            yield 2
+        return 3
+
+    def yielding():
+        try:
+            yield 1
+        except GeneratorExit:
+            return 4
+
+    def ends(function, *steps):
+        generator = function()
+        return [_outcome(step, generator) for step in (next, *steps)]
+
+    def throw(generator):
+        return generator.throw(GeneratorExit)
+
+    def close(generator):
+        return generator.close()
+
+    for function in (stubborn, yielding):
+        plain, decorated = _plain_and_decorated(function)
+        for steps in ((throw, next), (throw, close), (close, close), (close, next)):
+            memory.clear()
+            assert ends(decorated, *steps) == ends(plain, *steps), (function, steps)
+            assert memory.names() == ["op.start", "op.stop"], (function, steps)
+    assert ends(stubborn, throw) == [1, 2]
+
+
+async def test_an_async_generator_that_goes_on_when_it_is_to_end_does_so_decorated(memory):
+    async def stubborn():
+        try:
+            yield 1
+        except GeneratorExit:
+            yield 2
+
+    async def yielding():
+        try:
+            yield 1
+        except GeneratorExit:
+            return
+
+    async def ends(function, *steps):
+        generator = function()
+        outcomes = []
+        for step in (lambda it: anext(it), *steps):
+            try:
+                outcomes.append(await step(generator))
+            except (RuntimeError, StopAsyncIteration, GeneratorExit) as error:
+                outcomes.append((type(error), str(error)))
+        return outcomes
+
+    def throw(generator):
+        return generator.athrow(GeneratorExit)
+
+    def close(generator):
+        return generator.aclose()
+
+    for function in (stubborn, yielding):
+        plain, decorated = _plain_and_decorated(function)
+        for steps in ((throw, anext), (throw, close), (close,)):
+            memory.clear()
+            assert await ends(decorated, *steps) == await ends(plain, *steps), (function, steps)
+            if function is yielding or steps != (close,):
+                assert memory.names() == ["op.start", "op.stop"], (function, steps)
+    assert await ends(stubborn, throw) == [1, 2]
+
+
+@pytest.mark.parametrize("end", ["close", "throw"])
+def test_a_generator_that_has_ended_holds_nothing(memory, end):
+    class Held:
+        pass
+
+    held = []
+
+    @telemetry.span("op")
+    def count():
+        local = Held()
+        held.append(weakref.ref(local))
+        yield 1
+
+    generator = count()
+    gc.disable()
+    try:
+        next(generator)
+        if end == "close":
+            generator.close()
+        else:
+            with pytest.raises(ValueError):
+                generator.throw(ValueError("x"))
+        del generator
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_generator_that_fails_is_an_exception(memory):

@@ -37,20 +37,21 @@ def bare(target: Any) -> Any:
     return decorate(span(_operation(target)), target)
 
 
-def decorate(template: Template, target: Any) -> Any:
-    """Wrap ``target`` by what it is: generator, async generator, coroutine function, any other function, or
-    a static or class method of these."""
-    check(target)
+def decorate(template: Template, target: Any, by: str = "telemetry.span") -> Any:
+    """Wrap ``target`` by what it is: generator, async generator, coroutine function, any other function, an object
+    that is called like one of these, or a static or class method of these. ``by`` is who was asked to."""
+    _check(target, by)
     if isinstance(target, (staticmethod, classmethod)):
-        return type(target)(decorate(template, target.__func__))
+        return type(target)(decorate(template, target.__func__, by))
     again = getattr(template, "_for_call", None) or (lambda args, kwargs: template._again())
-    if inspect.isasyncgenfunction(target):
+    called = _called(target)
+    if any(map(inspect.isasyncgenfunction, called)):
         call = _async_generator(again, target)
-    elif inspect.iscoroutinefunction(target):
+    elif any(map(inspect.iscoroutinefunction, called)):
         call = _coroutine(again, target)
-    elif inspect.isgeneratorfunction(target):
+    elif any(map(inspect.isgeneratorfunction, called)):
         call = _generator(again, target)
-        if _code_flags(target) & inspect.CO_ITERABLE_COROUTINE:
+        if _code_flags(called[-1]) & inspect.CO_ITERABLE_COROUTINE:
             call = types.coroutine(call)
     else:
         call = _function(again, target)
@@ -58,19 +59,31 @@ def decorate(template: Template, target: Any) -> Any:
 
 
 def check(target: Any) -> None:
-    """Raise ``TypeError`` for what is no function, nor a static or class method."""
-    if issubclass(type(target), type):
-        raise TypeError(f"telemetry.span decorates a function, not the class {target.__qualname__}; decorate its methods")
-    if isinstance(target, (staticmethod, classmethod)):
-        return check(target.__func__)
-    if not callable(target):
-        hint = "; decorate the function in it" if hasattr(type(target), "__get__") else ""
-        raise TypeError(f"telemetry.span decorates a function, not an object of type {type(target).__name__}{hint}")
+    """Raise ``TypeError`` for what is no function, nor a static or class method, or has no name."""
+    _check(target, "telemetry.span")
     if _name(target) is None:
         raise TypeError(
-            f"telemetry.span decorates a function, and an object of type {type(target).__name__} has no name; "
-            "decorate a method of it, or a function that calls it"
+            f"telemetry.span decorates a function, and an object of type {type(_innermost(target)).__name__} has no name; "
+            "give the span one, or decorate a method of it"
         )
+
+
+def _check(target: Any, by: str) -> None:
+    if issubclass(type(target), type):
+        raise TypeError(f"{by} decorates a function, not the class {target.__qualname__}; decorate its methods")
+    if isinstance(target, (staticmethod, classmethod)):
+        return _check(target.__func__, by)
+    if not callable(target):
+        hint = "; decorate the function in it" if hasattr(type(target), "__get__") else ""
+        raise TypeError(f"{by} decorates a function, not an object of type {type(target).__name__}{hint}")
+
+
+def _called(target: Any) -> tuple[Any, ...]:
+    """What tells the kind of a function: itself, and of an object that is none, what its class runs for it."""
+    inner = _innermost(target)
+    if inspect.isroutine(inner) or isinstance(inner, type):
+        return (target,)
+    return (target, getattr(type(inner), "__call__", None))
 
 
 def _innermost(target: Any) -> Any:
@@ -121,6 +134,9 @@ def _dressed(call: Callable[..., Any], target: Any) -> Callable[..., Any]:
                 setattr(call, attribute, getattr(inner, attribute))
             except (AttributeError, TypeError):
                 pass
+    if _name(inner) is None:
+        # An object is not named, but its class is.
+        call.__name__ = call.__qualname__ = type(inner).__name__
     return call
 
 
@@ -153,15 +169,11 @@ def _generator(again: _Again, function: Callable[..., Any]) -> Callable[..., Any
                     value = step()
                 finally:
                     span._leave()
+                    # It may hold an exception, whose traceback holds this frame.
+                    del step
+                # A close is a `GeneratorExit` that is thrown; what goes on behind one is for the caller to judge.
                 try:
                     sent = yield value
-                except GeneratorExit:
-                    span._enter()
-                    try:
-                        inner.close()
-                    finally:
-                        span._leave()
-                    raise
                 except BaseException as error:
                     step = partial(inner.throw, error)
                 else:
@@ -191,15 +203,9 @@ def _async_generator(again: _Again, function: Callable[..., Any]) -> Callable[..
                     value = await step
                 finally:
                     span._leave()
+                    del step
                 try:
                     sent = yield value
-                except GeneratorExit:
-                    span._enter()
-                    try:
-                        await inner.aclose()
-                    finally:
-                        span._leave()
-                    raise
                 except BaseException as error:
                     step = inner.athrow(error)
                 else:

@@ -39,7 +39,8 @@ def instrument(
     """Make every call of a function a span; with or without parentheses.
 
     For functions, coroutines, generators, async generators and methods, also below ``@staticmethod`` and
-    ``@classmethod``. The span is called ``name``, or after module and qualified name: ``shop.cart.Cart.add``.
+    ``@classmethod``, and for objects with ``__call__``. The span is called ``name``, or after module and qualified
+    name, of such an object those of its class: ``shop.cart.Cart.add``.
     With ``capture_args`` the first 16 arguments of each call are metadata ``arg_{name}``: numbers, texts of up
     to 100 characters, of anything else the type and, where there is one, the length. Those whose names tell of
     a secret are hidden, as in all metadata.
@@ -67,8 +68,8 @@ def instrument(
         raise TypeError(f"instrument: {fn!r} cannot be called; expected a function, as in @instrument or @instrument(name='cart.add')")
     template = Span(name or name_of(fn), metadata)
     if not capture_args:
-        return decorate(template, fn)
-    return decorate(_Capturing(template, fn), fn)
+        return decorate(template, fn, "instrument")
+    return decorate(_Capturing(template, fn), fn, "instrument")
 
 
 def name_of(function: Any) -> str:

@@ -36,14 +36,18 @@ def connect(address: str | None = None) -> None:
     ``TELEMETRY_MANAGER``. The rest is as with :func:`start`; with ``TELEMETRY_BACKEND`` set to ``stderr``,
     ``memory`` or ``none``, or telemetry disabled, that is set up instead.
 
+    It replaces a backend that :func:`set_backend` put in force, as :func:`serve` does.
+
     Raises ``ValueError`` for an address that can never be connected to, and if this process is connected
-    elsewhere, or serves, already.
+    elsewhere, or serves, already; ``TypeError`` for one that is no text.
 
     Example::
 
         telemetry.connect("unix:/run/user/1000/telemetry/manager.sock")
         assert telemetry.stats()["manager"] == "unix:/run/user/1000/telemetry/manager.sock"
     """
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"address={address!r} is not allowed; expected 'unix:/path', or several separated by commas")
     if native.connect(address):
         _lifecycle.register()
 

@@ -67,6 +67,9 @@ class TelemetryInterceptor(grpc.aio.ServerInterceptor):
 class SyncTelemetryInterceptor(grpc.ServerInterceptor):
     """The same for a ``grpc.server`` with threads; each open stream takes one of them.
 
+    The interpreter waits for that thread at its end: a program that ends with an open stream must stop its server
+    (``server.stop``) or call ``close`` of the stream first, or it stays.
+
     Example::
 
         from concurrent.futures import ThreadPoolExecutor

@@ -30,15 +30,26 @@ def serve(
     ``TELEMETRY_BACKEND`` set to ``stderr``, ``memory`` or ``none``, or telemetry disabled, that is set up
     instead and the result has no address.
 
-    Raises ``ValueError`` for an ``address`` that is none, or if telemetry runs otherwise already, and
-    ``OSError`` if ``address`` cannot be used. What the environment says wrong is told of on stderr.
+    A backend that :func:`set_backend` put in force is replaced: events go to the manager from now on. To have
+    both, give :func:`set_backend` a ``CompositeBackend`` with a ``ServerBackend`` in it, which stays in force, or
+    any backend once this has returned.
+
+    Raises ``ValueError`` for an ``address`` that is none, or if telemetry runs otherwise already, ``TypeError``
+    for an argument of another type, and ``OSError`` if ``address`` cannot be used. What the environment says
+    wrong is told of on stderr.
 
     Example::
 
         with telemetry.serve() as server:
             print(server.address)           # 127.0.0.1:45123
     """
-    path = None if ready_file is None else os.fspath(ready_file)
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"address={address!r} is not allowed; expected 'unix:/path' or 'ip:port'")
+    path: object = os.fspath(ready_file) if isinstance(ready_file, os.PathLike) else ready_file
+    if path is not None and not isinstance(path, str):
+        raise TypeError(f"ready_file={ready_file!r} is not allowed; expected a path as text or as a Path")
+    if not hasattr(type(timeout), "__float__") and not hasattr(type(timeout), "__index__"):
+        raise TypeError(f"timeout={timeout!r} is not allowed; expected a number of seconds")
     server = native.serve(address, path, timeout)
     if server.is_running:
         _lifecycle.register()

@@ -114,7 +114,9 @@ class TelemetryStream:
     def stream_sync(self, control_iter: Any, context: Any) -> Iterator[Any]:
         """As :meth:`stream`, for the servicer of a ``grpc.server`` with threads.
 
-        A thread hears the controls as long as the call lasts.
+        A thread hears the controls as long as the call lasts. The call keeps a thread of the server's pool, and the
+        interpreter waits for it at its end: a program that ends with an open stream must stop its server
+        (``server.stop``) or call :meth:`close` first, or it stays.
         """
         from ._calls import SyncCall
 

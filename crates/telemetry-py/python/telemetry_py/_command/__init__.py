@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "emit",
         help="one event, and what became of it",
         description="Emit one event and say what became of it.",
-        epilog="Exit status: 0 it was sent or delivered, 1 it was not, 2 nothing is configured to take it.",
+        epilog="Exit status: 0 it was sent or delivered, 1 it was not, 2 nothing is configured to take it, or the command line is wrong.",
     )
     sent.add_argument("name", metavar="NAME", help="name of the event, such as tool.result_size")
-    sent.add_argument("measurements", metavar="KEY=VALUE", nargs="*", type=_entry, help="a measurement, such as bytes=512")
+    sent.add_argument("measurements", metavar="KEY=NUMBER", nargs="*", type=_entry, help="a measurement, such as bytes=512")
     sent.add_argument("--metadata", "-m", metavar="KEY=VALUE", action="append", default=[], type=_entry, help="metadata, such as tool=search; may be repeated")
     sent.add_argument("--correlation-id", metavar="ID", help="its correlation id")
     _manager(sent)

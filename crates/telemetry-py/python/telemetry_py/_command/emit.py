@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import time
 from argparse import Namespace
 
@@ -12,13 +14,20 @@ from . import target
 
 def run_with(given: Namespace) -> int:
     """Runs with parsed arguments."""
-    measurements = {key: _number(value) for key, value in given.measurements}
+    measurements: dict[str, int | float] = {}
+    for key, value in given.measurements:
+        number = _number(value)
+        if number is None:
+            entry = f"{key}={value}"
+            target.say(f"{entry!r} is not allowed; expected KEY=NUMBER, or {shlex.join(('-m', entry))} if it is metadata")
+            return 2
+        measurements[key] = number
     return run(given.name, measurements, dict(given.metadata), given.correlation_id, given.manager, given.timeout)
 
 
 def run(
     name: str,
-    measurements: dict[str, int | float | str],
+    measurements: dict[str, int | float],
     metadata: dict[str, str],
     correlation_id: str | None,
     manager: str | None,
@@ -52,7 +61,7 @@ def run(
     stats = native.stats()
     target.end()
     if stats["sent"]:
-        print(f"{name} was sent to {stats['manager']}; whether its catalog knows it, the manager says (telemetry quarantine)")
+        print(f"{name} was sent to {stats['manager']}; whether its catalog knows it, /api/quarantine of the manager says")
         return 0
     if stats["delivered"]:
         print(f"{name} was delivered to {backend}")
@@ -63,11 +72,14 @@ def run(
     return 1
 
 
-def _number(text: str) -> int | float | str:
-    """A measurement: a number if it reads like one."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
+def _number(text: str) -> int | float | None:
+    """A measurement; ``None`` if it does not read like a finite number."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
