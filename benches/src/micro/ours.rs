@@ -113,7 +113,7 @@ impl Kept {
         Self {
             worker,
             span: None,
-            frames: Vec::new(),
+            frames: room(),
         }
     }
 
@@ -177,7 +177,7 @@ impl Spans {
         Self {
             operation: worker.telemetry.operation("tool.execution"),
             worker,
-            frames: Vec::new(),
+            frames: room(),
             made: 0,
         }
     }
@@ -201,4 +201,10 @@ impl Batches for Spans {
         assert_eq!(events, 2 * self.made, "nothing is dropped");
         self.made = 0;
     }
+}
+
+/// Room for what a drain takes out, of one size: how large it gets in the end must not depend on the batch,
+/// or the allocator's calls would look like those of an emit.
+fn room() -> Vec<u8> {
+    Vec::with_capacity(4 << 20)
 }
