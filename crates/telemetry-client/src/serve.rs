@@ -27,6 +27,7 @@ mod own_socket;
 mod poller;
 mod program;
 mod pump;
+mod recipients;
 mod server;
 mod service;
 mod session;

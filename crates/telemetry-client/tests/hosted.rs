@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prost::Message;
 use telemetry_client::serve::{HostedStream, HostedStreams, Next, StreamConfig};
-use telemetry_core::{Control, Fields, Recorder, RecorderConfig, SystemClock, ValueRef};
+use telemetry_core::{Control, Fields, Greeting, Recorder, RecorderConfig, SystemClock, ValueRef};
 use telemetry_proto::TelemetryEvent;
 use tonic::Code;
 
@@ -55,10 +55,11 @@ fn say(stream: &HostedStream, control: &Control) {
 }
 
 fn hello() -> Control {
-    Control::Hello {
+    Control::Hello(Greeting {
         manager_id: "m".into(),
         protocol_revision: 1,
-    }
+        ..Greeting::default()
+    })
 }
 
 const ON: Control = Control::Toggle { enabled: true };

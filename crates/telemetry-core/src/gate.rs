@@ -237,9 +237,30 @@ impl Gate {
         self.ledger.sent()
     }
 
-    /// Counts one event handed over and returns its sequence, from 1.
-    pub fn next_sequence(&self) -> u64 {
-        self.ledger.next_sequence()
+    /// Counts an event that was handed to a stream for the first time, with its sequence.
+    pub(crate) fn count_sent(&self, sequence: u64) {
+        self.ledger.count_sent(sequence);
+    }
+
+    /// Counts events that were sent again.
+    pub(crate) fn count_repeated(&self, events: u64) {
+        self.ledger.count_repeated(events);
+    }
+
+    /// Counts events that were sent and let go of before they were acknowledged.
+    pub(crate) fn count_forgotten(&self, events: u64) {
+        self.ledger.count_forgotten(events);
+    }
+
+    /// Takes in that the events up to this sequence are acknowledged; false if that is no news.
+    pub(crate) fn count_acknowledged(&self, sequence: u64) -> bool {
+        self.ledger.count_acknowledged(sequence)
+    }
+
+    /// Sequence of the last event that was acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.ledger.acknowledged()
     }
 
     /// Applies one control. On an error the policy in force stays as it was, and the error is kept
@@ -351,6 +372,10 @@ impl Gate {
             sent,
             delivered,
             queued: resting.queued() + in_hands,
+            retained: resting.retained(),
+            acknowledged: self.ledger.acknowledged(),
+            forgotten: self.ledger.forgotten(),
+            repeated: self.ledger.repeated(),
             dropped,
             notes,
         }

@@ -70,8 +70,8 @@ pub use catalog::{
     MAX_USER_EVENTS, MAX_USER_KEYS, MetricKind, Origin, Rate, Unit, UnknownUnit,
 };
 pub use control::{
-    Control, ControlError, MAX_SAMPLING_RULES, PatternList, PatternListError, PolicySpec,
-    SamplingRule,
+    Control, ControlError, Greeting, MAX_SAMPLING_RULES, PatternList, PatternListError, PolicySpec,
+    Position, SamplingRule,
 };
 pub use correlation::{
     CorrelationId, CorrelationIdError, FLAG_SAMPLED, SpanContext, SpanId, SpanPhase, TraceContext,
@@ -98,11 +98,11 @@ pub use protocol::{
     REVISION_WITH_CLOSED_REASONS, WRITABLE_BY_OTHERS, capability,
 };
 pub use queue::{
-    Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, MAX_TAG, Pushed, Queue,
-    QueueLimits, Record, Refused, Resting, Sleep,
+    Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, Fate, MAX_RECORD_BYTES, MAX_TAG,
+    Pushed, Queue, QueueLimits, Record, Refused, Resting, Sleep,
 };
 pub use recorder::{
-    Draft, Fields, FramedOut, Handed, Mark, Overflow, Recorder, RecorderConfig, Ties,
+    Draft, Fields, FramedOut, Handed, Keep, Mark, Overflow, Recorder, RecorderConfig, Ties,
 };
 pub use sanitize::{
     Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,

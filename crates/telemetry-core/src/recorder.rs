@@ -8,6 +8,7 @@ mod draft;
 mod drain;
 mod fields;
 mod handed;
+mod retained;
 mod scratch;
 mod settled;
 
@@ -29,7 +30,7 @@ use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 
 pub use draft::Draft;
-pub use drain::FramedOut;
+pub use drain::{FramedOut, Keep};
 pub use fields::{Fields, Ties};
 pub use handed::Handed;
 pub use settled::Mark;
@@ -363,14 +364,17 @@ impl Recorder {
             && self.queue.can_hold(event.len())
             && attempts < EVICT_ATTEMPTS
         {
-            let evicted = self.queue.take_oldest(|oldest| {
+            let made_room = self.queue.make_room(|oldest| {
                 self.gate.count_left(oldest.tag());
                 self.gate.count_dropped_late(Reason::EvictedOldest, 1);
             });
-            if !evicted {
-                // Somebody made room, or is about to publish what he claimed.
-                attempts += 1;
-                std::thread::yield_now();
+            match made_room {
+                Some(forgotten) => self.gate.count_forgotten(forgotten),
+                None => {
+                    // Somebody made room, or is about to publish what he claimed.
+                    attempts += 1;
+                    std::thread::yield_now();
+                }
             }
             match self.queue.try_push(event, site.tag()) {
                 Ok(pushed) => return self.pushed(pushed),

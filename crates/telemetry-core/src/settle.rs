@@ -309,6 +309,27 @@ impl Settle {
         true
     }
 
+    /// Waits until `done` says so, as long as the present stream is there; false if it is not, or the time
+    /// is over.
+    pub(crate) fn wait_on_stream(
+        &self,
+        deadline: Option<Instant>,
+        done: impl Fn() -> bool,
+    ) -> bool {
+        let mut state = self.lock();
+        let stream = state.streams;
+        while !done() {
+            if !state.is_open || state.streams != stream {
+                return false;
+            }
+            match self.wait_for_change(state, deadline) {
+                Some(next) => state = next,
+                None => return done(),
+            }
+        }
+        true
+    }
+
     /// Lets those who wait look again.
     pub(crate) fn tell_waiters(&self) {
         // Whoever saw the state before holds the lock until it waits, so the wake comes after.

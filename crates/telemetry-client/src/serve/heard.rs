@@ -39,6 +39,9 @@ impl Hearing {
         };
         match (&next, batch.last_mut()) {
             (Control::Toggle { .. }, Some(last @ Control::Toggle { .. })) => *last = next,
+            (Control::Acknowledge { sequence }, Some(Control::Acknowledge { sequence: last })) => {
+                *last = (*last).max(*sequence);
+            }
             (next, Some(last)) if next == last => {}
             _ => batch.push(next),
         }
@@ -84,16 +87,25 @@ impl Hearing {
 
     /// Applies one control.
     pub(super) fn apply(&self, control: Control) {
-        if let Control::Hello {
-            manager_id,
-            protocol_revision,
-        } = &control
-        {
-            tracing::debug!(manager_id, protocol_revision, "the manager said hello");
-            return self.session.greet(manager_id.clone(), *protocol_revision);
-        }
-        if control == Control::Drain {
-            return self.session.drain();
+        match &control {
+            Control::Hello(greeting) => {
+                tracing::debug!(?greeting, "the manager said hello");
+                if !self.sessions.admits(greeting.epoch) {
+                    return self.session.break_off(Status::failed_precondition(
+                        "a manager of a later epoch was here",
+                    ));
+                }
+                return self.session.greet(greeting.clone());
+            }
+            Control::Acknowledge { sequence } => {
+                return self.sessions.acknowledge(&self.session, *sequence);
+            }
+            Control::Goodbye => return self.session.say_goodbye(),
+            Control::Drain => return self.session.drain(),
+            Control::Toggle { .. }
+            | Control::Sampling(_)
+            | Control::Filter { .. }
+            | Control::Policy(_) => {}
         }
         let control = if self.session.is_greeted() {
             Some(control)

@@ -65,6 +65,8 @@ enum State {
     Waiting,
     /// Sends events.
     Sending,
+    /// Has sent its last report, and waits until all that it sent is acknowledged.
+    Confirming,
     /// Has only trailers left.
     Closing(Status),
     /// Is over.
@@ -118,7 +120,7 @@ impl Pump {
         let timer = match self.state {
             State::Waiting => Some(self.timer),
             State::Sending if self.greeted => Some(self.timer),
-            State::Sending | State::Closing(_) | State::Over => None,
+            State::Sending | State::Confirming | State::Closing(_) | State::Over => None,
         };
         let gathering = self.gathers.then_some(self.gathering);
         timer.into_iter().chain(gathering).min()
@@ -128,7 +130,7 @@ impl Pump {
     pub(super) fn take_end(&mut self) -> Option<Status> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Closing(status) => Some(status),
-            State::Waiting | State::Sending | State::Over => None,
+            State::Waiting | State::Sending | State::Confirming | State::Over => None,
         }
     }
 
@@ -152,14 +154,20 @@ impl Pump {
             if self.session.is_greeted() && !self.greeted {
                 return Poll::Ready(Some(self.greet()));
             }
+            // What is queued stays for the next manager.
+            let has_reported = matches!(self.state, State::Confirming);
             if self.session.is_dismissed() {
-                // What is queued stays for the next manager.
                 self.state = State::Closing(Status::new(Code::Ok, ""));
-                return Poll::Ready(self.greeted.then(|| self.last_report()));
+                let report = self.greeted && !has_reported;
+                return Poll::Ready(report.then(|| self.last_report()));
+            }
+            if self.session.has_said_goodbye() && !has_reported {
+                return Poll::Ready(self.end_with_report());
             }
             match self.state {
                 State::Waiting => ready!(self.poll_first_control()),
                 State::Sending => return self.poll_events(cx),
+                State::Confirming => ready!(self.poll_acknowledged()),
                 State::Closing(_) | State::Over => return Poll::Ready(None),
             }
         }
@@ -172,6 +180,9 @@ impl Pump {
         }
         if self.session.is_instructed() {
             self.sessions.recheck_queued(&self.session);
+        }
+        if !self.session.acknowledges() {
+            self.sessions.begin_unacknowledged(&self.session);
         }
         self.state = State::Sending;
         self.restart_timer();
@@ -221,8 +232,7 @@ impl Pump {
             return Poll::Ready(Some(report));
         }
         if ending {
-            self.state = State::Closing(Status::new(Code::Ok, ""));
-            return Poll::Ready(self.greeted.then(|| self.last_report()));
+            return Poll::Ready(self.end_with_report());
         }
         // A close between the look above and the park woke nobody: look once more.
         if self.sessions.park(&self.session, cx.waker())
@@ -235,6 +245,28 @@ impl Pump {
         // An event is on its way in; its producer may need this very core.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Ends with a last report, and behind it waits for the acknowledgement of all that was sent, where
+    /// there will be one.
+    fn end_with_report(&mut self) -> Option<Vec<u8>> {
+        let confirms = self.greeted && self.session.acknowledges();
+        self.state = if confirms {
+            State::Confirming
+        } else {
+            State::Closing(Status::new(Code::Ok, ""))
+        };
+        self.greeted.then(|| self.last_report())
+    }
+
+    /// Ready when all that was sent on this stream is acknowledged, or nobody waits for that any more.
+    fn poll_acknowledged(&mut self) -> Poll<()> {
+        let recorder = self.sessions.recorder();
+        if !recorder.is_acknowledged(self.session.position()) && !self.sessions.is_abandoned() {
+            return Poll::Pending;
+        }
+        self.state = State::Closing(Status::new(Code::Ok, ""));
+        Poll::Ready(())
     }
 
     /// Has events gather if what was just sent was all there was. A stream that is behind goes on.

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
-use telemetry_core::{Budget, IsWritten, Reason, Recorder};
+use telemetry_core::{Budget, Greeting, IsWritten, Keep, Position, Reason, Recorder};
 use telemetry_proto::WorkerReport;
 
 use super::config::StreamConfig;
 use super::managers::Managers;
+use super::recipients::Recipients;
 
 /// All streams of one worker.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub(crate) struct Sessions {
     current: Mutex<Option<Arc<Session>>>,
     /// What the streams before it were given.
     managers: Mutex<Managers>,
+    /// Whom each event was sent to last.
+    recipients: Mutex<Recipients>,
+    /// The highest epoch of a manager so far.
+    epoch: AtomicU64,
     /// An event that a stream was given and did not get rid of; the next drain gives it out again.
     given_back: Mutex<Option<GivenBack>>,
     /// Streams whose response is still alive, replaced ones included.
@@ -42,6 +47,15 @@ struct GivenBack {
     sequence: u64,
     /// The message, with its gRPC header.
     framed: Vec<u8>,
+}
+
+/// Where a stream goes on whose manager acknowledges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Resumed {
+    /// Sequence of the oldest event that can be sent again.
+    pub(super) retained_from: u64,
+    /// Events before it that were sent to this manager last and that it has not handled.
+    pub(super) missed: u64,
 }
 
 /// One stream.
@@ -69,8 +83,14 @@ pub(crate) struct Session {
     greeted: AtomicBool,
     /// What it calls itself.
     manager: OnceLock<String>,
+    /// Where it stands with this worker, as it says.
+    stands: OnceLock<Position>,
     /// The revision of the wire that it speaks.
     revision: AtomicU32,
+    /// Whether it acknowledges what it has handled.
+    acknowledges: AtomicBool,
+    /// It leaves, and waits for what was sent.
+    said_goodbye: AtomicBool,
     /// The manager said what it wants; events may go.
     instructed: AtomicBool,
     /// The manager that said hello also said goodbye, by ending its side.
@@ -91,6 +111,8 @@ impl Sessions {
             config,
             current: Mutex::new(None),
             managers: Mutex::default(),
+            recipients: Mutex::default(),
+            epoch: AtomicU64::new(0),
             given_back: Mutex::default(),
             open: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
@@ -191,8 +213,16 @@ impl Sessions {
                 session.given.fetch_add(1, Ordering::Relaxed);
                 return 1;
             }
-            let handed = self.recorder.frame_out(out, budget);
+            let keep = if session.acknowledges() {
+                Keep::UntilAcknowledged
+            } else {
+                Keep::Nothing
+            };
+            let handed = self.recorder.frame_out(out, budget, keep);
             if handed.events > 0 {
+                let manager = session.manager.get().map_or("", String::as_str);
+                let (first, last) = (handed.first_sequence, handed.last_sequence);
+                lock(&self.recipients).sent(manager, first, last);
                 session
                     .position
                     .store(handed.last_sequence, Ordering::Relaxed);
@@ -201,6 +231,53 @@ impl Sessions {
             }
             handed.events
         })
+    }
+
+    /// Begins to send on behalf of the current stream, whose manager acknowledges: behind what it has
+    /// handled. `None` if the stream is not the current one.
+    pub(super) fn resume(&self, session: &Arc<Session>) -> Option<Resumed> {
+        let current = self.lock();
+        current.as_ref().filter(|it| Arc::ptr_eq(it, session))?;
+        let incarnation = &self.config.identity.incarnation_id;
+        let stands = session.stands.get();
+        let stands = stands.filter(|it| it.incarnation_id == *incarnation);
+        if let Some(stands) = stands {
+            self.recorder.acknowledge(stands.acknowledged);
+        }
+        self.recorder.resume(stands.map_or(0, |it| it.handled));
+        let released = self.recorder.released();
+        let manager = session.manager.get().map_or("", String::as_str);
+        let missed = stands.map_or(0, |it| {
+            lock(&self.recipients).missed(manager, it.handled, released)
+        });
+        Some(Resumed {
+            retained_from: released + 1,
+            missed,
+        })
+    }
+
+    /// Begins to send on behalf of the current stream, whose manager acknowledges nothing.
+    pub(super) fn begin_unacknowledged(&self, session: &Arc<Session>) {
+        let current = self.lock();
+        if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
+            self.recorder.forget_retained();
+        }
+    }
+
+    /// The manager of a stream acknowledges the events up to this sequence.
+    pub(super) fn acknowledge(&self, session: &Arc<Session>, sequence: u64) {
+        let current = self.lock();
+        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
+        if is_current && session.acknowledges() {
+            self.recorder.acknowledge(sequence);
+            session.waker.wake();
+        }
+    }
+
+    /// Whether a manager of this epoch may take over: it is not older than the last one. Those without
+    /// an epoch always may.
+    pub(super) fn admits(&self, epoch: u64) -> bool {
+        epoch == 0 || self.epoch.fetch_max(epoch, Ordering::Relaxed) <= epoch
     }
 
     /// Waits for the next event on behalf of the current stream; false if there is one already.
@@ -310,9 +387,15 @@ impl Session {
     }
 
     /// The manager said hello.
-    pub(crate) fn greet(&self, manager: String, revision: u32) {
-        let _first_word_counts = self.manager.set(manager);
-        self.revision.store(revision, Ordering::Relaxed);
+    pub(crate) fn greet(&self, greeting: Greeting) {
+        if let Some(position) = greeting.position {
+            let _first_word_counts = self.stands.set(position);
+        }
+        let _first_word_counts = self.manager.set(greeting.manager_id);
+        self.revision
+            .store(greeting.protocol_revision, Ordering::Relaxed);
+        self.acknowledges
+            .store(greeting.acknowledges, Ordering::Relaxed);
         self.greeted.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -325,6 +408,26 @@ impl Session {
     /// Whether the manager said hello.
     pub(crate) fn is_greeted(&self) -> bool {
         self.greeted.load(Ordering::Acquire)
+    }
+
+    /// Whether the manager acknowledges what it has handled.
+    pub(crate) fn acknowledges(&self) -> bool {
+        self.acknowledges.load(Ordering::Relaxed)
+    }
+
+    /// The manager leaves, and waits for what was sent to acknowledge it.
+    pub(crate) fn say_goodbye(&self) {
+        if self.acknowledges() {
+            self.said_goodbye.store(true, Ordering::Release);
+            self.waker.wake();
+        } else {
+            self.dismiss();
+        }
+    }
+
+    /// Whether the manager leaves and waits for what was sent.
+    pub(crate) fn has_said_goodbye(&self) -> bool {
+        self.said_goodbye.load(Ordering::Acquire)
     }
 
     /// The manager said what it wants, or that it will say nothing.

@@ -29,6 +29,12 @@ pub struct WorkerLedger {
     under_way: AtomicU64,
     /// Events handed to a stream; also the sequence of the last one.
     sent: AtomicU64,
+    /// Sequence of the last event that was acknowledged.
+    acknowledged: AtomicU64,
+    /// Events that were sent and let go of before they were acknowledged.
+    forgotten: AtomicU64,
+    /// How often events were sent again.
+    repeated: AtomicU64,
 }
 
 impl Default for WorkerLedger {
@@ -42,6 +48,9 @@ impl Default for WorkerLedger {
             in_hands: AtomicU64::new(0),
             under_way: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
+            repeated: AtomicU64::new(0),
         }
     }
 }
@@ -134,9 +143,42 @@ impl WorkerLedger {
         self.notes[note.index()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts one event handed to a stream and returns its sequence, from 1.
-    pub fn next_sequence(&self) -> u64 {
-        self.sent.fetch_add(1, Ordering::Relaxed) + 1
+    /// Counts an event handed to a stream for the first time. Whoever hands it over is alone in that.
+    pub fn count_sent(&self, sequence: u64) {
+        self.sent.store(sequence, Ordering::Relaxed);
+    }
+
+    /// Counts events that were sent again.
+    pub fn count_repeated(&self, events: u64) {
+        self.repeated.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// How often events were sent again.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.repeated.load(Ordering::Relaxed)
+    }
+
+    /// Counts events that were sent and let go of before they were acknowledged.
+    pub fn count_forgotten(&self, events: u64) {
+        self.forgotten.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Events that were sent and let go of before they were acknowledged.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+
+    /// Takes in that the events up to this sequence are acknowledged; false if that is no news.
+    pub fn count_acknowledged(&self, sequence: u64) -> bool {
+        self.acknowledged.fetch_max(sequence, Ordering::Relaxed) < sequence
+    }
+
+    /// Sequence of the last event that was acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Events handed to a stream so far.
@@ -200,6 +242,19 @@ pub struct WorkerSnapshot {
     pub delivered: u64,
     /// Events waiting in the queue, or in the hands of what takes them out of it.
     pub queued: u64,
+    /// Events that were sent and are kept until they are acknowledged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retained: u64,
+    /// Sequence of the last event that a manager acknowledged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub acknowledged: u64,
+    /// Events that were sent and let go of before they were acknowledged: there was no room to keep them,
+    /// or the manager that followed acknowledges nothing. They are lost only if they did not arrive.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
+    /// How often events were sent again on another stream.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub repeated: u64,
     /// Drops by reason.
     pub dropped: Counts,
     /// Notes.
@@ -256,7 +311,8 @@ impl Imbalance {
 }
 
 impl WorkerSnapshot {
-    /// Checks W1 (`emitted = accepted + Σ dropped`) and W2 (`accepted = sent + delivered + queued`).
+    /// Checks W1 (`emitted = accepted + Σ dropped`), W2 (`accepted = sent + delivered + queued`) and W3
+    /// (`sent ≥ acknowledged + retained`).
     ///
     /// # Errors
     ///
@@ -274,6 +330,15 @@ impl WorkerSnapshot {
             "W2",
             ("accepted", self.accepted),
             ("sent + delivered + queued", self.taken()),
+        )?;
+        let kept = self.acknowledged.saturating_add(self.retained);
+        Imbalance::check(
+            "W3",
+            (
+                "acknowledged + retained, at least sent",
+                self.sent.max(kept),
+            ),
+            ("sent", self.sent),
         )
     }
 
@@ -301,6 +366,10 @@ impl WorkerSnapshot {
         self.sent = self.sent.saturating_add(other.sent);
         self.delivered = self.delivered.saturating_add(other.delivered);
         self.queued = self.queued.saturating_add(other.queued);
+        self.retained = self.retained.saturating_add(other.retained);
+        self.acknowledged = self.acknowledged.saturating_add(other.acknowledged);
+        self.forgotten = self.forgotten.saturating_add(other.forgotten);
+        self.repeated = self.repeated.saturating_add(other.repeated);
         self.dropped.merge(&other.dropped);
         self.notes.merge(&other.notes);
     }

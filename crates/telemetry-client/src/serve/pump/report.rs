@@ -21,6 +21,14 @@ impl Pump {
         let mut hello = self.sessions.config().identity.to_hello();
         hello.sent_before = Some(self.session.sent_before());
         hello.given_before = Some(self.sessions.given_before(&self.session));
+        if self.session.acknowledges()
+            && let Some(resumed) = self.sessions.resume(&self.session)
+        {
+            let room = self.sessions.recorder().max_retained_bytes();
+            hello.retained_from = resumed.retained_from;
+            hello.replay_bytes = room as u64;
+            hello.missed_before = resumed.missed;
+        }
         let mut out = Vec::new();
         push_message(
             &mut out,

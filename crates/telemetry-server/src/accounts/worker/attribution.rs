@@ -201,6 +201,19 @@ impl Account {
         incarnation.pool_name.clone_from(&self.pool_name);
         incarnation.live = Some(stream.reader.clone());
         incarnation.revive();
+        if let (Origin::Resumed { at, missed }, None) = (origin, writer.first()) {
+            incarnation.was_told();
+            // What others have to account for.
+            let passed = incarnation.resume_at().map_or(0, |(position, _)| {
+                writer.follow(position, 0);
+                let missed = missed.min(at.saturating_sub(position));
+                writer.announce(position + missed);
+                writer.skip_to(at);
+                at.saturating_sub(position + missed)
+            });
+            writer.begin_after(at);
+            return incarnation.pass(passed);
+        }
         let at = match origin {
             Origin::Told { sent, given } => {
                 incarnation.was_told();
@@ -208,7 +221,7 @@ impl Account {
                 Some(known.unwrap_or((sent.saturating_sub(given), 0)))
             }
             Origin::Birth if incarnation.is_unread() => Some((0, 0)),
-            Origin::Birth | Origin::FirstSight => incarnation.resume_at(),
+            Origin::Birth | Origin::FirstSight | Origin::Resumed { .. } => incarnation.resume_at(),
         };
         // Where nothing says it, its first event or its report will.
         if let Some((position, undecoded)) = at
