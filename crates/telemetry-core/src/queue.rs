@@ -33,6 +33,8 @@ mod drain;
 mod header;
 mod write;
 
+#[cfg(all(test, not(loom)))]
+mod kept_tests;
 #[cfg(all(test, loom))]
 mod model;
 #[cfg(all(test, not(loom)))]

@@ -70,9 +70,6 @@ impl Reader {
             };
             let split = splitter.feed(&data, |message| hearing.queue(&mut batch, message));
             for (index, control) in batch.drain(..).enumerate() {
-                if hearing.is_over() {
-                    return;
-                }
                 hearing.apply(control);
                 if index % CONTROLS_PER_TURN == CONTROLS_PER_TURN - 1 {
                     yield_now().await;

@@ -26,8 +26,8 @@ impl Hearing {
         Self { sessions, session }
     }
 
-    /// Whether nothing that is said here counts any more: a newer stream has begun.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether a newer stream has begun.
+    fn is_over(&self) -> bool {
         self.session.is_replaced()
     }
 
@@ -49,9 +49,7 @@ impl Hearing {
 
     /// Decodes a control and applies it.
     pub(super) fn hear(&self, message: &[u8]) {
-        if let Some(control) = self.read(message)
-            && !self.is_over()
-        {
+        if let Some(control) = self.read(message) {
             self.apply(control);
         }
     }
@@ -85,8 +83,11 @@ impl Hearing {
         }
     }
 
-    /// Applies one control.
+    /// Applies one control. Once a newer stream has begun, only what is acknowledged counts.
     pub(super) fn apply(&self, control: Control) {
+        if self.is_over() && !matches!(control, Control::Acknowledge { .. }) {
+            return;
+        }
         match &control {
             Control::Hello(greeting) => {
                 tracing::debug!(?greeting, "the manager said hello");

@@ -10,18 +10,21 @@ mod report;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
 use telemetry_core::{Budget, FRAME_HEADER_BYTES, frame_header};
 use telemetry_proto::WorkerReport;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::meter::Outbox;
 use super::session::{Session, Sessions};
 use crate::deadline::LONGEST;
 use asked::{Drain, Goal};
+
+/// Longest time that a stream waits for what the one before it, of another manager perhaps, has handled.
+const HANDOVER_WAIT: Duration = Duration::from_millis(100);
 
 /// One stream's way from the queue to the manager.
 #[derive(Debug)]
@@ -56,6 +59,8 @@ pub(super) struct Pump {
     on_its_way: Option<(Goal, u64)>,
     /// How the end of the process is waited for.
     drain: Drain,
+    /// Until when the stream before it may acknowledge something.
+    handover: Option<Instant>,
 }
 
 /// Where a stream stands.
@@ -65,8 +70,8 @@ enum State {
     Waiting,
     /// Sends events.
     Sending,
-    /// Has sent its last report, and waits until all that it sent is acknowledged.
-    Confirming,
+    /// Has sent its last report, and waits until all that it sent is acknowledged, to end like this.
+    Confirming(Status),
     /// Has only trailers left.
     Closing(Status),
     /// Is over.
@@ -103,6 +108,7 @@ impl Pump {
             goal: None,
             on_its_way: None,
             drain: Drain::None,
+            handover: Some(now + HANDOVER_WAIT),
         }
     }
 
@@ -120,17 +126,18 @@ impl Pump {
         let timer = match self.state {
             State::Waiting => Some(self.timer),
             State::Sending if self.greeted => Some(self.timer),
-            State::Sending | State::Confirming | State::Closing(_) | State::Over => None,
+            State::Sending | State::Confirming(_) | State::Closing(_) | State::Over => None,
         };
         let gathering = self.gathers.then_some(self.gathering);
-        timer.into_iter().chain(gathering).min()
+        let handover = self.handover.filter(|_| !self.greeted);
+        [timer, gathering, handover].into_iter().flatten().min()
     }
 
     /// How the stream ends, once only that is left; then it is over.
     pub(super) fn take_end(&mut self) -> Option<Status> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Closing(status) => Some(status),
-            State::Waiting | State::Sending | State::Confirming | State::Over => None,
+            State::Waiting | State::Sending | State::Confirming(_) | State::Over => None,
         }
     }
 
@@ -144,7 +151,8 @@ impl Pump {
             if matches!(self.state, State::Closing(_) | State::Over) {
                 return Poll::Ready(None);
             }
-            if self.session.is_replaced() {
+            let has_reported = matches!(self.state, State::Confirming(_));
+            if self.session.is_replaced() && !has_reported {
                 return Poll::Ready(self.give_way());
             }
             if let Some(status) = self.session.take_broken() {
@@ -152,22 +160,22 @@ impl Pump {
                 return Poll::Ready(None);
             }
             if self.session.is_greeted() && !self.greeted {
+                ready!(self.poll_handover(cx));
                 return Poll::Ready(Some(self.greet()));
             }
             // What is queued stays for the next manager.
-            let has_reported = matches!(self.state, State::Confirming);
             if self.session.is_dismissed() {
-                self.state = State::Closing(Status::new(Code::Ok, ""));
+                self.state = State::Closing(Status::ok(""));
                 let report = self.greeted && !has_reported;
                 return Poll::Ready(report.then(|| self.last_report()));
             }
             if self.session.has_said_goodbye() && !has_reported {
-                return Poll::Ready(self.end_with_report());
+                return Poll::Ready(self.end_with_report(Status::ok("")));
             }
             match self.state {
                 State::Waiting => ready!(self.poll_first_control()),
                 State::Sending => return self.poll_events(cx),
-                State::Confirming => ready!(self.poll_acknowledged()),
+                State::Confirming(_) => ready!(self.poll_acknowledged()),
                 State::Closing(_) | State::Over => return Poll::Ready(None),
             }
         }
@@ -232,7 +240,7 @@ impl Pump {
             return Poll::Ready(Some(report));
         }
         if ending {
-            return Poll::Ready(self.end_with_report());
+            return Poll::Ready(self.end_with_report(Status::ok("")));
         }
         // A close between the look above and the park woke nobody: look once more.
         if self.sessions.park(&self.session, cx.waker())
@@ -247,16 +255,32 @@ impl Pump {
         Poll::Pending
     }
 
+    /// Waits until the stream before this one has acknowledged what its manager handled, or is over, but not
+    /// for long.
+    fn poll_handover(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let is_late = self.handover.is_none_or(|until| self.now >= until);
+        if !is_late && self.session.awaits_other(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.handover = None;
+        Poll::Ready(())
+    }
+
     /// Ends with a last report, and behind it waits for the acknowledgement of all that was sent, where
     /// there will be one.
-    fn end_with_report(&mut self) -> Option<Vec<u8>> {
+    fn end_with_report(&mut self, status: Status) -> Option<Vec<u8>> {
+        self.end(status);
+        self.greeted.then(|| self.last_report())
+    }
+
+    /// Ends once all that was sent is acknowledged, where that will be.
+    fn end(&mut self, status: Status) {
         let confirms = self.greeted && self.session.acknowledges();
         self.state = if confirms {
-            State::Confirming
+            State::Confirming(status)
         } else {
-            State::Closing(Status::new(Code::Ok, ""))
+            State::Closing(status)
         };
-        self.greeted.then(|| self.last_report())
     }
 
     /// Ready when all that was sent on this stream is acknowledged, or nobody waits for that any more.
@@ -265,7 +289,9 @@ impl Pump {
         if !recorder.is_acknowledged(self.session.position()) && !self.sessions.is_abandoned() {
             return Poll::Pending;
         }
-        self.state = State::Closing(Status::new(Code::Ok, ""));
+        if let State::Confirming(status) = std::mem::replace(&mut self.state, State::Over) {
+            self.state = State::Closing(status);
+        }
         Poll::Ready(())
     }
 

@@ -104,17 +104,17 @@ mod tests {
         /// The same as a list with one name for each event.
         #[test]
         fn runs_say_the_same_as_a_list(
-            sends in prop::collection::vec((0_usize..3, 0_u64..20, 1_u64..30), 1..40),
+            sends in prop::collection::vec((0_usize..3, 0_usize..20, 1_usize..30), 1..40),
             bounds in (0_u64..200, 0_u64..200),
         ) {
             let mut recipients = Recipients::default();
             let mut list: Vec<usize> = Vec::new();
             for (manager, back, count) in sends {
-                let first = (list.len() as u64 + 1).saturating_sub(back).max(1);
-                let last = first + count - 1;
-                list.resize(list.len().max(last as usize), manager);
-                list[first as usize - 1..last as usize].fill(manager);
-                recipients.sent(["a", "b", "c"][manager], first, last);
+                let before = list.len().saturating_sub(back);
+                let last = before + count;
+                list.resize(list.len().max(last), manager);
+                list[before..last].fill(manager);
+                recipients.sent(["a", "b", "c"][manager], before as u64 + 1, last as u64);
             }
             prop_assume!(recipients.runs.len() < MAX_RUNS);
             let (handled, released) = bounds;

@@ -4,7 +4,7 @@
 //! begins. This room knows no HTTP: the pump and the control reader bring that.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
@@ -65,6 +65,12 @@ pub(crate) struct Session {
     number: u64,
     /// Whether the request announced a hello.
     expects_hello: bool,
+    /// The stream before it, if its manager acknowledges: what that one has handled is not sent again.
+    before: Weak<Session>,
+    /// Who waits for the end of this one.
+    after: AtomicWaker,
+    /// It is over, as far as anything is to be heard of it.
+    is_over: AtomicBool,
     /// Sequence of the last event that was sent before it.
     sent_before: u64,
     /// Sequence of the last event it was given; 0 before the first one. Written while it drains.
@@ -150,6 +156,11 @@ impl Sessions {
             expects_hello,
             sent_before: self.sent_and_kept(),
             first_report: Mutex::new(report),
+            before: before
+                .as_ref()
+                .filter(|before| before.acknowledges())
+                .map(Arc::downgrade)
+                .unwrap_or_default(),
             ..Session::default()
         });
         *current = Some(Arc::clone(&session));
@@ -172,6 +183,8 @@ impl Sessions {
             self.recorder.end_stream(session.number, is_written);
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
+        session.is_over.store(true, Ordering::Release);
+        session.after.wake();
     }
 
     /// Keeps what a stream that drains no more was given.
@@ -264,11 +277,10 @@ impl Sessions {
         }
     }
 
-    /// The manager of a stream acknowledges the events up to this sequence.
-    pub(super) fn acknowledge(&self, session: &Arc<Session>, sequence: u64) {
-        let current = self.lock();
-        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
-        if is_current && session.acknowledges() {
+    /// The manager of a stream acknowledges the events up to this sequence, perhaps while a newer one
+    /// waits for that.
+    pub(super) fn acknowledge(&self, session: &Session, sequence: u64) {
+        if session.acknowledges() {
             self.recorder.acknowledge(sequence);
             session.waker.wake();
         }
@@ -379,6 +391,15 @@ impl Session {
     /// Sequence of the last event that was sent before it.
     pub(crate) fn sent_before(&self) -> u64 {
         self.sent_before
+    }
+
+    /// Whether the stream before it may still acknowledge something. The waker is woken when not.
+    pub(super) fn awaits_other(&self, waker: &Waker) -> bool {
+        let Some(before) = self.before.upgrade() else {
+            return false;
+        };
+        before.after.register(waker);
+        !before.is_over.load(Ordering::Acquire)
     }
 
     /// Whether a newer stream has begun.

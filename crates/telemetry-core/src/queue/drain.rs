@@ -308,13 +308,14 @@ impl Queue {
     /// this, and returns how many that were.
     pub fn release_beyond(&self, words: usize) -> u64 {
         let mut consumer = self.consumer();
+        if consumer.kept().words <= words {
+            return 0;
+        }
         let mut released = 0;
         while consumer.kept().words > words {
             released += u64::from(self.release_one(&mut consumer));
         }
-        if released > 0 {
-            self.tell(&consumer);
-        }
+        self.tell(&consumer);
         released
     }
 

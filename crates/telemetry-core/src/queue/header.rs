@@ -63,14 +63,12 @@ impl Header {
     }
 
     /// Bytes of the record.
-    #[expect(clippy::cast_possible_truncation, reason = "26 bits")]
     #[inline]
     pub(super) fn len(self) -> usize {
         (self.0 & LENGTH) as usize
     }
 
     /// The caller's number.
-    #[expect(clippy::cast_possible_truncation, reason = "18 bits")]
     #[inline]
     pub(super) fn tag(self) -> u32 {
         (self.0 >> TAG_SHIFT) as u32 & MAX_TAG

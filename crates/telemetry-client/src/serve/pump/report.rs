@@ -86,7 +86,7 @@ impl Pump {
 
     /// Ends for a newer stream. The last report is the first one of that.
     pub(super) fn give_way(&mut self) -> Option<Vec<u8>> {
-        self.state = State::Closing(Status::aborted("replaced by a newer stream"));
+        self.end(Status::aborted("replaced by a newer stream"));
         let report = self.session.take_last_report().filter(|_| self.greeted)?;
         let mut out = Vec::new();
         push_report(&mut out, self.address(report, false));
