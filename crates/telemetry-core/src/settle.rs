@@ -48,6 +48,8 @@ pub(crate) struct Settle {
     asked: AtomicU64,
     /// Whether every emit waits for its outcome to be written.
     through: AtomicBool,
+    /// Whether the manager of the last stream is known to acknowledge nothing.
+    unacknowledged: AtomicBool,
     /// How to wake the pump.
     pump: AtomicWaker,
     /// Those in a wait of their own accord: while there are any, no event waits for others.
@@ -126,6 +128,7 @@ impl Default for Settle {
         Self {
             asked: AtomicU64::new(0),
             through: AtomicBool::new(false),
+            unacknowledged: AtomicBool::new(false),
             pump: AtomicWaker::new(),
             awaited: AtomicUsize::new(0),
             state: Mutex::default(),
@@ -191,6 +194,7 @@ impl Settle {
         state.oldest = None;
         state.gave_up = false;
         self.through.store(false, Ordering::SeqCst);
+        self.unacknowledged.store(false, Ordering::Relaxed);
         self.tell(&state);
         state.streams
     }
@@ -328,6 +332,17 @@ impl Settle {
             }
         }
         true
+    }
+
+    /// Says whether the manager of the last stream acknowledges nothing.
+    pub(crate) fn set_unacknowledged(&self, unacknowledged: bool) {
+        self.unacknowledged.store(unacknowledged, Ordering::Relaxed);
+        self.tell_waiters();
+    }
+
+    /// Whether the manager of the last stream is known to acknowledge nothing.
+    pub(crate) fn is_unacknowledged(&self) -> bool {
+        self.unacknowledged.load(Ordering::Relaxed)
     }
 
     /// Lets those who wait look again.

@@ -260,9 +260,10 @@ impl Sessions {
         self.recorder.resume(stands.map_or(0, |it| it.handled));
         let released = self.recorder.released();
         let manager = session.manager.get().map_or("", String::as_str);
-        let missed = stands.map_or(0, |it| {
-            lock(&self.recipients).missed(manager, it.handled, released)
-        });
+        // What was acknowledged somebody has.
+        let handled = self.recorder.gate().acknowledged();
+        let handled = handled.max(stands.map_or(0, |it| it.handled));
+        let missed = lock(&self.recipients).missed(manager, handled, released);
         Some(Resumed {
             retained_from: released + 1,
             missed,

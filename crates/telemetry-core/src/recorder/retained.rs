@@ -19,6 +19,7 @@ impl Recorder {
     /// this worker sent. What is kept behind that goes out again before all others. Returns the
     /// sequence behind which the stream goes on.
     pub fn resume(&self, handled: u64) -> u64 {
+        self.gate.settle().set_unacknowledged(false);
         self.queue.rewind(handled)
     }
 
@@ -45,6 +46,13 @@ impl Recorder {
     pub fn forget_retained(&self) {
         let forgotten = self.queue.release_beyond(0);
         self.gate.count_forgotten(forgotten);
+        self.gate.settle().set_unacknowledged(true);
+    }
+
+    /// Whether the present stream, or the last one, is known to have a manager that acknowledges nothing.
+    #[must_use]
+    pub fn is_unacknowledged(&self) -> bool {
+        self.gate.settle().is_unacknowledged()
     }
 
     /// Whether all events up to this sequence are acknowledged.
@@ -54,7 +62,7 @@ impl Recorder {
     }
 
     /// [`settle`](Self::settle), and waits until everything that was sent by then is acknowledged, as
-    /// long as the stream is there; says whether it is.
+    /// long as the stream is there and its manager acknowledges; says whether it is.
     pub fn settle_acknowledged(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         if !self.settle(timeout) {
@@ -62,6 +70,7 @@ impl Recorder {
         }
         let sent = self.gate.sent();
         let settle = self.gate.settle();
-        settle.wait_on_stream(deadline, || self.is_acknowledged(sent))
+        let is_known = || self.is_acknowledged(sent) || settle.is_unacknowledged();
+        settle.wait_on_stream(deadline, is_known) && self.is_acknowledged(sent)
     }
 }

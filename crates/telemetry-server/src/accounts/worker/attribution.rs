@@ -203,16 +203,15 @@ impl Account {
         incarnation.revive();
         if let (Origin::Resumed { at, missed }, None) = (origin, writer.first()) {
             incarnation.was_told();
+            // Of one that was not here before it begins with what is lost.
+            let position = incarnation.resume_at().map(|(position, _)| position);
+            let position = position.unwrap_or(at.saturating_sub(missed));
+            let end = position + missed.min(at.saturating_sub(position));
+            writer.follow(position, 0);
+            writer.announce(end);
+            writer.skip_to(at);
             // What others have to account for.
-            let passed = incarnation.resume_at().map_or(0, |(position, _)| {
-                writer.follow(position, 0);
-                let missed = missed.min(at.saturating_sub(position));
-                writer.announce(position + missed);
-                writer.skip_to(at);
-                at.saturating_sub(position + missed)
-            });
-            writer.begin_after(at);
-            return incarnation.pass(passed);
+            return incarnation.pass(at.saturating_sub(end));
         }
         let at = match origin {
             Origin::Told { sent, given } => {
