@@ -1,0 +1,30 @@
+//! Models of acknowledged delivery, small enough that every order of their steps can be tried.
+//!
+//! A worker keeps what it sent in a ring until it is acknowledged, and sends it again on the next stream.
+//!
+//! Models are searched in two ways: every state ([`explore`]), and long random walks through larger
+//! ones ([`walk()`]). A [`Model`] says what may
+//! happen next and what must be true always; the searches know nothing of telemetry.
+//!
+//! The models stand beside the code, not below it: nothing here is compiled into a worker or a manager.
+//!
+//! # Floors
+//!
+//! From the ground up; a module uses only modules of floors below its own, which a test checks.
+//!
+//! 1. `events`, `model`, `seat`
+//! 2. `search`, `walk`, `worker`
+
+mod events;
+mod model;
+mod search;
+mod seat;
+mod walk;
+mod worker;
+
+pub use events::Events;
+pub use model::{Fault, Model, Moves};
+pub use search::{Broken, Explored, Verdict, explore};
+pub use seat::{Pair, Seat};
+pub use walk::{Walked, walk};
+pub use worker::{Full, Limits, Worker};
