@@ -1,8 +1,13 @@
 //! Models of acknowledged delivery, small enough that every order of their steps can be tried.
 //!
 //! A worker keeps what it sent in a ring until it is acknowledged, and sends it again on the next stream.
+//! What stands behind it differs, and so there are two models:
 //!
-//! Models are searched in two ways: every state ([`explore`]), and long random walks through larger
+//! * [`direct`]: managers with nothing durable behind them. What is dispatched is acknowledged.
+//! * [`logged`]: managers that write to a durable log with a fence, and hold a lease. What the log
+//!   confirmed is acknowledged.
+//!
+//! Both are searched in the same ways: every state ([`explore`]), and long random walks through larger
 //! ones ([`walk()`]). A [`Model`] says what may
 //! happen next and what must be true always; the searches know nothing of telemetry.
 //!
@@ -14,8 +19,11 @@
 //!
 //! 1. `events`, `model`, `seat`
 //! 2. `search`, `walk`, `worker`
+//! 3. `direct`, `logged`
 
+pub mod direct;
 mod events;
+pub mod logged;
 mod model;
 mod search;
 mod seat;
