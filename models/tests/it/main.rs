@@ -7,6 +7,7 @@ mod direct;
 mod logged;
 mod mistakes;
 mod walks;
+mod wishes;
 
 /// More states than any model here has.
 const MOST: usize = 6_000_000;
