@@ -7,11 +7,12 @@
 //! * [`logged`]: managers that write to a durable log with a fence, and hold a lease. What the log
 //!   confirmed is acknowledged.
 //!
-//! Both are searched in the same ways: every state ([`explore`]), and long random walks through larger
-//! ones ([`walk()`]). A [`Model`] says what may
+//! Both are searched in the same ways: every state ([`explore`]), long random walks through larger
+//! ones ([`walk()`]), and the shortest way to something worth telling ([`stories`]). A [`Model`] says what may
 //! happen next and what must be true always; the searches know nothing of telemetry.
 //!
 //! The models stand beside the code, not below it: nothing here is compiled into a worker or a manager.
+//! What keeps the two together are the stories in `stories.txt`, which tests of the code follow by hand.
 //!
 //! # Floors
 //!
@@ -19,7 +20,8 @@
 //!
 //! 1. `events`, `model`, `seat`
 //! 2. `search`, `walk`, `worker`
-//! 3. `direct`, `logged`
+//! 3. `direct`, `logged`, `story`
+//! 4. `stories`
 
 pub mod direct;
 mod events;
@@ -27,6 +29,8 @@ pub mod logged;
 mod model;
 mod search;
 mod seat;
+pub mod stories;
+mod story;
 mod walk;
 mod worker;
 
@@ -34,5 +38,6 @@ pub use events::Events;
 pub use model::{Fault, Model, Moves};
 pub use search::{Broken, Explored, Verdict, explore};
 pub use seat::{Pair, Seat};
+pub use story::{Chapter, IsIt, Story, tell};
 pub use walk::{Walked, walk};
 pub use worker::{Full, Limits, Worker};

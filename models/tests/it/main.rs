@@ -6,6 +6,7 @@
 mod direct;
 mod logged;
 mod mistakes;
+mod stories;
 mod walks;
 mod wishes;
 
