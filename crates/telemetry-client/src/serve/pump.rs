@@ -60,7 +60,9 @@ pub(super) struct Pump {
     /// How the end of the process is waited for.
     drain: Drain,
     /// Until when the stream before it may acknowledge something.
-    handover: Option<Instant>,
+    handover: Instant,
+    /// Whether that is waited for.
+    hands_over: bool,
 }
 
 /// Where a stream stands.
@@ -108,7 +110,8 @@ impl Pump {
             goal: None,
             on_its_way: None,
             drain: Drain::None,
-            handover: Some(now + HANDOVER_WAIT),
+            handover: now + HANDOVER_WAIT,
+            hands_over: false,
         }
     }
 
@@ -129,7 +132,7 @@ impl Pump {
             State::Sending | State::Confirming(_) | State::Closing(_) | State::Over => None,
         };
         let gathering = self.gathers.then_some(self.gathering);
-        let handover = self.handover.filter(|_| !self.greeted);
+        let handover = self.hands_over.then_some(self.handover);
         [timer, gathering, handover].into_iter().flatten().min()
     }
 
@@ -258,11 +261,10 @@ impl Pump {
     /// Waits until the stream before this one has acknowledged what its manager handled, or is over, but not
     /// for long.
     fn poll_handover(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let is_late = self.handover.is_none_or(|until| self.now >= until);
-        if !is_late && self.session.awaits_other(cx.waker()) {
+        self.hands_over = self.now < self.handover && self.session.awaits_other(cx.waker());
+        if self.hands_over {
             return Poll::Pending;
         }
-        self.handover = None;
         Poll::Ready(())
     }
 
