@@ -1,5 +1,6 @@
 //! Real connections against a real server: unix sockets in temporary directories and loopback ports.
 
+mod acks;
 mod addresses;
 mod authority;
 mod batches;
