@@ -1,5 +1,6 @@
 //! Cross-crate stories, one file each.
 
+mod acks;
 mod control;
 mod coverage;
 mod crowd;
