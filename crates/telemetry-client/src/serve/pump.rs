@@ -23,8 +23,11 @@ use super::session::{Session, Sessions};
 use crate::deadline::LONGEST;
 use asked::{Drain, Goal};
 
-/// Longest time that a stream waits for what the one before it, of another manager perhaps, has handled.
+/// Longest time that a stream waits for what the one before it, of another manager perhaps, has handled, and
+/// that the one before is there for it.
 const HANDOVER_WAIT: Duration = Duration::from_millis(100);
+/// Longest time that a stream whose manager said goodbye waits for its last acknowledgement.
+const GOODBYE_WAIT: Duration = Duration::from_secs(5);
 
 /// One stream's way from the queue to the manager.
 #[derive(Debug)]
@@ -72,8 +75,13 @@ enum State {
     Waiting,
     /// Sends events.
     Sending,
-    /// Has sent its last report, and waits until all that it sent is acknowledged, to end like this.
-    Confirming(Status),
+    /// Has sent its last report, and waits until all that it sent is acknowledged.
+    Confirming {
+        /// How it ends.
+        status: Status,
+        /// When at the latest; at the end of the worker that is said from outside.
+        until: Option<Instant>,
+    },
     /// Has only trailers left.
     Closing(Status),
     /// Is over.
@@ -129,7 +137,8 @@ impl Pump {
         let timer = match self.state {
             State::Waiting => Some(self.timer),
             State::Sending if self.greeted => Some(self.timer),
-            State::Sending | State::Confirming(_) | State::Closing(_) | State::Over => None,
+            State::Confirming { until, .. } => until,
+            State::Sending | State::Closing(_) | State::Over => None,
         };
         let gathering = self.gathers.then_some(self.gathering);
         let handover = self.hands_over.then_some(self.handover);
@@ -140,7 +149,7 @@ impl Pump {
     pub(super) fn take_end(&mut self) -> Option<Status> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Closing(status) => Some(status),
-            State::Waiting | State::Sending | State::Confirming(_) | State::Over => None,
+            State::Waiting | State::Sending | State::Confirming { .. } | State::Over => None,
         }
     }
 
@@ -154,7 +163,7 @@ impl Pump {
             if matches!(self.state, State::Closing(_) | State::Over) {
                 return Poll::Ready(None);
             }
-            let has_reported = matches!(self.state, State::Confirming(_));
+            let has_reported = matches!(self.state, State::Confirming { .. });
             if self.session.is_replaced() && !has_reported {
                 return Poll::Ready(self.give_way());
             }
@@ -173,12 +182,13 @@ impl Pump {
                 return Poll::Ready(report.then(|| self.last_report()));
             }
             if self.session.has_said_goodbye() && !has_reported {
-                return Poll::Ready(self.end_with_report(Status::ok("")));
+                let until = Some(self.now + GOODBYE_WAIT);
+                return Poll::Ready(self.end_with_report(Status::ok(""), until));
             }
             match self.state {
                 State::Waiting => ready!(self.poll_first_control()),
                 State::Sending => return self.poll_events(cx),
-                State::Confirming(_) => ready!(self.poll_acknowledged()),
+                State::Confirming { .. } => ready!(self.poll_acknowledged()),
                 State::Closing(_) | State::Over => return Poll::Ready(None),
             }
         }
@@ -243,7 +253,7 @@ impl Pump {
             return Poll::Ready(Some(report));
         }
         if ending {
-            return Poll::Ready(self.end_with_report(Status::ok("")));
+            return Poll::Ready(self.end_with_report(Status::ok(""), None));
         }
         // A close between the look above and the park woke nobody: look once more.
         if self.sessions.park(&self.session, cx.waker())
@@ -270,16 +280,16 @@ impl Pump {
 
     /// Ends with a last report, and behind it waits for the acknowledgement of all that was sent, where
     /// there will be one.
-    fn end_with_report(&mut self, status: Status) -> Option<Vec<u8>> {
-        self.end(status);
+    fn end_with_report(&mut self, status: Status, until: Option<Instant>) -> Option<Vec<u8>> {
+        self.end(status, until);
         self.greeted.then(|| self.last_report())
     }
 
     /// Ends once all that was sent is acknowledged, where that will be.
-    fn end(&mut self, status: Status) {
+    fn end(&mut self, status: Status, until: Option<Instant>) {
         let confirms = self.greeted && self.session.acknowledges();
         self.state = if confirms {
-            State::Confirming(status)
+            State::Confirming { status, until }
         } else {
             State::Closing(status)
         };
@@ -288,12 +298,18 @@ impl Pump {
     /// Ready when all that was sent on this stream is acknowledged, or nobody waits for that any more.
     fn poll_acknowledged(&mut self) -> Poll<()> {
         let recorder = self.sessions.recorder();
-        if !recorder.is_acknowledged(self.session.position()) && !self.sessions.is_abandoned() {
-            return Poll::Pending;
-        }
-        if let State::Confirming(status) = std::mem::replace(&mut self.state, State::Over) {
-            self.state = State::Closing(status);
-        }
+        let is_over =
+            recorder.is_acknowledged(self.session.position()) || self.sessions.is_abandoned();
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Confirming { status, until }
+                if !is_over && until.is_none_or(|until| self.now < until) =>
+            {
+                self.state = State::Confirming { status, until };
+                return Poll::Pending;
+            }
+            State::Confirming { status, .. } => State::Closing(status),
+            other => other,
+        };
         Poll::Ready(())
     }
 

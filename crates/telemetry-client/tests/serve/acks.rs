@@ -227,6 +227,8 @@ async fn a_newer_stream_does_not_wait_for_ever_for_an_older_one() {
     let (_manager, mut newer, hello) = open(&worker, greeting("b", None)).await;
     assert_eq!(hello.retained_from, 1);
     assert_eq!(sequences(&mut newer, 3).await, [1, 2, 3]);
+    // Nor does the older one stay.
+    assert_eq!(older.rest().await.1, "10");
 }
 
 #[tokio::test]

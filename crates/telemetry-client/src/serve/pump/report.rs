@@ -5,7 +5,7 @@ use telemetry_proto::{TelemetryEvent, WorkerReport};
 use tonic::Status;
 
 use super::asked::Drain;
-use super::{Pump, State, push_message};
+use super::{HANDOVER_WAIT, Pump, State, push_message};
 use crate::deadline::LONGEST;
 
 impl Pump {
@@ -86,7 +86,8 @@ impl Pump {
 
     /// Ends for a newer stream. The last report is the first one of that.
     pub(super) fn give_way(&mut self) -> Option<Vec<u8>> {
-        self.end(Status::aborted("replaced by a newer stream"));
+        let until = Some(self.now + HANDOVER_WAIT);
+        self.end(Status::aborted("replaced by a newer stream"), until);
         let report = self.session.take_last_report().filter(|_| self.greeted)?;
         let mut out = Vec::new();
         push_report(&mut out, self.address(report, false));
