@@ -31,6 +31,7 @@ mod recipients;
 mod server;
 mod service;
 mod session;
+mod sessions;
 mod spawn;
 mod stream;
 mod threads;

@@ -14,7 +14,8 @@ use tokio::task::{AbortHandle, yield_now};
 use tonic::Status;
 
 use super::heard::Hearing;
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 
 /// Longest control message.
 const MAX_CONTROL_BYTES: usize = 1024 * 1024;

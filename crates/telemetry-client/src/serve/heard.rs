@@ -9,7 +9,8 @@ use telemetry_core::Control;
 use telemetry_proto::{TelemetryControl, telemetry_control};
 use tonic::Status;
 
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 
 /// The manager's side of one stream.
 #[derive(Debug, Clone)]

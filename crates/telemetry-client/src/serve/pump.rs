@@ -19,7 +19,8 @@ use telemetry_proto::WorkerReport;
 use tonic::Status;
 
 use super::meter::Outbox;
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 use crate::deadline::LONGEST;
 use asked::{Drain, Goal};
 
