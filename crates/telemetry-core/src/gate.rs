@@ -252,9 +252,9 @@ impl Gate {
         self.ledger.count_forgotten(events);
     }
 
-    /// Takes in that the events up to this sequence are acknowledged; false if that is no news.
-    pub(crate) fn count_acknowledged(&self, sequence: u64) -> bool {
-        self.ledger.count_acknowledged(sequence)
+    /// Takes in that the events up to this sequence are acknowledged.
+    pub(crate) fn count_acknowledged(&self, sequence: u64) {
+        self.ledger.count_acknowledged(sequence);
     }
 
     /// Sequence of the last event that was acknowledged.

@@ -25,7 +25,7 @@ use crate::gate::{Drawn, Gate, Outcome, SpanDecision};
 use crate::ledger::{Reason, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
 use crate::open_spans::OpenSpans;
-use crate::queue::{Pushed, Queue, QueueLimits, Refused};
+use crate::queue::{Pushed, Queue, QueueLimits, Record, Refused};
 use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 
@@ -360,16 +360,17 @@ impl Recorder {
         let mut attempts = 0;
         while refused == Refused::Full
             && self.is_started()
-            && self.overflow == Overflow::DropOldest
             && self.queue.can_hold(event.len())
             && attempts < EVICT_ATTEMPTS
         {
-            let made_room = self.queue.make_room(|oldest| {
+            let evict = |oldest: Record<'_>| {
                 self.gate.count_left(oldest.tag());
                 self.gate.count_dropped_late(Reason::EvictedOldest, 1);
-            });
-            match made_room {
+            };
+            let may_evict = self.overflow == Overflow::DropOldest;
+            match self.queue.make_room(may_evict.then_some(evict)) {
                 Some(forgotten) => self.gate.count_forgotten(forgotten),
+                None if !may_evict => break,
                 None => {
                     // Somebody made room, or is about to publish what he claimed.
                     attempts += 1;
@@ -389,5 +390,64 @@ impl Recorder {
                 Refused::Closed => Reason::NotRunning,
             },
         )
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod review_w3 {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::drain::Keep;
+    use super::{Recorder, RecorderConfig};
+    use crate::SystemClock;
+    use crate::queue::Budget;
+
+    /// The law that `check` states holds in every settled reading.
+    #[test]
+    fn a_reading_between_the_count_and_the_release_breaks_no_law() {
+        let recorder =
+            Recorder::new(RecorderConfig::default(), Arc::new(SystemClock::new())).unwrap();
+        let site = recorder.callsite("a.b").unwrap();
+        let done = AtomicBool::new(false);
+        let mut broken = 0_u64;
+        let mut settled_and_broken = 0_u64;
+        let mut looked = 0_u64;
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let _ = recorder.gate.snapshot(&recorder.queue);
+                    }
+                });
+            }
+            scope.spawn(|| {
+                let mut out = Vec::new();
+                for _ in 0..3_000 {
+                    for _ in 0..100 {
+                        recorder.record(&site, &crate::Fields::default());
+                    }
+                    out.clear();
+                    let all = Budget {
+                        events: 1_000,
+                        bytes: usize::MAX,
+                    };
+                    let framed = recorder.frame_out(&mut out, all, Keep::UntilAcknowledged);
+                    recorder.acknowledge(framed.last_sequence);
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                let (snapshot, settled) = recorder.gate.snapshot(&recorder.queue);
+                looked += 1;
+                if let Err(law) = snapshot.check() {
+                    broken += 1;
+                    if settled && law.law == "W3" {
+                        settled_and_broken += 1;
+                    }
+                }
+            }
+        });
+        assert_eq!((broken, settled_and_broken), (0, 0), "of {looked}");
     }
 }

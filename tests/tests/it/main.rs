@@ -17,6 +17,7 @@ mod handover;
 mod late_hello;
 mod nothing_vanishes;
 mod pool;
+mod review;
 mod rig;
 mod rubbish;
 mod stock_manager;

@@ -86,14 +86,15 @@ impl Hearing {
 
     /// Applies one control. Once a newer stream has begun, only what is acknowledged counts.
     pub(super) fn apply(&self, control: Control) {
-        if self.is_over() && !matches!(control, Control::Acknowledge { .. }) {
+        let is_over = self.is_over() && !matches!(control, Control::Acknowledge { .. });
+        if is_over || self.session.is_refused() {
             return;
         }
         match &control {
             Control::Hello(greeting) => {
                 tracing::debug!(?greeting, "the manager said hello");
                 if !self.sessions.admits(greeting.epoch) {
-                    return self.session.break_off(Status::failed_precondition(
+                    return self.session.refuse(Status::failed_precondition(
                         "a manager of a later epoch was here",
                     ));
                 }

@@ -27,8 +27,8 @@ use asked::{Drain, Goal};
 /// Longest time that a stream waits for what the one before it, of another manager perhaps, has handled, and
 /// that the one before is there for it.
 const HANDOVER_WAIT: Duration = Duration::from_millis(100);
-/// Longest time that a stream whose manager said goodbye waits for its last acknowledgement.
-const GOODBYE_WAIT: Duration = Duration::from_secs(5);
+/// Longest time that a stream which has sent all it will waits for its last acknowledgement.
+const LAST_ACK_WAIT: Duration = Duration::from_secs(1);
 
 /// One stream's way from the queue to the manager.
 #[derive(Debug)]
@@ -80,8 +80,8 @@ enum State {
     Confirming {
         /// How it ends.
         status: Status,
-        /// When at the latest; at the end of the worker that is said from outside.
-        until: Option<Instant>,
+        /// When at the latest.
+        until: Instant,
     },
     /// Has only trailers left.
     Closing(Status),
@@ -138,7 +138,7 @@ impl Pump {
         let timer = match self.state {
             State::Waiting => Some(self.timer),
             State::Sending if self.greeted => Some(self.timer),
-            State::Confirming { until, .. } => until,
+            State::Confirming { until, .. } => Some(until),
             State::Sending | State::Closing(_) | State::Over => None,
         };
         let gathering = self.gathers.then_some(self.gathering);
@@ -183,8 +183,7 @@ impl Pump {
                 return Poll::Ready(report.then(|| self.last_report()));
             }
             if self.session.has_said_goodbye() && !has_reported {
-                let until = Some(self.now + GOODBYE_WAIT);
-                return Poll::Ready(self.end_with_report(Status::ok(""), until));
+                return Poll::Ready(self.end_with_report());
             }
             match self.state {
                 State::Waiting => ready!(self.poll_first_control()),
@@ -203,7 +202,7 @@ impl Pump {
         if self.session.is_instructed() {
             self.sessions.recheck_queued(&self.session);
         }
-        if !self.session.acknowledges() {
+        if self.session.is_unacknowledged() {
             self.sessions.begin_unacknowledged(&self.session);
         }
         self.state = State::Sending;
@@ -234,7 +233,7 @@ impl Pump {
                 Some(events) => {
                     // A full chunk says that there may be more, unless one event fills it.
                     let is_all = if self.budget.events == 1 {
-                        self.sessions.recorder().queued() == 0
+                        !self.sessions.recorder().has_more()
                     } else {
                         events < self.budget.events && chunk.len() < self.budget.bytes
                     };
@@ -254,7 +253,7 @@ impl Pump {
             return Poll::Ready(Some(report));
         }
         if ending {
-            return Poll::Ready(self.end_with_report(Status::ok(""), None));
+            return Poll::Ready(self.end_with_report());
         }
         // A close between the look above and the park woke nobody: look once more.
         if self.sessions.park(&self.session, cx.waker())
@@ -281,16 +280,19 @@ impl Pump {
 
     /// Ends with a last report, and behind it waits for the acknowledgement of all that was sent, where
     /// there will be one.
-    fn end_with_report(&mut self, status: Status, until: Option<Instant>) -> Option<Vec<u8>> {
-        self.end(status, until);
+    fn end_with_report(&mut self) -> Option<Vec<u8>> {
+        self.end(Status::ok(""), LAST_ACK_WAIT);
         self.greeted.then(|| self.last_report())
     }
 
     /// Ends once all that was sent is acknowledged, where that will be.
-    fn end(&mut self, status: Status, until: Option<Instant>) {
+    fn end(&mut self, status: Status, patience: Duration) {
         let confirms = self.greeted && self.session.acknowledges();
         self.state = if confirms {
-            State::Confirming { status, until }
+            State::Confirming {
+                status,
+                until: self.now + patience,
+            }
         } else {
             State::Closing(status)
         };
@@ -302,9 +304,7 @@ impl Pump {
         let is_over =
             recorder.is_acknowledged(self.session.position()) || self.sessions.is_abandoned();
         self.state = match std::mem::replace(&mut self.state, State::Over) {
-            State::Confirming { status, until }
-                if !is_over && until.is_none_or(|until| self.now < until) =>
-            {
+            State::Confirming { status, until } if !is_over && self.now < until => {
                 self.state = State::Confirming { status, until };
                 return Poll::Pending;
             }

@@ -10,6 +10,9 @@ const MAX_RUNS: usize = 64;
 /// How much of a name counts, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 
+/// Stands for whoever acknowledged an event. A manager that calls itself so misses nothing.
+const ACKNOWLEDGED: &str = "\0acknowledged";
+
 /// Sequences that one manager was the last to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Run {
@@ -52,6 +55,11 @@ impl Recipients {
         if self.runs.len() > MAX_RUNS {
             self.runs.remove(0);
         }
+    }
+
+    /// The events from `first` to `last` were acknowledged: nobody misses them.
+    pub(super) fn acknowledged(&mut self, first: u64, last: u64) {
+        self.sent(ACKNOWLEDGED, first, last);
     }
 
     /// How many events behind `handled` and up to `released` were sent to this manager last.

@@ -48,6 +48,10 @@ pub(crate) struct Session {
     pub(super) revision: AtomicU32,
     /// Whether it acknowledges what it has handled.
     pub(super) acknowledges: AtomicBool,
+    /// The stream has gone on behind what it has handled; sequences behind this one were sent on it.
+    pub(super) resumed: OnceLock<u64>,
+    /// It was refused: nothing that it says counts.
+    pub(super) refused: AtomicBool,
     /// It leaves, and waits for what was sent.
     pub(super) said_goodbye: AtomicBool,
     /// The manager said what it wants; events may go.
@@ -71,6 +75,16 @@ impl Session {
     /// Sequence of the last event that was sent before it.
     pub(crate) fn sent_before(&self) -> u64 {
         self.sent_before
+    }
+
+    /// Whether its manager is known to acknowledge nothing: it said so, or it is a stock one, which gives
+    /// orders and no greeting. Of one that has said nothing so far it is not known.
+    pub(super) fn is_unacknowledged(&self) -> bool {
+        if self.is_greeted() {
+            return !self.acknowledges();
+        }
+        let has_ended = self.heard_all.load(Ordering::Acquire);
+        self.is_instructed() && !self.expects_hello && !has_ended
     }
 
     /// Whether the stream before it may still acknowledge something. The waker is woken when not.
@@ -109,6 +123,11 @@ impl Session {
     /// Whether the manager said hello.
     pub(crate) fn is_greeted(&self) -> bool {
         self.greeted.load(Ordering::Acquire)
+    }
+
+    /// What the manager calls itself; nothing before its hello.
+    pub(super) fn manager_name(&self) -> &str {
+        self.manager.get().map_or("", String::as_str)
     }
 
     /// Whether the manager acknowledges what it has handled.
@@ -210,6 +229,17 @@ impl Session {
     /// Whether the manager wants no more events, or will not be there for them.
     pub(crate) fn is_dismissed(&self) -> bool {
         self.dismissed.load(Ordering::Acquire)
+    }
+
+    /// The manager may not have this worker: the stream ends like this, and nothing that it says counts.
+    pub(super) fn refuse(&self, status: tonic::Status) {
+        self.refused.store(true, Ordering::Release);
+        self.break_off(status);
+    }
+
+    /// Whether nothing that the manager says counts.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
     }
 
     /// The manager's side cannot be read any further.

@@ -172,6 +172,7 @@ impl Sessions {
                     .position
                     .fetch_max(event.sequence, Ordering::Relaxed);
                 session.given.fetch_add(1, Ordering::Relaxed);
+                lock(&self.recipients).sent(session.manager_name(), event.sequence, event.sequence);
                 return 1;
             }
             let keep = if session.acknowledges() {
@@ -181,13 +182,13 @@ impl Sessions {
             };
             let handed = self.recorder.frame_out(out, budget, keep);
             if handed.events > 0 {
-                let manager = session.manager.get().map_or("", String::as_str);
+                let manager = session.manager_name();
                 let (first, last) = (handed.first_sequence, handed.last_sequence);
                 lock(&self.recipients).sent(manager, first, last);
                 session
                     .position
                     .store(handed.last_sequence, Ordering::Relaxed);
-                let events = handed.events as u64;
+                let events = (handed.events - handed.repeated) as u64;
                 session.given.fetch_add(events, Ordering::Relaxed);
             }
             handed.events
@@ -202,18 +203,31 @@ impl Sessions {
         let incarnation = &self.config.identity.incarnation_id;
         let stands = session.stands.get();
         let stands = stands.filter(|it| it.incarnation_id == *incarnation);
+        let handled = stands.map_or(0, |it| it.handled);
         if let Some(stands) = stands {
             self.recorder.acknowledge(stands.acknowledged);
         }
-        self.recorder.resume(stands.map_or(0, |it| it.handled));
+        if session.position() > 0 {
+            // It said so late. What is older cannot follow what was sent on this stream already.
+            self.recorder.forget_retained();
+        }
+        let _at = self.recorder.resume(handled);
         let released = self.recorder.released();
-        let manager = session.manager.get().map_or("", String::as_str);
-        // What was acknowledged somebody has.
-        let handled = self.recorder.gate().acknowledged();
-        let handled = handled.max(stands.map_or(0, |it| it.handled));
-        let missed = lock(&self.recipients).missed(manager, handled, released);
+        let mut retained_from = released + 1;
+        // What was given back is still in the queue, or comes again by itself.
+        let mut given_back = lock(&self.given_back);
+        if given_back.as_ref().is_some_and(|it| it.sequence > released) {
+            *given_back = None;
+        }
+        if let Some(event) = given_back.as_ref() {
+            retained_from = retained_from.min(event.sequence);
+        }
+        drop(given_back);
+        let _first_counts = session.resumed.set(retained_from - 1);
+        let missed =
+            lock(&self.recipients).missed(session.manager_name(), handled, retained_from - 1);
         Some(Resumed {
-            retained_from: released + 1,
+            retained_from,
             missed,
         })
     }
@@ -227,12 +241,21 @@ impl Sessions {
     }
 
     /// The manager of a stream acknowledges the events up to this sequence, perhaps while a newer one
-    /// waits for that.
-    pub(super) fn acknowledge(&self, session: &Session, sequence: u64) {
-        if session.acknowledges() {
+    /// waits for that. Once that one has begun to send it is too late: it was told what comes.
+    pub(super) fn acknowledge(&self, session: &Arc<Session>, sequence: u64) {
+        let current = self.lock();
+        let is_late = current
+            .as_ref()
+            .is_some_and(|it| !Arc::ptr_eq(it, session) && it.resumed.get().is_some());
+        let Some(resumed) = session.resumed.get().filter(|_| !is_late) else {
+            return;
+        };
+        let sequence = sequence.min(self.recorder.gate().sent());
+        if sequence > *resumed {
+            lock(&self.recipients).acknowledged(*resumed + 1, sequence);
             self.recorder.acknowledge(sequence);
-            session.waker.wake();
         }
+        session.waker.wake();
     }
 
     /// Whether a manager of this epoch may take over: it is not older than the last one. Those without

@@ -10,6 +10,7 @@ mod gated;
 mod manager;
 mod ping;
 mod reports;
+mod review;
 mod settle;
 mod shutdown;
 #[cfg(feature = "signals")]

@@ -170,9 +170,9 @@ impl WorkerLedger {
         self.forgotten.load(Ordering::Relaxed)
     }
 
-    /// Takes in that the events up to this sequence are acknowledged; false if that is no news.
-    pub fn count_acknowledged(&self, sequence: u64) -> bool {
-        self.acknowledged.fetch_max(sequence, Ordering::Relaxed) < sequence
+    /// Takes in that the events up to this sequence are acknowledged.
+    pub fn count_acknowledged(&self, sequence: u64) {
+        self.acknowledged.fetch_max(sequence, Ordering::Relaxed);
     }
 
     /// Sequence of the last event that was acknowledged.

@@ -240,8 +240,12 @@ impl Queue {
         drained
     }
 
-    /// Hands out records that are kept by nobody and get no number.
+    /// Hands out records that were not handed out before, are kept by nobody and get no number.
     pub fn drain_into(&self, mut sink: impl FnMut(Record<'_>), budget: Budget) -> Drained {
+        {
+            let mut consumer = self.consumer();
+            consumer.next = consumer.sent;
+        }
         let gone = |record: Record<'_>| {
             sink(record);
             Fate::Gone
@@ -272,17 +276,18 @@ impl Queue {
         count
     }
 
-    /// Makes room for a record that found none. Where records stand in its way, the oldest one that was
-    /// never handed out is given to `sink` and gone; where words do, one that is kept is released before
-    /// that. Returns how many were released so; `None` if there was nothing to be had.
-    pub fn make_room(&self, mut sink: impl FnMut(Record<'_>)) -> Option<u64> {
+    /// Makes room for a record that found none. Where words stand in its way, the oldest one that is kept is
+    /// released. Else, with a `sink`, the oldest one that was never handed out is given to that and gone.
+    /// Returns how many were released; `None` if there was nothing to be had.
+    pub fn make_room(&self, sink: Option<impl FnMut(Record<'_>)>) -> Option<u64> {
         let mut consumer = self.consumer();
         let end = Cursor::unpack(self.tail.load(Ordering::Acquire));
         let has_kept = consumer.base.at != consumer.sent.at;
         let made = if has_kept && end.since(consumer.sent.at).records < self.max_records {
             Some(u64::from(self.release_one(&mut consumer)))
         } else {
-            self.take_unsent(&mut consumer, &mut sink).then_some(0)
+            let evicted = sink.is_some_and(|sink| self.take_unsent(&mut consumer, sink));
+            evicted.then_some(0)
         };
         self.tell(&consumer);
         made

@@ -172,7 +172,7 @@ proptest! {
                 }
                 Step::MakeRoom => {
                     let mut evicted = Vec::new();
-                    let made = queue.make_room(|record| evicted.push(record.tag()));
+                    let made = queue.make_room(Some(|record: Record<'_>| evicted.push(record.tag())));
                     let expected = if !list.kept.is_empty() && list.waiting.len() < events {
                         Some(list.release_one())
                     } else {

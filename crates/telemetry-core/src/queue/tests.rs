@@ -189,7 +189,9 @@ fn a_record_that_does_not_fit_makes_no_other_one_fail() {
             }
         });
         let refused = (0..100_000)
-            .filter(|_| push(&queue, b"x").is_err() || queue.make_room(|_| ()).is_none())
+            .filter(|_| {
+                push(&queue, b"x").is_err() || queue.make_room(Some(|_: Record<'_>| ())).is_none()
+            })
             .count();
         done.store(true, Ordering::Release);
         assert_eq!(refused, 0);

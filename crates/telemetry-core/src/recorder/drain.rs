@@ -13,6 +13,8 @@ use crate::wire::{DecodeLimits, append_sequence, decode_event, frame_header, seq
 pub struct FramedOut {
     /// How many events.
     pub events: usize,
+    /// How many of them were sent before.
+    pub repeated: usize,
     /// Sequence of the first one; 0 without any.
     pub first_sequence: u64,
     /// Sequence of the last one; 0 without any. All between them are there.
@@ -35,9 +37,27 @@ impl Recorder {
         self.frame_out(out, budget, Keep::Nothing).events
     }
 
-    /// [`drain_frames`](Self::drain_frames), beginning with what is to be sent again.
+    /// [`drain_frames`](Self::drain_frames), beginning with what is to be sent again. Without an event in
+    /// it there is none that could be sent.
     pub fn frame_out(&self, out: &mut Vec<u8>, budget: Budget, keep: Keep) -> FramedOut {
-        let mut framed = FramedOut::default();
+        loop {
+            let mut framed = FramedOut::default();
+            let drained = self.frame_some(out, budget, keep, &mut framed);
+            // All of them may have been filtered, and others wait behind them.
+            if framed.events > 0 || drained == 0 {
+                return framed;
+            }
+        }
+    }
+
+    /// One turn of `frame_out`; how many events were taken up.
+    fn frame_some(
+        &self,
+        out: &mut Vec<u8>,
+        budget: Budget,
+        keep: Keep,
+        framed: &mut FramedOut,
+    ) -> usize {
         let mut to_recheck = self.to_recheck.swap(0, Ordering::Relaxed);
         let mut repeated = 0;
         let drained = self.queue.hand_out(
@@ -72,16 +92,14 @@ impl Recorder {
             budget,
         );
         self.to_recheck.fetch_add(to_recheck, Ordering::Relaxed);
-        self.gate.count_repeated(repeated);
-        if keep == Keep::UntilAcknowledged {
-            // Ahead of those who emit, who would have to take the consumer's lock for it.
-            let forgotten = self.queue.release_beyond(self.queue.max_words() / 2);
-            self.gate.count_forgotten(forgotten);
-        }
+        framed.repeated += repeated;
+        self.gate.count_repeated(repeated as u64);
+        // Ahead of those who emit, who would have to take the consumer's lock for it.
+        self.forget_beyond(self.queue.max_words() / 2);
         if drained.events > 0 {
             self.gate.settle().tell_waiters();
         }
-        framed
+        drained.events
     }
 
     /// Has what is queued now pass the toggle and the filter of the present policy before it is

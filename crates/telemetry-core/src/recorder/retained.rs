@@ -9,10 +9,13 @@ impl Recorder {
     /// that was never sent cannot be acknowledged.
     pub fn acknowledge(&self, sequence: u64) {
         let sequence = sequence.min(self.gate.sent());
-        if self.gate.count_acknowledged(sequence) {
-            self.queue.release(sequence);
-            self.gate.settle().tell_waiters();
+        if sequence <= self.gate.acknowledged() {
+            return;
         }
+        // In this order, so that no reading finds more acknowledged and retained than sent.
+        self.queue.release(sequence);
+        self.gate.count_acknowledged(sequence);
+        self.gate.settle().tell_waiters();
     }
 
     /// A stream begins whose manager acknowledges and has handled the events up to `handled` of what
@@ -30,6 +33,13 @@ impl Recorder {
         resting.sent() - resting.retained()
     }
 
+    /// Whether there are events to be sent, or to be sent again.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        let resting = self.queue.at_rest();
+        resting.is_rewound() || resting.queued() > 0
+    }
+
     /// Events that were sent and are kept.
     #[must_use]
     pub fn retained(&self) -> u64 {
@@ -44,9 +54,14 @@ impl Recorder {
 
     /// Lets go of all events that were sent: the manager of the stream that begins acknowledges nothing.
     pub fn forget_retained(&self) {
-        let forgotten = self.queue.release_beyond(0);
-        self.gate.count_forgotten(forgotten);
+        self.forget_beyond(0);
         self.gate.settle().set_unacknowledged(true);
+    }
+
+    /// Lets go of events that were sent until those that are kept take no more words than this.
+    pub(super) fn forget_beyond(&self, words: usize) {
+        let forgotten = self.queue.release_beyond(words);
+        self.gate.count_forgotten(forgotten);
     }
 
     /// Whether the present stream, or the last one, is known to have a manager that acknowledges nothing.
@@ -62,7 +77,7 @@ impl Recorder {
     }
 
     /// [`settle`](Self::settle), and waits until everything that was sent by then is acknowledged, as
-    /// long as the stream is there and its manager acknowledges; says whether it is.
+    /// long as the stream is there and its manager can acknowledge it; says whether it is.
     pub fn settle_acknowledged(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         if !self.settle(timeout) {
@@ -70,7 +85,10 @@ impl Recorder {
         }
         let sent = self.gate.sent();
         let settle = self.gate.settle();
-        let is_known = || self.is_acknowledged(sent) || settle.is_unacknowledged();
+        let is_known = || {
+            let is_hopeless = settle.is_unacknowledged() || self.retained() == 0;
+            is_hopeless || self.is_acknowledged(sent)
+        };
         settle.wait_on_stream(deadline, is_known) && self.is_acknowledged(sent)
     }
 }

@@ -150,6 +150,23 @@ impl Account {
         });
     }
 
+    /// Whether the open stream is of an incarnation from which another stream is still read, so that it is not
+    /// known yet where it goes on.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| matches!(stream.standing, Standing::Waiting(_)))
+    }
+
+    /// Asks again whether the other stream is read to its end.
+    pub(crate) fn claim_again(&mut self, writer: &mut LedgerWriter, origin: Origin, now_ns: i64) {
+        let origin = self.told().unwrap_or(origin);
+        let waiting = self.stream.as_ref().map(|stream| &stream.standing);
+        if let Some(Standing::Waiting(key)) = waiting {
+            let key = key.clone();
+            self.claim(key, writer, origin, now_ns);
+        }
+    }
+
     /// Where we stand with an incarnation, so that it can go on from there: the one that introduced itself,
     /// or else the present one. `None` if we have not met it, or still read from it.
     pub(crate) fn position(&self, introduced: Option<(&str, u32)>) -> Option<(String, u64)> {

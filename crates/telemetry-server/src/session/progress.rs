@@ -61,6 +61,8 @@ pub(super) struct Progress {
     pub(super) told_drain: bool,
     /// What is to be acknowledged.
     pub(super) acks: Acks,
+    /// Until when nothing is read here because another stream of the incarnation is.
+    pub(super) waits: Option<Instant>,
 }
 
 /// Why a stream is read to its end.
@@ -114,6 +116,15 @@ impl Progress {
             farewell: None,
             told_drain: false,
             acks: Acks::default(),
+            waits: None,
+        }
+    }
+
+    /// Looks whether there is still another stream to be read before this one, but not for ever.
+    pub(super) fn look(&mut self) {
+        let is_late = self.waits.is_some_and(|until| Instant::now() >= until);
+        if is_late || !self.reader.must_wait() {
+            self.waits = None;
         }
     }
 

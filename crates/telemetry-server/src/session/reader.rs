@@ -143,6 +143,11 @@ impl Reader {
         self.messages
     }
 
+    /// Whether another stream of the same incarnation has to be read before this one.
+    pub(super) fn must_wait(&mut self) -> bool {
+        self.record.must_wait(self.pipeline.ledger_mut())
+    }
+
     /// Sequence of the last event that was handled or is known to be lost.
     pub(super) fn position(&self) -> u64 {
         self.pipeline.position()

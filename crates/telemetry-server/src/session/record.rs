@@ -387,7 +387,7 @@ impl Record {
         let now_ns = self.clock.unix_nanos();
         let mut memory = self.lock();
         let origin = match (hello.sent_before, hello.given_before) {
-            _ if hello.retained_from > 0 && writer.first().is_none() => {
+            _ if hello.retained_from > 0 => {
                 let told = memory.told.as_ref();
                 let told = told.filter(|told| told.incarnation_id == hello.incarnation_id);
                 let handled = told.map_or(0, |told| told.handled);
@@ -426,6 +426,17 @@ impl Record {
         memory.unsupported_rules.clear();
         drop(memory);
         self.notify();
+    }
+
+    /// Whether the stream that `writer` counts has to wait until another one of its incarnation is read.
+    pub(super) fn must_wait(&self, writer: &mut LedgerWriter) -> bool {
+        let now_ns = self.clock.unix_nanos();
+        let mut memory = self.lock();
+        let origin = memory.origin();
+        if memory.account.is_waiting() {
+            memory.account.claim_again(writer, origin, now_ns);
+        }
+        memory.account.is_waiting()
     }
 
     /// Takes in the worker's report. Its word on control holds whatever becomes of its counters.

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
 use telemetry_core::capability;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::arrival::Arrival;
 use super::backoff::Turn;
@@ -32,6 +32,10 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 const TURN_BYTES: usize = 128 << 10;
 /// What a chunk takes of a turn beside its bytes, so that small and empty ones end it as well.
 const CHUNK_COST: usize = 64;
+/// Longest time that a stream waits for another one of the same incarnation, whose handlers may be slow.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// Time between two looks at that.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 /// Why a stream ended whose process did.
 pub(super) const PROCESS_ENDED: &str = "its process has ended";
 impl Session {
@@ -145,7 +149,7 @@ impl Session {
             let (headers_due, hello_due) = (progress.phase.due(), progress.speech.due());
             let (quiet_at, ack_due) = (progress.course.until(), progress.acks.due());
             tokio::select! {
-                arrived = response.next() => {
+                arrived = response.next(), if progress.waits.is_none() => {
                     if let Err(ending) = self.take_in(progress, &mut response, arrived).await {
                         return ending;
                     }
@@ -191,6 +195,7 @@ impl Session {
                         progress.says_no_more();
                     }
                 }
+                () = sleep(BETWEEN_LOOKS), if progress.waits.is_some() => progress.look(),
                 () = at(ack_due), if ack_due.is_some() => progress.acks.time_is_over(),
                 () = at(hello_due), if hello_due.is_some() => {
                     progress.policy_due |= progress.speech.no_hello().0;
@@ -240,6 +245,9 @@ impl Session {
                 }
                 Arrived::Chunk(chunk) => {
                     self.chunk(progress, &chunk)?;
+                    if progress.waits.is_some() {
+                        return Ok(());
+                    }
                     turn = turn.saturating_sub(chunk.len() + CHUNK_COST);
                     if turn == 0 {
                         tokio::task::yield_now().await;
@@ -294,6 +302,9 @@ impl Session {
                 }
                 let position = progress.reader.position();
                 progress.acks.handled(position, chunk.len(), reported);
+                if hello.is_some() && progress.reader.must_wait() {
+                    progress.waits = Some(Instant::now() + MAX_WAIT);
+                }
                 if hello.is_some() {
                     // If it was taken for a stock one and told so, it gets the policy itself now.
                     progress.policy_due |= progress.speech.hello().0;

@@ -86,8 +86,7 @@ impl Pump {
 
     /// Ends for a newer stream. The last report is the first one of that.
     pub(super) fn give_way(&mut self) -> Option<Vec<u8>> {
-        let until = Some(self.now + HANDOVER_WAIT);
-        self.end(Status::aborted("replaced by a newer stream"), until);
+        self.end(Status::aborted("replaced by a newer stream"), HANDOVER_WAIT);
         let report = self.session.take_last_report().filter(|_| self.greeted)?;
         let mut out = Vec::new();
         push_report(&mut out, self.address(report, false));
