@@ -250,7 +250,7 @@ fn acknowledging() -> Control {
 }
 
 #[test]
-fn review_what_was_given_back_is_not_before_what_the_hello_says() {
+fn what_was_given_back_is_not_before_what_the_hello_says() {
     let streams = hasty();
     emit(&streams, 0..1);
     let mut first = streams.open(false);
@@ -272,7 +272,7 @@ fn review_what_was_given_back_is_not_before_what_the_hello_says() {
 }
 
 #[test]
-fn review_what_is_sent_again_does_not_gather() {
+fn what_is_sent_again_does_not_gather() {
     let streams = streams(Duration::from_millis(500));
     emit(&streams, 0..20);
     let mut first = streams.open(true);
@@ -292,7 +292,7 @@ fn review_what_is_sent_again_does_not_gather() {
 }
 
 #[test]
-fn review_an_end_does_not_wait_for_ever_for_an_acknowledgement() {
+fn an_end_does_not_wait_for_ever_for_an_acknowledgement() {
     let streams = hasty();
     emit(&streams, 0..2);
     let mut stream = streams.open(true);
@@ -315,7 +315,7 @@ fn review_an_end_does_not_wait_for_ever_for_an_acknowledgement() {
 }
 
 #[test]
-fn review_a_cut_before_the_hello_is_heard_forgets_nothing() {
+fn a_cut_before_the_hello_is_heard_forgets_nothing() {
     let streams = hasty();
     emit(&streams, 0..5);
     let mut first = streams.open(true);
@@ -331,7 +331,7 @@ fn review_a_cut_before_the_hello_is_heard_forgets_nothing() {
 }
 
 #[test]
-fn review_new_events_are_not_refused_for_events_that_were_sent() {
+fn new_events_are_not_refused_for_events_that_were_sent() {
     let streams = hasty();
     let mut first = streams.open(true);
     say(&first, &acknowledging());
@@ -370,7 +370,7 @@ fn review_new_events_are_not_refused_for_events_that_were_sent() {
 
 /// One manager, cuts anywhere: a model of ours against the real worker side.
 #[test]
-fn review_random_cuts() {
+fn random_cuts() {
     let seeds = std::env::var("SEEDS")
         .ok()
         .and_then(|it| it.parse().ok())

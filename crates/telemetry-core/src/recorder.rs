@@ -394,7 +394,7 @@ impl Recorder {
 }
 
 #[cfg(all(test, not(loom)))]
-mod review_w3 {
+mod w3 {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,6 +1,7 @@
 //! Cross-crate stories, one file each.
 
 mod acks;
+mod acks_slow;
 mod control;
 mod coverage;
 mod crowd;
@@ -17,7 +18,6 @@ mod handover;
 mod late_hello;
 mod nothing_vanishes;
 mod pool;
-mod review;
 mod rig;
 mod rubbish;
 mod stock_manager;

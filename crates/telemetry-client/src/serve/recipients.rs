@@ -52,14 +52,20 @@ impl Recipients {
         for run in rest {
             self.push(run.manager, run.last);
         }
-        if self.runs.len() > MAX_RUNS {
-            self.runs.remove(0);
-        }
     }
 
-    /// The events from `first` to `last` were acknowledged: nobody misses them.
-    pub(super) fn acknowledged(&mut self, first: u64, last: u64) {
-        self.sent(ACKNOWLEDGED, first, last);
+    /// A manager has handled what it was sent up to this sequence: nobody misses that.
+    pub(super) fn handled(&mut self, manager: &str, sequence: u64) {
+        let manager = truncate(manager, MAX_NAME_BYTES);
+        let mut before = 0;
+        for run in std::mem::take(&mut self.runs) {
+            let is_its = *run.manager == *manager && before < sequence;
+            if is_its {
+                self.push(ACKNOWLEDGED.into(), run.last.min(sequence));
+            }
+            before = run.last;
+            self.push(run.manager, run.last);
+        }
     }
 
     /// How many events behind `handled` and up to `released` were sent to this manager last.
@@ -85,6 +91,9 @@ impl Recipients {
             _ if last == 0 => {}
             _ => self.runs.push(Run { last, manager }),
         }
+        if self.runs.len() > MAX_RUNS {
+            self.runs.remove(0);
+        }
     }
 }
 
@@ -106,6 +115,20 @@ mod tests {
         recipients.sent("a", 98, 99);
         assert_eq!(recipients.missed("b", 0, 110), 2 + 11);
         assert_eq!(recipients.missed("a", 0, 110), 95 + 2);
+    }
+
+    #[test]
+    fn nobody_misses_what_was_handled() {
+        let mut recipients = Recipients::default();
+        recipients.sent("a", 1, 10);
+        recipients.sent("b", 11, 20);
+        recipients.sent("a", 21, 30);
+        recipients.handled("a", 25);
+        assert_eq!(recipients.missed("a", 0, 30), 5);
+        assert_eq!(recipients.missed("b", 0, 30), 10);
+        recipients.handled("b", 12);
+        recipients.handled("b", 12);
+        assert_eq!(recipients.missed("b", 0, 30), 8);
     }
 
     proptest! {

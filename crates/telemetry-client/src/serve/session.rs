@@ -48,8 +48,8 @@ pub(crate) struct Session {
     pub(super) revision: AtomicU32,
     /// Whether it acknowledges what it has handled.
     pub(super) acknowledges: AtomicBool,
-    /// The stream has gone on behind what it has handled; sequences behind this one were sent on it.
-    pub(super) resumed: OnceLock<u64>,
+    /// The stream has gone on behind what it has handled.
+    pub(super) resumed: AtomicBool,
     /// It was refused: nothing that it says counts.
     pub(super) refused: AtomicBool,
     /// It leaves, and waits for what was sent.
@@ -123,6 +123,11 @@ impl Session {
     /// Whether the manager said hello.
     pub(crate) fn is_greeted(&self) -> bool {
         self.greeted.load(Ordering::Acquire)
+    }
+
+    /// Whether the stream has gone on behind what its manager, who acknowledges, has handled.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.resumed.load(Ordering::Relaxed)
     }
 
     /// What the manager calls itself; nothing before its hello.

@@ -206,6 +206,7 @@ impl Sessions {
         let handled = stands.map_or(0, |it| it.handled);
         if let Some(stands) = stands {
             self.recorder.acknowledge(stands.acknowledged);
+            lock(&self.recipients).handled(session.manager_name(), stands.handled);
         }
         if session.position() > 0 {
             // It said so late. What is older cannot follow what was sent on this stream already.
@@ -223,7 +224,7 @@ impl Sessions {
             retained_from = retained_from.min(event.sequence);
         }
         drop(given_back);
-        let _first_counts = session.resumed.set(retained_from - 1);
+        session.resumed.store(true, Ordering::Relaxed);
         let missed =
             lock(&self.recipients).missed(session.manager_name(), handled, retained_from - 1);
         Some(Resumed {
@@ -246,16 +247,12 @@ impl Sessions {
         let current = self.lock();
         let is_late = current
             .as_ref()
-            .is_some_and(|it| !Arc::ptr_eq(it, session) && it.resumed.get().is_some());
-        let Some(resumed) = session.resumed.get().filter(|_| !is_late) else {
-            return;
-        };
-        let sequence = sequence.min(self.recorder.gate().sent());
-        if sequence > *resumed {
-            lock(&self.recipients).acknowledged(*resumed + 1, sequence);
+            .is_some_and(|it| !Arc::ptr_eq(it, session) && it.is_resumed());
+        if session.is_resumed() && !is_late {
+            lock(&self.recipients).handled(session.manager_name(), sequence);
             self.recorder.acknowledge(sequence);
+            session.waker.wake();
         }
-        session.waker.wake();
     }
 
     /// Whether a manager of this epoch may take over: it is not older than the last one. Those without

@@ -1,6 +1,7 @@
 //! Real connections against a real server: unix sockets in temporary directories and loopback ports.
 
 mod acks;
+mod acks_edges;
 mod addresses;
 mod authority;
 mod batches;
@@ -10,7 +11,6 @@ mod gated;
 mod manager;
 mod ping;
 mod reports;
-mod review;
 mod settle;
 mod shutdown;
 #[cfg(feature = "signals")]

@@ -1,4 +1,4 @@
-//! Review of acknowledgements: each test states what should hold and fails on the change.
+//! Acknowledgements at odd moments: late, for nobody, after a refusal, between two managers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -169,7 +169,6 @@ async fn a_late_acknowledgement_makes_no_hole_in_a_replay() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let sent = worker.recorder.gate().sent();
     assert!(sent > 1_000, "{sent}");
-    eprintln!("sent to a {sent}");
     let (_b, mut newer, hello) = open_with(&worker, Some(4_096), greeting("b", None)).await;
     assert_eq!(hello.retained_from, 1);
     tokio::time::sleep(Duration::from_millis(100)).await;

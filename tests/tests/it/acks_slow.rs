@@ -1,4 +1,4 @@
-//! Review of acknowledgements: one manager, no crash.
+//! One manager, no crash, and handlers that are slow: nothing is dispatched twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
