@@ -4,6 +4,12 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::control::PolicySpec;
+use crate::region::{Layout, Region};
+
+fn table_of(max: usize, policy: Policy) -> CallsiteTable {
+    let region = Region::heap(Layout::new(0, max));
+    CallsiteTable::in_parts(max, policy, region.sites, region.names)
+}
 
 fn denying(pattern: &str) -> Policy {
     let deny = vec![pattern.to_owned()];
@@ -16,7 +22,7 @@ fn denying(pattern: &str) -> Policy {
 
 #[test]
 fn names_that_arrive_while_the_policy_changes_are_kept_and_obey_it() {
-    let table = CallsiteTable::new(8_192, Policy::default());
+    let table = table_of(8_192, Policy::default());
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -51,7 +57,7 @@ fn names_that_arrive_while_the_policy_changes_are_kept_and_obey_it() {
 
 #[test]
 fn threads_that_race_for_the_same_names_share_their_sites() {
-    let table = CallsiteTable::new(1_000, Policy::default());
+    let table = table_of(1_000, Policy::default());
     let resolve_all = || {
         (0..1_500)
             .map(|n| table.resolve(&format!("n{n}")).unwrap())
@@ -72,12 +78,9 @@ fn threads_that_race_for_the_same_names_share_their_sites() {
 
 #[test]
 fn a_table_without_room_still_finds_callsites() {
-    let table = CallsiteTable::new(0, denying("a"));
+    let table = table_of(0, denying("a"));
     let site = table.resolve("a").unwrap();
     assert!(!site.kept);
     assert_eq!(table.threshold(&site), Threshold::FILTERED);
-    assert_eq!(
-        CallsiteTable::new(usize::MAX, Policy::default()).max,
-        MAX_CALLSITES
-    );
+    assert_eq!(table_of(usize::MAX, Policy::default()).max, MAX_CALLSITES);
 }
