@@ -25,7 +25,7 @@ use crate::region::{MAX_SITES, Part};
 use crate::wire::encode_event_parts;
 use counts::SiteCounts;
 
-pub(crate) use counts::Ended;
+pub(crate) use counts::{Ended, names_in, totals_of};
 
 /// Names that a worker keeps unless configured otherwise.
 pub const DEFAULT_MAX_CALLSITES: usize = 4_096;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::callsite::{Callsite, CallsiteTable, DEFAULT_MAX_CALLSITES, Ended};
 use crate::control::{Control, ControlError, PolicySpec};
 use crate::correlation::{SpanContext, correlation_draw};
-use crate::ledger::{NameCount, Note, Reason, WorkerLedger, WorkerSnapshot};
+use crate::ledger::{NameCount, Note, Reading, Reason, WorkerLedger, WorkerSnapshot};
 use crate::name::NameError;
 use crate::policy::{Policy, Threshold, Verdict, next_draw};
 use crate::queue::Queue;
@@ -190,6 +190,7 @@ impl Gate {
     ///
     /// An event that was toggled off or filtered when the span started has no rate from then; the
     /// draw of the span is held against the rate of the moment.
+    #[inline]
     pub fn admit_decided(&self, site: &Callsite, drawn: Drawn) -> Result<Threshold, Outcome> {
         let now = self.sites.threshold(site);
         let threshold = if now.is_share() && drawn.threshold.is_share() {
@@ -382,26 +383,27 @@ impl Gate {
         let resting = queue.at_rest();
         let handed_over = self.ledger.handed_over();
         let sent = self.ledger.sent();
-        let delivered = handed_over + self.ledger.taken_over();
+        let taken_over = self.ledger.taken_over();
         let in_hands = self.ledger.in_hands();
-        let [sampled_out, filtered, dropped_in_sites] = self.sites.totals();
-        let (mut dropped, notes) = self.ledger.counts();
-        dropped.add(Reason::SampledOut, sampled_out);
-        dropped.add(Reason::Filtered, filtered);
-        let accepted = resting.pushed() + handed_over;
-        WorkerSnapshot {
-            emitted: accepted + sampled_out + filtered + dropped_in_sites,
-            accepted: accepted.saturating_sub(self.ledger.dropped_late()),
-            sent,
-            delivered,
-            queued: resting.queued() + in_hands,
+        let ended_in_sites = self.sites.totals();
+        let (dropped, notes) = self.ledger.counts();
+        let reading = Reading {
+            pushed: resting.pushed(),
+            waiting: resting.queued(),
             retained: resting.retained(),
+            handed_over,
+            taken_over,
+            in_hands,
+            dropped_late: self.ledger.dropped_late(),
+            sent,
             acknowledged: self.ledger.acknowledged(),
             forgotten: self.ledger.forgotten(),
             repeated: self.ledger.repeated(),
+            ended_in_sites,
             dropped,
             notes,
-        }
+        };
+        reading.into_snapshot()
     }
 
     /// Counts a verdict that ends an emit, or lets it go on with its threshold.
@@ -415,17 +417,17 @@ impl Gate {
         match verdict {
             Verdict::Keep => Ok(threshold),
             Verdict::Off => Err(Outcome::Off),
-            Verdict::Filtered => {
-                self.sites.count_in_order(site.tag(), Ended::Filtered);
-                self.settle.after_outcome();
-                Err(Outcome::Dropped(Reason::Filtered))
-            }
-            Verdict::SampledOut => {
-                self.sites.count_in_order(site.tag(), Ended::SampledOut);
-                self.settle.after_outcome();
-                Err(Outcome::Dropped(Reason::SampledOut))
-            }
+            Verdict::Filtered => Err(self.ended(site, Ended::Filtered, Reason::Filtered)),
+            Verdict::SampledOut => Err(self.ended(site, Ended::SampledOut, Reason::SampledOut)),
         }
+    }
+
+    /// Counts by name an emit that did not pass. Apart, so that those that do are not in its way.
+    #[inline(never)]
+    fn ended(&self, site: &Callsite, ended: Ended, reason: Reason) -> Outcome {
+        self.sites.count_in_order(site.tag(), ended);
+        self.settle.after_outcome();
+        Outcome::Dropped(reason)
     }
 }
 

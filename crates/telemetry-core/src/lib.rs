@@ -33,7 +33,7 @@
 //! 2. `address`, `backoff`, `control`, `region`, `wire`
 //! 3. `catalog`, `introduction`, `ledger`, `open_spans`, `policy`, `queue`
 //! 4. `callsite`, `event`, `sanitize`
-//! 5. `gate`
+//! 5. `gate`, `recovery`
 //! 6. `recorder`
 
 mod address;
@@ -53,6 +53,7 @@ mod policy;
 mod protocol;
 mod queue;
 mod recorder;
+mod recovery;
 mod region;
 mod sanitize;
 mod settle;
@@ -104,6 +105,7 @@ pub use queue::{
 pub use recorder::{
     Draft, Fields, FramedOut, Handed, Keep, Mark, Overflow, Recorder, RecorderConfig, Ties,
 };
+pub use recovery::{ReadAt, Recovered, RecoveredEvent, RecoveryError, recover};
 pub use region::{Identity, Layout, MAX_REGION_BYTES, Region, RegionError};
 pub use sanitize::{
     Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,

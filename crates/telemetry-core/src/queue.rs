@@ -36,12 +36,15 @@ mod base;
 mod cursor;
 mod drain;
 mod header;
+mod remains;
 mod write;
 
 #[cfg(all(test, not(loom)))]
 mod kept_tests;
 #[cfg(all(test, loom))]
 mod model;
+#[cfg(all(test, not(loom)))]
+mod planted;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -60,6 +63,7 @@ use write::{write, write_in_two};
 
 pub use drain::{Budget, Drained, Fate, Record, Resting};
 pub use header::MAX_TAG;
+pub(crate) use remains::{Ends, Remains};
 
 /// Records that a queue holds unless configured otherwise.
 pub const DEFAULT_QUEUE_EVENTS: usize = 8_192;

@@ -22,9 +22,9 @@ mod part;
 
 pub(crate) use layout::{
     ACKNOWLEDGED, BASE_INDEX, BASE_SLOTS, BASE_WORDS, BATCH_AT, CONTROL_WORDS, COUNTER_WORDS,
-    DROPPED_LATE, FORGOTTEN, FREE, HANDED_OVER, IN_HANDS, MAX_RING_WORDS, MAX_SITES, MAX_SPANS,
-    NAME_WORDS, NOTE_NUMBERS, NOTES, REASON_NUMBERS, REPEATED, SENT, SITE_WORDS, SPAN_WORDS, TAIL,
-    TAKEN_OVER, UNDER_WAY,
+    DROPPED_LATE, FORGOTTEN, FREE, HANDED_OVER, IN_HANDS, MAX_SITES, MAX_SPANS, NAME_WORDS,
+    NOTE_NUMBERS, NOTES, REASON_NUMBERS, REPEATED, SENT, SITE_WORDS, SPAN_WORDS, TAIL, TAKEN_OVER,
+    UNDER_WAY,
 };
 pub use layout::{Identity, Layout, MAX_REGION_BYTES, RegionError};
 pub(crate) use part::Part;
@@ -117,22 +117,5 @@ impl Region {
             word.store(value, sync::Ordering::Release);
         }
         self
-    }
-
-    /// Everything as one row of words, as a reader would find it.
-    #[cfg(all(test, not(loom)))]
-    pub(crate) fn image(&self) -> Vec<u64> {
-        let parts: [&[atomic::AtomicU64]; 6] = [
-            &self.control[..],
-            &self.counters[..],
-            &self.spans,
-            &self.sites,
-            &self.names,
-            &self.ring,
-        ];
-        let words = parts.into_iter().flatten();
-        words
-            .map(|word| word.load(sync::Ordering::Relaxed))
-            .collect()
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 /// Most bytes of a region that others can read.
 pub const MAX_REGION_BYTES: usize = 64 << 20;
 /// Most words of a ring: 64 MiB, which only a region on the heap has.
-pub(crate) const MAX_RING_WORDS: usize = 1 << 23;
+const MAX_RING_WORDS: usize = 1 << 23;
 /// Most names of callsites.
 pub(crate) const MAX_SITES: usize = 1 << 16;
 /// Most open spans that are listed.
