@@ -63,6 +63,8 @@ use write::{write, write_in_two};
 
 pub use drain::{Budget, Drained, Fate, Record, Resting};
 pub use header::MAX_TAG;
+#[cfg(all(test, not(loom)))]
+pub(crate) use planted::almost_header;
 pub(crate) use remains::{Ends, Remains};
 
 /// Records that a queue holds unless configured otherwise.

@@ -4,6 +4,11 @@ use super::header::Header;
 use super::{Cursor, OPEN, Queue, claim, used, words_of};
 use crate::sync::Ordering;
 
+/// A word that would be the header of a whole record at a place where tests do not come.
+pub(crate) fn almost_header(bytes: usize) -> u64 {
+    Header::publish(Header::claimed(Cursor::unpack(100_000), bytes), 3)
+}
+
 impl Queue {
     /// Claims a record as [`try_push`](Self::try_push) does, if there is room, and does no more than to
     /// write its length if that is wished, and so many words of it. Says whether there was room.
@@ -21,8 +26,7 @@ impl Queue {
             self.words[self.index(at)].store(Header::claimed(at, bytes), Ordering::Relaxed);
             for behind in 1..words.min(written + 1) {
                 let word = (self.index(at) + behind) % self.words.len();
-                // What looks most like a header.
-                self.words[word].store(u64::MAX >> 1, Ordering::Relaxed);
+                self.words[word].store(almost_header(behind), Ordering::Relaxed);
             }
         }
         true

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use proptest::prelude::*;
 
 use super::*;
+use crate::queue::almost_header;
 use crate::region::{BASE_INDEX, FREE};
 
 /// What is done.
@@ -39,6 +40,20 @@ fn last_steps() -> impl Strategy<Value = Vec<Step>> {
     let die = (0_usize..60, any::<bool>(), 0_usize..5)
         .prop_map(|(len, with_header, written)| Step::Die(len, with_header, written));
     prop::collection::vec(prop_oneof![2 => step(), 1 => die], 0..20)
+}
+
+/// The bytes of a record, which are zeros, anything, or what looks like headers.
+fn bytes(len: usize, fill: u8) -> Vec<u8> {
+    match fill % 4 {
+        0 => vec![0; len],
+        1 => {
+            let words = (0..len).map(|at| almost_header((at * 8 + usize::from(fill)) % 50));
+            words.flat_map(u64::to_le_bytes).take(len).collect()
+        }
+        _ => (0..len)
+            .map(|at| fill.wrapping_mul(at.to_le_bytes()[0]))
+            .collect(),
+    }
 }
 
 /// What a reader may find while the base moves: all in between.
@@ -80,11 +95,7 @@ impl Worker {
         let released = self.released();
         match *step {
             Step::Push(len, fill) => {
-                self.push(
-                    (0..len)
-                        .map(|at| fill.wrapping_mul(at.to_le_bytes()[0]))
-                        .collect(),
-                );
+                self.push(bytes(len, fill));
             }
             Step::HandOut(events, every, fate) => self.hand_out(events, every, fate, moment),
             Step::Release(more) => self.queue.release(released + more),
