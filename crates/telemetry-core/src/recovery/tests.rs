@@ -68,7 +68,9 @@ impl Worker {
         let limits = QueueLimits { events, bytes };
         let layout = limits.layout(0).without_spans();
         let words = lent(layout);
-        let region = Region::of(words, layout).unwrap().signed(IDENTITY);
+        let region = Region::of(words, layout)
+            .expect("as many words")
+            .signed(IDENTITY);
         Self {
             words,
             layout,
@@ -101,7 +103,8 @@ impl Worker {
     /// Counts what becomes of the oldest record that waits.
     fn count(&self, record: Record<'_>, fate: Fate) {
         let mut log = self.log.borrow_mut();
-        let oldest = log.iter_mut().find(|it| it.1 == End::Waiting).unwrap();
+        let oldest = log.iter_mut().find(|it| it.1 == End::Waiting);
+        let oldest = oldest.expect("one waits");
         oldest.1 = if fate == Fate::Gone {
             self.ledger.drop_accepted(Reason::Filtered, 1);
             End::Gone

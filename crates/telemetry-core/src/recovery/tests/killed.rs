@@ -60,7 +60,7 @@ fn bytes(len: usize, fill: u8) -> Vec<u8> {
 fn between(worker: &Worker, before: &[u64], after: &[u64]) {
     let ring = worker.layout.ring();
     let zeroed = |at: &usize| after[*at] == 0 && before[*at] != 0;
-    let zeros: Vec<usize> = ring.clone().filter(zeroed).collect();
+    let zeros: Vec<usize> = ring.filter(zeroed).collect();
     // The slot is written and the index is not.
     let mut found = after.to_vec();
     for at in [BASE_INDEX, FREE].into_iter().chain(zeros.iter().copied()) {

@@ -22,7 +22,7 @@ struct Original {
 fn originals() -> Vec<Original> {
     let mut runner = TestRunner::deterministic();
     let mut original = || {
-        let tree = killed::workers().new_tree(&mut runner).unwrap();
+        let tree = killed::workers().new_tree(&mut runner).expect("a value");
         let (first, last, events, words) = tree.current();
         let worker = Worker::new(events, words);
         for step in first.iter().chain(&last) {
@@ -54,7 +54,7 @@ impl Random {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
+        usize::try_from(self.next() % bound as u64).expect("it is below")
     }
 }
 

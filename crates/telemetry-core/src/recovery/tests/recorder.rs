@@ -72,7 +72,7 @@ fn counters_names_spans_and_events_of_a_recorder_are_recovered() {
         };
         let events = recovered.events(after);
         events
-            .map(|it| (it.sequence, name(it.bytes).unwrap().to_string()))
+            .map(|it| (it.sequence, name(it.bytes).unwrap()))
             .collect()
     };
     let name = |sequence, name: &str| (sequence, name.to_owned());
