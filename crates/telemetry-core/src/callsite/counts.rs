@@ -71,6 +71,12 @@ impl SiteCounts {
         totals_of(cells.map(|cell| cell.load(Ordering::Relaxed)))
     }
 
+    /// The words of counts and names.
+    #[cfg(test)]
+    pub(super) fn read_all<T>(&self, read: impl Fn(&[AtomicU64]) -> T) -> (T, T) {
+        (read(&self.counts), read(&self.names))
+    }
+
     /// Writes a name beside its counters, for whoever finds them.
     pub(super) fn set_name(&self, tag: u32, name: &EventName) {
         let (names, _none) = self.names.as_chunks::<NAME_WORDS>();

@@ -84,3 +84,29 @@ fn a_table_without_room_still_finds_callsites() {
     assert_eq!(table.threshold(&site), Threshold::FILTERED);
     assert_eq!(table_of(usize::MAX, Policy::default()).max, MAX_CALLSITES);
 }
+
+#[test]
+fn names_are_found_beside_their_counts_unless_they_are_very_long() {
+    let region = Region::heap(Layout::new(0, 4));
+    let (sites, names) = (region.sites, region.names);
+    let table = CallsiteTable::in_parts(4, Policy::default(), sites, names);
+    let long = ["x".repeat(60), "y".repeat(60)].join(".");
+    for name in ["a.b", &long, "c", &"z".repeat(64), "beyond"] {
+        let site = table.resolve(name).unwrap();
+        table.count(site.tag(), Ended::Dropped);
+    }
+    let read = |words: &[AtomicU64]| -> Vec<u64> {
+        words.iter().map(|it| it.load(Ordering::Relaxed)).collect()
+    };
+    let (counts, names) = table.counts.read_all(read);
+    let found = names_in(&counts, &names, |tag| u64::from(tag == 2) * 5);
+    let found: Vec<_> = found.into_iter().map(|it| (it.name, it.emitted)).collect();
+    let expected = [
+        ("a.b".to_owned(), 1),
+        ("c".to_owned(), 6),
+        ("z".repeat(64), 1),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(table.totals(), [0, 0, 5]);
+    assert_eq!(totals_of(counts.into_iter()), [0, 0, 5]);
+}

@@ -5,7 +5,7 @@
 
 use super::Queue;
 use super::cursor::Cursor;
-use crate::region::{BASE_INDEX, BASE_SLOTS, BASE_WORDS};
+use crate::region::{BASE_INDEX, BASE_SLOTS, BASE_WORDS, TAIL};
 use crate::sync::{Ordering, fence};
 
 /// What is mixed into the word that checks a slot, so that zeros are no slot.
@@ -58,6 +58,10 @@ impl Base {
 
     /// The base of a queue whose control words these are; `None` if they say none.
     pub(super) fn find(control: &[u64]) -> Option<Self> {
+        // A process that died before it had a queue.
+        if control.get(TAIL..)?.iter().all(|word| *word == 0) {
+            return Some(Self::START);
+        }
         let start = *BASE_SLOTS.get(usize::try_from(*control.get(BASE_INDEX)?).ok()?)?;
         let words: [u64; BASE_WORDS] = control.get(start..)?.first_chunk().copied()?;
         Self::read(words)
@@ -113,6 +117,10 @@ mod tests {
                 assert_eq!(Base::find(&damaged), None);
             }
         }
-        assert_eq!(Base::find(&[0; 64]), None);
+        let mut control = [0; 64];
+        assert_eq!(Base::find(&control), Some(Base::START));
+        control[TAIL] = 1;
+        assert_eq!(Base::find(&control), None);
+        assert_eq!(Base::find(&[]), None);
     }
 }

@@ -462,8 +462,11 @@ impl Queue {
         let words = to.since(from).words;
         let (before, front) = self.words.split_at(self.index(from));
         let front = &front[..words.min(front.len())];
-        for word in front.iter().chain(&before[..words - front.len()]) {
-            word.store(0, Ordering::Relaxed);
+        // One after the other: a loop over both in a chain takes longer.
+        for words in [front, &before[..words - front.len()]] {
+            for word in words {
+                word.store(0, Ordering::Relaxed);
+            }
         }
     }
 }

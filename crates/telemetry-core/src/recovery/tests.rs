@@ -193,6 +193,12 @@ impl Worker {
 fn an_empty_region_holds_nothing_and_a_foreign_one_is_none() {
     let worker = Worker::new(10, 64);
     worker.check(&worker.image());
+    let mut fresh = worker.image();
+    fresh[8..].fill(0);
+    assert_eq!(
+        recover_words(&fresh).expect("a region").events(0).count(),
+        0
+    );
     let mut unsigned = worker.image();
     unsigned[0] = 0;
     let refused = recover_words(&unsigned);
