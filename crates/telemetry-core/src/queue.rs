@@ -25,18 +25,26 @@
 //! of bytes about all. One word always stays free, or the oldest header would lie where the next one is
 //! expected.
 //!
+//! Cursors and ring lie in a region, which may outlive the process. So whoever releases records first
+//! commits the base, in one of two slots, and then leaves zeros; and a record that is gone is marked,
+//! even where it is released in the same breath.
+//!
 //! Every word is an atomic, so there is nothing unsafe here: on the machines we know, relaxed loads
 //! and stores of words cost what plain ones do.
 
+mod base;
 mod cursor;
 mod drain;
 mod header;
+mod remains;
 mod write;
 
 #[cfg(all(test, not(loom)))]
 mod kept_tests;
 #[cfg(all(test, loom))]
 mod model;
+#[cfg(all(test, not(loom)))]
+mod planted;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -45,14 +53,19 @@ use std::sync::PoisonError;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, yield_now, zeroed};
-use cursor::{Cursor, EAGER, IDLE, MAX_RECORDS, MAX_WORDS, OPEN, claim, reaches, used};
+use crate::region::{BATCH_AT, CONTROL_WORDS, FREE, Layout, Part, Region, TAIL};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, yield_now};
+use base::Base;
+use cursor::{Cursor, EAGER, IDLE, MAX_RECORDS, OPEN, claim, reaches, used};
 use drain::Consumer;
 use header::Header;
 use write::{write, write_in_two};
 
 pub use drain::{Budget, Drained, Fate, Record, Resting};
 pub use header::MAX_TAG;
+#[cfg(all(test, not(loom)))]
+pub(crate) use planted::almost_header;
+pub(crate) use remains::{Ends, Remains};
 
 /// Records that a queue holds unless configured otherwise.
 pub const DEFAULT_QUEUE_EVENTS: usize = 8_192;
@@ -80,6 +93,14 @@ pub struct QueueLimits {
     /// takes 8 bytes more than it has and is filled up to a multiple of 8. At most 64 MiB; of a power
     /// of two one word less.
     pub bytes: usize,
+}
+
+impl QueueLimits {
+    /// The layout of a region with a ring for these, and with room for so many names.
+    #[must_use]
+    pub fn layout(self, callsites: usize) -> Layout {
+        Layout::new(self.bytes, callsites)
+    }
 }
 
 impl Default for QueueLimits {
@@ -123,14 +144,12 @@ pub enum Sleep {
     Stalled,
 }
 
-/// A bounded multi-producer queue of byte records in order of arrival.
+/// A bounded multi-producer queue of byte records in order of arrival, which lives in a region.
 pub struct Queue {
-    /// Where the next record is claimed, and the flags.
-    tail: CachePadded<AtomicU64>,
-    /// What the consumer last told.
-    front: CachePadded<Front>,
+    /// Where the next record is claimed, and the flags; what the consumer last told; the base.
+    control: Part<[AtomicU64; CONTROL_WORDS]>,
     /// The ring; its length is a power of two.
-    words: Box<[AtomicU64]>,
+    words: Part<[AtomicU64]>,
     /// Bound of records.
     max_records: usize,
     /// Bound of words.
@@ -139,17 +158,8 @@ pub struct Queue {
     batch_records: usize,
     /// Words that make a batch.
     batch_words: usize,
-    /// The consumer's own state, locked while records are taken out.
-    consumer: Mutex<Consumer>,
-}
-
-/// What producers know of the consumer.
-#[derive(Debug)]
-struct Front {
-    /// How many records were ever handed out, and before which position words are free.
-    free: AtomicU64,
-    /// The position in words at which what waits is a batch.
-    batch_at: AtomicU64,
+    /// The consumer's own state, locked while records are taken out. Producers read what is above.
+    consumer: CachePadded<Mutex<Consumer>>,
 }
 
 impl fmt::Debug for Queue {
@@ -166,23 +176,50 @@ impl Queue {
     /// An empty queue. A bound of zero records counts as one.
     #[must_use]
     pub fn new(limits: QueueLimits) -> Self {
-        let wanted = (limits.bytes / WORD).min(MAX_WORDS);
-        let words = zeroed(wanted.max(2).next_power_of_two());
-        let max_words = wanted.min(words.len() - 1);
+        let region = Region::heap(limits.layout(0));
+        Self::in_parts(limits, region.control, region.ring)
+    }
+
+    /// An empty queue in parts of a region that are all zeros, but for what says whose it is. It holds no
+    /// more than there is room for.
+    pub(crate) fn in_parts(
+        limits: QueueLimits,
+        control: Part<[AtomicU64; CONTROL_WORDS]>,
+        words: Part<[AtomicU64]>,
+    ) -> Self {
+        let max_words = (limits.bytes / WORD).min(words.len() - 1);
         let batch_words = (max_words / 2).clamp(MIN_BATCH_WORDS, MAX_BATCH_WORDS);
-        Self {
-            tail: CachePadded::new(AtomicU64::new(OPEN)),
-            front: CachePadded::new(Front {
-                free: AtomicU64::new(0),
-                batch_at: AtomicU64::new(batch_words as u64),
-            }),
+        control[BATCH_AT].store(batch_words as u64, Ordering::Relaxed);
+        let queue = Self {
+            control,
             words,
             max_records: limits.events.clamp(1, MAX_RECORDS),
             max_words,
             batch_records: (limits.events / 2).clamp(MIN_BATCH_RECORDS, MAX_BATCH_RECORDS),
             batch_words,
-            consumer: Mutex::new(Consumer::default()),
-        }
+            consumer: CachePadded::new(Mutex::new(Consumer::default())),
+        };
+        queue.commit(Base::START);
+        queue.tail().store(OPEN, Ordering::Release);
+        queue
+    }
+
+    /// Where the next record is claimed, and the flags.
+    #[inline(always)]
+    fn tail(&self) -> &AtomicU64 {
+        &self.control[TAIL]
+    }
+
+    /// How many records were ever handed out, and before which position words are free.
+    #[inline(always)]
+    fn free(&self) -> &AtomicU64 {
+        &self.control[FREE]
+    }
+
+    /// The position in words at which what waits is a batch.
+    #[inline(always)]
+    fn batch_at(&self) -> &AtomicU64 {
+        &self.control[BATCH_AT]
     }
 
     /// Stores a copy of `record` with a number of the caller's, up to [`MAX_TAG`], or refuses at once.
@@ -193,16 +230,16 @@ impl Queue {
     #[inline(always)]
     pub fn try_push(&self, record: &[u8], tag: u32) -> Result<Pushed, Refused> {
         let words = words_of(record.len());
-        let mut tail = self.tail.load(Ordering::Relaxed);
+        let mut tail = self.tail().load(Ordering::Relaxed);
         loop {
             if tail & OPEN == 0 {
                 return Err(Refused::Closed);
             }
             // Acquire: the zeros that the consumer left in the words that are free.
-            let used = used(tail, self.front.free.load(Ordering::Acquire));
+            let used = used(tail, self.free().load(Ordering::Acquire));
             if used.records >= self.max_records || used.words + words > self.max_words {
                 // With an old tail the front may be past it, which looks full as well.
-                let now = self.tail.load(Ordering::Relaxed);
+                let now = self.tail().load(Ordering::Relaxed);
                 if now == tail {
                     return Err(Refused::Full);
                 }
@@ -211,7 +248,7 @@ impl Queue {
             }
             // The flags: it is open, whoever claims has the consumer's wake-up as well, and an eager
             // one stays so.
-            match self.tail.compare_exchange_weak(
+            match self.tail().compare_exchange_weak(
                 tail,
                 claim(tail, words),
                 Ordering::AcqRel,
@@ -253,7 +290,7 @@ impl Queue {
     )]
     #[inline]
     fn completes_batch(&self, records: usize, at: Cursor, words: usize) -> bool {
-        let batch_at = self.front.batch_at.load(Ordering::Relaxed) as u32;
+        let batch_at = self.batch_at().load(Ordering::Relaxed) as u32;
         let end = at.words.wrapping_add(words as u32);
         reaches(batch_at, at.words, end) | (records + 1 == self.batch_records)
     }
@@ -263,7 +300,7 @@ impl Queue {
         clippy::cast_possible_truncation,
         reason = "a batch has fewer words than the ring"
     )]
-    fn batch_at(&self, sent: Cursor) -> u32 {
+    fn batch_behind(&self, sent: Cursor) -> u32 {
         sent.words.wrapping_add(self.batch_words as u32)
     }
 
@@ -271,11 +308,14 @@ impl Queue {
     pub fn try_sleep(&self) -> Sleep {
         let consumer = self.consumer();
         let next = consumer.next.at.pack();
-        let mut tail = self.tail.load(Ordering::Relaxed);
+        let mut tail = self.tail().load(Ordering::Relaxed);
         while Cursor::unpack(tail).pack() == next {
-            let asleep =
-                self.tail
-                    .compare_exchange(tail, tail | IDLE, Ordering::AcqRel, Ordering::Relaxed);
+            let asleep = self.tail().compare_exchange(
+                tail,
+                tail | IDLE,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
             match asleep {
                 Ok(_) => return Sleep::Granted,
                 Err(now) => tail = now,
@@ -291,15 +331,15 @@ impl Queue {
     /// before this and in the queue, or after it and told.
     pub fn set_eager(&self, eager: bool) {
         if eager {
-            self.tail.fetch_or(EAGER, Ordering::AcqRel);
+            self.tail().fetch_or(EAGER, Ordering::AcqRel);
         } else {
-            self.tail.fetch_and(!EAGER, Ordering::AcqRel);
+            self.tail().fetch_and(!EAGER, Ordering::AcqRel);
         }
     }
 
     /// Refuses records from now on. When it returns, every record that was let in is published.
     pub fn close(&self) {
-        let end = Cursor::unpack(self.tail.fetch_and(!OPEN, Ordering::AcqRel));
+        let end = Cursor::unpack(self.tail().fetch_and(!OPEN, Ordering::AcqRel));
         let consumer = self.consumer();
         let mut at = consumer.sent.at;
         while at != end {
@@ -313,7 +353,7 @@ impl Queue {
     /// Whether it was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.tail.load(Ordering::Relaxed) & OPEN == 0
+        self.tail().load(Ordering::Relaxed) & OPEN == 0
     }
 
     /// Records that wait to be handed out, those that are just being stored included.
@@ -379,10 +419,10 @@ impl Queue {
     /// The records that wait and the words that all take, read without a lock.
     fn used(&self) -> cursor::Distance {
         loop {
-            let front = self.front.free.load(Ordering::Acquire);
-            let tail = self.tail.load(Ordering::Acquire);
+            let front = self.free().load(Ordering::Acquire);
+            let tail = self.tail().load(Ordering::Acquire);
             // A front that stood still was not past the tail.
-            if front == self.front.free.load(Ordering::Acquire) {
+            if front == self.free().load(Ordering::Acquire) {
                 return Cursor::unpack(tail).since(Cursor::unpack(front));
             }
         }

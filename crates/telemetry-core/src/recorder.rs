@@ -22,10 +22,11 @@ use crate::callsite::{Callsite, DEFAULT_MAX_CALLSITES};
 use crate::control::{ControlError, PolicySpec};
 use crate::correlation::SpanContext;
 use crate::gate::{Drawn, Gate, Outcome, SpanDecision};
-use crate::ledger::{Reason, WorkerSnapshot, snapshot_to_report};
+use crate::ledger::{Reason, WorkerLedger, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
 use crate::open_spans::OpenSpans;
 use crate::queue::{Pushed, Queue, QueueLimits, Record, Refused};
+use crate::region::{Layout, Region};
 use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 
@@ -66,6 +67,14 @@ pub struct RecorderConfig {
     /// Names that are kept, up to [`MAX_CALLSITES`](crate::MAX_CALLSITES); more are still recorded,
     /// at a higher cost each.
     pub max_callsites: usize,
+}
+
+impl RecorderConfig {
+    /// The layout of the region of such a recorder.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.queue.layout(self.max_callsites)
+    }
 }
 
 impl Default for RecorderConfig {
@@ -116,9 +125,31 @@ impl Recorder {
     ///
     /// [`ControlError`] if the initial policy has an invalid rate or pattern.
     pub fn new(config: RecorderConfig, clock: Arc<dyn Clock>) -> Result<Self, ControlError> {
+        let region = Region::heap(config.layout());
+        Self::in_region(config, clock, region)
+    }
+
+    /// An open recorder whose events, counters and spans lie in a region: all zeros, but for what says
+    /// whose it is. Of a region of another [layout](RecorderConfig::layout) it uses what is there.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] if the initial policy has an invalid rate or pattern.
+    pub fn in_region(
+        config: RecorderConfig,
+        clock: Arc<dyn Clock>,
+        region: Region,
+    ) -> Result<Self, ControlError> {
+        let ledger = WorkerLedger::in_part(region.counters);
         Ok(Self {
-            gate: Gate::new(config.policy, config.max_callsites)?,
-            queue: Queue::new(config.queue),
+            gate: Gate::in_parts(
+                config.policy,
+                config.max_callsites,
+                ledger,
+                region.sites,
+                region.names,
+            )?,
+            queue: Queue::in_parts(config.queue, region.control, region.ring),
             overflow: config.overflow,
             limits: config.limits,
             redactor: config.redactor,
@@ -126,7 +157,7 @@ impl Recorder {
             to_recheck: AtomicUsize::new(0),
             unstarted: AtomicBool::new(false),
             inherited: AtomicBool::new(false),
-            open_spans: OpenSpans::default(),
+            open_spans: OpenSpans::in_part(region.spans),
             stalled_ms: AtomicU64::new(0),
         })
     }

@@ -18,8 +18,6 @@ const ONE: u64 = 1 << (WORD_BITS + FLAG_BITS);
 
 /// Most records a queue can hold: half of what can be counted, so that differences are unambiguous.
 pub(super) const MAX_RECORDS: usize = 1 << 28;
-/// Most words a queue can hold: 64 MiB.
-pub(super) const MAX_WORDS: usize = 1 << 23;
 
 /// A number of records and a position in words, both counted from the start of the queue's life and
 /// both wrapping.
@@ -41,6 +39,9 @@ pub(super) struct Distance {
 }
 
 impl Cursor {
+    /// Where a queue begins.
+    pub(super) const START: Self = Self { high: 0, words: 0 };
+
     /// That of a packed word, whatever its flags.
     #[expect(
         clippy::cast_possible_truncation,
@@ -69,7 +70,7 @@ impl Cursor {
     /// The cursor behind one more record of so many words.
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "a record is shorter than MAX_WORDS"
+        reason = "a record is shorter than the longest ring"
     )]
     #[inline]
     pub(super) fn after(self, words: usize) -> Self {
@@ -77,6 +78,11 @@ impl Cursor {
             high: self.high.wrapping_add(1 << FLAG_BITS),
             words: self.words.wrapping_add(words as u32),
         }
+    }
+
+    /// Whether this many records may have been let in before this point.
+    pub(super) fn counts(self, records: u64) -> bool {
+        records << (WORD_BITS + FLAG_BITS) == self.pack() & !(ONE - 1)
     }
 
     /// What was put between `start` and here. `start` must not be ahead.
@@ -118,7 +124,7 @@ pub(super) fn used(tail: u64, front: u64) -> Distance {
 /// other flags stay.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "a record is shorter than MAX_WORDS"
+    reason = "a record is shorter than the longest ring"
 )]
 #[inline]
 pub(super) fn claim(tail: u64, words: usize) -> u64 {

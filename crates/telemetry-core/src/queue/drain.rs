@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::base::Base;
 use super::cursor::Distance;
 use super::header::Header;
 use super::{Cursor, Queue, WORD};
@@ -118,12 +119,14 @@ pub(super) struct Consumer {
     pub(super) sent: Place,
     /// Records ever handed out.
     pub(super) taken: u64,
+    /// Before it there are only zeros. Between it and the base lies what was released a moment ago.
+    pub(super) cleared: Cursor,
 }
 
 impl Default for Consumer {
     fn default() -> Self {
         let start = Place {
-            at: Cursor::unpack(0),
+            at: Cursor::START,
             number: 0,
         };
         Self {
@@ -131,6 +134,7 @@ impl Default for Consumer {
             next: start,
             sent: start,
             taken: 0,
+            cleared: start.at,
         }
     }
 }
@@ -155,7 +159,7 @@ impl fmt::Debug for Resting<'_> {
 
 impl<'a> Resting<'a> {
     pub(super) fn new(queue: &'a Queue, consumer: MutexGuard<'a, Consumer>) -> Self {
-        let end = Cursor::unpack(queue.tail.load(Ordering::Acquire));
+        let end = Cursor::unpack(queue.tail().load(Ordering::Acquire));
         Self {
             queue,
             consumer,
@@ -233,10 +237,10 @@ impl Queue {
                 self.settle(&mut consumer, record.header, fate);
             }
             if drained.events.is_multiple_of(TELL_EVERY) {
-                self.tell(&consumer);
+                self.tell(&mut consumer);
             }
         }
-        self.tell(&consumer);
+        self.tell(&mut consumer);
         drained
     }
 
@@ -256,7 +260,7 @@ impl Queue {
     /// Hands everything that is claimed by now and was never handed out to `sink`, waiting for what is
     /// not yet published, and returns how many records that were. None of them gets a number.
     pub fn drain_all(&self, mut sink: impl FnMut(Record<'_>)) -> u64 {
-        let end = Cursor::unpack(self.tail.load(Ordering::Acquire));
+        let end = Cursor::unpack(self.tail().load(Ordering::Acquire));
         let mut count = 0;
         let mut consumer = self.consumer();
         // Another consumer may have been faster.
@@ -272,7 +276,7 @@ impl Queue {
             left -= 1;
             count += 1;
         }
-        self.tell(&consumer);
+        self.tell(&mut consumer);
         count
     }
 
@@ -281,7 +285,7 @@ impl Queue {
     /// Returns how many were released; `None` if there was nothing to be had.
     pub fn make_room(&self, sink: Option<impl FnMut(Record<'_>)>) -> Option<u64> {
         let mut consumer = self.consumer();
-        let end = Cursor::unpack(self.tail.load(Ordering::Acquire));
+        let end = Cursor::unpack(self.tail().load(Ordering::Acquire));
         let has_kept = consumer.base.at != consumer.sent.at;
         let made = if has_kept && end.since(consumer.sent.at).records < self.max_records {
             Some(u64::from(self.release_one(&mut consumer)))
@@ -289,7 +293,7 @@ impl Queue {
             let evicted = sink.is_some_and(|sink| self.take_unsent(&mut consumer, sink));
             evicted.then_some(0)
         };
-        self.tell(&consumer);
+        self.tell(&mut consumer);
         made
     }
 
@@ -303,10 +307,10 @@ impl Queue {
             self.release_one(&mut consumer);
             told += 1;
             if told % TELL_EVERY == 0 {
-                self.tell(&consumer);
+                self.tell(&mut consumer);
             }
         }
-        self.tell(&consumer);
+        self.tell(&mut consumer);
     }
 
     /// Releases the oldest records that were sent until those that are kept take no more words than
@@ -320,7 +324,7 @@ impl Queue {
         while consumer.kept().words > words {
             released += u64::from(self.release_one(&mut consumer));
         }
-        self.tell(&consumer);
+        self.tell(&mut consumer);
         released
     }
 
@@ -403,11 +407,11 @@ impl Queue {
             at: at.after(header.words()),
             number: consumer.sent.number + u64::from(fate != Fate::Gone),
         };
-        if consumer.base.at == at && fate != Fate::Kept {
-            self.clear(at, header);
-            consumer.base = consumer.sent;
-        } else if fate == Fate::Gone {
+        if fate == Fate::Gone {
             self.words[self.index(at)].store(header.dropped(), Ordering::Release);
+        }
+        if consumer.base.at == at && fate != Fate::Kept {
+            consumer.base = consumer.sent;
         }
         if follows {
             consumer.next = consumer.sent;
@@ -425,7 +429,6 @@ impl Queue {
         };
         let follows = consumer.next.at == at;
         let was_sent = !header.is_dropped();
-        self.clear(at, header);
         consumer.base = Place {
             at: at.after(header.words()),
             number: consumer.base.number + u64::from(was_sent),
@@ -441,23 +444,35 @@ impl Queue {
         self.header(at).is_some_and(Header::is_dropped)
     }
 
-    /// Leaves zeros where a record was.
-    #[inline]
-    fn clear(&self, at: Cursor, header: Header) {
-        let (front, back) = self.body(at, header);
-        for word in front.iter().chain(back) {
-            word.store(0, Ordering::Relaxed);
-        }
-        self.words[self.index(at)].store(0, Ordering::Relaxed);
-    }
-
     /// Lets producers use the words before the base, and tells them how much waits.
-    fn tell(&self, consumer: &Consumer) {
-        let batch = self.batch_at(consumer.sent.at);
-        self.front.batch_at.store(batch.into(), Ordering::Relaxed);
+    fn tell(&self, consumer: &mut Consumer) {
+        if consumer.cleared != consumer.base.at {
+            self.commit(Base {
+                at: consumer.base.at,
+                number: consumer.base.number,
+                records: consumer.taken - consumer.kept().records as u64,
+            });
+            self.clear(consumer.cleared, consumer.base.at);
+            consumer.cleared = consumer.base.at;
+        }
+        let batch = self.batch_behind(consumer.sent.at);
+        self.batch_at().store(batch.into(), Ordering::Relaxed);
         // Release: whoever claims the words sees the zeros.
         let front = consumer.sent.at.pack_with_words_of(consumer.base.at);
-        self.front.free.store(front, Ordering::Release);
+        self.free().store(front, Ordering::Release);
+    }
+
+    /// Leaves zeros where records were.
+    fn clear(&self, from: Cursor, to: Cursor) {
+        let words = to.since(from).words;
+        let (before, front) = self.words.split_at(self.index(from));
+        let front = &front[..words.min(front.len())];
+        // One after the other: a loop over both in a chain takes longer.
+        for words in [front, &before[..words - front.len()]] {
+            for word in words {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
     }
 }
 

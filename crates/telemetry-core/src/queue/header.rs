@@ -52,6 +52,27 @@ impl Header {
         (word & PUBLISHED != 0).then_some(Self(word))
     }
 
+    /// What the word at a position says in a ring that nobody writes any more, if it is a header: of a
+    /// record that is whole, or of one that was claimed.
+    pub(super) fn find(word: u64, position: u32) -> Option<Self> {
+        let place = u64::from(position) & ((1 << PLACE_BITS) - 1);
+        let is_here = word >> PLACE_SHIFT & ((1 << PLACE_BITS) - 1) == place;
+        // A record that is not whole has no tag, and was not dropped.
+        let is_claim = word & !(LENGTH | ((1 << PLACE_BITS) - 1) << PLACE_SHIFT) == CLAIMED;
+        let is_record = word & (PUBLISHED | CLAIMED) == PUBLISHED | CLAIMED;
+        (is_here && (is_claim || is_record)).then_some(Self(word))
+    }
+
+    /// A word that was [found](Self::find) to be a header.
+    pub(super) fn found(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// Whether the record is whole.
+    pub(super) fn is_published(self) -> bool {
+        self.0 & PUBLISHED != 0
+    }
+
     /// The same record, dropped.
     pub(super) fn dropped(self) -> u64 {
         self.0 | DROPPED
@@ -100,5 +121,29 @@ mod tests {
             assert_eq!((dropped.len(), dropped.tag()), (bytes, tag));
         }
         assert!(Header::read(0).is_none());
+    }
+
+    #[test]
+    fn a_header_is_found_at_its_own_place_only() {
+        for position in [0, 5, u32::MAX] {
+            let at = Cursor::unpack(u64::from(position));
+            let claimed = Header::claimed(at, 100);
+            let whole = Header::publish(claimed, 7);
+            let dropped = Header::read(whole).expect("published").dropped();
+            for (word, is_published) in [(claimed, false), (whole, true), (dropped, true)] {
+                let found = Header::find(word, position).expect("a header");
+                assert_eq!((found.len(), found.is_published()), (100, is_published));
+                assert!(Header::find(word, position.wrapping_add(1)).is_none());
+            }
+            for word in [
+                0,
+                100,
+                claimed | DROPPED,
+                claimed | 1 << TAG_SHIFT,
+                whole & !CLAIMED,
+            ] {
+                assert!(Header::find(word, position).is_none());
+            }
+        }
     }
 }
