@@ -370,7 +370,7 @@ fn new_events_are_not_refused_for_events_that_were_sent() {
 
 /// One manager, cuts anywhere: a model of ours against the real worker side.
 #[test]
-fn random_cuts() {
+fn cuts_at_random_lose_nothing() {
     let seeds = std::env::var("SEEDS")
         .ok()
         .and_then(|it| it.parse().ok())
