@@ -235,7 +235,14 @@ impl State {
                 self.deny = compile(&filter.deny);
             }
             // Fields that it does not know: the message is empty to it.
-            Some(Control::Hello(_) | Control::Policy(_) | Control::Drain(_)) | None => {}
+            Some(
+                Control::Hello(_)
+                | Control::Policy(_)
+                | Control::Ack(_)
+                | Control::Drain(_)
+                | Control::Goodbye(_),
+            )
+            | None => {}
         }
         self.controls.push(control);
     }

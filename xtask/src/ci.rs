@@ -50,7 +50,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     );
     report.optional("spelling", "typos", &mut process::command("typos"));
 
-    report.step("loom", loom::run);
+    report.step("loom", || loom::run(&loom::Depth::default()));
     report.step("demo", demo::smoke);
     report.step("chaos", chaos::quick);
     report.step("bench", || bench::run(&bench::Selection::SMOKE));

@@ -68,8 +68,8 @@ enum Command {
     Bench(bench::Selection),
     /// Kill, stop, cut, steal and restart real processes, and compare every account with the truth.
     Chaos(chaos::Run),
-    /// Try the emit path's queue in every order of its threads that the memory model allows.
-    Loom,
+    /// Try the emit path's queue in the orders of its threads that the memory model allows.
+    Loom(loom::Depth),
     /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.
     Ci,
 }
@@ -100,7 +100,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Test(selection) => test::run(&selection),
         Command::Bench(selection) => bench::run(&selection),
         Command::Chaos(run) => chaos::run(&run),
-        Command::Loom => loom::run(),
+        Command::Loom(depth) => loom::run(&depth),
         Command::Ci => ci::run(),
         Command::Demo(show) => demo::run(&show),
     }

@@ -60,6 +60,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// at once if there is nobody to send it to.
     fn flush(&self, timeout: Duration) -> bool;
 
+    /// [`flush`](Self::flush), and waits until the manager has taken responsibility for all of it. False
+    /// if that took too long, or the manager acknowledges nothing. Without a manager it is a flush.
+    fn flush_acknowledged(&self, timeout: Duration) -> bool {
+        self.flush(timeout)
+    }
+
     /// Takes no more events, lets queued ones go and drops the rest at the deadline as
     /// `shutdown_deadline`. A second call changes nothing. Returns the final ledger.
     fn shutdown(&self, timeout: Duration) -> WorkerSnapshot;

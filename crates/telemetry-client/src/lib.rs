@@ -42,7 +42,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `context`, `deadline`, `stall`
+//! 1. `context`, `deadline`, `region`, `stall`
 //! 2. `serve`
 //! 3. `backend`
 //! 4. `telemetry`
@@ -51,6 +51,8 @@
 //! 7. `start`
 
 pub mod backend;
+#[cfg(target_os = "linux")]
+pub mod region;
 pub mod serve;
 
 mod config;

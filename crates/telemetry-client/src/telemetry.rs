@@ -145,6 +145,13 @@ impl Telemetry {
         self.inner.backend.flush(timeout)
     }
 
+    /// [`flush`](Self::flush), and waits until the manager has taken responsibility for all of it: from
+    /// then on no cut of the stream can lose it. False if that took longer, or the manager
+    /// acknowledges nothing.
+    pub fn flush_acknowledged(&self, timeout: Duration) -> bool {
+        self.inner.backend.flush_acknowledged(timeout)
+    }
+
     /// Ends telemetry: takes no more events, lets queued ones go and drops the rest at the deadline
     /// as `shutdown_deadline`. Works with a full queue. A second call changes nothing. Returns the
     /// ledger.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prost::Message;
 use telemetry_client::serve::{HostedStream, HostedStreams, Next, StreamConfig};
-use telemetry_core::{Control, Fields, Recorder, RecorderConfig, SystemClock, ValueRef};
+use telemetry_core::{Control, Fields, Greeting, Recorder, RecorderConfig, SystemClock, ValueRef};
 use telemetry_proto::TelemetryEvent;
 use tonic::Code;
 
@@ -55,10 +55,11 @@ fn say(stream: &HostedStream, control: &Control) {
 }
 
 fn hello() -> Control {
-    Control::Hello {
+    Control::Hello(Greeting {
         manager_id: "m".into(),
         protocol_revision: 1,
-    }
+        ..Greeting::default()
+    })
 }
 
 const ON: Control = Control::Toggle { enabled: true };
@@ -236,4 +237,282 @@ fn whoever_waits_is_woken_once_for_many_events() {
     assert!(matches!(stream.next(&waker), Next::Nothing(Some(_))));
     emit(&streams, 0..1);
     assert_eq!(count.0.load(Ordering::Relaxed), 1);
+}
+
+/// A manager that acknowledges.
+fn acknowledging() -> Control {
+    Control::Hello(Greeting {
+        manager_id: "m".into(),
+        protocol_revision: telemetry_core::PROTOCOL_REVISION,
+        acknowledges: true,
+        ..Greeting::default()
+    })
+}
+
+#[test]
+fn what_was_given_back_is_not_before_what_the_hello_says() {
+    let streams = hasty();
+    emit(&streams, 0..1);
+    let mut first = streams.open(false);
+    say(&first, &ON);
+    assert!(matches!(first.next(Waker::noop()), Next::Message(_)));
+    drop(first);
+    let mut second = streams.open(true);
+    say(&second, &acknowledging());
+    say(&second, &ON);
+    let events = ready(&mut second);
+    let hello = events[0].hello.as_ref().expect("a hello");
+    assert_eq!(sequences(&events[2..]), [1], "it comes again");
+    assert!(
+        hello.retained_from <= 1,
+        "a manager takes 1 for a duplicate: retained_from {}, missed_before {}",
+        hello.retained_from,
+        hello.missed_before
+    );
+}
+
+#[test]
+fn what_is_sent_again_does_not_gather() {
+    let streams = streams(Duration::from_millis(500));
+    emit(&streams, 0..20);
+    let mut first = streams.open(true);
+    say(&first, &acknowledging());
+    say(&first, &ON);
+    assert_eq!(sequences(&ready(&mut first)[2..]).len(), 20);
+    drop(first);
+    let mut second = streams.open(true);
+    say(&second, &acknowledging());
+    say(&second, &ON);
+    let again = sequences(&ready(&mut second)[2..]);
+    assert_eq!(
+        again.len(),
+        20,
+        "after {again:?} the next one waits for the batch delay"
+    );
+}
+
+#[test]
+fn an_end_does_not_wait_for_ever_for_an_acknowledgement() {
+    let streams = hasty();
+    emit(&streams, 0..2);
+    let mut stream = streams.open(true);
+    say(&stream, &acknowledging());
+    say(&stream, &ON);
+    assert_eq!(sequences(&ready(&mut stream)[2..]), [1, 2]);
+    streams.recorder().close();
+    streams.end();
+    let last = ready(&mut stream);
+    assert!(
+        last.last()
+            .is_some_and(|it| it.report.as_ref().is_some_and(|it| it.r#final))
+    );
+    // The manager is frozen. Nobody outside can hurry a stream of the program's own server.
+    let next = stream.next(Waker::noop());
+    assert!(
+        !matches!(next, Next::Nothing(None)),
+        "it stays until somebody cuts it: {next:?}"
+    );
+}
+
+#[test]
+fn a_cut_before_the_hello_is_heard_forgets_nothing() {
+    let streams = hasty();
+    emit(&streams, 0..5);
+    let mut first = streams.open(true);
+    say(&first, &acknowledging());
+    say(&first, &ON);
+    assert_eq!(sequences(&ready(&mut first)[2..]).len(), 5);
+    drop(first);
+    let mut second = streams.open(true);
+    second.hear_end(false);
+    let _asked_once_more = second.next(Waker::noop());
+    drop(second);
+    assert_eq!(streams.recorder().snapshot().forgotten, 0);
+}
+
+#[test]
+fn new_events_are_not_refused_for_events_that_were_sent() {
+    let streams = hasty();
+    let mut first = streams.open(true);
+    say(&first, &acknowledging());
+    say(&first, &ON);
+    let _opening = ready(&mut first);
+    for round in 0..10 {
+        emit(&streams, round * 500..round * 500 + 500);
+        let _sent = ready(&mut first);
+    }
+    // An outage.
+    drop(first);
+    let kept = streams.recorder().retained();
+    assert!(kept > 1_000, "{kept}");
+    // 8,192 events may wait, and a mebibyte.
+    let text = "x".repeat(100);
+    let site = streams
+        .recorder()
+        .callsite("tool.result_size")
+        .expect("a name");
+    let measurements = [("text", ValueRef::Str(&text))];
+    let fields = Fields {
+        measurements: &measurements,
+        ..Fields::default()
+    };
+    let mut accepted = 0;
+    while streams.recorder().record(&site, &fields) == telemetry_core::Outcome::Accepted {
+        accepted += 1;
+    }
+    let ledger = streams.recorder().snapshot();
+    assert_eq!(
+        ledger.retained, 0,
+        "{accepted} new ones were let in, the next is queue_full, and {} that were sent are kept; forgotten {}",
+        ledger.retained, ledger.forgotten
+    );
+}
+
+/// One manager, cuts anywhere: a model of ours against the real worker side.
+#[test]
+fn cuts_at_random_lose_nothing() {
+    let seeds = std::env::var("SEEDS")
+        .ok()
+        .and_then(|it| it.parse().ok())
+        .unwrap_or(2_000_u64);
+    for seed in 0..seeds {
+        random_cuts(seed);
+    }
+}
+
+fn random_cuts(seed: u64) {
+    use std::collections::BTreeSet;
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let clock = Arc::new(SystemClock::new());
+    let small = random(2) == 0;
+    let config = RecorderConfig {
+        queue: telemetry_core::QueueLimits {
+            events: 64,
+            bytes: if small { 2_048 } else { 1 << 16 },
+        },
+        overflow: if random(2) == 0 {
+            telemetry_core::Overflow::DropOldest
+        } else {
+            telemetry_core::Overflow::DropNewest
+        },
+        ..RecorderConfig::default()
+    };
+    let recorder = Recorder::new(config, clock).expect("the default policy");
+    let config = StreamConfig {
+        batch_delay: Duration::ZERO,
+        ..StreamConfig::default()
+    };
+    let incarnation = config.identity.incarnation_id.clone();
+    let streams = HostedStreams::new(Arc::new(recorder), config);
+    let mut handled = 0_u64;
+    let mut met = false;
+    let mut dispatched = BTreeSet::new();
+    let mut gaps = 0_u64;
+    let mut passed = 0_u64;
+    let rounds = 2 + random(8);
+    for round in 0..=rounds {
+        let last = round == rounds;
+        emit(&streams, 0..random(20) as i64);
+        let mut stream = streams.open(true);
+        let position = met.then(|| telemetry_core::Position {
+            incarnation_id: incarnation.clone(),
+            handled,
+            acknowledged: handled,
+        });
+        let told = position.as_ref().map_or(0, |it| it.handled);
+        say(
+            &stream,
+            &Control::Hello(Greeting {
+                manager_id: "m".into(),
+                protocol_revision: telemetry_core::PROTOCOL_REVISION,
+                acknowledges: true,
+                epoch: 0,
+                position,
+            }),
+        );
+        say(&stream, &ON);
+        let mut left = if last { u64::MAX } else { random(60) };
+        let mut said_goodbye = false;
+        while left > 0 {
+            left -= 1;
+            if !last && random(6) == 0 {
+                emit(&streams, 0..random(12) as i64);
+            }
+            if random(7) == 0 && met {
+                say(&stream, &Control::Acknowledge { sequence: handled });
+            }
+            if !last && random(60) == 0 {
+                said_goodbye = true;
+                say(&stream, &Control::Goodbye);
+            }
+            let message = match stream.next(Waker::noop()) {
+                Next::Message(message) => message,
+                Next::Nothing(_) if last => {
+                    say(&stream, &Control::Acknowledge { sequence: handled });
+                    break;
+                }
+                Next::Nothing(_) if said_goodbye => {
+                    say(&stream, &Control::Acknowledge { sequence: handled });
+                    continue;
+                }
+                Next::Nothing(_) => {
+                    emit(&streams, 0..1);
+                    continue;
+                }
+                Next::End(_) => break,
+            };
+            // What was given out may never arrive.
+            if !last && left == 0 && random(2) == 0 {
+                break;
+            }
+            let event = TelemetryEvent::decode(&*message).expect("a message");
+            if let Some(hello) = event.hello {
+                let at = told.max(hello.retained_from - 1);
+                let end = handled + hello.missed_before.min(at.saturating_sub(handled));
+                gaps += end - handled;
+                passed += at.saturating_sub(end);
+                handled = handled.max(at);
+                met = true;
+            } else if let Some(report) = event.report {
+                let position = report.position.unwrap_or(0);
+                if position > handled {
+                    gaps += position - handled;
+                    handled = position;
+                }
+                if random(2) == 0 {
+                    say(&stream, &Control::Acknowledge { sequence: handled });
+                }
+            } else {
+                let sequence = event.sequence;
+                assert!(
+                    sequence > handled,
+                    "seed {seed}: {sequence} again behind {handled}"
+                );
+                gaps += sequence - handled - 1;
+                handled = sequence;
+                assert!(dispatched.insert(sequence), "seed {seed}: {sequence} twice");
+            }
+        }
+        let ledger = streams.recorder().snapshot();
+        assert_eq!(ledger.check(), Ok(()), "seed {seed}");
+        drop(stream);
+    }
+    let ledger = streams.recorder().snapshot();
+    assert_eq!(ledger.queued, 0, "seed {seed}");
+    assert_eq!(passed, 0, "seed {seed}: nobody else has them: {ledger:?}");
+    assert_eq!(
+        dispatched.len() as u64 + gaps,
+        ledger.sent,
+        "seed {seed}: {ledger:?}"
+    );
+    assert!(
+        gaps <= ledger.forgotten,
+        "seed {seed}: gaps {gaps} of {ledger:?}"
+    );
 }

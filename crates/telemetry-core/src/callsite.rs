@@ -5,6 +5,7 @@
 //! policy that is being put in force. Names beyond the bound are not
 //! refused: they get a callsite of their own that is not kept, and share one set of counters.
 
+mod counts;
 #[cfg(test)]
 mod tests;
 
@@ -20,50 +21,17 @@ use crate::ledger::NameCount;
 use crate::name::{EventName, NameError};
 use crate::policy::{Policy, Threshold};
 use crate::queue::MAX_TAG;
+use crate::region::{MAX_SITES, Part};
 use crate::wire::encode_event_parts;
+use counts::SiteCounts;
+
+pub(crate) use counts::{Ended, names_in, totals_of};
 
 /// Names that a worker keeps unless configured otherwise.
 pub const DEFAULT_MAX_CALLSITES: usize = 4_096;
 
 /// Most names that a worker can be configured to keep; the table's room is taken at once.
-pub const MAX_CALLSITES: usize = 65_536;
-
-/// Outcomes of the emits of one name, each counted when the emit ends.
-#[derive(Debug, Default)]
-pub(crate) struct SiteCounts {
-    /// Taken out of the queue again, or handed over without one.
-    pub(crate) accepted: AtomicU64,
-    /// Not drawn.
-    pub(crate) sampled_out: AtomicU64,
-    /// Excluded by a list.
-    pub(crate) filtered: AtomicU64,
-    /// Dropped for any other reason.
-    pub(crate) dropped: AtomicU64,
-}
-
-impl SiteCounts {
-    /// Adds one to a counter; it publishes nothing but itself.
-    pub(crate) fn bump(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// [`bump`](Self::bump) in the one order that all threads agree on, for what is looked at next
-    /// must not be older.
-    pub(crate) fn bump_in_order(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// All four, in the order of the fields.
-    pub(crate) fn read(&self) -> [u64; 4] {
-        [
-            &self.accepted,
-            &self.sampled_out,
-            &self.filtered,
-            &self.dropped,
-        ]
-        .map(|counter| counter.load(Ordering::Relaxed))
-    }
-}
+pub const MAX_CALLSITES: usize = MAX_SITES;
 
 /// The keep threshold of one event name, which control changes while the program runs.
 #[derive(Debug)]
@@ -102,12 +70,10 @@ pub struct Callsite {
     event_parts: Box<[u8]>,
     /// The threshold under the policy in force. Stale and not off in a callsite that is not `kept`.
     switch: Arc<Switch>,
-    /// Where it is in the table; [`MAX_TAG`] if it is not kept.
+    /// Where its counters are; [`MAX_TAG`] if it is not kept.
     tag: AtomicU32,
     /// Whether the table knows it and keeps its threshold current.
     kept: bool,
-    /// Its counters; those of names beyond the bound are one.
-    pub(crate) counts: Arc<SiteCounts>,
 }
 
 impl fmt::Debug for Callsite {
@@ -163,8 +129,10 @@ pub(crate) struct CallsiteTable {
     policy: ArcSwap<Policy>,
     /// Held while the policy is replaced, never by an emit.
     change: Mutex<()>,
-    /// Counters of all names that are not kept.
-    overflow: Arc<SiteCounts>,
+    /// Names that got their tag, in the order in which they came.
+    tags: AtomicU32,
+    /// Counters of all names; those of names that are not kept are one.
+    counts: SiteCounts,
 }
 
 impl fmt::Debug for CallsiteTable {
@@ -177,10 +145,16 @@ impl fmt::Debug for CallsiteTable {
 }
 
 impl CallsiteTable {
-    /// An empty table under `policy` for at most `max` names, and never more than
-    /// [`MAX_CALLSITES`].
-    pub(crate) fn new(max: usize, policy: Policy) -> Self {
-        let max = max.min(MAX_CALLSITES);
+    /// An empty table under `policy` for at most `max` names, and never more than there is room for in
+    /// the parts of a region where they are counted and named.
+    pub(crate) fn in_parts(
+        max: usize,
+        policy: Policy,
+        counts: Part<[AtomicU64]>,
+        names: Part<[AtomicU64]>,
+    ) -> Self {
+        let counts = SiteCounts::in_parts(counts, names);
+        let max = max.min(counts.len());
         let slots = (2 * max).next_power_of_two();
         Self {
             slots: (0..slots).map(|_| OnceLock::new()).collect(),
@@ -188,7 +162,8 @@ impl CallsiteTable {
             max,
             policy: ArcSwap::from_pointee(policy),
             change: Mutex::new(()),
-            overflow: Arc::default(),
+            tags: AtomicU32::new(0),
+            counts,
         }
     }
 
@@ -196,7 +171,7 @@ impl CallsiteTable {
     pub(crate) fn resolve(&self, name: &str) -> Result<Arc<Callsite>, NameError> {
         let known = self
             .probe(name)
-            .map_while(|(_, slot)| slot.get())
+            .map_while(OnceLock::get)
             .find(|site| site.name.as_str() == name);
         if let Some(site) = known {
             return Ok(Arc::clone(site));
@@ -210,13 +185,11 @@ impl CallsiteTable {
     }
 
     /// The slots where a name may be, in the order in which they are filled.
-    fn probe<'a>(&'a self, name: &str) -> impl Iterator<Item = (u32, &'a Slot)> + use<'a> {
+    fn probe<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Slot> + use<'a> {
         let [a, b, c, d, ..] = FxBuildHasher.hash_one(name).to_le_bytes();
         let start = u32::from_le_bytes([a, b, c, d]) as usize & (self.slots.len() - 1);
         let (before, after) = self.slots.split_at(start);
-        let numbered = |from: usize| (from as u64..).map(|at| u32::try_from(at).unwrap_or(MAX_TAG));
-        let after = numbered(start).zip(after);
-        after.chain(numbered(0).zip(before))
+        after.iter().chain(before)
     }
 
     /// Takes the right to fill one slot.
@@ -236,17 +209,22 @@ impl CallsiteTable {
             switch: Arc::new(Switch::fixed(policy.threshold(name.as_str()))),
             tag: AtomicU32::new(MAX_TAG),
             kept: true,
-            counts: Arc::default(),
             name,
         });
-        for (tag, slot) in self.probe(site.name.as_str()) {
-            // Nobody else knows the site before it is in its slot.
-            site.tag.store(tag, Ordering::Relaxed);
-            if slot.set(Arc::clone(&site)).is_ok() {
+        for slot in self.probe(site.name.as_str()) {
+            let taken = slot.get_or_init(|| {
+                // Nobody else knows the site before it is in its slot, and none that is in no slot has a
+                // tag: there are as many as names that may be kept.
+                let tag = self.tags.fetch_add(1, Ordering::Relaxed);
+                self.counts.set_name(tag, &site.name);
+                site.tag.store(tag, Ordering::Relaxed);
+                Arc::clone(&site)
+            });
+            if Arc::ptr_eq(taken, &site) {
                 self.settle(&site, policy);
                 return site;
             }
-            if let Some(taken) = slot.get().filter(|taken| taken.name == site.name) {
+            if taken.name == site.name {
                 self.len.fetch_sub(1, Ordering::Relaxed);
                 return Arc::clone(taken);
             }
@@ -311,25 +289,26 @@ impl CallsiteTable {
 
     /// Counts an event that has no valid name.
     pub(crate) fn count_nameless(&self) {
-        SiteCounts::bump(&self.overflow.dropped);
+        self.count(MAX_TAG, Ended::Dropped);
     }
 
-    /// The counters of a tag.
-    pub(crate) fn counts(&self, tag: u32) -> &SiteCounts {
-        let site = self.slots.get(tag as usize).and_then(OnceLock::get);
-        site.map_or(&self.overflow, |site| &site.counts)
+    /// Counts an emit of the name with this tag; a counter publishes nothing but itself.
+    #[inline]
+    pub(crate) fn count(&self, tag: u32, ended: Ended) {
+        self.counts.of(tag)[ended as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// [`count`](Self::count) in the one order that all threads agree on, for what is looked at next
+    /// must not be older.
+    #[inline]
+    pub(crate) fn count_in_order(&self, tag: u32, ended: Ended) {
+        self.counts.of(tag)[ended as usize].fetch_add(1, Ordering::SeqCst);
     }
 
     /// Sums of sampled out, filtered and otherwise dropped over all names.
     pub(crate) fn totals(&self) -> [u64; 3] {
-        let ended_here = |counts: &SiteCounts| {
-            let [_accepted, sampled_out, filtered, dropped] = counts.read();
-            [sampled_out, filtered, dropped]
-        };
-        self.sites().fold(ended_here(&self.overflow), |sum, site| {
-            let counts = ended_here(&site.counts);
-            std::array::from_fn(|i| sum[i] + counts[i])
-        })
+        self.counts
+            .totals(self.tags.load(Ordering::Relaxed) as usize)
     }
 
     /// Counts by name, for names that are kept; `queued` are the tags of what is in the queue.
@@ -341,7 +320,7 @@ impl CallsiteTable {
         let mut names: Vec<_> = self
             .sites()
             .map(|site| {
-                let [left, sampled_out, filtered, dropped] = site.counts.read();
+                let [left, sampled_out, filtered, dropped] = self.counts.read(site.tag());
                 let accepted = left + waiting.get(&site.tag()).copied().unwrap_or_default();
                 NameCount {
                     name: site.name.as_str().to_owned(),
@@ -361,7 +340,6 @@ impl CallsiteTable {
             switch: Arc::new(Switch::fixed(Threshold::KEEP)),
             tag: AtomicU32::new(MAX_TAG),
             kept: false,
-            counts: Arc::clone(&self.overflow),
             name,
         })
     }

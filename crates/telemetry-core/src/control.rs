@@ -35,14 +35,73 @@ pub enum Control {
     /// Replaces the whole policy.
     Policy(PolicySpec),
     /// The manager introduces itself: it knows the extensions of the wire.
-    Hello {
-        /// Identity of the manager, for the log.
-        manager_id: String,
-        /// Revision of the extensions it speaks.
-        protocol_revision: u32,
+    Hello(Greeting),
+    /// The manager has taken responsibility for the events up to this sequence.
+    Acknowledge {
+        /// Sequence of the last of them.
+        sequence: u64,
     },
+    /// The manager leaves.
+    Goodbye,
     /// The process is about to be ended: nothing may stay behind in it from now on.
     Drain,
+}
+
+/// What a manager says first: who it is, and where it stands with this worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Greeting {
+    /// Identity of the manager.
+    pub manager_id: String,
+    /// Revision of the extensions it speaks.
+    pub protocol_revision: u32,
+    /// Whether it acknowledges what it has handled.
+    pub acknowledges: bool,
+    /// Grows with each manager that takes over from another one; 0 if there are no such.
+    pub epoch: u64,
+    /// Where it stands, as far as it has met an incarnation of the worker.
+    pub position: Option<Position>,
+}
+
+/// Where a manager stands with an incarnation of a worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The incarnation.
+    pub incarnation_id: String,
+    /// Sequence up to which its events are handled.
+    pub handled: u64,
+    /// Sequence up to which they may be released.
+    pub acknowledged: u64,
+}
+
+impl Greeting {
+    fn from_proto(hello: &proto::ManagerHello) -> Self {
+        let position = (!hello.incarnation_id.is_empty()).then(|| Position {
+            incarnation_id: hello.incarnation_id.clone(),
+            handled: hello.handled,
+            acknowledged: hello.acknowledged,
+        });
+        Self {
+            manager_id: hello.manager_id.clone(),
+            protocol_revision: hello.protocol_revision,
+            acknowledges: hello.acknowledges,
+            epoch: hello.epoch,
+            position,
+        }
+    }
+
+    fn to_proto(&self) -> proto::ManagerHello {
+        let position = self.position.clone().unwrap_or_default();
+        proto::ManagerHello {
+            manager_id: self.manager_id.clone(),
+            protocol_revision: self.protocol_revision,
+            acknowledges: self.acknowledges,
+            durable: false,
+            epoch: self.epoch,
+            incarnation_id: position.incarnation_id,
+            handled: position.handled,
+            acknowledged: position.acknowledged,
+        }
+    }
 }
 
 /// The share of some events to keep.
@@ -148,10 +207,11 @@ impl Control {
                 Self::Filter { allow, deny }
             }
             Wire::Policy(policy) => Self::Policy(PolicySpec::from_proto(policy)?),
-            Wire::Hello(hello) => Self::Hello {
-                manager_id: hello.manager_id.clone(),
-                protocol_revision: hello.protocol_revision,
+            Wire::Hello(hello) => Self::Hello(Greeting::from_proto(hello)),
+            Wire::Ack(ack) => Self::Acknowledge {
+                sequence: ack.sequence,
             },
+            Wire::Goodbye(_) => Self::Goodbye,
             Wire::Drain(_) => Self::Drain,
         }))
     }
@@ -169,13 +229,11 @@ impl Control {
                 deny: deny.clone(),
             }),
             Self::Policy(spec) => Wire::Policy(spec.to_proto()),
-            Self::Hello {
-                manager_id,
-                protocol_revision,
-            } => Wire::Hello(proto::ManagerHello {
-                manager_id: manager_id.clone(),
-                protocol_revision: *protocol_revision,
+            Self::Hello(greeting) => Wire::Hello(greeting.to_proto()),
+            Self::Acknowledge { sequence } => Wire::Ack(proto::TelemetryAck {
+                sequence: *sequence,
             }),
+            Self::Goodbye => Wire::Goodbye(proto::TelemetryGoodbye {}),
             Self::Drain => Wire::Drain(proto::TelemetryDrain {}),
         };
         proto::TelemetryControl {
@@ -293,7 +351,8 @@ impl PolicySpec {
                 next.deny.clone_from(deny);
             }
             Control::Policy(spec) => next = spec.clone(),
-            Control::Hello { .. } | Control::Drain => {}
+            Control::Hello(_) | Control::Acknowledge { .. } | Control::Goodbye | Control::Drain => {
+            }
         }
         next
     }

@@ -4,16 +4,17 @@
 //! write-through mode (`settle.rs`), once the outcome is counted.
 
 use std::fmt;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::callsite::{Callsite, CallsiteTable, DEFAULT_MAX_CALLSITES, SiteCounts};
+use crate::callsite::{Callsite, CallsiteTable, DEFAULT_MAX_CALLSITES, Ended};
 use crate::control::{Control, ControlError, PolicySpec};
 use crate::correlation::{SpanContext, correlation_draw};
-use crate::ledger::{NameCount, Note, Reason, WorkerLedger, WorkerSnapshot};
+use crate::ledger::{NameCount, Note, Reading, Reason, WorkerLedger, WorkerSnapshot};
 use crate::name::NameError;
 use crate::policy::{Policy, Threshold, Verdict, next_draw};
 use crate::queue::Queue;
+use crate::region::{Layout, Part, Region};
 use crate::settle::Settle;
 
 /// How often a reading of the ledger is repeated to find a moment with no event under way.
@@ -93,15 +94,37 @@ impl Gate {
     ///
     /// [`ControlError`] if the policy has an invalid rate or pattern.
     pub fn new(spec: PolicySpec, max_callsites: usize) -> Result<Self, ControlError> {
-        Ok(Self {
-            sites: CallsiteTable::new(max_callsites, Policy::compile(&spec)?),
-            ledger: WorkerLedger::default(),
+        let region = Region::heap(Layout::new(0, max_callsites));
+        let ledger = WorkerLedger::in_part(region.counters);
+        Self::in_parts(spec, max_callsites, ledger, region.sites, region.names)
+    }
+
+    /// [`new`](Self::new) with its counters in parts of a region.
+    pub(crate) fn in_parts(
+        spec: PolicySpec,
+        max_callsites: usize,
+        ledger: WorkerLedger,
+        sites: Part<[AtomicU64]>,
+        names: Part<[AtomicU64]>,
+    ) -> Result<Self, ControlError> {
+        let policy = Policy::compile(&spec)?;
+        Ok(Self::with(
+            spec,
+            ledger,
+            CallsiteTable::in_parts(max_callsites, policy, sites, names),
+        ))
+    }
+
+    fn with(spec: PolicySpec, ledger: WorkerLedger, sites: CallsiteTable) -> Self {
+        Self {
+            sites,
+            ledger,
             control: Mutex::new(ControlState {
                 spec,
                 ..ControlState::default()
             }),
             settle: Settle::default(),
-        })
+        }
     }
 
     /// The callsite of a wire name. A name that breaks the rules is counted as `invalid_name`,
@@ -167,6 +190,7 @@ impl Gate {
     ///
     /// An event that was toggled off or filtered when the span started has no rate from then; the
     /// draw of the span is held against the rate of the moment.
+    #[inline]
     pub fn admit_decided(&self, site: &Callsite, drawn: Drawn) -> Result<Threshold, Outcome> {
         let now = self.sites.threshold(site);
         let threshold = if now.is_share() && drawn.threshold.is_share() {
@@ -209,7 +233,7 @@ impl Gate {
     #[cold]
     pub fn count_dropped(&self, site: &Callsite, reason: Reason) -> Outcome {
         self.ledger.together(|| {
-            SiteCounts::bump(&site.counts.dropped);
+            self.sites.count(site.tag(), Ended::Dropped);
             self.ledger.drop_event(reason);
         });
         self.settle.after_outcome();
@@ -218,7 +242,7 @@ impl Gate {
 
     /// Counts by name an event that left the queue; the tag is that of its callsite.
     pub(crate) fn count_left(&self, tag: u32) {
-        SiteCounts::bump(&self.sites.counts(tag).accepted);
+        self.sites.count(tag, Ended::Accepted);
     }
 
     /// Counts events that had been accepted and were dropped from the queue.
@@ -237,9 +261,30 @@ impl Gate {
         self.ledger.sent()
     }
 
-    /// Counts one event handed over and returns its sequence, from 1.
-    pub fn next_sequence(&self) -> u64 {
-        self.ledger.next_sequence()
+    /// Counts an event that was handed to a stream for the first time, with its sequence.
+    pub(crate) fn count_sent(&self, sequence: u64) {
+        self.ledger.count_sent(sequence);
+    }
+
+    /// Counts events that were sent again.
+    pub(crate) fn count_repeated(&self, events: u64) {
+        self.ledger.count_repeated(events);
+    }
+
+    /// Counts events that were sent and let go of before they were acknowledged.
+    pub(crate) fn count_forgotten(&self, events: u64) {
+        self.ledger.count_forgotten(events);
+    }
+
+    /// Takes in that the events up to this sequence are acknowledged.
+    pub(crate) fn count_acknowledged(&self, sequence: u64) {
+        self.ledger.count_acknowledged(sequence);
+    }
+
+    /// Sequence of the last event that was acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.ledger.acknowledged()
     }
 
     /// Applies one control. On an error the policy in force stays as it was, and the error is kept
@@ -338,22 +383,27 @@ impl Gate {
         let resting = queue.at_rest();
         let handed_over = self.ledger.handed_over();
         let sent = self.ledger.sent();
-        let delivered = handed_over + self.ledger.taken_over();
+        let taken_over = self.ledger.taken_over();
         let in_hands = self.ledger.in_hands();
-        let [sampled_out, filtered, dropped_in_sites] = self.sites.totals();
-        let (mut dropped, notes) = self.ledger.counts();
-        dropped.add(Reason::SampledOut, sampled_out);
-        dropped.add(Reason::Filtered, filtered);
-        let accepted = resting.pushed() + handed_over;
-        WorkerSnapshot {
-            emitted: accepted + sampled_out + filtered + dropped_in_sites,
-            accepted: accepted.saturating_sub(self.ledger.dropped_late()),
+        let ended_in_sites = self.sites.totals();
+        let (dropped, notes) = self.ledger.counts();
+        let reading = Reading {
+            pushed: resting.pushed(),
+            waiting: resting.queued(),
+            retained: resting.retained(),
+            handed_over,
+            taken_over,
+            in_hands,
+            dropped_late: self.ledger.dropped_late(),
             sent,
-            delivered,
-            queued: resting.queued() + in_hands,
+            acknowledged: self.ledger.acknowledged(),
+            forgotten: self.ledger.forgotten(),
+            repeated: self.ledger.repeated(),
+            ended_in_sites,
             dropped,
             notes,
-        }
+        };
+        reading.into_snapshot()
     }
 
     /// Counts a verdict that ends an emit, or lets it go on with its threshold.
@@ -367,32 +417,30 @@ impl Gate {
         match verdict {
             Verdict::Keep => Ok(threshold),
             Verdict::Off => Err(Outcome::Off),
-            Verdict::Filtered => {
-                SiteCounts::bump_in_order(&site.counts.filtered);
-                self.settle.after_outcome();
-                Err(Outcome::Dropped(Reason::Filtered))
-            }
-            Verdict::SampledOut => {
-                SiteCounts::bump_in_order(&site.counts.sampled_out);
-                self.settle.after_outcome();
-                Err(Outcome::Dropped(Reason::SampledOut))
-            }
+            Verdict::Filtered => Err(self.ended(site, Ended::Filtered, Reason::Filtered)),
+            Verdict::SampledOut => Err(self.ended(site, Ended::SampledOut, Reason::SampledOut)),
         }
+    }
+
+    /// Counts by name an emit that did not pass. Apart, so that those that do are not in its way.
+    #[inline(never)]
+    fn ended(&self, site: &Callsite, ended: Ended, reason: Reason) -> Outcome {
+        self.sites.count_in_order(site.tag(), ended);
+        self.settle.after_outcome();
+        Outcome::Dropped(reason)
     }
 }
 
 impl Default for Gate {
     fn default() -> Self {
-        let spec = PolicySpec::default();
-        Self {
-            sites: CallsiteTable::new(DEFAULT_MAX_CALLSITES, Policy::default()),
-            ledger: WorkerLedger::default(),
-            control: Mutex::new(ControlState {
-                spec,
-                ..ControlState::default()
-            }),
-            settle: Settle::default(),
-        }
+        let region = Region::heap(Layout::new(0, DEFAULT_MAX_CALLSITES));
+        let (counts, names) = (region.sites, region.names);
+        let policy = Policy::default();
+        Self::with(
+            PolicySpec::default(),
+            WorkerLedger::in_part(region.counters),
+            CallsiteTable::in_parts(DEFAULT_MAX_CALLSITES, policy, counts, names),
+        )
     }
 }
 

@@ -29,12 +29,11 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `correlation`, `ledger`, `name`, `open_spans`, `pattern`, `protocol`, `settle`, `suggest`,
-//!    `sync`, `time`, `value`
-//! 2. `address`, `backoff`, `control`, `queue`, `wire`
-//! 3. `catalog`, `introduction`, `policy`
+//! 1. `correlation`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`, `time`, `value`
+//! 2. `address`, `backoff`, `control`, `region`, `wire`
+//! 3. `catalog`, `introduction`, `ledger`, `open_spans`, `policy`, `queue`
 //! 4. `callsite`, `event`, `sanitize`
-//! 5. `gate`
+//! 5. `gate`, `recovery`
 //! 6. `recorder`
 
 mod address;
@@ -54,6 +53,8 @@ mod policy;
 mod protocol;
 mod queue;
 mod recorder;
+mod recovery;
+mod region;
 mod sanitize;
 mod settle;
 mod suggest;
@@ -70,8 +71,8 @@ pub use catalog::{
     MAX_USER_EVENTS, MAX_USER_KEYS, MetricKind, Origin, Rate, Unit, UnknownUnit,
 };
 pub use control::{
-    Control, ControlError, MAX_SAMPLING_RULES, PatternList, PatternListError, PolicySpec,
-    SamplingRule,
+    Control, ControlError, Greeting, MAX_SAMPLING_RULES, PatternList, PatternListError, PolicySpec,
+    Position, SamplingRule,
 };
 pub use correlation::{
     CorrelationId, CorrelationIdError, FLAG_SAMPLED, SpanContext, SpanId, SpanPhase, TraceContext,
@@ -98,12 +99,14 @@ pub use protocol::{
     REVISION_WITH_CLOSED_REASONS, WRITABLE_BY_OTHERS, capability,
 };
 pub use queue::{
-    Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, MAX_TAG, Pushed, Queue,
-    QueueLimits, Record, Refused, Resting, Sleep,
+    Budget, DEFAULT_QUEUE_BYTES, DEFAULT_QUEUE_EVENTS, Drained, Fate, MAX_RECORD_BYTES, MAX_TAG,
+    Pushed, Queue, QueueLimits, Record, Refused, Resting, Sleep,
 };
 pub use recorder::{
-    Draft, Fields, FramedOut, Handed, Mark, Overflow, Recorder, RecorderConfig, Ties,
+    Draft, Fields, FramedOut, Handed, Keep, Mark, Overflow, Recorder, RecorderConfig, Ties,
 };
+pub use recovery::{ReadAt, Recovered, RecoveredEvent, RecoveryError, recover};
+pub use region::{Identity, Layout, MAX_REGION_BYTES, Region, RegionError};
 pub use sanitize::{
     Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,
     MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,

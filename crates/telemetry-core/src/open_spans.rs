@@ -11,15 +11,17 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use crate::region::{MAX_SPANS, Part, SPAN_WORDS};
+
 /// Spans that are listed at once; more are only counted.
-pub const MAX_OPEN_SPANS: usize = 256;
+pub const MAX_OPEN_SPANS: usize = MAX_SPANS;
 /// Bytes of an operation's name that are listed.
 pub const MAX_OPEN_NAME_BYTES: usize = NAME_WORDS * WORD_BYTES;
 
 /// Bytes of a word.
 const WORD_BYTES: usize = 8;
 /// Words of a slot, and of the head before the first one.
-const SLOT_WORDS: usize = 16;
+const SLOT_WORDS: usize = SPAN_WORDS;
 /// Words of a slot that hold the name.
 const NAME_WORDS: usize = SLOT_WORDS - NAME;
 /// Words of the head that say which slots are taken, one bit each.
@@ -50,7 +52,7 @@ const OPEN: u64 = 2;
 /// A table of open spans.
 pub struct OpenSpans {
     /// The head, then the slots.
-    words: Box<[AtomicU64]>,
+    words: Part<[AtomicU64]>,
 }
 
 /// The place of a span that was [opened](OpenSpans::open); there is none if the table was full.
@@ -78,13 +80,16 @@ pub struct OpenSpan {
 
 impl Default for OpenSpans {
     fn default() -> Self {
-        Self {
-            words: bytemuck::zeroed_slice_box(SLOT_WORDS * (1 + MAX_OPEN_SPANS)),
-        }
+        Self::in_part(Part::zeroed(SLOT_WORDS * (1 + MAX_OPEN_SPANS)))
     }
 }
 
 impl OpenSpans {
+    /// The table that lives in a part of a region.
+    pub(crate) fn in_part(words: Part<[AtomicU64]>) -> Self {
+        Self { words }
+    }
+
     /// Lists a span that begins.
     #[inline]
     pub fn open(&self, operation: &str, thread: u32, span_id: u64, started_ns: u64) -> OpenSlot {
@@ -178,24 +183,12 @@ impl OpenSpans {
         if state & ((1 << STATE_BITS) - 1) != OPEN {
             return None;
         }
-        let started_ns = words[STARTED].load(Ordering::Relaxed);
-        let span_id = words[SPAN_ID].load(Ordering::Relaxed);
-        let of_thread = words[THREAD].load(Ordering::Relaxed);
-        let mut name = [0; MAX_OPEN_NAME_BYTES];
-        for (bytes, word) in name.chunks_mut(WORD_BYTES).zip(&words[NAME..]) {
-            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
-        }
+        let read = std::array::from_fn(|word| words[word].load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         if words[STATE].load(Ordering::Relaxed) != state {
             return None;
         }
-        let length = usize::try_from(of_thread >> 32).map_or(0, |length| length.min(name.len()));
-        Some(OpenSpan {
-            operation: String::from_utf8_lossy(&name[..length]).into_owned(),
-            thread: u32::try_from(of_thread & u64::from(u32::MAX)).unwrap_or_default(),
-            span_id,
-            started_ns,
-        })
+        span_in(&read)
     }
 
     /// The words of a slot.
@@ -212,6 +205,32 @@ impl fmt::Debug for OpenSpans {
             .field("unlisted", &self.unlisted())
             .finish()
     }
+}
+
+/// The open spans in the words of a table that nobody writes any more, the latest first.
+pub(crate) fn spans_in(words: &[u64]) -> Vec<OpenSpan> {
+    let (slots, _none) = words.as_chunks();
+    let mut open: Vec<_> = slots.iter().skip(1).filter_map(span_in).collect();
+    open.sort_by_key(|span| std::cmp::Reverse(span.started_ns));
+    open
+}
+
+/// What the words of a slot say, if it is a span.
+fn span_in(words: &[u64; SLOT_WORDS]) -> Option<OpenSpan> {
+    if words[STATE] & ((1 << STATE_BITS) - 1) != OPEN {
+        return None;
+    }
+    let mut name = [0; MAX_OPEN_NAME_BYTES];
+    for (bytes, word) in name.chunks_mut(WORD_BYTES).zip(&words[NAME..]) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    let length = usize::try_from(words[THREAD] >> 32).map_or(0, |length| length.min(name.len()));
+    Some(OpenSpan {
+        operation: String::from_utf8_lossy(&name[..length]).into_owned(),
+        thread: u32::try_from(words[THREAD] & u64::from(u32::MAX)).unwrap_or_default(),
+        span_id: words[SPAN_ID],
+        started_ns: words[STARTED],
+    })
 }
 
 /// How many bytes of a name are listed: whole characters only.

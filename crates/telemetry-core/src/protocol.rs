@@ -43,8 +43,11 @@ pub mod capability {
     /// Its events carry the identity of the span that they belong to.
     pub const SPANS: &str = "spans";
 
+    /// It keeps what it sent until that is acknowledged, and sends it again on the next stream.
+    pub const ACK: &str = "ack";
+
     /// All that this version can do.
-    pub const ALL: [&str; 8] = [
+    pub const ALL: [&str; 9] = [
         POLICY,
         SEQUENCE,
         SAMPLING_RATE,
@@ -53,5 +56,6 @@ pub mod capability {
         POSITION,
         DRAIN,
         SPANS,
+        ACK,
     ];
 }

@@ -8,20 +8,43 @@
 //!
 //! The records lie one behind the other in a ring of 64-bit words, each after a header word. A
 //! producer *claims* its words by moving the tail with one compare-and-swap, which also checks both
-//! bounds, refuses after [`close`](Queue::close) and tells whether the consumer sleeps; then it copies
-//! the bytes and *publishes* them by writing the header. A header of zero is a record that is claimed
-//! and not yet published, so the consumer leaves only zeros behind itself. Consumers exclude each
-//! other with a lock that no push takes.
+//! bounds, refuses after [`close`](Queue::close) and tells whether the consumer sleeps; then it writes
+//! how long the record is, copies the bytes and *publishes* them by writing the header again. A word of
+//! zero where a header should be is a record that was claimed a moment ago, so the consumer leaves only
+//! zeros behind itself. Consumers exclude each other with a lock that no push takes.
+//!
+//! A record that was handed out may be kept until it is released, to be handed out again:
+//!
+//! ```text
+//!   free │ sent and kept │ sent, to be sent again │ waiting │ free
+//!       base            next                     sent      tail
+//! ```
+//!
+//! Records that are kept get consecutive numbers. One that was dropped behind others that are kept is
+//! marked, and passed over by whoever counts. The bound of records is about those that wait, the bound
+//! of bytes about all. One word always stays free, or the oldest header would lie where the next one is
+//! expected.
+//!
+//! Cursors and ring lie in a region, which may outlive the process. So whoever releases records first
+//! commits the base, in one of two slots, and then leaves zeros; and a record that is gone is marked,
+//! even where it is released in the same breath.
 //!
 //! Every word is an atomic, so there is nothing unsafe here: on the machines we know, relaxed loads
 //! and stores of words cost what plain ones do.
 
+mod base;
 mod cursor;
 mod drain;
+mod header;
+mod remains;
 mod write;
 
+#[cfg(all(test, not(loom)))]
+mod kept_tests;
 #[cfg(all(test, loom))]
 mod model;
+#[cfg(all(test, not(loom)))]
+mod planted;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -30,12 +53,19 @@ use std::sync::PoisonError;
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, yield_now, zeroed};
-use cursor::{Cursor, EAGER, IDLE, MAX_RECORDS, MAX_WORDS, OPEN, claim, used};
+use crate::region::{BATCH_AT, CONTROL_WORDS, FREE, Layout, Part, Region, TAIL};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, yield_now};
+use base::Base;
+use cursor::{Cursor, EAGER, IDLE, MAX_RECORDS, OPEN, claim, reaches, used};
 use drain::Consumer;
+use header::Header;
 use write::{write, write_in_two};
 
-pub use drain::{Budget, Drained, Record, Resting};
+pub use drain::{Budget, Drained, Fate, Record, Resting};
+pub use header::MAX_TAG;
+#[cfg(all(test, not(loom)))]
+pub(crate) use planted::almost_header;
+pub(crate) use remains::{Ends, Remains};
 
 /// Records that a queue holds unless configured otherwise.
 pub const DEFAULT_QUEUE_EVENTS: usize = 8_192;
@@ -51,21 +81,26 @@ const MIN_BATCH_WORDS: usize = 512;
 
 /// Bytes of one word.
 const WORD: usize = size_of::<u64>();
-/// In a header: the record is published.
-const PUBLISHED: u64 = 1 << 63;
-/// In a header: where the tag begins; below it is the length in bytes.
-const TAG_SHIFT: u32 = 32;
-/// Largest tag of a record.
-pub const MAX_TAG: u32 = (1 << 31) - 1;
+/// Longest record.
+pub const MAX_RECORD_BYTES: usize = (1 << 26) - 1;
 
 /// The two bounds of a [`Queue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
-    /// Most records at once; at least 1.
+    /// Most records that wait at once; at least 1.
     pub events: usize,
-    /// Most bytes of memory at once over all records, each of which takes 8 bytes more than it has
-    /// and is filled up to a multiple of 8.
+    /// Most bytes of memory at once over all records, those included that were sent and are kept. Each
+    /// takes 8 bytes more than it has and is filled up to a multiple of 8. At most 64 MiB; of a power
+    /// of two one word less.
     pub bytes: usize,
+}
+
+impl QueueLimits {
+    /// The layout of a region with a ring for these, and with room for so many names.
+    #[must_use]
+    pub fn layout(self, callsites: usize) -> Layout {
+        Layout::new(self.bytes, callsites)
+    }
 }
 
 impl Default for QueueLimits {
@@ -109,14 +144,12 @@ pub enum Sleep {
     Stalled,
 }
 
-/// A bounded multi-producer queue of byte records in order of arrival.
+/// A bounded multi-producer queue of byte records in order of arrival, which lives in a region.
 pub struct Queue {
-    /// Where the next record is claimed, and the flags.
-    tail: CachePadded<AtomicU64>,
-    /// Where the oldest record begins, as the consumer last told; words before it are free.
-    head: CachePadded<AtomicU64>,
+    /// Where the next record is claimed, and the flags; what the consumer last told; the base.
+    control: Part<[AtomicU64; CONTROL_WORDS]>,
     /// The ring; its length is a power of two.
-    words: Box<[AtomicU64]>,
+    words: Part<[AtomicU64]>,
     /// Bound of records.
     max_records: usize,
     /// Bound of words.
@@ -125,8 +158,8 @@ pub struct Queue {
     batch_records: usize,
     /// Words that make a batch.
     batch_words: usize,
-    /// The consumer's own state, locked while records are taken out.
-    consumer: Mutex<Consumer>,
+    /// The consumer's own state, locked while records are taken out. Producers read what is above.
+    consumer: CachePadded<Mutex<Consumer>>,
 }
 
 impl fmt::Debug for Queue {
@@ -143,17 +176,50 @@ impl Queue {
     /// An empty queue. A bound of zero records counts as one.
     #[must_use]
     pub fn new(limits: QueueLimits) -> Self {
-        let max_words = (limits.bytes / WORD).min(MAX_WORDS);
-        Self {
-            tail: CachePadded::new(AtomicU64::new(OPEN)),
-            head: CachePadded::new(AtomicU64::new(0)),
-            words: zeroed(max_words.max(1).next_power_of_two()),
+        let region = Region::heap(limits.layout(0));
+        Self::in_parts(limits, region.control, region.ring)
+    }
+
+    /// An empty queue in parts of a region that are all zeros, but for what says whose it is. It holds no
+    /// more than there is room for.
+    pub(crate) fn in_parts(
+        limits: QueueLimits,
+        control: Part<[AtomicU64; CONTROL_WORDS]>,
+        words: Part<[AtomicU64]>,
+    ) -> Self {
+        let max_words = (limits.bytes / WORD).min(words.len() - 1);
+        let batch_words = (max_words / 2).clamp(MIN_BATCH_WORDS, MAX_BATCH_WORDS);
+        control[BATCH_AT].store(batch_words as u64, Ordering::Relaxed);
+        let queue = Self {
+            control,
+            words,
             max_records: limits.events.clamp(1, MAX_RECORDS),
             max_words,
             batch_records: (limits.events / 2).clamp(MIN_BATCH_RECORDS, MAX_BATCH_RECORDS),
-            batch_words: (max_words / 2).clamp(MIN_BATCH_WORDS, MAX_BATCH_WORDS),
-            consumer: Mutex::new(Consumer::default()),
-        }
+            batch_words,
+            consumer: CachePadded::new(Mutex::new(Consumer::default())),
+        };
+        queue.commit(Base::START);
+        queue.tail().store(OPEN, Ordering::Release);
+        queue
+    }
+
+    /// Where the next record is claimed, and the flags.
+    #[inline(always)]
+    fn tail(&self) -> &AtomicU64 {
+        &self.control[TAIL]
+    }
+
+    /// How many records were ever handed out, and before which position words are free.
+    #[inline(always)]
+    fn free(&self) -> &AtomicU64 {
+        &self.control[FREE]
+    }
+
+    /// The position in words at which what waits is a batch.
+    #[inline(always)]
+    fn batch_at(&self) -> &AtomicU64 {
+        &self.control[BATCH_AT]
     }
 
     /// Stores a copy of `record` with a number of the caller's, up to [`MAX_TAG`], or refuses at once.
@@ -164,16 +230,16 @@ impl Queue {
     #[inline(always)]
     pub fn try_push(&self, record: &[u8], tag: u32) -> Result<Pushed, Refused> {
         let words = words_of(record.len());
-        let mut tail = self.tail.load(Ordering::Relaxed);
+        let mut tail = self.tail().load(Ordering::Relaxed);
         loop {
             if tail & OPEN == 0 {
                 return Err(Refused::Closed);
             }
-            // Acquire: the zeros that the consumer left in the words before the head.
-            let used = used(tail, self.head.load(Ordering::Acquire));
+            // Acquire: the zeros that the consumer left in the words that are free.
+            let used = used(tail, self.free().load(Ordering::Acquire));
             if used.records >= self.max_records || used.words + words > self.max_words {
-                // With an old tail the head may be past it, which looks full as well.
-                let now = self.tail.load(Ordering::Relaxed);
+                // With an old tail the front may be past it, which looks full as well.
+                let now = self.tail().load(Ordering::Relaxed);
                 if now == tail {
                     return Err(Refused::Full);
                 }
@@ -182,16 +248,18 @@ impl Queue {
             }
             // The flags: it is open, whoever claims has the consumer's wake-up as well, and an eager
             // one stays so.
-            match self.tail.compare_exchange_weak(
+            match self.tail().compare_exchange_weak(
                 tail,
                 claim(tail, words),
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
-                    self.publish(Cursor::unpack(tail), record, tag);
+                    let at = Cursor::unpack(tail);
+                    self.publish(at, record, tag);
                     return Ok(Pushed {
-                        wake: (tail & (IDLE | EAGER) != 0) | self.completes_batch(used, words),
+                        wake: (tail & (IDLE | EAGER) != 0)
+                            | self.completes_batch(used.records, at, words),
                     });
                 }
                 Err(now) => tail = now,
@@ -209,32 +277,51 @@ impl Queue {
     /// deal for one write to a socket. The push that makes it so says so, too.
     #[must_use]
     pub fn has_batch(&self) -> bool {
-        let used = self.used();
-        used.records >= self.batch_records || used.words >= self.batch_words
+        let resting = self.at_rest();
+        let waiting = resting.waiting();
+        waiting.records >= self.batch_records || waiting.words >= self.batch_words
     }
 
-    /// Whether one more record of so many words makes a batch of what was none.
+    /// Whether one more record of so many words, claimed here behind others that wait, makes a batch
+    /// of what was none.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a position in words has 32 bits"
+    )]
     #[inline]
-    fn completes_batch(&self, used: cursor::Distance, words: usize) -> bool {
-        let by_words = (used.words < self.batch_words) & (used.words + words >= self.batch_words);
-        by_words | (used.records + 1 == self.batch_records)
+    fn completes_batch(&self, records: usize, at: Cursor, words: usize) -> bool {
+        let batch_at = self.batch_at().load(Ordering::Relaxed) as u32;
+        let end = at.words.wrapping_add(words as u32);
+        reaches(batch_at, at.words, end) | (records + 1 == self.batch_records)
+    }
+
+    /// The position in words at which what waits behind a place is a batch.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a batch has fewer words than the ring"
+    )]
+    fn batch_behind(&self, sent: Cursor) -> u32 {
+        sent.words.wrapping_add(self.batch_words as u32)
     }
 
     /// Lets the consumer sleep until the next push, unless there is something to do.
     pub fn try_sleep(&self) -> Sleep {
         let consumer = self.consumer();
-        let head = consumer.head().pack();
-        let mut tail = self.tail.load(Ordering::Relaxed);
-        while Cursor::unpack(tail).pack() == head {
-            let asleep =
-                self.tail
-                    .compare_exchange(tail, tail | IDLE, Ordering::AcqRel, Ordering::Relaxed);
+        let next = consumer.next.at.pack();
+        let mut tail = self.tail().load(Ordering::Relaxed);
+        while Cursor::unpack(tail).pack() == next {
+            let asleep = self.tail().compare_exchange(
+                tail,
+                tail | IDLE,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
             match asleep {
                 Ok(_) => return Sleep::Granted,
                 Err(now) => tail = now,
             }
         }
-        match self.header(consumer.head()) {
+        match self.header(consumer.next.at) {
             Some(_) => Sleep::Records,
             None => Sleep::Stalled,
         }
@@ -244,20 +331,20 @@ impl Queue {
     /// before this and in the queue, or after it and told.
     pub fn set_eager(&self, eager: bool) {
         if eager {
-            self.tail.fetch_or(EAGER, Ordering::AcqRel);
+            self.tail().fetch_or(EAGER, Ordering::AcqRel);
         } else {
-            self.tail.fetch_and(!EAGER, Ordering::AcqRel);
+            self.tail().fetch_and(!EAGER, Ordering::AcqRel);
         }
     }
 
     /// Refuses records from now on. When it returns, every record that was let in is published.
     pub fn close(&self) {
-        let end = Cursor::unpack(self.tail.fetch_and(!OPEN, Ordering::AcqRel));
+        let end = Cursor::unpack(self.tail().fetch_and(!OPEN, Ordering::AcqRel));
         let consumer = self.consumer();
-        let mut at = consumer.head();
+        let mut at = consumer.sent.at;
         while at != end {
             match self.header(at) {
-                Some(header) => at = at.after(words_of(header.len)),
+                Some(header) => at = at.after(header.words()),
                 None => yield_now(),
             }
         }
@@ -266,25 +353,31 @@ impl Queue {
     /// Whether it was closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.tail.load(Ordering::Relaxed) & OPEN == 0
+        self.tail().load(Ordering::Relaxed) & OPEN == 0
     }
 
-    /// Records in the queue now, those that are just being stored included.
+    /// Records that wait to be handed out, those that are just being stored included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.used().records
     }
 
-    /// Whether no record is in the queue now.
+    /// Whether no record waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes of memory that the records in the queue take now.
+    /// Bytes of memory that all records take now.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.used().words * WORD
+    }
+
+    /// Words that records may take together.
+    #[must_use]
+    pub fn max_words(&self) -> usize {
+        self.max_words
     }
 
     /// Keeps anybody from taking records out for as long as the returned view lives, so that what the
@@ -296,27 +389,25 @@ impl Queue {
     /// Writes a claimed record; the header comes last.
     #[inline]
     fn publish(&self, claimed: Cursor, record: &[u8], tag: u32) {
-        let header = PUBLISHED
-            | u64::from(tag & MAX_TAG) << TAG_SHIFT
-            | u64::try_from(record.len()).unwrap_or_default();
+        let header = Header::claimed(claimed, record.len());
         let at = self.index(claimed);
         let (before, rest) = self.words.split_at(at);
         let Some((first, after)) = rest.split_first() else {
             return; // Cannot be: the index is within the ring.
         };
+        first.store(header, Ordering::Relaxed);
         match after.get(..record.len().div_ceil(WORD)) {
             Some(words) => write(words, record),
             None => write_in_two(after, before, record),
         }
         // Release: whoever sees the header sees the bytes.
-        first.store(header, Ordering::Release);
+        first.store(Header::publish(header, tag), Ordering::Release);
     }
 
     /// What the header at `at` says, once it is published.
     #[inline]
     fn header(&self, at: Cursor) -> Option<Header> {
-        let header = self.words[self.index(at)].load(Ordering::Acquire);
-        (header != 0).then(|| Header::unpack(header))
+        Header::read(self.words[self.index(at)].load(Ordering::Acquire))
     }
 
     /// The place of a cursor in the ring.
@@ -325,14 +416,14 @@ impl Queue {
         at.words as usize & (self.words.len() - 1)
     }
 
-    /// What is in the queue, read without a lock.
+    /// The records that wait and the words that all take, read without a lock.
     fn used(&self) -> cursor::Distance {
         loop {
-            let head = self.head.load(Ordering::Acquire);
-            let tail = self.tail.load(Ordering::Acquire);
-            // A head that stood still was not past the tail.
-            if head == self.head.load(Ordering::Acquire) {
-                return Cursor::unpack(tail).since(Cursor::unpack(head));
+            let front = self.free().load(Ordering::Acquire);
+            let tail = self.tail().load(Ordering::Acquire);
+            // A front that stood still was not past the tail.
+            if front == self.free().load(Ordering::Acquire) {
+                return Cursor::unpack(tail).since(Cursor::unpack(front));
             }
         }
     }
@@ -340,28 +431,6 @@ impl Queue {
     /// The right to take records out.
     fn consumer(&self) -> MutexGuard<'_, Consumer> {
         self.consumer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An unpacked header.
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    /// Bytes of the record.
-    len: usize,
-    /// The caller's number.
-    tag: u32,
-}
-
-impl Header {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the low half is the length, the tag is masked"
-    )]
-    fn unpack(word: u64) -> Self {
-        Self {
-            len: word as u32 as usize,
-            tag: (word >> TAG_SHIFT) as u32 & MAX_TAG,
-        }
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Settle {
     asked: AtomicU64,
     /// Whether every emit waits for its outcome to be written.
     through: AtomicBool,
+    /// Whether the manager of the last stream is known to acknowledge nothing.
+    unacknowledged: AtomicBool,
     /// How to wake the pump.
     pump: AtomicWaker,
     /// Those in a wait of their own accord: while there are any, no event waits for others.
@@ -126,6 +128,7 @@ impl Default for Settle {
         Self {
             asked: AtomicU64::new(0),
             through: AtomicBool::new(false),
+            unacknowledged: AtomicBool::new(false),
             pump: AtomicWaker::new(),
             awaited: AtomicUsize::new(0),
             state: Mutex::default(),
@@ -191,6 +194,7 @@ impl Settle {
         state.oldest = None;
         state.gave_up = false;
         self.through.store(false, Ordering::SeqCst);
+        self.unacknowledged.store(false, Ordering::Relaxed);
         self.tell(&state);
         state.streams
     }
@@ -307,6 +311,38 @@ impl Settle {
             }
         }
         true
+    }
+
+    /// Waits until `done` says so, as long as the present stream is there; false if it is not, or the time
+    /// is over.
+    pub(crate) fn wait_on_stream(
+        &self,
+        deadline: Option<Instant>,
+        done: impl Fn() -> bool,
+    ) -> bool {
+        let mut state = self.lock();
+        let stream = state.streams;
+        while !done() {
+            if !state.is_open || state.streams != stream {
+                return false;
+            }
+            match self.wait_for_change(state, deadline) {
+                Some(next) => state = next,
+                None => return done(),
+            }
+        }
+        true
+    }
+
+    /// Says whether the manager of the last stream acknowledges nothing.
+    pub(crate) fn set_unacknowledged(&self, unacknowledged: bool) {
+        self.unacknowledged.store(unacknowledged, Ordering::Relaxed);
+        self.tell_waiters();
+    }
+
+    /// Whether the manager of the last stream is known to acknowledge nothing.
+    pub(crate) fn is_unacknowledged(&self) -> bool {
+        self.unacknowledged.load(Ordering::Relaxed)
     }
 
     /// Lets those who wait look again.

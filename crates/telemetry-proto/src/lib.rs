@@ -67,9 +67,10 @@ pub use generated::bridge_service_client;
 pub use generated::bridge_service_server;
 pub use generated::{
     HeartbeatRequest, HeartbeatResponse, ManagerHello, NameCount, PingRequest, PingResponse,
-    ReasonCount, SpanContext, SpanPhase, TelemetryControl, TelemetryDrain, TelemetryEvent,
-    TelemetryEventFilter, TelemetryPolicy, TelemetrySamplingUpdate, TelemetryToggle,
-    TelemetryValue, WorkerHello, WorkerReport, telemetry_control, telemetry_value,
+    ReasonCount, SpanContext, SpanPhase, TelemetryAck, TelemetryControl, TelemetryDrain,
+    TelemetryEvent, TelemetryEventFilter, TelemetryGoodbye, TelemetryPolicy,
+    TelemetrySamplingUpdate, TelemetryToggle, TelemetryValue, WorkerHello, WorkerReport,
+    telemetry_control, telemetry_value,
 };
 
 /// Runs the examples of the README as tests.

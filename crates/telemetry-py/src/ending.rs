@@ -43,11 +43,15 @@ impl FromPyObject<'_, '_> for Timeout {
 }
 
 /// Waits until what was emitted so far is written to the manager's socket; says whether that was done
-/// in `timeout` seconds (those of `TELEMETRY_EXIT_TIMEOUT_MS` for `None`). With nobody to send to, and
-/// nobody just being connected to, it does not wait.
+/// in `timeout` seconds (those of `TELEMETRY_EXIT_TIMEOUT_MS` for `None`); if it is to be `acknowledged`,
+/// that the manager has taken all of it. With nobody to send to, and nobody just being connected to, it does
+/// not wait.
 #[pyfunction]
-#[pyo3(signature = (timeout=Timeout::Seconds(FLUSH_SECONDS)), text_signature = "(timeout=1.0)")]
-pub(crate) fn flush(py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+#[pyo3(
+    signature = (timeout=Timeout::Seconds(FLUSH_SECONDS), acknowledged=false),
+    text_signature = "(timeout=1.0, acknowledged=False)"
+)]
+pub(crate) fn flush(py: Python<'_>, timeout: Timeout, acknowledged: bool) -> PyResult<bool> {
     guarded(py, || {
         let Some(state) = state::latest(py) else {
             return Ok(true);
@@ -61,8 +65,16 @@ pub(crate) fn flush(py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         let deadline = Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if py.detach(|| recorder.settle(left.min(SIGNAL_INTERVAL))) {
+            let wait = left.min(SIGNAL_INTERVAL);
+            let is_done = || match acknowledged {
+                true => recorder.settle_acknowledged(wait),
+                false => recorder.settle(wait),
+            };
+            if py.detach(is_done) {
                 return Ok(true);
+            }
+            if acknowledged && recorder.is_unacknowledged() && recorder.gate().sent() > 0 {
+                return Ok(false);
             }
             py.check_signals()?;
             if left.is_zero() {

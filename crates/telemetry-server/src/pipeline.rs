@@ -145,6 +145,11 @@ impl Pipeline {
         &self.checks.source
     }
 
+    /// Sequence of the last event that was handled or is known to be lost.
+    pub(crate) fn position(&self) -> u64 {
+        self.ledger.position()
+    }
+
     /// The counters, for who settles whose they are.
     pub(crate) fn ledger_mut(&mut self) -> &mut LedgerWriter {
         &mut self.ledger

@@ -6,6 +6,7 @@
 //! One task owns everything of a session, so nothing here is shared but the [`Record`] it writes.
 //! It knows no other worker; what limits all of them together (dials per second) is handed in.
 
+mod acks;
 mod arrival;
 mod arrivals;
 mod backoff;
@@ -37,6 +38,7 @@ use crate::dir_events::{DirEvents, FileId, FileWatch, Seen};
 use crate::dispatch::Dispatcher;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
+pub use acks::MAX_ACK_DELAY;
 pub(crate) use arrival::Arrival;
 use backoff::{Backoff, REFUSED_BASE};
 use progress::Ending;

@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The roots of all crates, from the top of the workspace.
-const ROOTS: [&str; 8] = [
+const ROOTS: [&str; 9] = [
     "crates/telemetry-proto/src/lib.rs",
     "crates/telemetry-core/src/lib.rs",
     "crates/telemetry-client/src/lib.rs",
     "crates/telemetry-server/src/lib.rs",
     "crates/telemetry-py/src/lib.rs",
     "benches/src/main.rs",
+    "models/src/lib.rs",
     "tests/src/lib.rs",
     "xtask/src/main.rs",
 ];

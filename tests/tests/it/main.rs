@@ -1,5 +1,7 @@
 //! Cross-crate stories, one file each.
 
+mod acks;
+mod acks_slow;
 mod control;
 mod coverage;
 mod crowd;

@@ -128,7 +128,16 @@ impl Member {
                 self.id = 1 - self.id;
             }
             5 => {
-                self.cable.cut();
+                // What is on its way comes again to the same manager; another one would get some of it twice.
+                let streams = |manager: &TestManager| manager.info(&self.id()).streams;
+                let before = streams(manager);
+                if self.cable.cut() > 0 {
+                    eventually("a stream after the cut", || {
+                        (streams(manager) > before).then_some(())
+                    })
+                    .await;
+                    self.known(manager, &self.id()).await;
+                }
                 return self;
             }
             _ => {

@@ -53,6 +53,17 @@ const DIRECTION: &[(&str, &[&str], &str)] = &[
         "the tool must be quick to compile",
     ),
     (
+        "telemetry-models",
+        &[
+            "telemetry-proto",
+            "telemetry-core",
+            "telemetry-client",
+            "telemetry-server",
+            "telemetry-py",
+        ],
+        "a model stands beside the code",
+    ),
+    (
         "telemetry-tests",
         &["telemetry-py"],
         "nothing depends on the Python skin",
@@ -168,7 +179,7 @@ fn a_manifest_with_a_shared_version_or_lints_of_its_own_is_found() {
 #[test]
 fn every_source_file_opens_with_its_purpose_and_none_is_called_mod() {
     let mut files = Vec::new();
-    for directory in ["crates", "xtask", "tests"] {
+    for directory in ["crates", "models", "xtask", "tests"] {
         rust_files(&root().join(directory), &mut files);
     }
     assert!(

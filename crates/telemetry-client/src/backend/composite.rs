@@ -133,6 +133,14 @@ impl Backend for CompositeBackend {
         flushed == self.parts.len()
     }
 
+    fn flush_acknowledged(&self, timeout: Duration) -> bool {
+        let mut flushed = 0;
+        self.until(timeout, |part, left| {
+            flushed += usize::from(part.flush_acknowledged(left));
+        });
+        flushed == self.parts.len()
+    }
+
     fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
         let mut sum = self.of_panics();
         self.until(timeout, |part, left| sum.merge(&part.shutdown(left)));

@@ -129,6 +129,10 @@ impl Backend for StreamBackend {
         self.recorder.settle(timeout)
     }
 
+    fn flush_acknowledged(&self, timeout: Duration) -> bool {
+        self.recorder.settle_acknowledged(timeout)
+    }
+
     fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {
         let _ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
         self.recorder.close();

@@ -53,8 +53,7 @@ impl Identity {
             package_version: self.package_version.clone(),
             capabilities: capability::ALL.map(str::to_owned).into(),
             pool_name: self.pool_name.clone(),
-            sent_before: None,
-            given_before: None,
+            ..WorkerHello::default()
         }
     }
 }

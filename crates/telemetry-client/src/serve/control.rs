@@ -14,7 +14,8 @@ use tokio::task::{AbortHandle, yield_now};
 use tonic::Status;
 
 use super::heard::Hearing;
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 
 /// Longest control message.
 const MAX_CONTROL_BYTES: usize = 1024 * 1024;
@@ -70,9 +71,6 @@ impl Reader {
             };
             let split = splitter.feed(&data, |message| hearing.queue(&mut batch, message));
             for (index, control) in batch.drain(..).enumerate() {
-                if hearing.is_over() {
-                    return;
-                }
                 hearing.apply(control);
                 if index % CONTROLS_PER_TURN == CONTROLS_PER_TURN - 1 {
                     yield_now().await;

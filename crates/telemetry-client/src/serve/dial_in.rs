@@ -149,6 +149,12 @@ impl Dialler<'_> {
         recorder.queued() > 0 || recorder.gate().sent() > 0
     }
 
+    /// Whether there are events that were not sent, or that nobody has acknowledged who would.
+    fn has_unsent(&self) -> bool {
+        let recorder = self.service.sessions().recorder();
+        recorder.queued() > 0 || recorder.retained() > 0
+    }
+
     /// One attempt, and the connection that comes of it.
     async fn attempt(&mut self, address: &Address, backoff: &mut Backoff) -> Next {
         let failed = |this: &Self, error: String, rest| {
@@ -238,16 +244,16 @@ impl Dialler<'_> {
                         let _cut = timeout_at(last, life).await;
                     }
                 }
-                return if self.service.sessions().recorder().queued() > 0 {
+                return if self.has_unsent() {
                     Next::Rest(Duration::ZERO)
                 } else {
                     Next::Nothing
                 };
             }
         };
-        let recorder = self.service.sessions().recorder();
         let in_order = ended.had_stream && ended.error.is_none();
-        if in_order && recorder.is_closed() && recorder.queued() == 0 {
+        let is_closed = self.service.sessions().recorder().is_closed();
+        if in_order && is_closed && !self.has_unsent() {
             // The stream ended because there is no more to come; that we are told to stop is on its way.
             return Next::Nothing;
         }

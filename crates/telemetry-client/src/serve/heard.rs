@@ -9,7 +9,8 @@ use telemetry_core::Control;
 use telemetry_proto::{TelemetryControl, telemetry_control};
 use tonic::Status;
 
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 
 /// The manager's side of one stream.
 #[derive(Debug, Clone)]
@@ -26,8 +27,8 @@ impl Hearing {
         Self { sessions, session }
     }
 
-    /// Whether nothing that is said here counts any more: a newer stream has begun.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether a newer stream has begun.
+    fn is_over(&self) -> bool {
         self.session.is_replaced()
     }
 
@@ -39,6 +40,9 @@ impl Hearing {
         };
         match (&next, batch.last_mut()) {
             (Control::Toggle { .. }, Some(last @ Control::Toggle { .. })) => *last = next,
+            (Control::Acknowledge { sequence }, Some(Control::Acknowledge { sequence: last })) => {
+                *last = (*last).max(*sequence);
+            }
             (next, Some(last)) if next == last => {}
             _ => batch.push(next),
         }
@@ -46,9 +50,7 @@ impl Hearing {
 
     /// Decodes a control and applies it.
     pub(super) fn hear(&self, message: &[u8]) {
-        if let Some(control) = self.read(message)
-            && !self.is_over()
-        {
+        if let Some(control) = self.read(message) {
             self.apply(control);
         }
     }
@@ -82,18 +84,31 @@ impl Hearing {
         }
     }
 
-    /// Applies one control.
+    /// Applies one control. Once a newer stream has begun, only what is acknowledged counts.
     pub(super) fn apply(&self, control: Control) {
-        if let Control::Hello {
-            manager_id,
-            protocol_revision,
-        } = &control
-        {
-            tracing::debug!(manager_id, protocol_revision, "the manager said hello");
-            return self.session.greet(manager_id.clone(), *protocol_revision);
+        let is_over = self.is_over() && !matches!(control, Control::Acknowledge { .. });
+        if is_over || self.session.is_refused() {
+            return;
         }
-        if control == Control::Drain {
-            return self.session.drain();
+        match &control {
+            Control::Hello(greeting) => {
+                tracing::debug!(?greeting, "the manager said hello");
+                if !self.sessions.admits(greeting.epoch) {
+                    return self.session.refuse(Status::failed_precondition(
+                        "a manager of a later epoch was here",
+                    ));
+                }
+                return self.session.greet(greeting.clone());
+            }
+            Control::Acknowledge { sequence } => {
+                return self.sessions.acknowledge(&self.session, *sequence);
+            }
+            Control::Goodbye => return self.session.say_goodbye(),
+            Control::Drain => return self.session.drain(),
+            Control::Toggle { .. }
+            | Control::Sampling(_)
+            | Control::Filter { .. }
+            | Control::Policy(_) => {}
         }
         let control = if self.session.is_greeted() {
             Some(control)

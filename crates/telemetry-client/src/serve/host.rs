@@ -17,7 +17,8 @@ use super::config::StreamConfig;
 use super::heard::Hearing;
 use super::meter::Outbox;
 use super::pump::Pump;
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 
 /// One event at a time: what a call that is cut had in its hands is then one event at most.
 const ONE: Budget = Budget {

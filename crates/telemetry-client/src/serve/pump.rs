@@ -10,18 +10,25 @@ mod report;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
 use telemetry_core::{Budget, FRAME_HEADER_BYTES, frame_header};
 use telemetry_proto::WorkerReport;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::meter::Outbox;
-use super::session::{Session, Sessions};
+use super::session::Session;
+use super::sessions::Sessions;
 use crate::deadline::LONGEST;
 use asked::{Drain, Goal};
+
+/// Longest time that a stream waits for what the one before it, of another manager perhaps, has handled, and
+/// that the one before is there for it.
+const HANDOVER_WAIT: Duration = Duration::from_millis(100);
+/// Longest time that a stream which has sent all it will waits for its last acknowledgement.
+const LAST_ACK_WAIT: Duration = Duration::from_secs(1);
 
 /// One stream's way from the queue to the manager.
 #[derive(Debug)]
@@ -56,6 +63,10 @@ pub(super) struct Pump {
     on_its_way: Option<(Goal, u64)>,
     /// How the end of the process is waited for.
     drain: Drain,
+    /// Until when the stream before it may acknowledge something.
+    handover: Instant,
+    /// Whether that is waited for.
+    hands_over: bool,
 }
 
 /// Where a stream stands.
@@ -65,6 +76,13 @@ enum State {
     Waiting,
     /// Sends events.
     Sending,
+    /// Has sent its last report, and waits until all that it sent is acknowledged.
+    Confirming {
+        /// How it ends.
+        status: Status,
+        /// When at the latest.
+        until: Instant,
+    },
     /// Has only trailers left.
     Closing(Status),
     /// Is over.
@@ -101,6 +119,8 @@ impl Pump {
             goal: None,
             on_its_way: None,
             drain: Drain::None,
+            handover: now + HANDOVER_WAIT,
+            hands_over: false,
         }
     }
 
@@ -118,17 +138,19 @@ impl Pump {
         let timer = match self.state {
             State::Waiting => Some(self.timer),
             State::Sending if self.greeted => Some(self.timer),
+            State::Confirming { until, .. } => Some(until),
             State::Sending | State::Closing(_) | State::Over => None,
         };
         let gathering = self.gathers.then_some(self.gathering);
-        timer.into_iter().chain(gathering).min()
+        let handover = self.hands_over.then_some(self.handover);
+        [timer, gathering, handover].into_iter().flatten().min()
     }
 
     /// How the stream ends, once only that is left; then it is over.
     pub(super) fn take_end(&mut self) -> Option<Status> {
         match std::mem::replace(&mut self.state, State::Over) {
             State::Closing(status) => Some(status),
-            State::Waiting | State::Sending | State::Over => None,
+            State::Waiting | State::Sending | State::Confirming { .. } | State::Over => None,
         }
     }
 
@@ -142,7 +164,8 @@ impl Pump {
             if matches!(self.state, State::Closing(_) | State::Over) {
                 return Poll::Ready(None);
             }
-            if self.session.is_replaced() {
+            let has_reported = matches!(self.state, State::Confirming { .. });
+            if self.session.is_replaced() && !has_reported {
                 return Poll::Ready(self.give_way());
             }
             if let Some(status) = self.session.take_broken() {
@@ -150,16 +173,22 @@ impl Pump {
                 return Poll::Ready(None);
             }
             if self.session.is_greeted() && !self.greeted {
+                ready!(self.poll_handover(cx));
                 return Poll::Ready(Some(self.greet()));
             }
+            // What is queued stays for the next manager.
             if self.session.is_dismissed() {
-                // What is queued stays for the next manager.
-                self.state = State::Closing(Status::new(Code::Ok, ""));
-                return Poll::Ready(self.greeted.then(|| self.last_report()));
+                self.state = State::Closing(Status::ok(""));
+                let report = self.greeted && !has_reported;
+                return Poll::Ready(report.then(|| self.last_report()));
+            }
+            if self.session.has_said_goodbye() && !has_reported {
+                return Poll::Ready(self.end_with_report());
             }
             match self.state {
                 State::Waiting => ready!(self.poll_first_control()),
                 State::Sending => return self.poll_events(cx),
+                State::Confirming { .. } => ready!(self.poll_acknowledged()),
                 State::Closing(_) | State::Over => return Poll::Ready(None),
             }
         }
@@ -172,6 +201,9 @@ impl Pump {
         }
         if self.session.is_instructed() {
             self.sessions.recheck_queued(&self.session);
+        }
+        if self.session.is_unacknowledged() {
+            self.sessions.begin_unacknowledged(&self.session);
         }
         self.state = State::Sending;
         self.restart_timer();
@@ -201,7 +233,7 @@ impl Pump {
                 Some(events) => {
                     // A full chunk says that there may be more, unless one event fills it.
                     let is_all = if self.budget.events == 1 {
-                        self.sessions.recorder().queued() == 0
+                        !self.sessions.recorder().has_more()
                     } else {
                         events < self.budget.events && chunk.len() < self.budget.bytes
                     };
@@ -221,8 +253,7 @@ impl Pump {
             return Poll::Ready(Some(report));
         }
         if ending {
-            self.state = State::Closing(Status::new(Code::Ok, ""));
-            return Poll::Ready(self.greeted.then(|| self.last_report()));
+            return Poll::Ready(self.end_with_report());
         }
         // A close between the look above and the park woke nobody: look once more.
         if self.sessions.park(&self.session, cx.waker())
@@ -235,6 +266,52 @@ impl Pump {
         // An event is on its way in; its producer may need this very core.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Waits until the stream before this one has acknowledged what its manager handled, or is over, but not
+    /// for long.
+    fn poll_handover(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.hands_over = self.now < self.handover && self.session.awaits_other(cx.waker());
+        if self.hands_over {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Ends with a last report, and behind it waits for the acknowledgement of all that was sent, where
+    /// there will be one.
+    fn end_with_report(&mut self) -> Option<Vec<u8>> {
+        self.end(Status::ok(""), LAST_ACK_WAIT);
+        self.greeted.then(|| self.last_report())
+    }
+
+    /// Ends once all that was sent is acknowledged, where that will be.
+    fn end(&mut self, status: Status, patience: Duration) {
+        let confirms = self.greeted && self.session.acknowledges();
+        self.state = if confirms {
+            State::Confirming {
+                status,
+                until: self.now + patience,
+            }
+        } else {
+            State::Closing(status)
+        };
+    }
+
+    /// Ready when all that was sent on this stream is acknowledged, or nobody waits for that any more.
+    fn poll_acknowledged(&mut self) -> Poll<()> {
+        let recorder = self.sessions.recorder();
+        let is_over =
+            recorder.is_acknowledged(self.session.position()) || self.sessions.is_abandoned();
+        self.state = match std::mem::replace(&mut self.state, State::Over) {
+            State::Confirming { status, until } if !is_over && self.now < until => {
+                self.state = State::Confirming { status, until };
+                return Poll::Pending;
+            }
+            State::Confirming { status, .. } => State::Closing(status),
+            other => other,
+        };
+        Poll::Ready(())
     }
 
     /// Has events gather if what was just sent was all there was. A stream that is behind goes on.

@@ -25,7 +25,7 @@ use super::config::StreamConfig;
 use super::control::spawn_reader;
 use super::meter::{Meter, Outbox};
 use super::pump::Pump;
-use super::session::Sessions;
+use super::sessions::Sessions;
 use super::unary::{alive, answered, pong};
 
 /// The only content type that is served.

@@ -1,296 +1,69 @@
-//! The streams of one worker and who of them may drain its queue.
+//! One stream of a worker: what its manager said, and how far it got.
 //!
-//! The newest stream is the current one; only it takes events, and it stops the moment a newer one
-//! begins. This room knows no HTTP: the pump and the control reader bring that.
+//! Plain state that the pump reads and the control reader writes; whose turn it is to drain is the
+//! business of `sessions`.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
-use telemetry_core::{Budget, IsWritten, Reason, Recorder};
+use telemetry_core::{Greeting, Position};
 use telemetry_proto::WorkerReport;
-
-use super::config::StreamConfig;
-use super::managers::Managers;
-
-/// All streams of one worker.
-#[derive(Debug)]
-pub(crate) struct Sessions {
-    /// Where events come from and controls go.
-    recorder: Arc<Recorder>,
-    /// Settings that every stream shares.
-    config: StreamConfig,
-    /// The newest stream. Held while it drains, so that a newer one begins between two drains.
-    current: Mutex<Option<Arc<Session>>>,
-    /// What the streams before it were given.
-    managers: Mutex<Managers>,
-    /// An event that a stream was given and did not get rid of; the next drain gives it out again.
-    given_back: Mutex<Option<GivenBack>>,
-    /// Streams whose response is still alive, replaced ones included.
-    open: AtomicUsize,
-    /// Set once: streams end when the queue is empty.
-    ending: AtomicBool,
-    /// Set once: streams end at once.
-    abandoned: AtomicBool,
-}
-
-/// An event that was given out in vain.
-#[derive(Debug)]
-struct GivenBack {
-    /// Its number.
-    sequence: u64,
-    /// The message, with its gRPC header.
-    framed: Vec<u8>,
-}
 
 /// One stream.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
     /// Its number in the order of streams of the recorder.
-    number: u64,
+    pub(super) number: u64,
     /// Whether the request announced a hello.
-    expects_hello: bool,
+    pub(super) expects_hello: bool,
+    /// The stream before it, if its manager acknowledges: what that one has handled is not sent again.
+    pub(super) before: Weak<Session>,
+    /// Who waits for the end of this one.
+    pub(super) after: AtomicWaker,
+    /// It is over, as far as anything is to be heard of it.
+    pub(super) is_over: AtomicBool,
     /// Sequence of the last event that was sent before it.
-    sent_before: u64,
+    pub(super) sent_before: u64,
     /// Sequence of the last event it was given; 0 before the first one. Written while it drains.
-    position: AtomicU64,
+    pub(super) position: AtomicU64,
     /// How many events it was given. Written while it drains.
-    given: AtomicU64,
+    pub(super) given: AtomicU64,
     /// The ledger at the moment it took over from a stream whose manager gets reports.
-    first_report: Mutex<Option<WorkerReport>>,
+    pub(super) first_report: Mutex<Option<WorkerReport>>,
     /// The ledger at the moment another one took over: the same reading.
-    last_report: Mutex<Option<WorkerReport>>,
+    pub(super) last_report: Mutex<Option<WorkerReport>>,
     /// Wakes the pump for anything that is not an event.
-    waker: AtomicWaker,
+    pub(super) waker: AtomicWaker,
     /// A newer stream has begun.
-    replaced: AtomicBool,
+    pub(super) replaced: AtomicBool,
     /// The manager said hello.
-    greeted: AtomicBool,
+    pub(super) greeted: AtomicBool,
     /// What it calls itself.
-    manager: OnceLock<String>,
+    pub(super) manager: OnceLock<String>,
+    /// Where it stands with this worker, as it says.
+    pub(super) stands: OnceLock<Position>,
     /// The revision of the wire that it speaks.
-    revision: AtomicU32,
+    pub(super) revision: AtomicU32,
+    /// Whether it acknowledges what it has handled.
+    pub(super) acknowledges: AtomicBool,
+    /// The stream has gone on behind what it has handled.
+    pub(super) resumed: AtomicBool,
+    /// It was refused: nothing that it says counts.
+    pub(super) refused: AtomicBool,
+    /// It leaves, and waits for what was sent.
+    pub(super) said_goodbye: AtomicBool,
     /// The manager said what it wants; events may go.
-    instructed: AtomicBool,
+    pub(super) instructed: AtomicBool,
     /// The manager that said hello also said goodbye, by ending its side.
-    dismissed: AtomicBool,
+    pub(super) dismissed: AtomicBool,
     /// The manager's side is over; nothing more will be heard.
-    heard_all: AtomicBool,
+    pub(super) heard_all: AtomicBool,
     /// The manager that said hello is about to end the process.
-    draining: AtomicBool,
+    pub(super) draining: AtomicBool,
     /// Set when the manager's side can no longer be read: the gRPC status to end with.
-    broken: Mutex<Option<tonic::Status>>,
-}
-
-impl Sessions {
-    /// No stream yet.
-    pub(crate) fn new(recorder: Arc<Recorder>, config: StreamConfig) -> Self {
-        Self {
-            recorder,
-            config,
-            current: Mutex::new(None),
-            managers: Mutex::default(),
-            given_back: Mutex::default(),
-            open: AtomicUsize::new(0),
-            ending: AtomicBool::new(false),
-            abandoned: AtomicBool::new(false),
-        }
-    }
-
-    /// Where events come from and controls go.
-    pub(crate) fn recorder(&self) -> &Arc<Recorder> {
-        &self.recorder
-    }
-
-    /// Settings that every stream shares.
-    pub(crate) fn config(&self) -> &StreamConfig {
-        &self.config
-    }
-
-    /// Makes a new stream the current one. When it returns, the one before drains no more.
-    ///
-    /// One reading of the ledger is the last report of the one before and the first of the new one:
-    /// what either manager is told of, the other one is not. The new one does not wait for that.
-    pub(crate) fn begin(&self, expects_hello: bool) -> Arc<Session> {
-        let mut current = self.lock();
-        let before = current.take();
-        let report = before
-            .as_ref()
-            .filter(|before| before.is_greeted())
-            .map(|_| self.recorder.report());
-        if let Some(before) = &before {
-            before.set_last_report(report.clone());
-            self.note_given(before);
-        }
-        let session = Arc::new(Session {
-            number: self.recorder.begin_stream(),
-            expects_hello,
-            sent_before: self.sent_and_kept(),
-            first_report: Mutex::new(report),
-            ..Session::default()
-        });
-        *current = Some(Arc::clone(&session));
-        drop(current);
-        self.open.fetch_add(1, Ordering::Relaxed);
-        if let Some(before) = before {
-            before.replaced.store(true, Ordering::Release);
-            before.waker.wake();
-        }
-        session
-    }
-
-    /// Forgets a stream that is over. `is_written` says whether the bytes that it handed over are in
-    /// its socket.
-    pub(crate) fn finish(&self, session: &Arc<Session>, is_written: IsWritten) {
-        let mut current = self.lock();
-        if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
-            *current = None;
-            self.note_given(session);
-            self.recorder.end_stream(session.number, is_written);
-        }
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Keeps what a stream that drains no more was given.
-    fn note_given(&self, session: &Session) {
-        if let Some(manager) = session.manager.get() {
-            lock(&self.managers).gave(manager, session.given.load(Ordering::Relaxed));
-        }
-    }
-
-    /// How many events the earlier streams of this one's manager were given.
-    pub(crate) fn given_before(&self, session: &Session) -> u64 {
-        let manager = session.manager.get();
-        manager.map_or(0, |manager| lock(&self.managers).given(manager))
-    }
-
-    /// Has every emit wait until its outcome is written on the current stream.
-    pub(crate) fn begin_write_through(&self, session: &Arc<Session>) {
-        let current = self.lock();
-        if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
-            self.recorder.begin_write_through();
-        }
-    }
-
-    /// Drains events into `out` if the stream is the current one; `None` if it is not.
-    pub(crate) fn drain(
-        &self,
-        session: &Arc<Session>,
-        out: &mut Vec<u8>,
-        budget: Budget,
-    ) -> Option<usize> {
-        let current = self.lock();
-        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
-        is_current.then(|| {
-            if let Some(event) = lock(&self.given_back).take() {
-                out.extend_from_slice(&event.framed);
-                session
-                    .position
-                    .fetch_max(event.sequence, Ordering::Relaxed);
-                session.given.fetch_add(1, Ordering::Relaxed);
-                return 1;
-            }
-            let handed = self.recorder.frame_out(out, budget);
-            if handed.events > 0 {
-                session
-                    .position
-                    .store(handed.last_sequence, Ordering::Relaxed);
-                let events = handed.events as u64;
-                session.given.fetch_add(events, Ordering::Relaxed);
-            }
-            handed.events
-        })
-    }
-
-    /// Waits for the next event on behalf of the current stream; false if there is one already.
-    pub(crate) fn park(&self, session: &Arc<Session>, waker: &Waker) -> bool {
-        let current = self.lock();
-        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
-        is_current && !self.has_given_back() && self.recorder.sleep_until_event(waker)
-    }
-
-    /// Lets events gather on behalf of the current stream; false if there is no time for that.
-    pub(crate) fn gather(&self, session: &Arc<Session>, waker: &Waker) -> bool {
-        let current = self.lock();
-        let is_current = current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session));
-        is_current && !self.has_given_back() && self.recorder.sleep_until_batch(waker)
-    }
-
-    /// Takes back the last event that a stream was given, which is not on its way: the next drain gives
-    /// it out again, on whatever stream that is.
-    pub(crate) fn give_back(&self, session: &Session, framed: Vec<u8>) {
-        let sequence = session.position();
-        *lock(&self.given_back) = Some(GivenBack { sequence, framed });
-        self.wake();
-    }
-
-    /// Whether an event waits that was given back.
-    pub(crate) fn has_given_back(&self) -> bool {
-        lock(&self.given_back).is_some()
-    }
-
-    /// Sequence of the last event that was sent and not given back.
-    fn sent_and_kept(&self) -> u64 {
-        let sent = self.recorder.gate().sent();
-        let given_back = lock(&self.given_back);
-        let is_last = given_back
-            .as_ref()
-            .is_some_and(|event| event.sequence == sent);
-        sent - u64::from(is_last)
-    }
-
-    /// Has what was queued before the manager said what it wants pass its policy too.
-    pub(crate) fn recheck_queued(&self, session: &Arc<Session>) {
-        let current = self.lock();
-        if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
-            self.recorder.recheck_queued();
-        }
-    }
-
-    /// Streams that are open, replaced ones that still say goodbye included.
-    pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Asks streams to end once the queue is empty. New ones get what is queued and end too.
-    pub(crate) fn end(&self) {
-        self.ending.store(true, Ordering::Release);
-        self.wake();
-    }
-
-    /// The deadline passed: streams end now, with their last report and trailers. Of a recorder that
-    /// is closed nobody will ask for the rest of the queue, so it is dropped and counted.
-    pub(crate) fn give_up_queued(&self) {
-        self.abandoned.store(true, Ordering::Release);
-        if self.recorder.is_closed() {
-            let _current = self.lock();
-            self.recorder.discard_queued(Reason::ShutdownDeadline);
-        }
-        self.end();
-    }
-
-    /// Whether streams should end once the queue is empty.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.ending.load(Ordering::Acquire) || self.recorder.is_closed()
-    }
-
-    /// Whether streams should end now.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Ordering::Acquire)
-    }
-
-    /// Wakes the current stream's pump.
-    fn wake(&self) {
-        if let Some(session) = self.lock().as_ref() {
-            session.waker.wake();
-        }
-    }
-
-    /// The current stream.
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Session>>> {
-        lock(&self.current)
-    }
+    pub(super) broken: Mutex<Option<tonic::Status>>,
 }
 
 impl Session {
@@ -304,15 +77,40 @@ impl Session {
         self.sent_before
     }
 
+    /// Whether its manager is known to acknowledge nothing: it said so, or it is a stock one, which gives
+    /// orders and no greeting. Of one that has said nothing so far it is not known.
+    pub(super) fn is_unacknowledged(&self) -> bool {
+        if self.is_greeted() {
+            return !self.acknowledges();
+        }
+        let has_ended = self.heard_all.load(Ordering::Acquire);
+        self.is_instructed() && !self.expects_hello && !has_ended
+    }
+
+    /// Whether the stream before it may still acknowledge something. The waker is woken when not.
+    pub(super) fn awaits_other(&self, waker: &Waker) -> bool {
+        let Some(before) = self.before.upgrade() else {
+            return false;
+        };
+        before.after.register(waker);
+        !before.is_over.load(Ordering::Acquire)
+    }
+
     /// Whether a newer stream has begun.
     pub(crate) fn is_replaced(&self) -> bool {
         self.replaced.load(Ordering::Acquire)
     }
 
     /// The manager said hello.
-    pub(crate) fn greet(&self, manager: String, revision: u32) {
-        let _first_word_counts = self.manager.set(manager);
-        self.revision.store(revision, Ordering::Relaxed);
+    pub(crate) fn greet(&self, greeting: Greeting) {
+        if let Some(position) = greeting.position {
+            let _first_word_counts = self.stands.set(position);
+        }
+        let _first_word_counts = self.manager.set(greeting.manager_id);
+        self.revision
+            .store(greeting.protocol_revision, Ordering::Relaxed);
+        self.acknowledges
+            .store(greeting.acknowledges, Ordering::Relaxed);
         self.greeted.store(true, Ordering::Release);
         self.waker.wake();
     }
@@ -325,6 +123,36 @@ impl Session {
     /// Whether the manager said hello.
     pub(crate) fn is_greeted(&self) -> bool {
         self.greeted.load(Ordering::Acquire)
+    }
+
+    /// Whether the stream has gone on behind what its manager, who acknowledges, has handled.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.resumed.load(Ordering::Relaxed)
+    }
+
+    /// What the manager calls itself; nothing before its hello.
+    pub(super) fn manager_name(&self) -> &str {
+        self.manager.get().map_or("", String::as_str)
+    }
+
+    /// Whether the manager acknowledges what it has handled.
+    pub(crate) fn acknowledges(&self) -> bool {
+        self.acknowledges.load(Ordering::Relaxed)
+    }
+
+    /// The manager leaves, and waits for what was sent to acknowledge it.
+    pub(crate) fn say_goodbye(&self) {
+        if self.acknowledges() {
+            self.said_goodbye.store(true, Ordering::Release);
+            self.waker.wake();
+        } else {
+            self.dismiss();
+        }
+    }
+
+    /// Whether the manager leaves and waits for what was sent.
+    pub(crate) fn has_said_goodbye(&self) -> bool {
+        self.said_goodbye.load(Ordering::Acquire)
     }
 
     /// The manager said what it wants, or that it will say nothing.
@@ -366,7 +194,7 @@ impl Session {
     }
 
     /// Keeps the reading at which another stream took over.
-    fn set_last_report(&self, report: Option<WorkerReport>) {
+    pub(super) fn set_last_report(&self, report: Option<WorkerReport>) {
         *lock(&self.last_report) = report;
     }
 
@@ -408,6 +236,17 @@ impl Session {
         self.dismissed.load(Ordering::Acquire)
     }
 
+    /// The manager may not have this worker: the stream ends like this, and nothing that it says counts.
+    pub(super) fn refuse(&self, status: tonic::Status) {
+        self.refused.store(true, Ordering::Release);
+        self.break_off(status);
+    }
+
+    /// Whether nothing that the manager says counts.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
+
     /// The manager's side cannot be read any further.
     pub(crate) fn break_off(&self, status: tonic::Status) {
         *lock(&self.broken) = Some(status);
@@ -421,6 +260,6 @@ impl Session {
 }
 
 /// Locks; what a panic left behind is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! A watch on a clock that tests move.
 
 use prost::Message;
-use telemetry_core::{Budget, FRAME_HEADER_BYTES, ManualClock, RecorderConfig};
+use telemetry_core::{Budget, FRAME_HEADER_BYTES, Keep, ManualClock, RecorderConfig};
 use telemetry_proto::TelemetryEvent;
 use telemetry_proto::telemetry_value::Value;
 
@@ -48,7 +48,7 @@ impl Patient {
             events: 100,
             bytes: 1 << 20,
         };
-        self.recorder.frame_out(&mut framed, budget);
+        self.recorder.frame_out(&mut framed, budget, Keep::Nothing);
         let mut events = Vec::new();
         let mut rest = &framed[..];
         while let Some(length) = rest.get(1..FRAME_HEADER_BYTES) {

@@ -1,5 +1,7 @@
 //! Real connections against a real server: unix sockets in temporary directories and loopback ports.
 
+mod acks;
+mod acks_edges;
 mod addresses;
 mod authority;
 mod batches;

@@ -9,7 +9,7 @@ use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
-use telemetry_core::{Control, FrameSplitter, PolicySpec, frame_header};
+use telemetry_core::{Control, FrameSplitter, Greeting, PolicySpec, frame_header};
 use telemetry_proto::{STREAM_TELEMETRY_PATH, TelemetryEvent, WorkerReport, telemetry_value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -148,10 +148,11 @@ impl Stream {
     }
 
     pub(crate) fn hello_of(&mut self, protocol_revision: u32) {
-        self.control(&Control::Hello {
+        self.control(&Control::Hello(Greeting {
             manager_id: "test".into(),
             protocol_revision,
-        });
+            ..Greeting::default()
+        }));
     }
 
     pub(crate) fn toggle(&mut self, enabled: bool) {

@@ -148,10 +148,7 @@ fn a_whole_policy_replaces_everything_and_hello_nothing() {
         ..PolicySpec::default()
     };
     assert_eq!(before.apply(&Control::Policy(spec.clone())), Ok(spec));
-    let hello = Control::Hello {
-        manager_id: "m".into(),
-        protocol_revision: 1,
-    };
+    let hello = Control::Hello(Greeting::default());
     assert_eq!(before.apply(&hello), Ok(before));
 }
 
@@ -188,10 +185,25 @@ fn every_control_survives_the_wire() {
         filter(&[], &[]),
         Control::Policy(spec),
         Control::Policy(PolicySpec::default()),
-        Control::Hello {
+        Control::Hello(Greeting {
             manager_id: "manager-1".into(),
             protocol_revision: 1,
-        },
+            ..Greeting::default()
+        }),
+        Control::Hello(Greeting {
+            manager_id: "manager-2".into(),
+            protocol_revision: 2,
+            acknowledges: true,
+            epoch: 7,
+            position: Some(Position {
+                incarnation_id: "ab".into(),
+                handled: 9,
+                acknowledged: 8,
+            }),
+        }),
+        Control::Acknowledge { sequence: u64::MAX },
+        Control::Goodbye,
+        Control::Drain,
     ] {
         let bytes = control.to_proto().encode_to_vec();
         let message = proto::TelemetryControl::decode(&bytes[..]).unwrap();

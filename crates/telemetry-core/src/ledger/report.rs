@@ -17,6 +17,10 @@ pub fn snapshot_to_report(snapshot: &WorkerSnapshot, report: &mut WorkerReport) 
     report.accepted = snapshot.accepted.saturating_sub(snapshot.delivered);
     report.sent = snapshot.sent;
     report.queued = snapshot.queued;
+    report.acknowledged = snapshot.acknowledged;
+    report.retained = snapshot.retained;
+    report.forgotten = snapshot.forgotten;
+    report.repeated = snapshot.repeated;
     report.dropped = snapshot
         .dropped
         .iter()
@@ -61,6 +65,10 @@ pub fn snapshot_from_report(report: &WorkerReport) -> (WorkerSnapshot, usize) {
         sent: report.sent,
         delivered: 0,
         queued: report.queued,
+        retained: report.retained,
+        acknowledged: report.acknowledged,
+        forgotten: report.forgotten,
+        repeated: report.repeated,
         dropped,
         notes,
     };

@@ -5,77 +5,68 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use super::reason::{Counts, Note, Notes, Reason};
+use crate::region::{
+    ACKNOWLEDGED, COUNTER_WORDS, DROPPED_LATE, FORGOTTEN, HANDED_OVER, IN_HANDS, NOTE_NUMBERS,
+    NOTES, Part, REASON_NUMBERS, REPEATED, SENT, TAKEN_OVER, UNDER_WAY,
+};
 
 /// Counters of one worker incarnation that are not kept per callsite.
 ///
 /// The common outcomes are counted where an emit touches memory anyway: accepted in the queue,
 /// sampled out and filtered in the callsite. This holds the rare ones. All orderings are relaxed but
-/// those of `under_way`: a counter publishes nothing but itself.
+/// those of `under_way`: a counter publishes nothing but itself. Each has its own place in the region.
 #[derive(Debug)]
 pub struct WorkerLedger {
-    /// Drops by reason.
-    dropped: [AtomicU64; Reason::COUNT],
-    /// Notes.
-    notes: [AtomicU64; Note::COUNT],
-    /// Events that were accepted first and dropped from the queue later.
-    dropped_late: AtomicU64,
-    /// Events that a backend without a queue took.
-    handed_over: AtomicU64,
-    /// Events out of the queue that a backend took.
-    taken_over: AtomicU64,
-    /// Events out of the queue that a backend has in its hands.
-    in_hands: AtomicU64,
-    /// Events whose end is just being counted, in more places than one.
-    under_way: AtomicU64,
-    /// Events handed to a stream; also the sequence of the last one.
-    sent: AtomicU64,
+    /// The counters of a region.
+    cells: Part<[AtomicU64; COUNTER_WORDS]>,
 }
 
 impl Default for WorkerLedger {
     fn default() -> Self {
-        Self {
-            dropped: [const { AtomicU64::new(0) }; Reason::COUNT],
-            notes: [const { AtomicU64::new(0) }; Note::COUNT],
-            dropped_late: AtomicU64::new(0),
-            handed_over: AtomicU64::new(0),
-            taken_over: AtomicU64::new(0),
-            in_hands: AtomicU64::new(0),
-            under_way: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-        }
+        Self::in_part(Part::counters())
     }
 }
 
 impl WorkerLedger {
+    /// The ledger that lives in a part of a region.
+    pub(crate) fn in_part(cells: Part<[AtomicU64; COUNTER_WORDS]>) -> Self {
+        Self { cells }
+    }
+
+    /// Drops under a reason.
+    #[inline]
+    fn dropped(&self, reason: Reason) -> &AtomicU64 {
+        &self.cells[reason.number() as usize % REASON_NUMBERS]
+    }
+
     /// Counts one event that was never accepted.
     pub fn drop_event(&self, reason: Reason) {
-        self.dropped[reason.index()].fetch_add(1, Ordering::Relaxed);
+        self.dropped(reason).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts an event that a backend without a queue took.
     pub fn hand_over(&self) {
-        self.handed_over.fetch_add(1, Ordering::Relaxed);
+        self.cells[HANDED_OVER].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts an event that left the queue into a backend's hands; it counts as queued until
     /// [`settle`](Self::settle) says what became of it.
     pub fn pick_up(&self) {
-        self.in_hands.fetch_add(1, Ordering::Relaxed);
+        self.cells[IN_HANDS].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts what became of an event in a backend's hands. Nothing changes if
     /// [`drop_in_hands`](Self::drop_in_hands) has counted it before.
     pub fn settle(&self, end: Result<(), Reason>) {
         self.together(|| {
-            let held = self
-                .in_hands
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+            let held =
+                self.cells[IN_HANDS].fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
                     held.checked_sub(1)
                 });
             match end {
                 _ if held.is_err() => {}
                 Ok(()) => {
-                    self.taken_over.fetch_add(1, Ordering::Relaxed);
+                    self.cells[TAKEN_OVER].fetch_add(1, Ordering::Relaxed);
                 }
                 Err(reason) => self.drop_accepted(reason, 1),
             }
@@ -86,7 +77,7 @@ impl WorkerLedger {
     pub fn drop_in_hands(&self, reason: Reason) -> u64 {
         let mut held = 0;
         self.together(|| {
-            held = self.in_hands.swap(0, Ordering::Relaxed);
+            held = self.cells[IN_HANDS].swap(0, Ordering::Relaxed);
             self.drop_accepted(reason, held);
         });
         held
@@ -95,79 +86,135 @@ impl WorkerLedger {
     /// Events out of the queue that backends have in their hands.
     #[must_use]
     pub fn in_hands(&self) -> u64 {
-        self.in_hands.load(Ordering::Relaxed)
+        self.cells[IN_HANDS].load(Ordering::Relaxed)
     }
 
     /// Events out of the queue that backends took.
     #[must_use]
     pub fn taken_over(&self) -> u64 {
-        self.taken_over.load(Ordering::Relaxed)
+        self.cells[TAKEN_OVER].load(Ordering::Relaxed)
     }
 
     /// Events that a backend without a queue took.
     #[must_use]
     pub fn handed_over(&self) -> u64 {
-        self.handed_over.load(Ordering::Relaxed)
+        self.cells[HANDED_OVER].load(Ordering::Relaxed)
     }
 
     /// Calls `count`, which counts one event in more places than one.
     pub fn together(&self, count: impl FnOnce()) {
-        self.under_way.fetch_add(1, Ordering::SeqCst);
+        self.cells[UNDER_WAY].fetch_add(1, Ordering::SeqCst);
         count();
-        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.cells[UNDER_WAY].fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Whether no event is being counted right now.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.under_way.load(Ordering::SeqCst) == 0
+        self.cells[UNDER_WAY].load(Ordering::SeqCst) == 0
     }
 
     /// Counts events that had been accepted and were dropped from the queue.
     pub fn drop_accepted(&self, reason: Reason, count: u64) {
-        self.dropped_late.fetch_add(count, Ordering::Relaxed);
-        self.dropped[reason.index()].fetch_add(count, Ordering::Relaxed);
+        self.cells[DROPPED_LATE].fetch_add(count, Ordering::Relaxed);
+        self.dropped(reason).fetch_add(count, Ordering::Relaxed);
     }
 
     /// Counts a note.
     pub fn note(&self, note: Note) {
-        self.notes[note.index()].fetch_add(1, Ordering::Relaxed);
+        self.cells[NOTES + note.number() as usize % NOTE_NUMBERS].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts one event handed to a stream and returns its sequence, from 1.
-    pub fn next_sequence(&self) -> u64 {
-        self.sent.fetch_add(1, Ordering::Relaxed) + 1
+    /// Counts an event handed to a stream for the first time. Whoever hands it over is alone in that.
+    pub fn count_sent(&self, sequence: u64) {
+        self.cells[SENT].store(sequence, Ordering::Relaxed);
+    }
+
+    /// Counts events that were sent again.
+    pub fn count_repeated(&self, events: u64) {
+        self.cells[REPEATED].fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// How often events were sent again.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.cells[REPEATED].load(Ordering::Relaxed)
+    }
+
+    /// Counts events that were sent and let go of before they were acknowledged.
+    pub fn count_forgotten(&self, events: u64) {
+        self.cells[FORGOTTEN].fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Events that were sent and let go of before they were acknowledged.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.cells[FORGOTTEN].load(Ordering::Relaxed)
+    }
+
+    /// Takes in that the events up to this sequence are acknowledged.
+    pub fn count_acknowledged(&self, sequence: u64) {
+        self.cells[ACKNOWLEDGED].fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    /// Sequence of the last event that was acknowledged.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.cells[ACKNOWLEDGED].load(Ordering::Relaxed)
     }
 
     /// Events handed to a stream so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        self.cells[SENT].load(Ordering::Relaxed)
     }
 
     /// Events that were accepted first and dropped from the queue later.
     #[must_use]
     pub fn dropped_late(&self) -> u64 {
-        self.dropped_late.load(Ordering::Relaxed)
+        self.cells[DROPPED_LATE].load(Ordering::Relaxed)
     }
 
     /// The drops and notes counted here.
     #[must_use]
     pub fn counts(&self) -> (Counts, Notes) {
-        let mut counts = Counts::default();
-        for reason in Reason::ALL {
-            counts.set(
-                *reason,
-                self.dropped[reason.index()].load(Ordering::Relaxed),
-            );
-        }
-        let mut notes = Notes::default();
-        for note in Note::ALL {
-            notes.set(*note, self.notes[note.index()].load(Ordering::Relaxed));
-        }
-        (counts, notes)
+        counts_of(|cell| self.cells[cell].load(Ordering::Relaxed))
     }
 }
+
+/// Drops and notes of the counters of a region. What another version counted under numbers that are not
+/// known here is `other`.
+pub(crate) fn counts_of(read: impl Fn(usize) -> u64) -> (Counts, Notes) {
+    let mut counts = Counts::default();
+    for (cell, number) in (0..REASON_NUMBERS).zip(0..) {
+        counts.add(
+            Reason::from_number(number).unwrap_or(Reason::Other),
+            read(cell),
+        );
+    }
+    let mut notes = Notes::default();
+    for (cell, number) in (NOTES..NOTES + NOTE_NUMBERS).zip(0..) {
+        notes.add(
+            Note::from_number(number).unwrap_or(Note::OtherNote),
+            read(cell),
+        );
+    }
+    (counts, notes)
+}
+
+// Each has a place of its own.
+const _: () = {
+    let mut at = 0;
+    while at < Reason::COUNT {
+        assert!((Reason::ALL[at].number() as usize) < REASON_NUMBERS);
+        at += 1;
+    }
+    at = 0;
+    while at < Note::COUNT {
+        assert!((Note::ALL[at].number() as usize) < NOTE_NUMBERS);
+        at += 1;
+    }
+};
 
 /// Counts of one event name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -200,6 +247,19 @@ pub struct WorkerSnapshot {
     pub delivered: u64,
     /// Events waiting in the queue, or in the hands of what takes them out of it.
     pub queued: u64,
+    /// Events that were sent and are kept until they are acknowledged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retained: u64,
+    /// Sequence of the last event that a manager acknowledged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub acknowledged: u64,
+    /// Events that were sent and let go of before they were acknowledged: there was no room to keep them,
+    /// or the manager that followed acknowledges nothing. They are lost only if they did not arrive.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub forgotten: u64,
+    /// How often events were sent again on another stream.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub repeated: u64,
     /// Drops by reason.
     pub dropped: Counts,
     /// Notes.
@@ -256,7 +316,8 @@ impl Imbalance {
 }
 
 impl WorkerSnapshot {
-    /// Checks W1 (`emitted = accepted + Σ dropped`) and W2 (`accepted = sent + delivered + queued`).
+    /// Checks W1 (`emitted = accepted + Σ dropped`), W2 (`accepted = sent + delivered + queued`) and W3
+    /// (`sent ≥ acknowledged + retained`).
     ///
     /// # Errors
     ///
@@ -274,6 +335,15 @@ impl WorkerSnapshot {
             "W2",
             ("accepted", self.accepted),
             ("sent + delivered + queued", self.taken()),
+        )?;
+        let kept = self.acknowledged.saturating_add(self.retained);
+        Imbalance::check(
+            "W3",
+            (
+                "acknowledged + retained, at least sent",
+                self.sent.max(kept),
+            ),
+            ("sent", self.sent),
         )
     }
 
@@ -301,6 +371,10 @@ impl WorkerSnapshot {
         self.sent = self.sent.saturating_add(other.sent);
         self.delivered = self.delivered.saturating_add(other.delivered);
         self.queued = self.queued.saturating_add(other.queued);
+        self.retained = self.retained.saturating_add(other.retained);
+        self.acknowledged = self.acknowledged.saturating_add(other.acknowledged);
+        self.forgotten = self.forgotten.saturating_add(other.forgotten);
+        self.repeated = self.repeated.saturating_add(other.repeated);
         self.dropped.merge(&other.dropped);
         self.notes.merge(&other.notes);
     }

@@ -18,8 +18,6 @@ const ONE: u64 = 1 << (WORD_BITS + FLAG_BITS);
 
 /// Most records a queue can hold: half of what can be counted, so that differences are unambiguous.
 pub(super) const MAX_RECORDS: usize = 1 << 28;
-/// Most words a queue can hold, for the same reason.
-pub(super) const MAX_WORDS: usize = 1 << 31;
 
 /// A number of records and a position in words, both counted from the start of the queue's life and
 /// both wrapping.
@@ -41,6 +39,9 @@ pub(super) struct Distance {
 }
 
 impl Cursor {
+    /// Where a queue begins.
+    pub(super) const START: Self = Self { high: 0, words: 0 };
+
     /// That of a packed word, whatever its flags.
     #[expect(
         clippy::cast_possible_truncation,
@@ -60,10 +61,16 @@ impl Cursor {
         u64::from(self.high) << WORD_BITS | u64::from(self.words)
     }
 
+    /// The records before this point and the words before another one, as one word without flags.
+    #[inline]
+    pub(super) fn pack_with_words_of(self, other: Self) -> u64 {
+        u64::from(self.high) << WORD_BITS | u64::from(other.words)
+    }
+
     /// The cursor behind one more record of so many words.
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "a record is shorter than MAX_WORDS"
+        reason = "a record is shorter than the longest ring"
     )]
     #[inline]
     pub(super) fn after(self, words: usize) -> Self {
@@ -71,6 +78,11 @@ impl Cursor {
             high: self.high.wrapping_add(1 << FLAG_BITS),
             words: self.words.wrapping_add(words as u32),
         }
+    }
+
+    /// Whether this many records may have been let in before this point.
+    pub(super) fn counts(self, records: u64) -> bool {
+        records << (WORD_BITS + FLAG_BITS) == self.pack() & !(ONE - 1)
     }
 
     /// What was put between `start` and here. `start` must not be ahead.
@@ -83,17 +95,28 @@ impl Cursor {
     }
 }
 
-/// What is between a packed head and a packed tail that is [`OPEN`].
+/// Whether a position in words is reached by going from one to the other.
+#[expect(
+    clippy::cast_possible_wrap,
+    reason = "positions wrap, and what is compared is not far apart"
+)]
+#[inline]
+pub(super) fn reaches(at: u32, from: u32, to: u32) -> bool {
+    (at.wrapping_sub(from) as i32 > 0) & (at.wrapping_sub(to) as i32 <= 0)
+}
+
+/// What is between a packed front and a packed tail that is [`OPEN`]: the records behind those of the
+/// front and the words behind its words.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "word positions are the low halves"
 )]
 #[inline]
-pub(super) fn used(tail: u64, head: u64) -> Distance {
+pub(super) fn used(tail: u64, front: u64) -> Distance {
     Distance {
         // Word positions that wrapped in between borrow one, which the flag gives.
-        records: (tail.wrapping_sub(head) >> (WORD_BITS + FLAG_BITS)) as usize,
-        words: (tail as u32).wrapping_sub(head as u32) as usize,
+        records: (tail.wrapping_sub(front) >> (WORD_BITS + FLAG_BITS)) as usize,
+        words: (tail as u32).wrapping_sub(front as u32) as usize,
     }
 }
 
@@ -101,7 +124,7 @@ pub(super) fn used(tail: u64, head: u64) -> Distance {
 /// other flags stay.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "a record is shorter than MAX_WORDS"
+    reason = "a record is shorter than the longest ring"
 )]
 #[inline]
 pub(super) fn claim(tail: u64, words: usize) -> u64 {

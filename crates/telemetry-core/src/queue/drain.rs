@@ -1,14 +1,17 @@
-//! The consumer's side of the queue: records out, zeros behind.
+//! The consumer's side of the queue: records out, kept until they are released, zeros behind.
 
 use std::fmt;
 
-use super::{Cursor, Header, Queue, WORD, words_of};
+use super::base::Base;
+use super::cursor::Distance;
+use super::header::Header;
+use super::{Cursor, Queue, WORD};
 use crate::sync::{AtomicU64, MutexGuard, Ordering, yield_now};
 
 /// Records after which a long drain tells producers that there is room.
 const TELL_EVERY: usize = 32;
 
-/// How much one [`Queue::drain_into`] may take.
+/// How much one [`Queue::hand_out`] may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     /// Most records.
@@ -17,13 +20,24 @@ pub struct Budget {
     pub bytes: usize,
 }
 
-/// What a drain took.
+/// What was handed out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Records.
     pub events: usize,
     /// Their bytes.
     pub bytes: usize,
+}
+
+/// What becomes of a record that is handed out for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It was sent under its number, and stays until it is released.
+    Kept,
+    /// It was sent under its number, and nobody will ask for it again.
+    Sent,
+    /// It has no number: it was dropped, or went another way.
+    Gone,
 }
 
 /// One record as it lies in the queue.
@@ -35,25 +49,42 @@ pub struct Record<'a> {
     back: &'a [AtomicU64],
     /// Length and tag.
     header: Header,
+    /// Its number.
+    number: u64,
+    /// Whether it was handed out before.
+    repeated: bool,
 }
 
 impl Record<'_> {
     /// Its length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.header.len
+        self.header.len()
     }
 
     /// Whether it has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.header.len == 0
+        self.len() == 0
     }
 
-    /// The number it was pushed with.
+    /// The tag it was pushed with.
     #[must_use]
     pub fn tag(&self) -> u32 {
-        self.header.tag
+        self.header.tag()
+    }
+
+    /// The number under which it is sent, from 1; of one that is handed out for the first time the one
+    /// that it gets if it is not gone.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether it was handed out and kept before.
+    #[must_use]
+    pub fn is_repeated(&self) -> bool {
+        self.repeated
     }
 
     /// Appends its bytes.
@@ -64,32 +95,47 @@ impl Record<'_> {
         for (chunk, word) in chunks.iter_mut().zip(self.front.iter().chain(self.back)) {
             *chunk = word.load(Ordering::Relaxed).to_le_bytes();
         }
-        out.truncate(start + self.header.len);
+        out.truncate(start + self.header.len());
     }
 }
 
-/// What the one that takes records out knows.
+/// A place between two records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Where.
+    pub(super) at: Cursor,
+    /// Number of the last record before it that was sent.
+    pub(super) number: u64,
+}
+
+/// What the one that takes records out knows: `base ≤ next ≤ sent`. What is handed out next was not dropped.
 #[derive(Debug)]
 pub(super) struct Consumer {
-    /// Where the oldest record begins.
-    head: Cursor,
-    /// Records ever taken out.
-    taken: u64,
+    /// Before it the words are free.
+    pub(super) base: Place,
+    /// The record that is handed out next; before `sent` after a rewind.
+    pub(super) next: Place,
+    /// The oldest record that was never handed out.
+    pub(super) sent: Place,
+    /// Records ever handed out.
+    pub(super) taken: u64,
+    /// Before it there are only zeros. Between it and the base lies what was released a moment ago.
+    pub(super) cleared: Cursor,
 }
 
 impl Default for Consumer {
     fn default() -> Self {
+        let start = Place {
+            at: Cursor::START,
+            number: 0,
+        };
         Self {
-            head: Cursor::unpack(0),
+            base: start,
+            next: start,
+            sent: start,
             taken: 0,
+            cleared: start.at,
         }
-    }
-}
-
-impl Consumer {
-    /// Where the oldest record begins.
-    pub(super) fn head(&self) -> Cursor {
-        self.head
     }
 }
 
@@ -106,13 +152,14 @@ impl fmt::Debug for Resting<'_> {
         f.debug_struct("Resting")
             .field("pushed", &self.pushed())
             .field("queued", &self.queued())
+            .field("retained", &self.retained())
             .finish()
     }
 }
 
 impl<'a> Resting<'a> {
     pub(super) fn new(queue: &'a Queue, consumer: MutexGuard<'a, Consumer>) -> Self {
-        let end = Cursor::unpack(queue.tail.load(Ordering::Acquire));
+        let end = Cursor::unpack(queue.tail().load(Ordering::Acquire));
         Self {
             queue,
             consumer,
@@ -126,106 +173,312 @@ impl<'a> Resting<'a> {
         self.consumer.taken + self.queued()
     }
 
-    /// Records in the queue.
+    /// Records that were not handed out yet.
     #[must_use]
     pub fn queued(&self) -> u64 {
-        self.end.since(self.consumer.head).records as u64
+        self.end.since(self.consumer.sent.at).records as u64
     }
 
-    /// The tags of the records in the queue, oldest first, up to one that is not yet published.
+    /// The records that were not handed out yet, and their words.
+    pub(super) fn waiting(&self) -> Distance {
+        self.end.since(self.consumer.sent.at)
+    }
+
+    /// Records that were sent and are kept.
+    #[must_use]
+    pub fn retained(&self) -> u64 {
+        self.consumer.sent.number - self.consumer.base.number
+    }
+
+    /// Number of the last record that was sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.consumer.sent.number
+    }
+
+    /// Whether records are to be handed out again.
+    #[must_use]
+    pub fn is_rewound(&self) -> bool {
+        self.consumer.next != self.consumer.sent
+    }
+
+    /// The tags of the records that were not handed out yet, oldest first, up to one that is not yet
+    /// published.
     pub fn tags(&self) -> impl Iterator<Item = u32> + use<'_> {
-        let mut at = self.consumer.head;
+        let mut at = self.consumer.sent.at;
         std::iter::from_fn(move || {
             let header = (at != self.end).then(|| self.queue.header(at)).flatten()?;
-            at = at.after(words_of(header.len));
-            Some(header.tag)
+            at = at.after(header.words());
+            Some(header.tag())
         })
     }
 }
 
 impl Queue {
-    /// Hands records to `sink`, oldest first, until the queue is empty, the oldest record is not yet
-    /// published, or the budget is spent.
-    pub fn drain_into(&self, mut sink: impl FnMut(Record<'_>), budget: Budget) -> Drained {
+    /// Hands records to `sink`, oldest first, until there is no further one, the next one is not yet
+    /// published, or the budget is spent. What `sink` says of a repeated one changes nothing.
+    pub fn hand_out(&self, mut sink: impl FnMut(Record<'_>) -> Fate, budget: Budget) -> Drained {
         let mut consumer = self.consumer();
         let mut drained = Drained::default();
         while drained.events < budget.events && drained.bytes < budget.bytes {
-            let Some(record) = self.oldest(&consumer) else {
+            let Some(record) = self.next(&consumer) else {
                 break;
             };
-            sink(record);
+            let fate = sink(record);
             drained.events += 1;
             drained.bytes += record.len();
-            self.free(&mut consumer, record);
+            if record.repeated {
+                let behind = Place {
+                    at: consumer.next.at.after(record.header.words()),
+                    number: record.number,
+                };
+                consumer.next = self.pass_dropped(behind, &consumer);
+            } else {
+                self.settle(&mut consumer, record.header, fate);
+            }
             if drained.events.is_multiple_of(TELL_EVERY) {
-                self.tell(&consumer);
+                self.tell(&mut consumer);
             }
         }
-        self.tell(&consumer);
+        self.tell(&mut consumer);
         drained
     }
 
-    /// Hands everything that is claimed by now to `sink`, waiting for what is not yet published, and
-    /// returns how many records that were.
+    /// Hands out records that were not handed out before, are kept by nobody and get no number.
+    pub fn drain_into(&self, mut sink: impl FnMut(Record<'_>), budget: Budget) -> Drained {
+        {
+            let mut consumer = self.consumer();
+            consumer.next = consumer.sent;
+        }
+        let gone = |record: Record<'_>| {
+            sink(record);
+            Fate::Gone
+        };
+        self.hand_out(gone, budget)
+    }
+
+    /// Hands everything that is claimed by now and was never handed out to `sink`, waiting for what is
+    /// not yet published, and returns how many records that were. None of them gets a number.
     pub fn drain_all(&self, mut sink: impl FnMut(Record<'_>)) -> u64 {
-        let end = Cursor::unpack(self.tail.load(Ordering::Acquire));
+        let end = Cursor::unpack(self.tail().load(Ordering::Acquire));
         let mut count = 0;
         let mut consumer = self.consumer();
         // Another consumer may have been faster.
-        let mut left = end.since(consumer.head).records;
+        let mut left = end.since(consumer.sent.at).records;
         if left > self.max_records {
             left = 0;
         }
         while left > 0 {
-            let Some(record) = self.oldest(&consumer) else {
+            if !self.take_unsent(&mut consumer, &mut sink) {
                 yield_now();
                 continue;
-            };
-            sink(record);
-            self.free(&mut consumer, record);
+            }
             left -= 1;
             count += 1;
         }
-        self.tell(&consumer);
+        self.tell(&mut consumer);
         count
     }
 
-    /// Takes the oldest record out, if it is published.
-    pub fn take_oldest(&self, sink: impl FnMut(Record<'_>)) -> bool {
-        let one = Budget {
-            events: 1,
-            bytes: usize::MAX,
+    /// Makes room for a record that found none. Where words stand in its way, the oldest one that is kept is
+    /// released. Else, with a `sink`, the oldest one that was never handed out is given to that and gone.
+    /// Returns how many were released; `None` if there was nothing to be had.
+    pub fn make_room(&self, sink: Option<impl FnMut(Record<'_>)>) -> Option<u64> {
+        let mut consumer = self.consumer();
+        let end = Cursor::unpack(self.tail().load(Ordering::Acquire));
+        let has_kept = consumer.base.at != consumer.sent.at;
+        let made = if has_kept && end.since(consumer.sent.at).records < self.max_records {
+            Some(u64::from(self.release_one(&mut consumer)))
+        } else {
+            let evicted = sink.is_some_and(|sink| self.take_unsent(&mut consumer, sink));
+            evicted.then_some(0)
         };
-        self.drain_into(sink, one).events == 1
+        self.tell(&mut consumer);
+        made
     }
 
-    /// The oldest record, if it is published.
-    fn oldest(&self, consumer: &Consumer) -> Option<Record<'_>> {
-        let header = self.header(consumer.head)?;
-        let words = words_of(header.len) - 1;
-        let (before, rest) = self.words.split_at(self.index(consumer.head));
+    /// Releases the records that were sent up to this number.
+    pub fn release(&self, number: u64) {
+        let mut consumer = self.consumer();
+        let mut told = 0;
+        while consumer.base.at != consumer.sent.at
+            && (consumer.base.number < number || self.is_dropped(consumer.base.at))
+        {
+            self.release_one(&mut consumer);
+            told += 1;
+            if told % TELL_EVERY == 0 {
+                self.tell(&mut consumer);
+            }
+        }
+        self.tell(&mut consumer);
+    }
+
+    /// Releases the oldest records that were sent until those that are kept take no more words than
+    /// this, and returns how many that were.
+    pub fn release_beyond(&self, words: usize) -> u64 {
+        let mut consumer = self.consumer();
+        if consumer.kept().words <= words {
+            return 0;
+        }
+        let mut released = 0;
+        while consumer.kept().words > words {
+            released += u64::from(self.release_one(&mut consumer));
+        }
+        self.tell(&mut consumer);
+        released
+    }
+
+    /// Has the records that are kept and have numbers above this one handed out again, before all
+    /// others. Returns the number of the last one before those.
+    pub fn rewind(&self, number: u64) -> u64 {
+        let mut consumer = self.consumer();
+        let mut place = self.pass_dropped(consumer.base, &consumer);
+        while place.number < number.min(consumer.sent.number)
+            && let Some(header) = self.header(place.at)
+        {
+            let behind = Place {
+                at: place.at.after(header.words()),
+                number: place.number + 1,
+            };
+            place = self.pass_dropped(behind, &consumer);
+        }
+        consumer.next = place;
+        place.number
+    }
+
+    /// The next record to hand out, if it is published.
+    fn next(&self, consumer: &Consumer) -> Option<Record<'_>> {
+        let header = self.header(consumer.next.at)?;
+        let repeated = consumer.next.at != consumer.sent.at;
+        Some(self.record(consumer.next, header, repeated))
+    }
+
+    /// The first record from a place on that is kept, or the place of the first that waits.
+    fn pass_dropped(&self, mut place: Place, consumer: &Consumer) -> Place {
+        while place.at != consumer.sent.at
+            && let Some(header) = self.header(place.at)
+            && header.is_dropped()
+        {
+            place.at = place.at.after(header.words());
+        }
+        place
+    }
+
+    /// Takes the oldest record that was never handed out for good, if it is published.
+    fn take_unsent(&self, consumer: &mut Consumer, mut sink: impl FnMut(Record<'_>)) -> bool {
+        let Some(header) = self.header(consumer.sent.at) else {
+            return false;
+        };
+        sink(self.record(consumer.sent, header, false));
+        self.settle(consumer, header, Fate::Gone);
+        true
+    }
+
+    /// The record behind a place.
+    #[inline]
+    fn record(&self, place: Place, header: Header, repeated: bool) -> Record<'_> {
+        let (front, back) = self.body(place.at, header);
+        Record {
+            front,
+            back,
+            header,
+            number: place.number + 1,
+            repeated,
+        }
+    }
+
+    /// The words of a record behind its header: up to the end of the ring, and from its start on.
+    #[inline]
+    fn body(&self, at: Cursor, header: Header) -> (&[AtomicU64], &[AtomicU64]) {
+        let words = header.words() - 1;
+        let (before, rest) = self.words.split_at(self.index(at));
         let after = &rest[1..];
         let front = &after[..words.min(after.len())];
-        Some(Record {
-            front,
-            back: &before[..words - front.len()],
-            header,
-        })
+        (front, &before[..words - front.len()])
     }
 
-    /// Leaves zeros where a record was and goes on to the next one.
-    fn free(&self, consumer: &mut Consumer, record: Record<'_>) {
-        for word in record.front.iter().chain(record.back) {
-            word.store(0, Ordering::Relaxed);
-        }
-        self.words[self.index(consumer.head)].store(0, Ordering::Relaxed);
-        consumer.head = consumer.head.after(words_of(record.len()));
+    /// Goes on behind the oldest record that was never handed out before.
+    #[inline]
+    fn settle(&self, consumer: &mut Consumer, header: Header, fate: Fate) {
+        let at = consumer.sent.at;
+        let follows = consumer.next.at == at;
         consumer.taken += 1;
+        consumer.sent = Place {
+            at: at.after(header.words()),
+            number: consumer.sent.number + u64::from(fate != Fate::Gone),
+        };
+        if fate == Fate::Gone {
+            self.words[self.index(at)].store(header.dropped(), Ordering::Release);
+        }
+        if consumer.base.at == at && fate != Fate::Kept {
+            consumer.base = consumer.sent;
+        }
+        if follows {
+            consumer.next = consumer.sent;
+        }
     }
 
-    /// Lets producers use the words before the head.
-    fn tell(&self, consumer: &Consumer) {
-        // Release: whoever claims them sees the zeros.
-        self.head.store(consumer.head.pack(), Ordering::Release);
+    /// Releases the oldest record that was handed out, and says whether it was sent. There is one.
+    fn release_one(&self, consumer: &mut Consumer) -> bool {
+        let at = consumer.base.at;
+        let Some(header) = self.header(at) else {
+            // Cannot be: what was handed out was published.
+            consumer.base = consumer.sent;
+            consumer.next = consumer.sent;
+            return false;
+        };
+        let follows = consumer.next.at == at;
+        let was_sent = !header.is_dropped();
+        consumer.base = Place {
+            at: at.after(header.words()),
+            number: consumer.base.number + u64::from(was_sent),
+        };
+        if follows {
+            consumer.next = self.pass_dropped(consumer.base, consumer);
+        }
+        was_sent
+    }
+
+    /// Whether the record that begins here was dropped.
+    fn is_dropped(&self, at: Cursor) -> bool {
+        self.header(at).is_some_and(Header::is_dropped)
+    }
+
+    /// Lets producers use the words before the base, and tells them how much waits.
+    fn tell(&self, consumer: &mut Consumer) {
+        if consumer.cleared != consumer.base.at {
+            self.commit(Base {
+                at: consumer.base.at,
+                number: consumer.base.number,
+                records: consumer.taken - consumer.kept().records as u64,
+            });
+            self.clear(consumer.cleared, consumer.base.at);
+            consumer.cleared = consumer.base.at;
+        }
+        let batch = self.batch_behind(consumer.sent.at);
+        self.batch_at().store(batch.into(), Ordering::Relaxed);
+        // Release: whoever claims the words sees the zeros.
+        let front = consumer.sent.at.pack_with_words_of(consumer.base.at);
+        self.free().store(front, Ordering::Release);
+    }
+
+    /// Leaves zeros where records were.
+    fn clear(&self, from: Cursor, to: Cursor) {
+        let words = to.since(from).words;
+        let (before, front) = self.words.split_at(self.index(from));
+        let front = &front[..words.min(front.len())];
+        // One after the other: a loop over both in a chain takes longer.
+        for words in [front, &before[..words - front.len()]] {
+            for word in words {
+                word.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Consumer {
+    /// What was handed out and is kept.
+    fn kept(&self) -> Distance {
+        self.sent.at.since(self.base.at)
     }
 }

@@ -77,6 +77,39 @@ fn words_that_the_consumer_freed_are_used_again_without_a_trace() {
 }
 
 #[test]
+fn words_of_records_that_are_kept_are_used_again_once_they_are_released() {
+    loom::model(|| {
+        // Room for two records.
+        let queue = queue(4, 8);
+        let producer = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || [1, 2, 3].map(|tag| push(&queue, tag).is_ok()))
+        };
+        let mut tags = Vec::new();
+        let mut hand_out = || {
+            let keep = |record: Record<'_>| {
+                tags.push(record.tag());
+                Fate::Kept
+            };
+            queue.hand_out(keep, ALL);
+        };
+        hand_out();
+        queue.release(1);
+        queue.rewind(0);
+        hand_out();
+        let stored = producer.join().unwrap();
+        hand_out();
+        assert!(stored[0] && stored[1]);
+        tags.dedup();
+        let news: Vec<u32> = (1..=3).filter(|tag| tags.contains(tag)).collect();
+        let expected = stored.iter().filter(|stored| **stored).count();
+        assert_eq!(news.len(), expected);
+        queue.release(u64::MAX);
+        assert_eq!(queue.bytes(), 0);
+    });
+}
+
+#[test]
 fn a_consumer_that_sleeps_is_woken_by_exactly_one_push() {
     loom::model(|| {
         let queue = queue(4, 16);

@@ -155,10 +155,10 @@ fn closing_keeps_what_is_in_and_refuses_the_rest() {
 fn a_claimed_record_stalls_the_consumer_and_nobody_else() {
     let queue = queue(10, 1_000);
     // What a producer does that is interrupted between claiming and publishing.
-    let tail = queue.tail.load(Ordering::Relaxed);
+    let tail = queue.tail().load(Ordering::Relaxed);
     let claimed = Cursor::unpack(tail);
     queue
-        .tail
+        .tail()
         .store(claim(tail, words_of(1)), Ordering::Relaxed);
     assert_eq!(push(&queue, b"later"), Ok(()));
     assert_eq!(queue.try_sleep(), Sleep::Stalled);
@@ -189,7 +189,9 @@ fn a_record_that_does_not_fit_makes_no_other_one_fail() {
             }
         });
         let refused = (0..100_000)
-            .filter(|_| push(&queue, b"x").is_err() || !queue.take_oldest(|_| ()))
+            .filter(|_| {
+                push(&queue, b"x").is_err() || queue.make_room(Some(|_: Record<'_>| ())).is_none()
+            })
             .count();
         done.store(true, Ordering::Release);
         assert_eq!(refused, 0);

@@ -5,56 +5,101 @@ use std::task::Waker;
 
 use super::Recorder;
 use crate::ledger::Reason;
-use crate::queue::{Budget, Record, Sleep};
+use crate::queue::{Budget, Fate, Record, Sleep};
 use crate::wire::{DecodeLimits, append_sequence, decode_event, frame_header, sequence_len};
 
 /// What was drained into frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FramedOut {
     /// How many events.
     pub events: usize,
-    /// Sequence of the last one; 0 without any.
+    /// How many of them were sent before.
+    pub repeated: usize,
+    /// Sequence of the first one; 0 without any.
+    pub first_sequence: u64,
+    /// Sequence of the last one; 0 without any. All between them are there.
     pub last_sequence: u64,
+}
+
+/// What becomes of events that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// They stay until the manager acknowledges them, as far as there is room: half of the queue.
+    UntilAcknowledged,
+    /// They go: the manager acknowledges nothing.
+    Nothing,
 }
 
 impl Recorder {
     /// Moves queued events into `out` as gRPC frames, each stamped with its sequence, and returns how
     /// many.
     pub fn drain_frames(&self, out: &mut Vec<u8>, budget: Budget) -> usize {
-        self.frame_out(out, budget).events
+        self.frame_out(out, budget, Keep::Nothing).events
     }
 
-    /// [`drain_frames`](Self::drain_frames), and the sequence of the last event in them.
-    pub fn frame_out(&self, out: &mut Vec<u8>, budget: Budget) -> FramedOut {
-        let mut last_sequence = 0;
+    /// [`drain_frames`](Self::drain_frames), beginning with what is to be sent again. Without an event in
+    /// it there is none that could be sent.
+    pub fn frame_out(&self, out: &mut Vec<u8>, budget: Budget, keep: Keep) -> FramedOut {
+        loop {
+            let mut framed = FramedOut::default();
+            let drained = self.frame_some(out, budget, keep, &mut framed);
+            // All of them may have been filtered, and others wait behind them.
+            if framed.events > 0 || drained == 0 {
+                return framed;
+            }
+        }
+    }
+
+    /// One turn of `frame_out`; how many events were taken up.
+    fn frame_some(
+        &self,
+        out: &mut Vec<u8>,
+        budget: Budget,
+        keep: Keep,
+        framed: &mut FramedOut,
+    ) -> usize {
         let mut to_recheck = self.to_recheck.swap(0, Ordering::Relaxed);
-        let mut filtered = 0;
-        let drained = self.queue.drain_into(
+        let mut repeated = 0;
+        let drained = self.queue.hand_out(
             |event| {
-                self.gate.count_left(event.tag());
-                if to_recheck > 0 {
-                    to_recheck -= 1;
-                    if !self.passes(event) {
-                        filtered += 1;
-                        return self.gate.count_dropped_late(Reason::Filtered, 1);
+                if event.is_repeated() {
+                    repeated += 1;
+                } else {
+                    self.gate.count_left(event.tag());
+                    if to_recheck > 0 {
+                        to_recheck -= 1;
+                        if !self.passes(event) {
+                            self.gate.count_dropped_late(Reason::Filtered, 1);
+                            return Fate::Gone;
+                        }
                     }
+                    self.gate.count_sent(event.number());
                 }
-                let sequence = self.gate.next_sequence();
-                last_sequence = sequence;
+                let sequence = event.number();
+                framed.events += 1;
+                if framed.first_sequence == 0 {
+                    framed.first_sequence = sequence;
+                }
+                framed.last_sequence = sequence;
                 out.extend_from_slice(&frame_header(event.len() + sequence_len(sequence)));
                 event.append_to(out);
                 append_sequence(out, sequence);
+                match keep {
+                    Keep::UntilAcknowledged => Fate::Kept,
+                    Keep::Nothing => Fate::Sent,
+                }
             },
             budget,
         );
         self.to_recheck.fetch_add(to_recheck, Ordering::Relaxed);
+        framed.repeated += repeated;
+        self.gate.count_repeated(repeated as u64);
+        // Ahead of those who emit, who would have to take the consumer's lock for it.
+        self.forget_beyond(self.queue.max_words() / 2);
         if drained.events > 0 {
             self.gate.settle().tell_waiters();
         }
-        FramedOut {
-            events: drained.events - filtered,
-            last_sequence,
-        }
+        drained.events
     }
 
     /// Has what is queued now pass the toggle and the filter of the present policy before it is

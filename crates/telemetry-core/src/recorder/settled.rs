@@ -25,7 +25,7 @@ impl Recorder {
             Waited::TooLate => {
                 timeout.is_zero() && settle.written() == self.queue.at_rest().pushed()
             }
-            Waited::NoStream { left_unwritten } => !left_unwritten && self.queue.is_empty(),
+            Waited::NoStream { left_unwritten } => !left_unwritten && self.has_sent_all(),
         }
     }
 
@@ -39,16 +39,22 @@ impl Recorder {
                 match settle.wait(settle.ask(), deadline) {
                     Waited::Written => return true,
                     Waited::TooLate => return false,
-                    Waited::NoStream { left_unwritten } if self.queue.is_empty() => {
+                    Waited::NoStream { left_unwritten } if self.has_sent_all() => {
                         return !left_unwritten;
                     }
                     Waited::NoStream { .. } => {}
                 }
-                if !settle.wait_without_stream(deadline, || self.queue.is_empty()) {
+                if !settle.wait_without_stream(deadline, || self.has_sent_all()) {
                     return false;
                 }
             }
         })
+    }
+
+    /// Whether nothing waits to be sent, or to be sent again.
+    fn has_sent_all(&self) -> bool {
+        let resting = self.queue.at_rest();
+        resting.queued() == 0 && resting.retained() == 0
     }
 
     /// A stream begins to drain the queue, in place of the one before. Returns its number.
@@ -96,11 +102,11 @@ impl Recorder {
         Mark(self.queue.at_rest().pushed())
     }
 
-    /// Whether every event before `mark` has left the queue.
+    /// Whether every event before `mark` has left the queue, and what was to be sent again too.
     #[must_use]
     pub fn is_past(&self, mark: Mark) -> bool {
         let resting = self.queue.at_rest();
-        resting.pushed() - resting.queued() >= mark.0
+        !resting.is_rewound() && resting.pushed() - resting.queued() >= mark.0
     }
 
     /// Begins write-through mode: from now on an emit returns once its outcome is written, if that

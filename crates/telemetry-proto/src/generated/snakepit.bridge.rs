@@ -119,7 +119,10 @@ pub mod telemetry_value {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TelemetryControl {
     /// Exactly one of them is set.
-    #[prost(oneof = "telemetry_control::Control", tags = "1, 2, 3, 1001, 1002, 1007")]
+    #[prost(
+        oneof = "telemetry_control::Control",
+        tags = "1, 2, 3, 1001, 1002, 1003, 1007, 1009"
+    )]
     pub control: ::core::option::Option<telemetry_control::Control>,
 }
 /// Nested message and enum types in `TelemetryControl`.
@@ -142,11 +145,29 @@ pub mod telemetry_control {
         /// The whole desired policy; replaces what was applied before.
         #[prost(message, tag = "1002")]
         Policy(super::TelemetryPolicy),
+        /// Events that need not be sent again; only to a worker that can "ack".
+        #[prost(message, tag = "1003")]
+        Ack(super::TelemetryAck),
         /// The process is about to be ended; only to a worker that can "drain".
         #[prost(message, tag = "1007")]
         Drain(super::TelemetryDrain),
+        /// The manager leaves; only to a worker that can "ack".
+        #[prost(message, tag = "1009")]
+        Goodbye(super::TelemetryGoodbye),
     }
 }
+/// The manager has taken responsibility for the events up to here: they may be released.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TelemetryAck {
+    /// Sequence of the last of them.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+/// The manager leaves: send no more events, report where the stream stands, and end it once all of it is
+/// acknowledged. Ending the manager's side of the stream says the same, but then nothing more can be
+/// acknowledged, so that the next manager is sent again what was not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TelemetryGoodbye {}
 /// The manager is about to end the worker's process: send what is queued, and from now on let an
 /// `emit` return only once its outcome is on its way. Answered by reports with `written_through`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -187,6 +208,25 @@ pub struct ManagerHello {
     /// Revision of these extensions; 2 now.
     #[prost(uint32, tag = "2")]
     pub protocol_revision: u32,
+    /// Whether it acknowledges what it has handled.
+    #[prost(bool, tag = "3")]
+    pub acknowledges: bool,
+    /// Whether what it acknowledges survives it.
+    #[prost(bool, tag = "4")]
+    pub durable: bool,
+    /// Grows with each manager that takes over from another one; 0 if there are no such. A worker refuses
+    /// one that is older than the last one it met.
+    #[prost(uint64, tag = "5")]
+    pub epoch: u64,
+    /// The incarnation of which it says where it stands; empty if it knows none.
+    #[prost(string, tag = "6")]
+    pub incarnation_id: ::prost::alloc::string::String,
+    /// Sequence up to which it has handled the events of that one: behind it the stream goes on.
+    #[prost(uint64, tag = "7")]
+    pub handled: u64,
+    /// Sequence up to which they may be released.
+    #[prost(uint64, tag = "8")]
+    pub acknowledged: u64,
 }
 /// The whole desired policy of a worker.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -228,6 +268,13 @@ pub struct WorkerHello {
     /// The pool the worker believes it is in.
     #[prost(string, tag = "7")]
     pub pool_name: ::prost::alloc::string::String,
+    /// Sequence of the oldest event that the worker could send again. On a stream whose manager acknowledges
+    /// it goes on here, or behind what the manager has handled of it, whichever is later.
+    #[prost(uint64, tag = "8")]
+    pub retained_from: u64,
+    /// Most bytes of events that the worker keeps to send them again; acknowledge before they are used up.
+    #[prost(uint64, tag = "9")]
+    pub replay_bytes: u64,
     /// Sequence of the last event sent before this stream, to whomever; 0 before the first one. Absent from
     /// workers of revision 1.
     #[prost(uint64, optional, tag = "13")]
@@ -235,6 +282,10 @@ pub struct WorkerHello {
     /// How many events went out on earlier streams of this manager, by its `manager_id`.
     #[prost(uint64, optional, tag = "14")]
     pub given_before: ::core::option::Option<u64>,
+    /// How many of the events between what the manager has handled and `retained_from` were sent to it last,
+    /// by its `manager_id`: they are lost. The others were sent to other managers after that.
+    #[prost(uint64, tag = "15")]
+    pub missed_before: u64,
 }
 /// The ledger of a worker at a point of its stream.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -280,6 +331,18 @@ pub struct WorkerReport {
     /// has not arrived of the events up to it never will. Absent from workers of revision 1.
     #[prost(uint64, optional, tag = "13")]
     pub position: ::core::option::Option<u64>,
+    /// Sequence of the last event that a manager acknowledged.
+    #[prost(uint64, tag = "14")]
+    pub acknowledged: u64,
+    /// Events that were sent and are kept to be sent again if the stream is cut.
+    #[prost(uint64, tag = "15")]
+    pub retained: u64,
+    /// Events that were sent and let go of before they were acknowledged.
+    #[prost(uint64, tag = "16")]
+    pub forgotten: u64,
+    /// How often events were sent again.
+    #[prost(uint64, tag = "17")]
+    pub repeated: u64,
     /// For how long the program has not been able to run, milliseconds; 0 if it runs, or is not watched.
     #[prost(uint64, tag = "24")]
     pub stalled_ms: u64,

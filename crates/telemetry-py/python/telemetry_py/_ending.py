@@ -15,8 +15,9 @@ def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
     A backend that holds events back is flushed, too. With nobody to send to, and nobody just being connected
     to, it does not wait.
 
-    ``acknowledged`` asks for the manager's word that it has taken the events, as far as this release can know:
-    its managers give none, so the answer is ``False`` as soon as anything was sent to one.
+    ``acknowledged`` waits for the manager's word that it has taken the events: after that a connection that
+    breaks loses none of them. A manager that gives no such word, as that of Snakepit, makes the answer
+    ``False`` as soon as anything was sent to it.
 
     Example::
 
@@ -24,13 +25,13 @@ def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
         assert telemetry.flush(timeout=0.5)
     """
     began = time.monotonic()
-    done = native.flush(timeout)
+    done = native.flush(timeout, quietly(bool, acknowledged) is True)
     backend = native.backend()
     call = quietly(getattr, backend, "flush", None)
     if callable(call):
         left = max(_seconds(timeout) - (time.monotonic() - began), 0.0)
         done = quietly(call, left) is not False and done
-    return done and not (quietly(bool, acknowledged) and native.stats()["sent"])
+    return done
 
 
 def shutdown(timeout: float | None = None) -> bool:

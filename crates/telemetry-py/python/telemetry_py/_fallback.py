@@ -358,7 +358,7 @@ def close_at_exit() -> bool:
     return True
 
 
-def flush(timeout: float | None = 1.0) -> bool:
+def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool:
     return True
 
 

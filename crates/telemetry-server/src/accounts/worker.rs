@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use telemetry_core::{Note, Notes, StreamSnapshot, WorkerSnapshot};
 
-use super::book::{Book, Key, Shared, lock};
+use super::book::{Book, Key, Place, Shared, lock};
 use super::incarnation::{End, News, Parting};
 use super::ledger::{LedgerReader, LedgerWriter};
 use super::plausible::Implausible;
@@ -30,6 +30,13 @@ pub(crate) enum Origin {
         sent: u64,
         /// How many of those were sent on streams of ours.
         given: u64,
+    },
+    /// As it says itself: what it sent and nobody acknowledged comes again.
+    Resumed {
+        /// The stream goes on behind this sequence.
+        at: u64,
+        /// How many events before that were meant for us and are lost.
+        missed: u64,
     },
 }
 
@@ -143,6 +150,40 @@ impl Account {
         });
     }
 
+    /// Whether the open stream is of an incarnation from which another stream is still read, so that it is not
+    /// known yet where it goes on.
+    pub(crate) fn is_waiting(&self) -> bool {
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| matches!(stream.standing, Standing::Waiting(_)))
+    }
+
+    /// Asks again whether the other stream is read to its end.
+    pub(crate) fn claim_again(&mut self, writer: &mut LedgerWriter, origin: Origin, now_ns: i64) {
+        let origin = self.told().unwrap_or(origin);
+        let waiting = self.stream.as_ref().map(|stream| &stream.standing);
+        if let Some(Standing::Waiting(key)) = waiting {
+            let key = key.clone();
+            self.claim(key, writer, origin, now_ns);
+        }
+    }
+
+    /// Where we stand with an incarnation, so that it can go on from there: the one that introduced itself,
+    /// or else the present one. `None` if we have not met it, or still read from it.
+    pub(crate) fn position(&self, introduced: Option<(&str, u32)>) -> Option<(String, u64)> {
+        let known = match introduced {
+            Some((id, pid)) => self.book.find(&Key {
+                id: id.to_owned(),
+                place: Place::Process(pid),
+            }),
+            None => self.present.clone(),
+        };
+        let known = known?;
+        let incarnation = lock(&known);
+        let is_read = !incarnation.claimed && !incarnation.id.is_empty();
+        let position = incarnation.resume_at().filter(|_| is_read)?.0;
+        Some((incarnation.id.clone(), position))
+    }
+
     /// Takes in a report.
     ///
     /// # Errors
@@ -249,7 +290,9 @@ impl Account {
             && let Some(present) = self.present.clone()
         {
             let mut incarnation = lock(&present);
-            if let Some(last) = incarnation.last().filter(|_| how != Parting::Cut) {
+            let comes_again = matches!(stream.told, Some(Origin::Resumed { .. }));
+            let is_over = how != Parting::Cut && !comes_again;
+            if let Some(last) = incarnation.last().filter(|_| is_over) {
                 // What it had sent before it turned to somebody else was for us.
                 writer.announce(last.sent);
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use telemetry_core::random_u64;
 use tokio::time::Instant;
 
+use super::acks::Acks;
 use super::dial::{Answer, DialError, HANDSHAKE_TIMEOUT};
 use super::peer::Peer;
 use super::reader::Reader;
@@ -58,6 +59,10 @@ pub(super) struct Progress {
     pub(super) farewell: Option<LastWord>,
     /// Whether it need not be told any more that its process is about to be ended.
     pub(super) told_drain: bool,
+    /// What is to be acknowledged.
+    pub(super) acks: Acks,
+    /// Until when nothing is read here because another stream of the incarnation is.
+    pub(super) waits: Option<Instant>,
 }
 
 /// Why a stream is read to its end.
@@ -86,8 +91,10 @@ pub(super) enum Ping {
 pub(super) enum LastWord {
     /// Its process is about to be ended.
     Drain,
-    /// We leave.
+    /// We leave, and wait for what it has sent to acknowledge it.
     Goodbye,
+    /// We leave and say so by ending our side of the stream.
+    End,
 }
 
 impl Progress {
@@ -108,6 +115,16 @@ impl Progress {
             is_desired: true,
             farewell: None,
             told_drain: false,
+            acks: Acks::default(),
+            waits: None,
+        }
+    }
+
+    /// Looks whether there is still another stream to be read before this one, but not for ever.
+    pub(super) fn look(&mut self) {
+        let is_late = self.waits.is_some_and(|until| Instant::now() >= until);
+        if is_late || !self.reader.must_wait() {
+            self.waits = None;
         }
     }
 
@@ -121,6 +138,20 @@ impl Progress {
         };
     }
 
+    /// Nothing is desired of the worker any more.
+    pub(super) fn leaves(&mut self) {
+        self.policy_due = false;
+        self.is_desired = false;
+        self.told_drain = true;
+    }
+
+    /// Nothing more can be said.
+    pub(super) fn says_no_more(&mut self) {
+        self.leaves();
+        self.farewell = None;
+        self.acks = Acks::default();
+    }
+
     /// Whether the worker can be told yet, and need be told, that its process is about to be ended.
     pub(super) fn may_drain(&self) -> bool {
         self.speech == Speech::Extended && !self.told_drain
@@ -128,7 +159,8 @@ impl Progress {
 
     /// Whether there is something to say.
     pub(super) fn has_word(&self) -> bool {
-        self.policy_due || self.farewell == Some(LastWord::Drain)
+        let has_farewell = matches!(self.farewell, Some(LastWord::Drain | LastWord::Goodbye));
+        self.policy_due || self.acks.is_due() || has_farewell
     }
 }
 

@@ -19,14 +19,25 @@ pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 const MAX_SPEECH_BYTES: usize = 512 << 10;
 
 /// What the session learns from a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Learned {
     /// The worker said hello on this stream.
-    pub(super) hello: bool,
+    pub(super) hello: Option<Greeted>,
+    /// It sent a report.
+    pub(super) reported: bool,
     /// Its first message was no hello.
     pub(super) event_first: bool,
     /// The hello is from another incarnation than the one that was introduced.
     pub(super) stranger: bool,
+}
+
+/// What the stream needs to know of a hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Greeted {
+    /// Bytes that the worker keeps until they are acknowledged; 0 if it does not.
+    pub(super) replay_bytes: u64,
+    /// Sequence of the oldest event that it could send again.
+    pub(super) retained_from: u64,
 }
 
 /// Reads one stream.
@@ -96,7 +107,10 @@ impl Reader {
                         let pipeline = batch.pipeline();
                         record.hello(&hello, pipeline.ledger_mut());
                         *greeted = true;
-                        learned.hello = true;
+                        learned.hello = Some(Greeted {
+                            replay_bytes: hello.replay_bytes,
+                            retained_from: hello.retained_from,
+                        });
                         let mut source = pipeline.source().clone();
                         source.python_pid = source.python_pid.or(record.observed_pid());
                         pipeline.set_source(source);
@@ -104,6 +118,7 @@ impl Reader {
                     Err(error) => complain(batch.pipeline(), "hello", error),
                 },
                 Frame::Report(report) => {
+                    learned.reported = true;
                     let taken = read::<WorkerReport>(report).and_then(|report| {
                         let ledger = batch.pipeline().ledger_mut();
                         let taken = record.report(&report, ledger);
@@ -126,6 +141,16 @@ impl Reader {
     /// Messages of this stream so far.
     pub(super) fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// Whether another stream of the same incarnation has to be read before this one.
+    pub(super) fn must_wait(&mut self) -> bool {
+        self.record.must_wait(self.pipeline.ledger_mut())
+    }
+
+    /// Sequence of the last event that was handled or is known to be lost.
+    pub(super) fn position(&self) -> u64 {
+        self.pipeline.position()
     }
 
     /// Whether the stream stands between two messages.

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{Clock, SamplingRule, escape, snapshot_from_report, truncate};
+use telemetry_core::{Clock, Position, SamplingRule, escape, snapshot_from_report, truncate};
 use telemetry_proto::{WorkerHello, WorkerReport};
 use tokio::sync::watch;
 
@@ -56,6 +56,8 @@ struct Memory {
     seen_pid: Option<u32>,
     claimed_pid: Option<u32>,
     hello: Hello,
+    /// Where the worker of the present stream was told that we stand.
+    told: Option<Position>,
     /// What is counted.
     account: Account,
     /// Whether the last report promised that nothing stays behind.
@@ -117,6 +119,7 @@ impl Record {
             seen_pid: None,
             claimed_pid: None,
             hello: Hello::default(),
+            told: None,
             account,
             written_through: false,
             applied_revision: 0,
@@ -192,6 +195,28 @@ impl Record {
 
     pub(crate) fn is_legacy(&self) -> bool {
         self.lock().legacy
+    }
+
+    /// Where we stand with the worker, for the hello of a stream that is about to be opened: with the
+    /// incarnation that introduced itself in a process, or else the one that was there last.
+    pub(super) fn tell_position(
+        &self,
+        introduced: Option<(&str, Option<u32>)>,
+    ) -> Option<Position> {
+        let mut memory = self.lock();
+        let position = match introduced {
+            Some((id, Some(pid))) => memory.account.position(Some((id, pid))),
+            // Where the system tells no process an id alone is not enough.
+            Some((_, None)) => None,
+            None => memory.account.position(None),
+        };
+        // Nothing durable is behind us: what is handled may be released.
+        memory.told = position.map(|(incarnation_id, handled)| Position {
+            incarnation_id,
+            handled,
+            acknowledged: handled,
+        });
+        memory.told.clone()
     }
 
     /// Whether the worker said that it can do something.
@@ -362,6 +387,15 @@ impl Record {
         let now_ns = self.clock.unix_nanos();
         let mut memory = self.lock();
         let origin = match (hello.sent_before, hello.given_before) {
+            _ if hello.retained_from > 0 => {
+                let told = memory.told.as_ref();
+                let told = told.filter(|told| told.incarnation_id == hello.incarnation_id);
+                let handled = told.map_or(0, |told| told.handled);
+                Origin::Resumed {
+                    at: handled.max(hello.retained_from - 1),
+                    missed: hello.missed_before,
+                }
+            }
             (Some(sent), Some(given)) => Origin::Told { sent, given },
             _ => memory.origin(),
         };
@@ -392,6 +426,17 @@ impl Record {
         memory.unsupported_rules.clear();
         drop(memory);
         self.notify();
+    }
+
+    /// Whether the stream that `writer` counts has to wait until another one of its incarnation is read.
+    pub(super) fn must_wait(&self, writer: &mut LedgerWriter) -> bool {
+        let now_ns = self.clock.unix_nanos();
+        let mut memory = self.lock();
+        let origin = memory.origin();
+        if memory.account.is_waiting() {
+            memory.account.claim_again(writer, origin, now_ns);
+        }
+        memory.account.is_waiting()
     }
 
     /// Takes in the worker's report. Its word on control holds whatever becomes of its counters.

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
 use telemetry_core::capability;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::arrival::Arrival;
 use super::backoff::Turn;
@@ -32,6 +32,10 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
 const TURN_BYTES: usize = 128 << 10;
 /// What a chunk takes of a turn beside its bytes, so that small and empty ones end it as well.
 const CHUNK_COST: usize = 64;
+/// Longest time that a stream waits for another one of the same incarnation, whose handlers may be slow.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// Time between two looks at that.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 /// Why a stream ended whose process did.
 pub(super) const PROCESS_ENDED: &str = "its process has ended";
 impl Session {
@@ -44,7 +48,7 @@ impl Session {
     ) -> Ending {
         self.record.connecting();
         let legacy = self.record.is_legacy();
-        let opening = self.opening(legacy);
+        let opening = self.opening(legacy, None);
         let accepted = &self.shared.accepted_uids;
         let started = self.record.started_pid();
         let connected = tokio::select! {
@@ -82,7 +86,8 @@ impl Session {
         self.record.connecting();
         // Stock workers do not dial in.
         self.record.set_legacy(false, Vec::new());
-        let opening = self.opening(false);
+        let introduced = Some((arrival.incarnation.as_str(), arrival.pid));
+        let opening = self.opening(false, introduced);
         let peer = arrival.peer();
         let connected = match dial::open(&peer, arrival.stream, arrival.pid, opening).await {
             Ok(connected) => connected,
@@ -142,9 +147,9 @@ impl Session {
         let mut response = Response::Awaited(answer);
         loop {
             let (headers_due, hello_due) = (progress.phase.due(), progress.speech.due());
-            let quiet_at = progress.course.until();
+            let (quiet_at, ack_due) = (progress.course.until(), progress.acks.due());
             tokio::select! {
-                arrived = response.next() => {
+                arrived = response.next(), if progress.waits.is_none() => {
                     if let Err(ending) = self.take_in(progress, &mut response, arrived).await {
                         return ending;
                     }
@@ -158,7 +163,10 @@ impl Session {
                         return STOPPED;
                     }
                     let hears = self.record.is_capable_of(capability::GOODBYE);
-                    progress.farewell = hears.then_some(LastWord::Goodbye);
+                    let waits = self.record.is_capable_of(capability::ACK);
+                    let word = if waits { LastWord::Goodbye } else { LastWord::End };
+                    progress.farewell = hears.then_some(word);
+                    progress.leaves();
                     let silence = (!hears).then(|| Instant::now() + DRAIN_SILENCE);
                     progress.course = Course::Leaving { silence, last };
                 }
@@ -184,10 +192,11 @@ impl Session {
                     if let Ok(permit) = permit {
                         permit.send(self.next_words(progress));
                     } else {
-                        progress.policy_due = false;
-                        progress.farewell = None;
+                        progress.says_no_more();
                     }
                 }
+                () = sleep(BETWEEN_LOOKS), if progress.waits.is_some() => progress.look(),
+                () = at(ack_due), if ack_due.is_some() => progress.acks.time_is_over(),
                 () = at(hello_due), if hello_due.is_some() => {
                     progress.policy_due |= progress.speech.no_hello().0;
                 }
@@ -203,12 +212,9 @@ impl Session {
                 }
                 () = at(quiet_at), if quiet_at.is_some() => return STOPPED,
             }
-            if progress.farewell == Some(LastWord::Goodbye) {
-                progress.farewell = None;
+            if progress.farewell == Some(LastWord::End) {
                 dialled.say_goodbye();
-                progress.policy_due = false;
-                progress.is_desired = false;
-                progress.told_drain = true;
+                progress.says_no_more();
             }
             // A stock worker sends its headers with its first event. If it answers another call, it
             // is alive and merely has nothing to say.
@@ -239,6 +245,9 @@ impl Session {
                 }
                 Arrived::Chunk(chunk) => {
                     self.chunk(progress, &chunk)?;
+                    if progress.waits.is_some() {
+                        return Ok(());
+                    }
                     turn = turn.saturating_sub(chunk.len() + CHUNK_COST);
                     if turn == 0 {
                         tokio::task::yield_now().await;
@@ -281,9 +290,22 @@ impl Session {
                 "its hello names another incarnation than its introduction",
             )),
             Ok(Learned {
-                hello, event_first, ..
+                hello,
+                event_first,
+                reported,
+                ..
             }) => {
-                if hello {
+                if let Some(hello) = &hello {
+                    let released = hello.retained_from.saturating_sub(1);
+                    let handled = progress.reader.position();
+                    progress.acks.begin(hello.replay_bytes, released, handled);
+                }
+                let position = progress.reader.position();
+                progress.acks.handled(position, chunk.len(), reported);
+                if hello.is_some() && progress.reader.must_wait() {
+                    progress.waits = Some(Instant::now() + MAX_WAIT);
+                }
+                if hello.is_some() {
                     // If it was taken for a stock one and told so, it gets the policy itself now.
                     progress.policy_due |= progress.speech.hello().0;
                 } else if event_first {

@@ -3,20 +3,28 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use telemetry_core::{Control, PROTOCOL_REVISION, PolicySpec};
+use telemetry_core::{Control, Greeting, PROTOCOL_REVISION, PolicySpec};
 
 use super::Session;
 use super::control::control_frames;
 use super::legacy::legacy_controls;
-use super::progress::Progress;
+use super::progress::{LastWord, Progress};
 
 impl Session {
-    /// The first controls of a stream.
-    pub(super) fn opening(&mut self, legacy: bool) -> Bytes {
-        let hello = Control::Hello {
+    /// The first controls of a stream; `introduced`: the incarnation and the process of a worker that
+    /// dialled in.
+    pub(super) fn opening(
+        &mut self,
+        legacy: bool,
+        introduced: Option<(&str, Option<u32>)>,
+    ) -> Bytes {
+        let hello = Control::Hello(Greeting {
             manager_id: self.shared.manager_id.clone(),
             protocol_revision: PROTOCOL_REVISION,
-        };
+            acknowledges: true,
+            epoch: 0,
+            position: self.record.tell_position(introduced),
+        });
         let policy = self.newest_policy();
         if legacy {
             let told = legacy_controls(&policy);
@@ -28,24 +36,32 @@ impl Session {
     }
 
     /// The newest policy in the words the worker knows.
-    pub(super) fn policy_frames(&mut self, legacy: bool) -> Bytes {
+    fn policy_words(&mut self, legacy: bool) -> Vec<Control> {
         let policy = self.newest_policy();
         if legacy {
             let told = legacy_controls(&policy);
             self.record.set_legacy(true, told.unsupported);
-            control_frames(&told.controls)
+            told.controls.into()
         } else {
-            control_frames([&Control::Policy((*policy).clone())])
+            vec![Control::Policy((*policy).clone())]
         }
     }
 
-    /// What is to be said next: the newest policy, or that the end is near.
+    /// What is to be said next: the newest policy, what was handled, that the end is near.
     pub(super) fn next_words(&mut self, progress: &mut Progress) -> Bytes {
+        let mut words = Vec::new();
         if std::mem::take(&mut progress.policy_due) {
-            return self.policy_frames(progress.speech.is_legacy());
+            words.extend(self.policy_words(progress.speech.is_legacy()));
         }
-        progress.farewell = None;
-        control_frames([&Control::Drain])
+        if let Some(sequence) = progress.acks.take() {
+            words.push(Control::Acknowledge { sequence });
+        }
+        match progress.farewell.take() {
+            Some(LastWord::Drain) => words.push(Control::Drain),
+            Some(LastWord::Goodbye) => words.push(Control::Goodbye),
+            end @ (Some(LastWord::End) | None) => progress.farewell = end,
+        }
+        control_frames(&words)
     }
 
     pub(super) fn newest_policy(&mut self) -> Arc<PolicySpec> {

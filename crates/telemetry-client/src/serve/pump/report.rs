@@ -5,7 +5,7 @@ use telemetry_proto::{TelemetryEvent, WorkerReport};
 use tonic::Status;
 
 use super::asked::Drain;
-use super::{Pump, State, push_message};
+use super::{HANDOVER_WAIT, Pump, State, push_message};
 use crate::deadline::LONGEST;
 
 impl Pump {
@@ -21,6 +21,14 @@ impl Pump {
         let mut hello = self.sessions.config().identity.to_hello();
         hello.sent_before = Some(self.session.sent_before());
         hello.given_before = Some(self.sessions.given_before(&self.session));
+        if self.session.acknowledges()
+            && let Some(resumed) = self.sessions.resume(&self.session)
+        {
+            let room = self.sessions.recorder().max_retained_bytes();
+            hello.retained_from = resumed.retained_from;
+            hello.replay_bytes = room as u64;
+            hello.missed_before = resumed.missed;
+        }
         let mut out = Vec::new();
         push_message(
             &mut out,
@@ -78,7 +86,7 @@ impl Pump {
 
     /// Ends for a newer stream. The last report is the first one of that.
     pub(super) fn give_way(&mut self) -> Option<Vec<u8>> {
-        self.state = State::Closing(Status::aborted("replaced by a newer stream"));
+        self.end(Status::aborted("replaced by a newer stream"), HANDOVER_WAIT);
         let report = self.session.take_last_report().filter(|_| self.greeted)?;
         let mut out = Vec::new();
         push_report(&mut out, self.address(report, false));

@@ -201,6 +201,27 @@ impl Account {
         incarnation.pool_name.clone_from(&self.pool_name);
         incarnation.live = Some(stream.reader.clone());
         incarnation.revive();
+        if let Origin::Resumed { at, missed } = origin {
+            incarnation.was_told();
+            let position = incarnation.resume_at().map(|(position, _)| position);
+            // Of one that was not here before it begins with what is lost.
+            let passed = match writer.first() {
+                None => resume(
+                    writer,
+                    position.unwrap_or(at.saturating_sub(missed)),
+                    at,
+                    missed,
+                ),
+                // Its hello comes late: what is lost lies before what it has sent.
+                Some(first) => {
+                    let before = first.saturating_sub(1);
+                    let between = before.saturating_sub(position.unwrap_or(before));
+                    writer.miss(missed.min(between));
+                    between - missed.min(between)
+                }
+            };
+            return incarnation.pass(passed);
+        }
         let at = match origin {
             Origin::Told { sent, given } => {
                 incarnation.was_told();
@@ -208,7 +229,7 @@ impl Account {
                 Some(known.unwrap_or((sent.saturating_sub(given), 0)))
             }
             Origin::Birth if incarnation.is_unread() => Some((0, 0)),
-            Origin::Birth | Origin::FirstSight => incarnation.resume_at(),
+            Origin::Birth | Origin::FirstSight | Origin::Resumed { .. } => incarnation.resume_at(),
         };
         // Where nothing says it, its first event or its report will.
         if let Some((position, undecoded)) = at
@@ -248,6 +269,16 @@ impl Account {
             Some(Standing::Assigned) | None => {}
         }
     }
+}
+
+/// Has a stream go on at a sequence where it goes on behind `position`, and so many in between are lost. Returns
+/// how many others have to account for.
+fn resume(writer: &mut LedgerWriter, position: u64, at: u64, missed: u64) -> u64 {
+    let end = position + missed.min(at.saturating_sub(position));
+    writer.follow(position, 0);
+    writer.announce(end);
+    writer.skip_to(at);
+    at.saturating_sub(end)
 }
 
 /// Whether a stream goes on behind `position`, by its first sequence or by the number of events `sent`
