@@ -20,6 +20,17 @@ use crate::value::ValueRef;
 pub use metadata::{MetadataIter, MetadataValue};
 pub use owned::Event;
 
+/// How an event came to the manager.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventOrigin {
+    /// From its worker, while that lived.
+    #[default]
+    Live,
+    /// From the memory that its worker left when it died.
+    Recovered,
+}
+
 /// Who the manager says an event is from.
 ///
 /// What is `None` (or, for `node`, empty) the manager does not know, and what the event itself
@@ -34,6 +45,8 @@ pub struct Source {
     pub worker_id: Option<Arc<str>>,
     /// The process id of the worker.
     pub python_pid: Option<u32>,
+    /// How its events came here.
+    pub origin: EventOrigin,
 }
 
 impl Source {
@@ -45,6 +58,7 @@ impl Source {
             pool_name: None,
             worker_id: None,
             python_pid: None,
+            origin: EventOrigin::Live,
         }
     }
 }
@@ -172,6 +186,12 @@ impl<'a> EventRef<'a> {
         MetadataIter::new(self.parts)
     }
 
+    /// How the event came to the manager.
+    #[must_use]
+    pub fn origin(&self) -> EventOrigin {
+        self.parts.source.origin
+    }
+
     /// A copy that owns everything, its metadata enriched.
     #[must_use]
     pub fn to_owned(&self) -> Event {
@@ -189,6 +209,7 @@ impl<'a> EventRef<'a> {
             correlation_id: self.correlation_id().to_owned(),
             sampling_rate: self.sampling_rate(),
             span: self.span().copied(),
+            origin: self.origin(),
         }
     }
 
@@ -238,6 +259,7 @@ impl fmt::Debug for EventRef<'_> {
             .field("correlation_id", &self.correlation_id())
             .field("sampling_rate", &self.sampling_rate())
             .field("span", &self.span())
+            .field("origin", &self.origin())
             .finish()
     }
 }
@@ -245,7 +267,9 @@ impl fmt::Debug for EventRef<'_> {
 /// The same shape as [`Event`], so that a copy is not needed to write one out.
 impl Serialize for EventRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let fields = owned::JSON_FIELDS + usize::from(self.span().is_some());
+        let is_live = self.origin() == EventOrigin::Live;
+        let fields =
+            owned::JSON_FIELDS + usize::from(self.span().is_some()) + usize::from(!is_live);
         let mut event = serializer.serialize_struct("Event", fields)?;
         event.serialize_field("name", self.name())?;
         event.serialize_field("measurements", &owned::AsMap(|| self.measurements()))?;
@@ -255,6 +279,9 @@ impl Serialize for EventRef<'_> {
         event.serialize_field("sampling_rate", &self.sampling_rate())?;
         if let Some(span) = self.span() {
             event.serialize_field("span", span)?;
+        }
+        if !is_live {
+            event.serialize_field("origin", &self.origin())?;
         }
         event.end()
     }

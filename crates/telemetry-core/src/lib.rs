@@ -78,7 +78,9 @@ pub use correlation::{
     CorrelationId, CorrelationIdError, FLAG_SAMPLED, SpanContext, SpanId, SpanPhase, TraceContext,
     TraceContextError, TraceId, correlation_draw, random_u64, reseed, seed_generation,
 };
-pub use event::{Event, EventParts, EventRef, MetadataIter, MetadataValue, Source, is_same_text};
+pub use event::{
+    Event, EventOrigin, EventParts, EventRef, MetadataIter, MetadataValue, Source, is_same_text,
+};
 pub use gate::{ControlStatus, Drawn, Gate, Outcome, SpanDecision};
 pub use introduction::{
     INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, IntroductionError,

@@ -140,6 +140,8 @@ impl Recorder {
         clock: Arc<dyn Clock>,
         region: Region,
     ) -> Result<Self, ControlError> {
+        let monotonic = i64::try_from(clock.monotonic_nanos()).unwrap_or(i64::MAX);
+        region.set_clock_zero(clock.unix_nanos().saturating_sub(monotonic));
         let ledger = WorkerLedger::in_part(region.counters);
         Ok(Self {
             gate: Gate::in_parts(

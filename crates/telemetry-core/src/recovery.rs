@@ -22,8 +22,8 @@ use crate::ledger::{Counts, NameCount, Reading, Reason, Stage, WorkerSnapshot, c
 use crate::open_spans::{OpenSpan, spans_in};
 use crate::queue::{Ends, Remains};
 use crate::region::{
-    ACKNOWLEDGED, CONTROL_WORDS, DROPPED_LATE, FORGOTTEN, HANDED_OVER, IN_HANDS, Identity, Layout,
-    REPEATED, RegionError, SENT, TAKEN_OVER, UNDER_WAY,
+    ACKNOWLEDGED, CLOCK_ZERO, CONTROL_WORDS, DROPPED_LATE, FORGOTTEN, HANDED_OVER, IN_HANDS,
+    Identity, Layout, REPEATED, RegionError, SENT, TAKEN_OVER, UNDER_WAY,
 };
 
 /// Bytes of a word.
@@ -97,8 +97,13 @@ pub struct Recovered {
     pub holes: u64,
     /// Whether something was overwritten. The sequences behind that place are a guess.
     pub is_damaged: bool,
+    /// Sequence of the last event that is not here, because a manager acknowledged it or there was no room
+    /// to keep it.
+    pub released: u64,
     /// Spans that were open, the latest first.
     pub spans: Vec<OpenSpan>,
+    /// Wall clock at the zero of the clock of open spans, nanoseconds since the Unix epoch.
+    pub clock_zero_ns: i64,
     /// The ring.
     remains: Remains,
 }
@@ -113,6 +118,13 @@ pub struct RecoveredEvent<'a> {
 }
 
 impl Recovered {
+    /// Wall clock at which a span began that was open, nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn began(&self, span: &OpenSpan) -> i64 {
+        let started = i64::try_from(span.started_ns).unwrap_or(i64::MAX);
+        self.clock_zero_ns.saturating_add(started)
+    }
+
     /// The events that are there and have sequences above this one, oldest first: each once, and all that
     /// were neither acknowledged nor dropped.
     pub fn events(&self, after: u64) -> impl Iterator<Item = RecoveredEvent<'_>> {
@@ -214,7 +226,9 @@ pub fn recover(source: &(impl ReadAt + ?Sized)) -> Result<Recovered, RecoveryErr
         }),
         holes: remains.holes(),
         is_damaged: remains.is_damaged(),
+        released: ends.number(),
         spans: spans_in(&words(source, layout.spans())?),
+        clock_zero_ns: control[CLOCK_ZERO].cast_signed(),
         remains,
     })
 }

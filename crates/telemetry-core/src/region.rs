@@ -21,10 +21,10 @@ mod layout;
 mod part;
 
 pub(crate) use layout::{
-    ACKNOWLEDGED, BASE_INDEX, BASE_SLOTS, BASE_WORDS, BATCH_AT, CONTROL_WORDS, COUNTER_WORDS,
-    DROPPED_LATE, FORGOTTEN, FREE, HANDED_OVER, IN_HANDS, MAX_SITES, MAX_SPANS, NAME_WORDS,
-    NOTE_NUMBERS, NOTES, REASON_NUMBERS, REPEATED, SENT, SITE_WORDS, SPAN_WORDS, TAIL, TAKEN_OVER,
-    UNDER_WAY,
+    ACKNOWLEDGED, BASE_INDEX, BASE_SLOTS, BASE_WORDS, BATCH_AT, CLOCK_ZERO, CONTROL_WORDS,
+    COUNTER_WORDS, DROPPED_LATE, FORGOTTEN, FREE, HANDED_OVER, IN_HANDS, MAX_SITES, MAX_SPANS,
+    NAME_WORDS, NOTE_NUMBERS, NOTES, REASON_NUMBERS, REPEATED, SENT, SITE_WORDS, SPAN_WORDS, TAIL,
+    TAKEN_OVER, UNDER_WAY,
 };
 pub use layout::{Identity, Layout, MAX_REGION_BYTES, RegionError};
 pub(crate) use part::Part;
@@ -107,6 +107,11 @@ impl Region {
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// Says when the clock of open spans stood at zero, in nanoseconds since the Unix epoch.
+    pub(crate) fn set_clock_zero(&self, unix_ns: i64) {
+        self.control[CLOCK_ZERO].store(unix_ns.cast_unsigned(), sync::Ordering::Release);
     }
 
     /// Says whose region it is. Until then a reader takes it for none.

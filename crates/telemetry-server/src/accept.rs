@@ -9,6 +9,7 @@ mod answer;
 mod bind;
 mod door;
 mod frame;
+mod hearing;
 
 use telemetry_core::Address;
 use tokio::sync::watch;

@@ -21,7 +21,7 @@ mod worker;
 
 pub(crate) use book::{Book, Place, Strays};
 pub(crate) use incarnation::{End, Parting};
-pub use info::IncarnationInfo;
+pub use info::{IncarnationInfo, LostSpan};
 pub(crate) use ledger::{Arrival, LedgerReader, LedgerWriter};
 pub(crate) use plausible::Implausible;
 pub(crate) use process::Process;

@@ -4,7 +4,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `descriptors`, `dir_events`, `identity`, `lossy`, `orphans`, `socket_dir`
+//! 1. `deadline`, `descriptors`, `dir_events`, `identity`, `lossy`, `orphans`, `region`, `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
@@ -42,6 +42,7 @@ mod orphans;
 mod pipeline;
 #[cfg(feature = "pool")]
 mod pool;
+mod region;
 #[cfg(feature = "pool")]
 mod run_dir;
 mod session;
@@ -55,7 +56,7 @@ pub use self::http::{
     MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES, MAX_TAPS, TAP_QUEUE,
 };
 pub use accept::{AcceptConfig, AcceptError, Acceptor, INTRODUCTION_TIMEOUT, MAX_UNINTRODUCED};
-pub use accounts::IncarnationInfo;
+pub use accounts::{IncarnationInfo, LostSpan};
 #[cfg(feature = "pool")]
 pub use capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
 #[cfg(feature = "config")]

@@ -22,6 +22,7 @@ mod peer;
 mod progress;
 mod reader;
 mod record;
+mod recovery;
 mod response;
 mod state;
 mod stream;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost::Message;
 use telemetry_core::{
-    Clock, Control, ControlError, Event, Fields, NameError, Outcome, Reason, Recorder,
+    Clock, Control, ControlError, Event, EventOrigin, Fields, NameError, Outcome, Reason, Recorder,
     RecorderConfig, SpanContext, Value, WorkerSnapshot,
 };
 use telemetry_proto::{TelemetryEvent, telemetry_value};
@@ -103,5 +103,6 @@ fn read_event(message: TelemetryEvent) -> Event {
         correlation_id: message.correlation_id,
         sampling_rate: message.sampling_rate.unwrap_or(1.0),
         span: message.span.as_ref().and_then(SpanContext::from_message),
+        origin: EventOrigin::Live,
     }
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
+use super::EventOrigin;
 use crate::correlation::SpanContext;
 use crate::value::{Value, ValueRef};
 
-/// Fields of an event without a span, written out.
+/// Fields of a live event without a span, written out.
 pub(super) const JSON_FIELDS: usize = 6;
 
 /// One event that owns its parts; metadata is already enriched.
@@ -32,6 +33,8 @@ pub struct Event {
     pub sampling_rate: f64,
     /// The span it begins, ends or happened in; written out only where there is one.
     pub span: Option<SpanContext>,
+    /// How it came to the manager; written out only of those that did not come live.
+    pub origin: EventOrigin,
 }
 
 impl Event {
@@ -64,7 +67,8 @@ impl Serialize for Event {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let measurements = || self.measurements.iter().map(|(key, value)| (key, value));
         let metadata = || self.metadata.iter().map(|(key, value)| (key, value));
-        let fields = JSON_FIELDS + usize::from(self.span.is_some());
+        let is_live = self.origin == EventOrigin::Live;
+        let fields = JSON_FIELDS + usize::from(self.span.is_some()) + usize::from(!is_live);
         let mut event = serializer.serialize_struct("Event", fields)?;
         event.serialize_field("name", &*self.name)?;
         event.serialize_field("measurements", &AsMap(measurements))?;
@@ -74,6 +78,9 @@ impl Serialize for Event {
         event.serialize_field("sampling_rate", &self.sampling_rate)?;
         if let Some(span) = &self.span {
             event.serialize_field("span", span)?;
+        }
+        if !is_live {
+            event.serialize_field("origin", &self.origin)?;
         }
         event.end()
     }

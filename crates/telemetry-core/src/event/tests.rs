@@ -10,6 +10,7 @@ fn worker() -> Source {
         pool_name: Some("gpu".into()),
         worker_id: Some("w1".into()),
         python_pid: Some(41),
+        origin: EventOrigin::Live,
     }
 }
 

@@ -183,6 +183,8 @@ closed_list! {
     Redacted = 5, "redacted";
     /// A value had to change its type, or its key because that is one of ours.
     Coerced = 6, "coerced";
+    /// It was read from what its worker left when it died.
+    Recovered = 7, "recovered";
     /// A note of the worker that this version does not know.
     OtherNote = 8, "other";
     /// A report of the worker that cannot be true; it was left out.

@@ -13,6 +13,7 @@
 //! header leads to another one, and the rest from the first place on from which all headers lead to the
 //! tail. For that it is computed once for each place, from the back, whether they do.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::base::Base;
@@ -101,7 +102,6 @@ impl Ends {
 }
 
 /// What was left.
-#[derive(Debug)]
 pub(crate) struct Remains {
     /// The words from the base to the tail, as bytes of records.
     words: Vec<u64>,
@@ -144,6 +144,12 @@ impl Left<'_> {
     /// Where its header is, in words behind the base.
     pub(crate) fn at(&self) -> usize {
         self.at as usize
+    }
+}
+
+impl fmt::Debug for Remains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} records, {} holes", self.found.len(), self.holes)
     }
 }
 

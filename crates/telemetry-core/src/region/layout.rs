@@ -28,6 +28,8 @@ pub(crate) const CONTROL_WORDS: usize = 64;
 /// Words at its start that say what this is: magic, version, process, two words of incarnation, words
 /// of the ring, names, open spans.
 const HEAD_WORDS: usize = 8;
+/// Wall clock at the zero of the clock of open spans, nanoseconds since the Unix epoch.
+pub(crate) const CLOCK_ZERO: usize = 8;
 /// Where the next record is claimed. What is written often by different threads stands 128 bytes apart.
 pub(crate) const TAIL: usize = 16;
 /// What the queue last told producers: records that were handed out, and the words that are free.
@@ -75,6 +77,7 @@ pub(crate) const SITE_WORDS: usize = 4;
 /// Words of one name: how many bytes it has, then the bytes.
 pub(crate) const NAME_WORDS: usize = 16;
 
+const _: () = assert!(HEAD_WORDS <= CLOCK_ZERO && CLOCK_ZERO < TAIL);
 const _: () = assert!(BASE_SLOTS[0] + BASE_WORDS == BASE_SLOTS[1]);
 const _: () = assert!(BASE_SLOTS[1] + BASE_WORDS <= CONTROL_WORDS);
 const _: () = assert!(NOTES + NOTE_NUMBERS <= DROPPED_LATE && REPEATED < COUNTER_WORDS);

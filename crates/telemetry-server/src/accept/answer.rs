@@ -67,6 +67,18 @@ impl Complaints {
         }
     }
 
+    /// Somebody is served, but what it handed over was not taken.
+    pub(super) fn note_region(&self, pid: Option<u32>, error: &str) {
+        if let Some(suppressed) = self.is_due("region") {
+            tracing::warn!(
+                pid,
+                error,
+                suppressed,
+                "the memory of a worker was not taken; what it holds when it dies will be lost"
+            );
+        }
+    }
+
     /// Whether this kind may be logged again, and how many were not since the last time.
     fn is_due(&self, kind: &'static str) -> Option<u64> {
         let mut all = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,8 +19,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use super::answer::{Complaints, refused, send_off, why};
 use super::bind::Bound;
 use super::frame::{INTRODUCTION_TIMEOUT, Unread, read};
+use super::hearing::Hearing;
 use crate::dir_events::Seen;
 use crate::manager::{Admission, Caller, Manager, Refusal};
+use crate::region::Region;
 use crate::session::{Ancestry, Arrival, Life};
 
 /// Most connections that have not introduced themselves; one more, and the oldest goes.
@@ -179,7 +181,7 @@ impl Lost {
 
 impl Hall {
     /// One connection, until its session has it or it is sent off.
-    async fn visit(self: Arc<Self>, mut stream: UnixStream, ended: oneshot::Receiver<Refusal>) {
+    async fn visit(self: Arc<Self>, stream: UnixStream, ended: oneshot::Receiver<Refusal>) {
         let since = Instant::now();
         let credentials = stream.peer_cred();
         let pid = credentials.as_ref().ok().and_then(|it| it.pid());
@@ -187,11 +189,11 @@ impl Hall {
         let pid = pid.and_then(|pid| u32::try_from(pid).ok());
         let pid = pid.filter(|pid| *pid != 0);
         let outcome = match self.check_user(credentials.map(|it| it.uid())) {
-            Ok(()) => self.introduction(&mut stream, ended).await,
+            Ok(()) => self.introduction(&stream, pid, ended).await,
             Err(refusal) => Err(Some(refusal)),
         };
-        let introduction = match outcome {
-            Ok(introduction) => introduction,
+        let (introduction, region) = match outcome {
+            Ok(introduced) => introduced,
             Err(None) => return,
             Err(Some((why, answer))) => return self.turn_away(stream, why, pid, &answer).await,
         };
@@ -219,6 +221,7 @@ impl Hall {
                     incarnation: caller.introduction.incarnation,
                     pid,
                     life: caller.life,
+                    region,
                     since,
                 });
             }
@@ -251,20 +254,23 @@ impl Hall {
         }
     }
 
-    /// Waits for the introduction. An error without a word is of somebody who left without one.
+    /// Waits for the introduction, and the memory that is handed over with it. An error without a word is
+    /// of somebody who left without one.
     async fn introduction(
         &self,
-        stream: &mut UnixStream,
+        stream: &UnixStream,
+        pid: Option<u32>,
         ended: oneshot::Receiver<Refusal>,
-    ) -> Result<Introduction, Option<(Refusal, IntroductionAnswer)>> {
-        let read = timeout(INTRODUCTION_TIMEOUT, read(stream));
+    ) -> Result<(Introduction, Option<Region>), Option<(Refusal, IntroductionAnswer)>> {
+        let mut hearing = Hearing::new(stream);
+        let read = timeout(INTRODUCTION_TIMEOUT, read(&mut hearing));
         let read = tokio::select! {
             biased;
             read = read => read,
             Ok(why) = ended => return Err(Some((why, WAIT))),
         };
         match read {
-            Ok(Ok(introduction)) => Ok(introduction),
+            Ok(Ok(introduction)) => Ok((introduction, self.region(hearing, pid))),
             Ok(Err(Unread::Gone)) => Err(None),
             Ok(Err(Unread::Broken(error))) => {
                 tracing::debug!(%error, "a connection broke in its introduction");
@@ -279,6 +285,20 @@ impl Hall {
                 )),
             ))),
         }
+    }
+
+    /// The memory that a worker handed over. One that cannot be used is said to be none: then less is known
+    /// when it dies, and it is served all the same.
+    fn region(&self, hearing: Hearing<'_>, pid: Option<u32>) -> Option<Region> {
+        let taken = hearing.handed().map_err(str::to_owned);
+        let region = taken.and_then(|handed| {
+            let region = handed.map(Region::of).transpose();
+            region.map_err(|error| error.to_string())
+        });
+        region.unwrap_or_else(|error| {
+            self.complaints.note_region(pid, &error);
+            None
+        })
     }
 
     /// Has the manager claim an id, asking again while it is not clear whether its last holder is gone.

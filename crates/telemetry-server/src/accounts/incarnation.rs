@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use telemetry_core::{Counts, Notes, StreamSnapshot, WorkerSnapshot};
 
+use super::info::LostSpan;
 use super::ledger::{LedgerReader, LedgerWriter};
 use super::process::Process;
 use crate::identity::WorkerId;
@@ -114,6 +115,10 @@ pub(crate) struct Incarnation {
     pub(super) is_final: bool,
     /// Its last report promised that nothing stays behind.
     pub(super) written_through: bool,
+    /// How many events were read from what it left, if that was read.
+    pub(super) recovered: Option<u64>,
+    /// What it was doing when it died.
+    pub(super) lost_spans: Vec<LostSpan>,
     pub(super) ended: bool,
     pub(super) complete: bool,
     pub(super) unknown_since_ns: Option<i64>,
@@ -161,6 +166,8 @@ impl Incarnation {
             said_ns: now_ns,
             is_final: false,
             written_through: false,
+            recovered: None,
+            lost_spans: Vec::new(),
             ended: false,
             complete: false,
             unknown_since_ns: None,
@@ -345,7 +352,8 @@ impl Incarnation {
         let outstanding = self.outstanding(&StreamSnapshot::default());
         self.ended = true;
         self.claimed = false;
-        self.complete = self.is_final || (how == End::Drained && self.written_through);
+        let was_drained = how == End::Drained && self.written_through;
+        self.complete = self.is_final || was_drained || self.recovered.is_some();
         let mut news = News::default();
         match self.parting {
             Parting::Cut => {
@@ -388,6 +396,8 @@ impl Incarnation {
             ended: self.ended,
             complete: self.complete,
             unknown_since_ns: self.unknown_since_ns,
+            recovered: self.recovered,
+            lost_spans: self.lost_spans.clone(),
         }
     }
 }

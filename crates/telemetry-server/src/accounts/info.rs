@@ -49,6 +49,27 @@ pub struct IncarnationInfo {
     /// Of one that ended and did not: wall clock of its last word, nanoseconds since the Unix epoch.
     /// What it emitted after that nobody knows.
     pub unknown_since_ns: Option<i64>,
+    /// How many of the events that were received were read from the memory that it left when it ended; none if
+    /// that was not read: it had none, it did not reach this manager, or it could not be read.
+    pub recovered: Option<u64>,
+    /// Spans that were open when it ended, as far as it left them, the latest first and at most 16.
+    pub lost_spans: Vec<LostSpan>,
+}
+
+/// A span that was open when its process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LostSpan {
+    /// What was being done, cut to 64 bytes.
+    pub operation: String,
+    /// Its id, 16 hexadecimal digits; zeros if it had none.
+    pub span_id: String,
+    /// The thread that began it, as the system numbers threads; 0 if that is not known.
+    pub thread: u32,
+    /// Wall clock at which it began, nanoseconds since the Unix epoch.
+    pub began_ns: i64,
+    /// For how long it was open until its end was noticed, milliseconds.
+    pub open_ms: u64,
 }
 
 impl IncarnationInfo {

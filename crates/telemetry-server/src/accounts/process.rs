@@ -49,13 +49,14 @@ impl Process {
         // The name before it may hold anything, parentheses included.
         let (_, fields) = stat.rsplit_once(')')?;
         let mut fields = fields.split_whitespace();
-        // A process that has ended and was not waited for is over, too.
-        if matches!(fields.next()?, "Z" | "X") {
-            return None;
-        }
-        // The 22nd field of all; the third was the first here.
-        let began = fields.nth(18)?.parse().ok()?;
-        Some(Self { pid, began })
+        let state = fields.next()?;
+        // The 20th and the 22nd field of all; the third was the first here.
+        let threads: u64 = fields.nth(16)?.parse().ok()?;
+        let began = fields.nth(1)?.parse().ok()?;
+        // A process that has ended and was not waited for is over, too; one whose first thread has ended is
+        // not, while others run.
+        let is_over = state == "X" || (state == "Z" && threads <= 1);
+        (!is_over).then_some(Self { pid, began })
     }
 
     /// Its number.

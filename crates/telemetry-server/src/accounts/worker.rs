@@ -12,6 +12,7 @@ use telemetry_core::{Note, Notes, StreamSnapshot, WorkerSnapshot};
 
 use super::book::{Book, Key, Place, Shared, lock};
 use super::incarnation::{End, News, Parting};
+use super::info::LostSpan;
 use super::ledger::{LedgerReader, LedgerWriter};
 use super::plausible::Implausible;
 use crate::identity::WorkerId;
@@ -53,6 +54,8 @@ pub(crate) struct Said {
     pub(crate) is_final: bool,
     /// Whether it promises that nothing stays behind.
     pub(crate) written_through: bool,
+    /// How many events were read from what it left; of counters that were found there.
+    pub(crate) recovered: Option<u64>,
 }
 
 /// The account of one registered worker.
@@ -171,10 +174,7 @@ impl Account {
     /// or else the present one. `None` if we have not met it, or still read from it.
     pub(crate) fn position(&self, introduced: Option<(&str, u32)>) -> Option<(String, u64)> {
         let known = match introduced {
-            Some((id, pid)) => self.book.find(&Key {
-                id: id.to_owned(),
-                place: Place::Process(pid),
-            }),
+            Some((id, pid)) => self.met(id, Place::Process(pid)),
             None => self.present.clone(),
         };
         let known = known?;
@@ -182,6 +182,25 @@ impl Account {
         let is_read = !incarnation.claimed && !incarnation.id.is_empty();
         let position = incarnation.resume_at().filter(|_| is_read)?.0;
         Some((incarnation.id.clone(), position))
+    }
+
+    /// Up to where the events of an incarnation are accounted for; `None` if nothing is known of it.
+    pub(crate) fn position_of(&self, id: &str, place: Place) -> Option<u64> {
+        let known = self.met(id, place)?;
+        let position = lock(&known).resume_at();
+        position.map(|(position, _)| position)
+    }
+
+    fn met(&self, id: &str, place: Place) -> Option<Shared> {
+        let id = id.to_owned();
+        self.book.find(&Key { id, place })
+    }
+
+    /// What the present incarnation was doing when it died.
+    pub(crate) fn lose_spans(&self, spans: Vec<LostSpan>) {
+        if let Some(present) = &self.present {
+            lock(present).lost_spans = spans;
+        }
     }
 
     /// Takes in a report.
@@ -251,8 +270,14 @@ impl Account {
         self.difference = own.saturating_add(ahead);
         let (counted, origin) = (writer.snapshot(), writer.reader().origin());
         let news = incarnation.report(said.snapshot, &counted, origin, (now, now_ns));
-        incarnation.is_final = said.is_final;
-        incarnation.written_through = said.written_through;
+        match said.recovered {
+            None => {
+                incarnation.is_final = said.is_final;
+                incarnation.written_through = said.written_through;
+            }
+            // It is nobody's word.
+            recovered => incarnation.recovered = recovered,
+        }
         Ok(news)
     }
 
@@ -318,7 +343,6 @@ impl Account {
             }
         }
         self.folded.merge(&counted);
-        self.end_if_gone();
     }
 
     /// Adds a stream to an incarnation that another one is still counted for.
@@ -339,15 +363,18 @@ impl Account {
     }
 
     /// The process behind this worker is known to have ended; whatever it sent is still to be read, if
-    /// its stream is open. `silent_since_ns`: one that never said anything counts, too.
+    /// its stream is open. It is booked by [`end_if_gone`](Self::end_if_gone). `silent_since_ns`: one that
+    /// never said anything counts, too.
     pub(crate) fn process_ended(&mut self, how: End, silent_since_ns: Option<i64>) {
         self.gone = Some(Gone {
             how,
             silent_since_ns,
         });
-        if self.stream.is_none() {
-            self.end_if_gone();
-        }
+    }
+
+    /// Whether its process has ended, and no stream of it is open.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.is_some() && self.stream.is_none()
     }
 
     /// Whether the process behind the socket may be gone: its stream is over, and its end is not known.
@@ -372,7 +399,11 @@ impl Account {
         is_over
     }
 
-    fn end_if_gone(&mut self) {
+    /// Books the end of a process that is known to have ended and of which nothing is left to be read.
+    pub(crate) fn end_if_gone(&mut self) {
+        if !self.is_gone() {
+            return;
+        }
         let Some(gone) = self.gone.take() else {
             return;
         };

@@ -69,7 +69,7 @@ where
 
 /// A response without a body has its status in the headers; with one, it is still to come.
 fn observe<B>(call: GrpcCall, response: http::Response<B>) -> http::Response<ObservedBody<B>> {
-    let left = end_with_status(call, response.headers()).err();
+    let left = end_with_status(call, response.headers());
     response.map(|inner| ObservedBody {
         inner: Box::pin(inner),
         call: left,
@@ -102,7 +102,7 @@ where
                 if let Some(trailers) = frame.trailers_ref()
                     && let Some(call) = self.call.take()
                 {
-                    self.call = end_with_status(call, trailers).err();
+                    self.call = end_with_status(call, trailers);
                 }
             }
             Poll::Ready(Some(Err(error))) => {
@@ -130,15 +130,15 @@ where
 }
 
 /// Ends the call with the status among `headers`; gives it back when there is none.
-fn end_with_status(call: GrpcCall, headers: &HeaderMap) -> Result<(), GrpcCall> {
+fn end_with_status(call: GrpcCall, headers: &HeaderMap) -> Option<GrpcCall> {
     let Some(code) = headers.get("grpc-status") else {
-        return Err(call);
+        return Some(call);
     };
     match code.as_bytes() {
         b"0" => call.finish("OK", None),
         code => call.fail(status_name(code), text(headers, "grpc-message")),
     }
-    Ok(())
+    None
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {

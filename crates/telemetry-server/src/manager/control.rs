@@ -101,14 +101,15 @@ impl Manager {
     /// reported and did not send is lost from then on. `drained`: it was drained by
     /// [`drain_worker`](Self::drain_worker) and did not have to be killed, so that its account is
     /// complete although it said no last word. False if there is no such worker.
+    ///
+    /// If the worker handed its memory over, what it left there is read first: that takes a moment, and as
+    /// long as inline handlers take for those events.
     pub fn process_ended(&self, id: &WorkerId, drained: bool) -> bool {
-        let registry = self.inner.lock();
-        let Some(entry) = registry.workers.get(id) else {
+        let Some(record) = self.inner.registered(id) else {
             return false;
         };
-        entry
-            .record
-            .process_ended(if drained { End::Drained } else { End::Unasked });
+        let how = if drained { End::Drained } else { End::Unasked };
+        record.process_ended(&self.inner.shared, how);
         true
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 
 use super::registry::{Entry, Retired};
@@ -152,6 +152,12 @@ impl Inner {
             } else if deadline.is_none() {
                 // A task that was cancelled has ended too.
                 let _ = task.await;
+            }
+            if record.is_to_be_read() {
+                let (inner, record) = (Arc::clone(&departing.0), Arc::clone(&record));
+                let read = spawn_blocking(move || record.read_if_over(&inner.shared));
+                // It fails only together with the runtime.
+                let _read = read.await;
             }
             departing.0.depart(&record);
         })

@@ -30,7 +30,7 @@ pub(super) async fn run(inner: Weak<Inner>) {
         }
         let looked = spawn_blocking(move || {
             for record in silent {
-                record.notice_end();
+                record.notice_end(&inner.shared);
             }
             inner.book.notice_ends();
         });

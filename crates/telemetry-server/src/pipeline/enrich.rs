@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use telemetry_core::Source;
+use telemetry_core::{EventOrigin, Source};
 
 use crate::identity::WorkerContext;
 
@@ -17,6 +17,7 @@ pub(crate) fn source_of(node: &Arc<str>, context: &WorkerContext, seen_pid: Opti
         pool_name: context.pool_name.as_deref().map(Arc::from),
         worker_id: Some(context.worker_id.to_arc()),
         python_pid: context.python_pid.or(seen_pid),
+        origin: EventOrigin::Live,
     }
 }
 

@@ -17,10 +17,9 @@ struct Rig {
 
 fn rig() -> Rig {
     let source = Source {
-        node: "n1".into(),
         pool_name: Some("default".into()),
         worker_id: Some("w1".into()),
-        python_pid: None,
+        ..Source::of_node("n1")
     };
     let catalog = Arc::clone(Catalog::builtin());
     let clock = Arc::new(SystemClock::new());

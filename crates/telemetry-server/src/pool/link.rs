@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
+
 use crate::identity::{WorkerContext, WorkerId};
 use crate::manager::Manager;
 use crate::pipeline::Pipeline;
@@ -56,9 +58,12 @@ impl Link {
             .await
     }
 
-    /// Says that the worker's process has ended; `drained`: in order.
-    pub(super) fn ended(&self, worker: &str, drained: bool) {
-        self.manager.process_ended(&WorkerId::from(worker), drained);
+    /// Says that the worker's process has ended; `drained`: in order. Waits until what it left is read.
+    pub(super) async fn ended(&self, worker: &str, drained: bool) {
+        let (manager, worker) = (self.manager.clone(), WorkerId::from(worker));
+        let told = spawn_blocking(move || manager.process_ended(&worker, drained));
+        // It fails only together with the runtime.
+        let _told = told.await;
     }
 
     /// Lets the stream end and forgets the worker.

@@ -269,7 +269,10 @@ impl Supervisor {
         drained: Option<bool>,
     ) -> Gone {
         if self.streams() {
-            self.pool.link.ended(&self.worker, drained == Some(true));
+            self.pool
+                .link
+                .ended(&self.worker, drained == Some(true))
+                .await;
         }
         self.forget().await;
         let lifetime = process.started.elapsed();

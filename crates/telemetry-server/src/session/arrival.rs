@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::life::Life;
 use super::peer::Peer;
+use crate::region::Region;
 
 /// See the module.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Arrival {
     pub(crate) pid: Option<u32>,
     /// Tells when that process has ended.
     pub(crate) life: Life,
+    /// Its memory, if it handed that over.
+    pub(crate) region: Option<Region>,
     /// When it was accepted.
     pub(crate) since: Instant,
 }

@@ -25,19 +25,24 @@ impl Session {
     pub(super) async fn serve(&mut self, mut arrival: Arrival) -> ControlFlow<()> {
         // Only the newest is of use: the worker gave the others up before it opened it.
         while let Ok(newer) = self.arrivals.try_recv() {
-            let older = std::mem::replace(&mut arrival, newer);
-            if older.life.was_gone() && older.incarnation != arrival.incarnation {
+            let mut older = std::mem::replace(&mut arrival, newer);
+            if older.incarnation == arrival.incarnation {
+                arrival.region = arrival.region.or(older.region);
+            } else if older.life.was_gone() {
                 // It gave nothing up: nobody was quick enough for it.
-                self.record.caller_ended(&older.incarnation);
+                self.record.receive(&self.shared, &mut older);
+                self.record.caller_ended(&self.shared, &older.incarnation);
             }
         }
+        self.record.receive(&self.shared, &mut arrival);
         self.life = std::mem::take(&mut arrival.life);
         self.introduced.clone_from(&arrival.incarnation);
+        self.record.read_out().await;
         let error = match Box::pin(self.arrived(arrival)).await {
             Ending::Stopped { .. } => return ControlFlow::Continue(()),
             Ending::Superseded => {
                 if self.life.was_gone() {
-                    self.record.caller_ended(&self.introduced);
+                    self.record.caller_ended(&self.shared, &self.introduced);
                 }
                 return ControlFlow::Continue(());
             }
@@ -76,7 +81,7 @@ impl Session {
     /// The process behind the last connection has ended.
     fn process_ended(&self) -> ControlFlow<()> {
         if !self.record.is_supervised() {
-            self.record.caller_ended(&self.introduced);
+            self.record.caller_ended(&self.shared, &self.introduced);
         }
         if !self.may_leave() {
             // Its successor will be registered.

@@ -96,6 +96,8 @@ pub struct StreamInfo {
     /// Events that incarnations which ended had accepted, as they reported, and that never arrived. Of
     /// those counted in `unaccounted_incarnations` it is what is known, and there may be more.
     pub lost_at_crash: u64,
+    /// Events of `ledger` that were read from the memory of incarnations that had ended.
+    pub recovered: u64,
     /// Events that the present incarnation says it sent and that have not arrived so far: on the way, or
     /// lost with a stream that was cut, which its next stream will tell.
     pub away: u64,

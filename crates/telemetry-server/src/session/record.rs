@@ -7,16 +7,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{Clock, Position, SamplingRule, escape, snapshot_from_report, truncate};
+use telemetry_core::{Clock, Note, Position, SamplingRule, escape, snapshot_from_report, truncate};
 use telemetry_proto::{WorkerHello, WorkerReport};
 use tokio::sync::watch;
 
 use super::changes::Changes;
 use super::info::{StreamInfo, StreamState};
 use super::peer::LinkKind;
-use crate::accounts::{
-    Account, Book, End, Implausible, LedgerWriter, Origin, Parting, Place, Said,
-};
+use crate::accounts::{Account, Book, Implausible, LedgerWriter, Origin, Parting, Place, Said};
 use crate::identity::WorkerContext;
 use telemetry_core::Address;
 
@@ -26,6 +24,10 @@ const MAX_TEXT_BYTES: usize = 512;
 const MAX_WORD_BYTES: usize = 64;
 /// Most capabilities that are kept.
 const MAX_CAPABILITIES: usize = 16;
+
+mod death;
+
+pub(super) use death::Held;
 
 /// The memory of one registered worker.
 #[derive(Debug)]
@@ -60,6 +62,10 @@ struct Memory {
     told: Option<Position>,
     /// What is counted.
     account: Account,
+    /// What survives its process, if it was handed over.
+    held: Option<Held>,
+    /// Whether that is being read, by whom it may be.
+    is_recovering: bool,
     /// Whether the last report promised that nothing stays behind.
     written_through: bool,
     applied_revision: u64,
@@ -121,6 +127,8 @@ impl Record {
             hello: Hello::default(),
             told: None,
             account,
+            held: None,
+            is_recovering: false,
             written_through: false,
             applied_revision: 0,
             control_error: String::new(),
@@ -377,6 +385,9 @@ impl Record {
         let mut memory = self.lock();
         let origin = memory.origin();
         memory.account.close(writer, how, origin, now_ns);
+        if how != Parting::Cut {
+            memory.let_go_of_region();
+        }
         drop(memory);
         self.notify();
     }
@@ -458,6 +469,7 @@ impl Record {
             settled: report.settled,
             is_final: report.r#final,
             written_through: report.written_through,
+            recovered: None,
         };
         let taken = memory.account.report(said, writer, origin, now_ns);
         memory.written_through = report.written_through;
@@ -468,42 +480,6 @@ impl Record {
         drop(memory);
         self.notify();
         taken
-    }
-
-    /// The worker's process is known to have ended.
-    pub(crate) fn process_ended(&self, how: End) {
-        let mut memory = self.lock();
-        let silent = (!memory.legacy).then_some(memory.since_ns);
-        memory.account.process_ended(how, silent);
-        drop(memory);
-        self.notify();
-    }
-
-    /// Whether it is worth asking the system if its process is still there: nobody else will say so.
-    pub(crate) fn may_have_ended(&self) -> bool {
-        let memory = self.lock();
-        !memory.supervised && memory.account.may_have_ended()
-    }
-
-    /// Asks the system whether its process is still there. May wait for it.
-    pub(crate) fn notice_end(&self) {
-        let mut memory = self.lock();
-        let is_over = !memory.supervised && memory.account.notice_end();
-        drop(memory);
-        if is_over {
-            self.notify();
-        }
-    }
-
-    /// The process of a worker that dialled in as this incarnation has ended. It counts although it never
-    /// said anything, but not twice: whoever looks at the worker may have seen that it is gone.
-    pub(super) fn caller_ended(&self, incarnation: &str) {
-        let mut memory = self.lock();
-        let is_silent = memory.hello.incarnation != incarnation;
-        let silent = is_silent.then_some(memory.since_ns);
-        memory.account.process_ended(End::Unasked, silent);
-        drop(memory);
-        self.changes.notify();
     }
 
     /// A copy for operators. `policy_revision` is what the worker should have.
@@ -530,6 +506,7 @@ impl Record {
             incarnation: memory.hello.incarnation.clone(),
             package_version: memory.hello.package_version.clone(),
             capabilities: memory.hello.capabilities.clone(),
+            recovered: sums.ledger.notes.get(Note::Recovered),
             ledger: sums.ledger,
             incarnation_ledger: sums.incarnation_ledger,
             report: sums.report,

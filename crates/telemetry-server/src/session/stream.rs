@@ -46,6 +46,7 @@ impl Session {
         dialled_at: Instant,
         turn: Turn<'_>,
     ) -> Ending {
+        self.record.read_out().await;
         self.record.connecting();
         let legacy = self.record.is_legacy();
         let opening = self.opening(legacy, None);
@@ -134,6 +135,7 @@ impl Session {
             _ => Parting::Cut,
         };
         self.record.end(progress.reader.into_ledger(), how);
+        self.record.settle(&self.shared);
         ending
     }
 

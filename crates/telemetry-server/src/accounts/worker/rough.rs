@@ -138,16 +138,25 @@ fn a_report_that_is_refused_announces_nothing() {
 fn a_process_that_dies_before_its_hello_counts_also_while_its_stream_is_open() {
     let mut it = rough(&Arc::default(), "w");
     it.account.process_ended(End::Unasked, Some(5));
+    it.account.end_if_gone();
+    assert_eq!(
+        it.sums().unaccounted,
+        0,
+        "its stream is not read to the end"
+    );
     it.close(Parting::Cut);
+    it.account.end_if_gone();
     assert_eq!(it.sums().unaccounted, 1);
     // And one after another that said hello.
     let mut it = named(&Arc::default(), "w", "x");
     it.events([1]);
     it.close(Parting::Cut);
     it.account.process_ended(End::Unasked, Some(5));
+    it.account.end_if_gone();
     it.reopen();
     it.account.process_ended(End::Unasked, Some(5));
     it.close(Parting::Cut);
+    it.account.end_if_gone();
     assert_eq!(it.sums().unaccounted, 2);
 }
 

@@ -296,6 +296,7 @@ impl World {
         let it = &mut self.slots[slot];
         if let Some(account) = &mut it.account {
             account.process_ended(End::Unasked, None);
+            account.end_if_gone();
         }
         self.truth.insert(it.process.id.clone(), it.process.clone());
         it.process = process(&mut self.lives);

@@ -112,9 +112,18 @@ fn reported(worker: &Value, shown: fn(&Value, &str) -> String, place: &str) -> S
     shown(worker, place)
 }
 
+/// Events lost with processes that ended, and those that were read from what they left.
+fn lost(worker: &Value) -> String {
+    let lost = for_certain(worker);
+    match worker.get("recovered").and_then(Value::as_u64) {
+        Some(recovered @ 1..) => format!("{lost}, {recovered} recovered"),
+        _ => lost,
+    }
+}
+
 /// Events lost with processes that ended. Where some of those said no last word there may be more; the
 /// time is that of the last word of the latest.
-fn lost(worker: &Value) -> String {
+fn for_certain(worker: &Value) -> String {
     let known = reported(worker, field, "/lost_at_crash");
     let since = worker.get("unknown_since_ns").and_then(Value::as_i64);
     let Some(since) = since.filter(|_| !is_legacy(worker)) else {
@@ -180,6 +189,14 @@ mod tests {
         let shown = cells(&worker, &["STATE", "PID", "LAST ERROR"]);
         assert_eq!(shown, ["backoff", "was 7", "exit code 1"]);
         assert_eq!(cells(&json!({ "pid": 8, "last_pid": 7 }), &["PID"]), ["8"]);
+    }
+
+    #[test]
+    fn what_was_read_from_the_memory_of_the_dead_is_shown_beside_what_is_lost() {
+        let mut worker = json!({ "lost_at_crash": 0, "recovered": 37 });
+        assert_eq!(cells(&worker, &["LOST"]), ["0, 37 recovered"]);
+        worker["recovered"] = json!(0);
+        assert_eq!(cells(&worker, &["LOST"]), ["0"]);
     }
 
     const JUDGED: [&str; 4] = ["STATE", "DROPPED", "POLICY", "LEDGER"];

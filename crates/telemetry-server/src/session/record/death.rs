@@ -1,0 +1,254 @@
+//! The end of a worker's process: first what it left is read, then it is booked.
+//!
+//! A worker may have handed its memory over. When its process is known to have ended and its stream is
+//! read to the end, that memory is read once as if it were one more stream. Whoever tells of the end
+//! first does the reading, on its own thread; the others find that it is being done.
+
+use telemetry_core::{OpenSpan, Recovered, WorkerSnapshot};
+
+use super::{Memory, Record, word};
+use crate::accounts::{
+    End, Implausible, LedgerWriter, LostSpan, Origin, Parting, Place, Process, Said,
+};
+use crate::region::Region;
+use crate::session::recovery;
+use crate::session::{Arrival, Shared};
+
+/// Most spans of one process that are remembered after its death.
+const MAX_LOST_SPANS: usize = 16;
+
+/// The memory of a worker, and whose it is.
+#[derive(Debug)]
+pub(in super::super) struct Held {
+    pub(in super::super) region: Region,
+    /// The incarnation that handed it over.
+    pub(in super::super) incarnation: String,
+    /// The process behind its connection.
+    pub(in super::super) pid: Option<u32>,
+    /// That process, as far as it is known.
+    process: Option<Process>,
+}
+
+impl Held {
+    /// Whether its process is over when another incarnation calls from process `pid`. A process that
+    /// became another program is.
+    fn is_over(&self, pid: Option<u32>) -> bool {
+        match self.process {
+            Some(process) => process.is_over() || Some(process.pid()) == pid,
+            None => self.pid == pid,
+        }
+    }
+}
+
+impl Record {
+    /// Keeps the memory that comes with a connection. Of another incarnation that was here before, and is
+    /// over, what it left is read first.
+    pub(in super::super) fn receive(&self, shared: &Shared, arrival: &mut Arrival) {
+        let mut memory = self.lock();
+        let before = memory.held.as_ref();
+        let other = before.filter(|held| held.incarnation != arrival.incarnation);
+        if let Some(is_over) = other.map(|held| held.is_over(arrival.pid)) {
+            if is_over {
+                memory.account.process_ended(End::Unasked, None);
+                drop(memory);
+                self.settle(shared);
+                memory = self.lock();
+            }
+            // One that still runs may come back elsewhere, and will hand it over there.
+            memory.held = None;
+        }
+        if let Some(region) = arrival.region.take() {
+            memory.held = Some(Held {
+                region,
+                incarnation: arrival.incarnation.clone(),
+                pid: arrival.pid,
+                process: arrival.life.process(),
+            });
+        }
+    }
+
+    /// The worker's process is known to have ended. Reads what it left, unless its stream is still read:
+    /// then that comes first.
+    pub(crate) fn process_ended(&self, shared: &Shared, how: End) {
+        let mut memory = self.lock();
+        let silent = (!memory.legacy).then_some(memory.since_ns);
+        memory.account.process_ended(how, silent);
+        drop(memory);
+        self.settle(shared);
+    }
+
+    /// Whether it is worth asking the system if its process is still there: nobody else will say so.
+    pub(crate) fn may_have_ended(&self) -> bool {
+        let memory = self.lock();
+        !memory.supervised && memory.account.may_have_ended()
+    }
+
+    /// Asks the system whether its process is still there. May wait for it, and for handlers.
+    pub(crate) fn notice_end(&self, shared: &Shared) {
+        let mut memory = self.lock();
+        let is_over = !memory.supervised && memory.account.notice_end();
+        drop(memory);
+        if is_over {
+            self.settle(shared);
+        }
+    }
+
+    /// The process of a worker that dialled in as this incarnation has ended. It counts although it never
+    /// said anything, but not twice: whoever looks at the worker may have seen that it is gone.
+    pub(in super::super) fn caller_ended(&self, shared: &Shared, incarnation: &str) {
+        let mut memory = self.lock();
+        let is_silent = memory.hello.incarnation != incarnation;
+        let silent = is_silent.then_some(memory.since_ns);
+        memory.account.process_ended(End::Unasked, silent);
+        drop(memory);
+        self.settle(shared);
+    }
+
+    /// Whether the memory of a worker is kept whose process has ended, or whose end was not asked for.
+    pub(crate) fn is_to_be_read(&self) -> bool {
+        let memory = self.lock();
+        memory.held.is_some() && !memory.supervised
+    }
+
+    /// Before its account is closed for good: reads the memory that is kept, if its process is over.
+    pub(crate) fn read_if_over(&self, shared: &Shared) {
+        let mut memory = self.lock();
+        let process = memory.held.as_ref().and_then(|held| held.process);
+        if process.is_some_and(Process::is_over) {
+            memory.account.process_ended(End::Unasked, None);
+            drop(memory);
+            self.settle(shared);
+        }
+    }
+
+    /// Waits while somebody reads what the process before left.
+    pub(in super::super) async fn read_out(&self) {
+        let mut changes = self.listen();
+        while self.lock().is_recovering {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Books the end of a process if it is known and nothing of it is left to be read.
+    pub(in super::super) fn settle(&self, shared: &Shared) {
+        while let Some((held, writer)) = self.next_remains() {
+            recovery::read(shared, self, &held, writer);
+        }
+        self.lock().account.end_if_gone();
+        self.notify();
+    }
+
+    /// What is to be read now, and the counters for it.
+    fn next_remains(&self) -> Option<(Held, LedgerWriter)> {
+        let mut memory = self.lock();
+        if !memory.account.is_gone() {
+            return None;
+        }
+        let held = memory.held.take()?;
+        memory.is_recovering = true;
+        let writer = LedgerWriter::default();
+        memory.account.open(&writer);
+        Some((held, writer))
+    }
+
+    /// Whose the remains are, so that they go on where its streams ended. `released`: the last sequence
+    /// that is not among them. Returns the last one that was taken before.
+    pub(in super::super) fn resume(
+        &self,
+        held: &Held,
+        released: u64,
+        writer: &mut LedgerWriter,
+    ) -> u64 {
+        let incarnation = word(&held.incarnation);
+        let place = held
+            .pid
+            .map_or_else(|| Place::Address(String::new()), Place::Process);
+        let now_ns = self.clock.unix_nanos();
+        let mut memory = self.lock();
+        let known = memory.account.position_of(&incarnation, place.clone());
+        let origin = match known {
+            // What nobody has acknowledged and is not there any more was forgotten.
+            Some(handled) => Origin::Resumed {
+                at: handled.max(released),
+                missed: released.saturating_sub(handled),
+            },
+            None => Origin::Resumed {
+                at: released,
+                missed: 0,
+            },
+        };
+        memory
+            .account
+            .hello(&incarnation, place, writer, origin, now_ns);
+        if memory.hello.incarnation != incarnation {
+            memory.hello = super::Hello {
+                incarnation,
+                ..super::Hello::default()
+            };
+        }
+        known.unwrap_or_default().max(released)
+    }
+
+    /// Takes in the last counters of a dead worker: everything of it was sent.
+    pub(in super::super) fn take_last(
+        &self,
+        counters: WorkerSnapshot,
+        recovered: u64,
+        writer: &mut LedgerWriter,
+    ) -> Result<(), Implausible> {
+        let now_ns = self.clock.unix_nanos();
+        let mut memory = self.lock();
+        let origin = memory.origin();
+        let said = Said {
+            position: Some(counters.sent),
+            snapshot: counters,
+            recovered: Some(recovered),
+            ..Said::default()
+        };
+        memory.account.report(said, writer, origin, now_ns)
+    }
+
+    /// The remains are read. Lists what the process was doing when it died.
+    pub(in super::super) fn remains_read(&self, writer: LedgerWriter, left: Option<&Recovered>) {
+        let now_ns = self.clock.unix_nanos();
+        let mut memory = self.lock();
+        if let Some(left) = left {
+            let spans = left.spans.iter().take(MAX_LOST_SPANS);
+            let spans = spans.map(|span| lost_span(left, span, now_ns)).collect();
+            memory.account.lose_spans(spans);
+        }
+        let origin = memory.origin();
+        memory.account.close(writer, Parting::Cut, origin, now_ns);
+        memory.is_recovering = false;
+        drop(memory);
+        self.notify();
+    }
+
+    /// Whether the incarnation of this memory has said its last word before: what is in it now need not
+    /// be its own.
+    pub(in super::super) fn has_said_last_as(&self, incarnation: &str) -> bool {
+        let memory = self.lock();
+        memory.hello.incarnation == incarnation && memory.account.sums().report_final
+    }
+}
+
+impl Memory {
+    /// Nobody here will read the memory of a worker that another manager serves.
+    pub(super) fn let_go_of_region(&mut self) {
+        self.held = None;
+    }
+}
+
+/// A span as it is remembered.
+fn lost_span(left: &Recovered, span: &OpenSpan, now_ns: i64) -> LostSpan {
+    let began_ns = left.began(span);
+    LostSpan {
+        operation: word(&span.operation),
+        span_id: format!("{:016x}", span.span_id),
+        thread: span.thread,
+        began_ns,
+        open_ms: u64::try_from(now_ns.saturating_sub(began_ns) / 1_000_000).unwrap_or_default(),
+    }
+}
