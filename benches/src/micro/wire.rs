@@ -93,10 +93,10 @@ impl Process {
     /// The pipeline of one session of a manager.
     fn with(handler: fn(&EventRef<'_>)) -> Self {
         let source = Source {
-            node: "node-1".into(),
             pool_name: Some("tools".into()),
             worker_id: Some("tools-1".into()),
             python_pid: Some(4_242),
+            ..Source::of_node("node-1")
         };
         let catalog = Arc::clone(Catalog::builtin());
         let clock = Arc::new(SystemClock::new());
