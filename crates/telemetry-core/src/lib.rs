@@ -107,7 +107,7 @@ pub use queue::{
 pub use recorder::{
     Draft, Fields, FramedOut, Handed, Keep, Mark, Overflow, Recorder, RecorderConfig, Ties,
 };
-pub use recovery::{ReadAt, Recovered, RecoveredEvent, RecoveryError, recover};
+pub use recovery::{ReadAt, Recovered, RecoveredEvent, RecoveryError, identify, recover};
 pub use region::{Identity, Layout, MAX_REGION_BYTES, Region, RegionError};
 pub use sanitize::{
     Limits, MAX_CORRELATION_ID_BYTES, MAX_EVENT_BYTES, MAX_KEY_BYTES, MAX_MEASUREMENTS,

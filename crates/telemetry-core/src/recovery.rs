@@ -138,6 +138,19 @@ impl Recovered {
     }
 }
 
+/// Whose region it is, whether or not that still writes it.
+///
+/// # Errors
+///
+/// [`RecoveryError`] if it cannot be read or is no region.
+pub fn identify(source: &(impl ReadAt + ?Sized)) -> Result<Identity, RecoveryError> {
+    let control = words(source, 0..CONTROL_WORDS)?;
+    let head = control
+        .first_chunk()
+        .ok_or(RecoveryError::Contradiction("it has no head"))?;
+    Ok(Layout::read(head, source.size()?)?.1)
+}
+
 /// Reads what an incarnation left. Nobody may write it any more.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 //! events go from the sessions straight to the dispatcher.
 
 mod admission;
+mod adopt;
 #[cfg(feature = "http")]
 mod api;
 mod config;
@@ -34,7 +35,7 @@ use crate::dispatch::Dispatcher;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
 use crate::pipeline::{Pipeline, Quarantine, source_of};
 use crate::session::{
-    Changes, DialLimiter, Link, Over, Record, Run, Session, Shared, StreamInfo, StreamState,
+    Changes, DialLimiter, Link, Over, Record, Run, Session, Shared, Shelf, StreamInfo, StreamState,
 };
 use departure::Departures;
 use refusals::Refusals;
@@ -99,6 +100,7 @@ impl Manager {
             accepted_uids: config.accepted_uids,
             message_events: config.message_events,
             away_grace: config.away_grace,
+            shelf: Shelf::new(config.region_store),
         };
         let inner = Inner {
             shared: Arc::new(shared),

@@ -5,7 +5,7 @@
 //! with a system call for each part and never mapped, so nothing changes under whoever looks at it.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 use rustix::io::pread;
@@ -57,6 +57,12 @@ impl Region {
             return Err(Unfit::TooLarge { bytes });
         }
         Ok(region)
+    }
+}
+
+impl AsFd for Region {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -25,6 +25,7 @@ mod record;
 mod recovery;
 mod response;
 mod state;
+mod store;
 mod stream;
 mod words;
 
@@ -60,7 +61,9 @@ pub(crate) use kin::Ancestry;
 pub(crate) use life::Life;
 pub use peer::{LinkKind, Peer};
 pub use reader::MAX_MESSAGE_BYTES;
-pub(crate) use record::Record;
+pub(crate) use record::{Held, Record};
+pub use store::RegionStore;
+pub(crate) use store::{Shelf, read_name};
 pub use stream::HELLO_TIMEOUT;
 
 /// Wait after another manager took the stream: long enough that two managers do not take it from
@@ -83,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) message_events: bool,
     /// How long a worker that dialled in may be away.
     pub(crate) away_grace: Duration,
+    /// Where the memory of workers outlives us.
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 /// Whether a session is to go on.

@@ -18,13 +18,11 @@ pub(crate) struct Process {
 
 impl Process {
     /// One that was seen before, perhaps by another program.
-    #[cfg(feature = "pool")]
     pub(crate) fn known(pid: u32, began: u64) -> Self {
         Self { pid, began }
     }
 
     /// When it began, in ticks since the machine was started.
-    #[cfg(feature = "pool")]
     pub(crate) fn began(self) -> u64 {
         self.began
     }

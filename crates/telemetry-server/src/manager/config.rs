@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::dispatch::Dispatcher;
 use crate::identity::WorkerId;
-use crate::session::MAX_DIALS_PER_SECOND;
+use crate::session::{MAX_DIALS_PER_SECOND, RegionStore};
 use telemetry_core::{Address, AddressError};
 
 /// How long a worker that dialled in keeps its place without a connection, unless it is set.
@@ -40,6 +40,8 @@ pub struct ManagerConfig {
     /// How long a worker that dialled in and lost its connection keeps its place while its process may
     /// still be there. Default: 30 s.
     pub away_grace: Duration,
+    /// Who keeps the memory of workers while no manager runs. Default: nobody.
+    pub region_store: Option<Arc<dyn RegionStore>>,
 }
 
 impl ManagerConfig {
@@ -67,6 +69,7 @@ impl ManagerConfig {
             message_events: false,
             dials_per_second: MAX_DIALS_PER_SECOND,
             away_grace: DEFAULT_AWAY_GRACE,
+            region_store: None,
         }
     }
 }

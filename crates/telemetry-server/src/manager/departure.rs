@@ -82,6 +82,7 @@ impl Manager {
         {
             let mut registry = self.inner.lock();
             registry.closed = true;
+            self.inner.shared.shelf.leave();
             let ids: Vec<_> = registry.workers.keys().cloned().collect();
             for id in ids {
                 if let Some(retired) = registry.retire(&id, deadline) {

@@ -29,6 +29,15 @@ const STDERR_MODE: u32 = 0o600;
 /// What a worker with a stream is told again by its manager whenever that connects: a change of it needs
 /// no new process.
 const TOLD_LATER: [&str; 2] = ["TELEMETRY_SAMPLING_RATE", "TELEMETRY_DENY"];
+/// What was told to this process and is not meant for those that it starts.
+const NOT_INHERITED: [&str; 6] = [
+    "TELEMETRY_BACKEND",
+    "TELEMETRY_MANAGER",
+    "NOTIFY_SOCKET",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
 
 /// A program that was found, with everything that is equal for all workers of a pool.
 #[derive(Debug, Clone)]
@@ -243,8 +252,7 @@ pub(super) fn start(
         },
     };
     let mut command = command(config, program);
-    // What we were told ourselves is not meant for them.
-    for inherited in ["TELEMETRY_BACKEND", "TELEMETRY_MANAGER"] {
+    for inherited in NOT_INHERITED {
         command.env_remove(inherited);
     }
     command

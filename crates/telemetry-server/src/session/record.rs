@@ -27,7 +27,7 @@ const MAX_CAPABILITIES: usize = 16;
 
 mod death;
 
-pub(super) use death::Held;
+pub(crate) use death::Held;
 
 /// The memory of one registered worker.
 #[derive(Debug)]

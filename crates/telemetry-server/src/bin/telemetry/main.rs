@@ -10,6 +10,7 @@ mod failure;
 mod log;
 mod manager;
 mod roster;
+mod service;
 mod show;
 mod signals;
 mod tap;

@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 use crate::failure::Failure;
 use crate::log::Log;
 use crate::roster::Roster;
+use crate::service;
 use crate::signals::{Request, Signals};
 
 /// How long streams and viewers may take to end once the workers have.
@@ -36,6 +38,8 @@ const HANDLERS_END: Duration = Duration::from_secs(2);
 
 /// Runs the manager of a configuration file.
 pub(crate) fn run(path: &Path) -> Result<ExitCode, Failure> {
+    // Before anything is opened.
+    let kept = service::kept();
     let config = Config::load(path)?;
     let log = Log::set_up(&config)?;
     let run_dir = match hold(&config, path) {
@@ -49,7 +53,7 @@ pub(crate) fn run(path: &Path) -> Result<ExitCode, Failure> {
         Ok(runtime) => runtime,
         Err(error) => return Ok(end(&log, Err(Failure::of(error)))),
     };
-    let outcome = runtime.block_on(serve(config, run_dir.clone(), &log));
+    let outcome = runtime.block_on(serve(config, run_dir.clone(), kept, &log));
     // Whatever still stands in a call of the system must not keep us from ending.
     runtime.shutdown_timeout(Duration::from_secs(1));
     // Until here nobody else may have it.
@@ -88,19 +92,26 @@ struct Running {
     strangers: Option<JoinHandle<()>>,
 }
 
-async fn serve(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    run_dir: Option<RunDir>,
+    kept: Vec<(String, OwnedFd)>,
+    log: &Log,
+) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::of)?;
     // Lives until the last process has ended.
     let _reaper = OrphanReaper::start().map_err(Failure::of)?;
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of file descriptors stays as it is");
     }
-    let running = start(config, run_dir, log).await?;
+    let running = start(config, run_dir, kept, log).await?;
     announce(&running);
+    service::ready();
     let first = tokio::select! {
         request = signals.next() => request,
         () = log.keep_telling() => Request::Stop,
     };
+    service::stopping();
     let (hasten, hastened) = watch::channel(first == Request::Hasten);
     match first {
         Request::Stop => tracing::info!("stopping in order; a signal after 2 s ends at once"),
@@ -125,7 +136,12 @@ async fn serve(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<(),
     Ok(())
 }
 
-async fn start(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<Running, Failure> {
+async fn start(
+    config: Config,
+    run_dir: Option<RunDir>,
+    kept: Vec<(String, OwnedFd)>,
+    log: &Log,
+) -> Result<Running, Failure> {
     let node = config.node.clone().unwrap_or_else(host_name);
     let clock = Arc::new(SystemClock::new());
     let dispatcher = Dispatcher::new(
@@ -155,6 +171,7 @@ async fn start(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<Run
         settings.away_grace = accept.grace;
     }
     settings.dials_per_second = config.dials_per_second;
+    settings.region_store = service::store();
     let manager = Manager::start(settings).map_err(Failure::of)?;
     let exporter = prometheus.clone();
     manager.on_departure(move |worker| {
@@ -184,6 +201,10 @@ async fn start(config: Config, run_dir: Option<RunDir>, log: &Log) -> Result<Run
         };
         let server = HttpServer::bind_with(http.listen, state, allowed).await;
         running.http = Some(server.map_err(Failure::of)?);
+    }
+    // All handlers are attached, and nobody has an id yet.
+    for (name, region) in kept {
+        running.manager.adopt_region(&name, region);
     }
     for endpoint in &config.endpoints {
         let mut context = WorkerContext::new(endpoint.worker_id.as_str());

@@ -4,7 +4,9 @@
 //! read to the end, that memory is read once as if it were one more stream. Whoever tells of the end
 //! first does the reading, on its own thread; the others find that it is being done.
 
-use telemetry_core::{OpenSpan, Recovered, WorkerSnapshot};
+use std::os::fd::AsFd;
+
+use telemetry_core::{OpenSpan, Recovered, WorkerSnapshot, identify};
 
 use super::{Memory, Record, word};
 use crate::accounts::{
@@ -12,6 +14,7 @@ use crate::accounts::{
 };
 use crate::region::Region;
 use crate::session::recovery;
+use crate::session::store::Kept;
 use crate::session::{Arrival, Shared};
 
 /// Most spans of one process that are remembered after its death.
@@ -19,7 +22,7 @@ const MAX_LOST_SPANS: usize = 16;
 
 /// The memory of a worker, and whose it is.
 #[derive(Debug)]
-pub(in super::super) struct Held {
+pub(crate) struct Held {
     pub(in super::super) region: Region,
     /// The incarnation that handed it over.
     pub(in super::super) incarnation: String,
@@ -27,9 +30,24 @@ pub(in super::super) struct Held {
     pub(in super::super) pid: Option<u32>,
     /// That process, as far as it is known.
     process: Option<Process>,
+    /// Where it outlives us.
+    #[expect(dead_code, reason = "it is let go when this is dropped")]
+    kept: Option<Kept>,
 }
 
 impl Held {
+    /// The memory that an earlier manager held.
+    pub(crate) fn adopted(region: Region, process: Process, kept: Kept) -> Result<Self, String> {
+        let identity = identify(&region).map_err(|error| error.to_string())?;
+        Ok(Self {
+            region,
+            incarnation: format!("{:032x}", identity.incarnation),
+            pid: Some(process.pid()),
+            process: Some(process),
+            kept: Some(kept),
+        })
+    }
+
     /// Whether its process is over when another incarnation calls from process `pid`. A process that
     /// became another program is.
     fn is_over(&self, pid: Option<u32>) -> bool {
@@ -57,14 +75,28 @@ impl Record {
             // One that still runs may come back elsewhere, and will hand it over there.
             memory.held = None;
         }
-        if let Some(region) = arrival.region.take() {
-            memory.held = Some(Held {
-                region,
-                incarnation: arrival.incarnation.clone(),
-                pid: arrival.pid,
-                process: arrival.life.process(),
-            });
-        }
+        let Some(region) = arrival.region.take() else {
+            return;
+        };
+        let context = memory.context.clone();
+        let before = memory.held.take();
+        drop(memory);
+        // First, since it may be kept under the same name.
+        drop(before);
+        let process = arrival.life.process();
+        let kept = shared.shelf.keep(&context, process, region.as_fd());
+        self.hold(Held {
+            region,
+            incarnation: arrival.incarnation.clone(),
+            pid: arrival.pid,
+            process,
+            kept,
+        });
+    }
+
+    /// Keeps the memory of a worker.
+    pub(crate) fn hold(&self, held: Held) {
+        self.lock().held = Some(held);
     }
 
     /// The worker's process is known to have ended. Reads what it left, unless its stream is still read:
