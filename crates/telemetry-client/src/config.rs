@@ -19,6 +19,7 @@ use crate::backend::{
     Backend, CompositeBackend, MemoryBackend, NoopBackend, StderrBackend, StreamBackend,
 };
 use crate::context::under;
+use crate::region::{self, Room};
 use crate::resource::{ResourceError, ResourceSampler, Sampling};
 use crate::serve::{
     ConnectConfig, ConnectError, DEFAULT_BATCH_DELAY, Identity, ServeConfig, ServeError,
@@ -221,11 +222,15 @@ impl Config {
             BackendKind::Stderr => Arc::new(StderrBackend::new(recorder, clock)?),
             BackendKind::Memory => Arc::new(MemoryBackend::new(recorder, clock)?),
             BackendKind::Connect => {
+                let mut stream = self.stream();
+                let incarnation = &stream.identity.incarnation_id;
+                let (recorder, region) = region::recorder(recorder, clock, incarnation, Room::Now)?;
+                stream.region = region;
                 let connect = ConnectConfig {
-                    stream: self.stream(),
+                    stream,
                     ..ConnectConfig::default()
                 };
-                let recorder = Arc::new(Recorder::new(recorder, clock)?);
+                let recorder = Arc::new(recorder);
                 let managers = self.managers.clone();
                 Arc::new(StreamBackend::connect(managers, recorder, connect)?)
             }

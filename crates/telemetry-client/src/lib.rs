@@ -42,22 +42,23 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `context`, `deadline`, `region`, `stall`
-//! 2. `serve`
-//! 3. `backend`
-//! 4. `telemetry`
-//! 5. `resource`, `signals`, `span`
-//! 6. `config`
-//! 7. `start`
+//! 1. `context`, `deadline`, `own_fd`, `stall`
+//! 2. `region`
+//! 3. `serve`
+//! 4. `backend`
+//! 5. `telemetry`
+//! 6. `resource`, `signals`, `span`
+//! 7. `config`
+//! 8. `start`
 
 pub mod backend;
-#[cfg(target_os = "linux")]
 pub mod region;
 pub mod serve;
 
 mod config;
 mod context;
 mod deadline;
+mod own_fd;
 mod resource;
 #[cfg(feature = "signals")]
 mod signals;

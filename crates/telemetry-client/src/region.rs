@@ -2,143 +2,186 @@
 //! only read.
 //!
 //! It lives as long as somebody has it open: the process itself, and the manager that it was handed to. Once it
-//! is mapped nobody can write it by another way, shrink it or make it executable. Mappings are never taken down,
-//! because core holds their words for ever.
+//! is mapped nobody can write it by another way, shrink it or make it executable. A mapping is never taken down,
+//! because core holds its words for ever; once they are not used any more its place is taken by the next one.
+//! Where there is no such file, on other systems or for want of memory, the heap does: nothing fails for it.
 //!
 //! A forked child finds the mapping of its parent, and must not write there. Its fork handler calls
-//! [`forget_in_child`], which lays memory of its own over it.
+//! [`forget_in_child`], which lays memory of its own over it and closes the descriptor.
+
+#[cfg(target_os = "linux")]
+mod file;
+mod fork;
+#[cfg(target_os = "linux")]
+mod mapped;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{
-    FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate,
-    memfd_create, open,
-};
-use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
-use rustix::process::{Resource, getrlimit};
-use telemetry_core::{Identity, Layout, Region};
+use telemetry_core::{Clock, ControlError, Identity, Layout, Recorder, RecorderConfig, Region};
 
-/// Regions of one process at once; one more is had from the heap.
-const MAX_REGIONS: usize = 64;
-/// Bytes at the beginning of the ring that are made resident at once; the rest becomes so when it is used.
-const POPULATED: usize = 64 * 1024;
+use crate::own_fd::{Losses, OwnFd};
 
-/// Where the mappings of this process are, for its forked children.
-static MAPPED: [Mapped; MAX_REGIONS] = [const { Mapped::new() }; MAX_REGIONS];
+#[cfg(target_os = "linux")]
+pub use file::region_file;
+pub use fork::forget_in_child;
 
-/// One mapping.
-struct Mapped {
-    /// Where it begins; null if there is none.
-    at: AtomicPtr<AtomicU64>,
-    /// Its length in bytes.
-    bytes: AtomicUsize,
+/// Where events and counters of a worker lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegionKind {
+    /// In memory that ends with the process.
+    Heap,
+    /// In memory that a manager can read, also after the process has died.
+    Shared,
 }
 
-impl Mapped {
-    const fn new() -> Self {
-        Self {
-            at: AtomicPtr::new(ptr::null_mut()),
-            bytes: AtomicUsize::new(0),
+impl RegionKind {
+    /// The word for it, for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::Shared => "shared",
+        }
+    }
+
+    /// Its number in a hello.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Heap => 1,
+            Self::Shared => 2,
         }
     }
 }
 
-/// Makes a region of this layout that outlives the process, and the descriptor that others read it by.
+/// When a region takes its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// At once, so that there is no doubt later: for a worker that connects.
+    Now,
+    /// When it is used: for one that may connect some time.
+    Later,
+}
+
+/// A region that managers can be handed.
+#[derive(Debug)]
+pub struct SharedRegion {
+    /// What they read it by.
+    file: OwnFd,
+    /// Whose it is.
+    incarnation_id: String,
+    /// Counts that the program closed the descriptor.
+    losses: Losses,
+    /// Whether the manager of the present connection was handed it.
+    handed: AtomicBool,
+    /// Where it is mapped.
+    #[cfg(target_os = "linux")]
+    mapped: mapped::Mapped,
+}
+
+impl SharedRegion {
+    /// The incarnation whose events lie there. A connection introduces itself as that one.
+    #[must_use]
+    pub fn incarnation_id(&self) -> &str {
+        &self.incarnation_id
+    }
+
+    /// What managers that connect from now on will have: the program may have closed the descriptor.
+    #[must_use]
+    pub fn kind(&self) -> RegionKind {
+        if self.file.is_lost() {
+            RegionKind::Heap
+        } else {
+            RegionKind::Shared
+        }
+    }
+
+    /// The descriptor, to be used at once.
+    ///
+    /// # Errors
+    ///
+    /// That it is not ours any more.
+    pub(crate) fn file(&self) -> io::Result<BorrowedFd<'_>> {
+        self.file.get()
+    }
+
+    /// How often the program was found to have closed the descriptor: once, if at all.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.count()
+    }
+
+    /// Says whether the manager of the present connection was handed the descriptor.
+    pub(crate) fn set_handed(&self, handed: bool) {
+        self.handed.store(handed, Ordering::Relaxed);
+    }
+
+    /// What the manager of the present connection has.
+    pub(crate) fn handed(&self) -> RegionKind {
+        if self.handed.load(Ordering::Relaxed) {
+            RegionKind::Shared
+        } else {
+            RegionKind::Heap
+        }
+    }
+
+    /// Has the system give all memory of the ring now, so that no emit waits for it. Takes some 100 µs.
+    pub(crate) fn populate(&self) {
+        #[cfg(target_os = "linux")]
+        self.mapped.populate();
+    }
+}
+
+/// A recorder whose region outlives the process, where that can be had; else on the heap. Both belong to
+/// `incarnation_id`, 32 hexadecimal digits.
 ///
 /// # Errors
 ///
-/// What the system said: it has no such files, no memory, or a limit is in the way. Then the heap has to do.
-pub fn region_file(layout: Layout, identity: Identity) -> io::Result<(Region, OwnedFd)> {
-    let bytes = layout.bytes();
-    let limit = getrlimit(Resource::Fsize).current;
-    if limit.is_some_and(|limit| limit < bytes as u64) {
-        // Beyond it a signal would end the process.
-        return Err(Errno::FBIG.into());
-    }
-    let file = create()?;
-    ftruncate(&file, bytes as u64)?;
-    // Room for all of it now, or a write without memory would be a signal later.
-    fallocate(&file, FallocateFlags::empty(), 0, bytes as u64)?;
-    let words = map(&file, layout)?;
-    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
-    fcntl_add_seals(&file, seals)?;
-    let region = Region::of(words, layout).map_err(io::Error::other)?;
-    Ok((region.signed(identity), read_only(file)))
-}
-
-/// A memory file that can be sealed.
-fn create() -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match memfd_create(c"telemetry", flags | MemfdFlags::NOEXEC_SEAL) {
-        // Known since Linux 6.3.
-        Err(Errno::INVAL) => Ok(memfd_create(c"telemetry", flags)?),
-        made => Ok(made?),
-    }
-}
-
-/// The same file for those who may only read it; where that cannot be had the seals have to do.
-fn read_only(file: OwnedFd) -> OwnedFd {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap_or(file)
-}
-
-/// Maps the whole file for good.
-fn map(file: impl AsFd, layout: Layout) -> io::Result<&'static [AtomicU64]> {
-    let bytes = layout.bytes();
-    let slot = MAPPED
-        .iter()
-        .find(|slot| {
-            slot.bytes
-                .compare_exchange(0, bytes, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        })
-        .ok_or(Errno::MFILE)?;
-    let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: the system chooses a place where nothing is.
-    let mapped = unsafe { mmap(ptr::null_mut(), bytes, access, MapFlags::SHARED, file, 0) };
-    let Ok(at) = mapped else {
-        slot.bytes.store(0, Ordering::Release);
-        return Err(mapped.map(drop).err().unwrap_or(Errno::NOMEM).into());
-    };
-    let ring = layout.ring_bytes();
-    let populated = POPULATED.min(ring.len());
-    // SAFETY: within the mapping; it changes nothing that can be seen. Before Linux 5.14 it is refused.
-    let _refused = unsafe {
-        madvise(
-            at.byte_add(ring.start),
-            populated,
-            Advice::LinuxPopulateWrite,
-        )
-    };
-    let at = at.cast::<AtomicU64>();
-    // From here on a forked child lays its own memory over it.
-    slot.at.store(at, Ordering::Release);
-    // SAFETY: a mapping begins at a page, is as long as this, zero, never taken down, and written by nobody but
-    // through these words: the file is sealed before anybody else gets it.
-    Ok(unsafe { std::slice::from_raw_parts(at, bytes / size_of::<u64>()) })
-}
-
-/// Lays memory of its own over what a forked child has of its parent's regions. It is zero, and what the child
-/// still writes there reaches nobody. To be called from the child's fork handler: it does nothing but system
-/// calls.
-pub fn forget_in_child() {
-    for slot in &MAPPED {
-        let at = slot.at.load(Ordering::Acquire);
-        if at.is_null() {
-            continue;
+/// [`ControlError`] if the initial policy has an invalid rate or pattern.
+pub fn recorder(
+    config: RecorderConfig,
+    clock: Arc<dyn Clock>,
+    incarnation_id: &str,
+    room: Room,
+) -> Result<(Recorder, Option<Arc<SharedRegion>>), ControlError> {
+    match shared(config.layout(), incarnation_id, room) {
+        Ok((region, shared)) => {
+            let recorder = Recorder::in_region(config, clock, region)?;
+            Ok((recorder, Some(Arc::new(shared))))
         }
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::PRIVATE | MapFlags::FIXED;
-        let bytes = slot.bytes.load(Ordering::Relaxed);
-        // SAFETY: exactly the place of a mapping of ours, which is in use as atomic words; those of the new one
-        // are as good. In a child no other thread looks at them meanwhile.
-        let _kept = unsafe { mmap_anonymous(at.cast(), bytes, access, flags) };
+        Err(error) => {
+            tracing::debug!(%error, "what is emitted lies on the heap, and ends with the process");
+            Ok((Recorder::new(config, clock)?, None))
+        }
     }
 }
 
-#[cfg(test)]
+/// A region of this incarnation that managers can be handed.
+#[cfg(target_os = "linux")]
+fn shared(layout: Layout, incarnation_id: &str, room: Room) -> io::Result<(Region, SharedRegion)> {
+    let incarnation = u128::from_str_radix(incarnation_id, 16).map_err(io::Error::other)?;
+    let identity = Identity {
+        pid: std::process::id(),
+        incarnation,
+    };
+    let losses = Losses::default();
+    let (region, mapped, file) = file::make(layout, identity, room, &losses)?;
+    let shared = SharedRegion {
+        file,
+        incarnation_id: incarnation_id.to_owned(),
+        losses,
+        handed: AtomicBool::new(false),
+        mapped,
+    };
+    Ok((region, shared))
+}
+
+/// The same where there are no such files.
+#[cfg(not(target_os = "linux"))]
+fn shared(_: Layout, _: &str, _: Room) -> io::Result<(Region, SharedRegion)> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
 mod tests;

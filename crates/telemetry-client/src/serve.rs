@@ -21,9 +21,7 @@ mod introduce;
 mod listener;
 mod managers;
 mod meter;
-mod open_fds;
 mod own_file;
-mod own_socket;
 mod poller;
 mod program;
 mod pump;
@@ -45,10 +43,11 @@ pub use config::{
 };
 pub use connect::{ConnectConfig, ConnectError, Connection};
 pub use host::{HostedStream, HostedStreams, Next};
-pub use open_fds::{OpenFd, open_fds};
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,
     DEFAULT_KEEP_ALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_HEADER_LIST_BYTES,
     DEFAULT_MAX_RESETS, DEFAULT_MAX_STREAMS, ServeConfig, ServeError, ServeLimits, Server,
 };
 pub use service::TelemetryService;
+
+pub use crate::own_fd::{OpenFd, open_fds};

@@ -46,7 +46,11 @@ pub mod capability {
     /// It keeps what it sent until that is acknowledged, and sends it again on the next stream.
     pub const ACK: &str = "ack";
 
-    /// All that this version can do.
+    /// The memory that holds its events and counters can be read by its manager, also after its death: the
+    /// descriptor came with the introduction. Only said where that is so.
+    pub const REGION: &str = "region";
+
+    /// All that this version can do everywhere.
     pub const ALL: [&str; 9] = [
         POLICY,
         SEQUENCE,

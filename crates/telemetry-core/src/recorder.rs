@@ -26,7 +26,7 @@ use crate::ledger::{Reason, WorkerLedger, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
 use crate::open_spans::OpenSpans;
 use crate::queue::{Pushed, Queue, QueueLimits, Record, Refused};
-use crate::region::{Layout, Region};
+use crate::region::{Layout, Lease, Region};
 use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 
@@ -116,6 +116,8 @@ pub struct Recorder {
     open_spans: OpenSpans,
     /// For how long the program has not been able to run, milliseconds; 0 if it runs.
     stalled_ms: AtomicU64,
+    /// Of the memory that all of this lies in. Dropped last.
+    _lease: Lease,
 }
 
 impl Recorder {
@@ -161,6 +163,7 @@ impl Recorder {
             inherited: AtomicBool::new(false),
             open_spans: OpenSpans::in_part(region.spans),
             stalled_ms: AtomicU64::new(0),
+            _lease: region.lease,
         })
     }
 

@@ -18,6 +18,7 @@
 //! as a mapping; core makes none.
 
 mod layout;
+mod lease;
 mod part;
 
 pub(crate) use layout::{
@@ -27,6 +28,7 @@ pub(crate) use layout::{
     TAKEN_OVER, UNDER_WAY,
 };
 pub use layout::{Identity, Layout, MAX_REGION_BYTES, RegionError};
+pub(crate) use lease::Lease;
 pub(crate) use part::Part;
 
 use std::sync::atomic;
@@ -50,6 +52,8 @@ pub struct Region {
     pub(crate) names: Part<[atomic::AtomicU64]>,
     /// Records.
     pub(crate) ring: Part<[sync::AtomicU64]>,
+    /// Tells who lent the words that they are not used any more.
+    pub(crate) lease: Lease,
 }
 
 impl Region {
@@ -64,6 +68,7 @@ impl Region {
             sites: Part::zeroed(layout.sites().len()),
             names: Part::zeroed(layout.names().len()),
             ring: Part::Owned(sync::zeroed(layout.ring().len())),
+            lease: Lease::default(),
         }
     }
 
@@ -100,7 +105,17 @@ impl Region {
             sites: Part::Lent(words.get(layout.sites())?),
             names: Part::Lent(words.get(layout.names())?),
             ring: Part::Lent(words.get(layout.ring())?),
+            lease: Lease::default(),
         })
+    }
+
+    /// The same region; `lease` is dropped once nothing of it is used any more.
+    #[must_use]
+    pub fn leased(self, lease: impl Send + Sync + 'static) -> Self {
+        Self {
+            lease: Lease::of(lease),
+            ..self
+        }
     }
 
     /// Where what lies.

@@ -1,15 +1,12 @@
 //! What happens when this process forks.
 //!
-//! The handler that runs in the child does async-signal-safe work only: it marks the inherited
-//! state as not ours and closes inherited sockets. Everything else is lazy: the next call finds
+//! The handler that runs in the child does async-signal-safe work only: it has the client let go of the
+//! inherited region, sockets and other descriptors, and marks the inherited state as not ours. Everything else is lazy: the next call finds
 //! the mark and makes a state of its own (`state.rs`). The inherited one is leaked, never touched.
 //! The handlers that run in the parent keep our threads of Python asleep meanwhile (`naps.rs`).
 
-use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-
-use telemetry_client::serve::OpenFd;
 
 use crate::naps;
 use crate::phase::{self, Phase};
@@ -59,25 +56,8 @@ pub(crate) fn settle() {
 /// Runs in the child before `fork` returns there. Other threads of the parent do not exist here, and
 /// whatever they were doing is half done: no lock, no allocation, no thread-local.
 extern "C" fn in_child() {
+    telemetry_client::region::forget_in_child();
     GENERATION.fetch_add(1, Ordering::Relaxed);
     phase::set(Phase::Unresolved);
     naps::after_fork_in_child();
-    for open in telemetry_client::serve::open_fds() {
-        if is_still(open) {
-            // SAFETY: closing a number is always sound; this one is a socket that the parent's server
-            // had open at the fork, and nothing in this process will use or close it again.
-            unsafe { libc::close(open.fd) };
-        }
-    }
-}
-
-/// Whether a number stands for the socket it was listed with: the parent may have closed it and
-/// opened a file of its own under the same one.
-fn is_still(open: OpenFd) -> bool {
-    // SAFETY: `found` is a plain value that the call fills in, and not read unless it did.
-    unsafe {
-        let mut found: libc::stat = mem::zeroed();
-        libc::fstat(open.fd, &raw mut found) == 0
-            && (found.st_dev, found.st_ino) == (open.device, open.inode)
-    }
 }

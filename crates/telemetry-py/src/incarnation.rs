@@ -9,13 +9,14 @@ use arc_swap::ArcSwap;
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 use telemetry_client::backend::Backend;
+use telemetry_client::region::{RegionKind, Room, SharedRegion};
 use telemetry_client::{ResourceError, ResourceSampler, Sampling, Telemetry};
 use telemetry_core::{Callsite, NameError, Recorder, Redactor, WorkerSnapshot};
 
 use crate::fork;
 use crate::identity::ByIdentity;
 use crate::past::Past;
-use crate::service::{Ask, Service, SignalsMasked, sibling};
+use crate::service::{Ask, Service, SignalsMasked, Source, sibling};
 use crate::settings::{ForkMode, NoRecorder, Settings};
 
 /// Operations whose three event names are kept resolved; more are resolved for each span.
@@ -34,6 +35,8 @@ pub(crate) struct Incarnation {
     ids_in_metadata: AtomicBool,
     /// Queue, policy and ledger.
     pub(crate) recorder: Arc<Recorder>,
+    /// Where that lies, if it outlives the process.
+    region: Option<Arc<SharedRegion>>,
     /// Which values are hidden from backends that are Python objects; the recorder has its own.
     pub(crate) redactor: Redactor,
     /// Callsites by the objects that name them.
@@ -44,6 +47,8 @@ pub(crate) struct Incarnation {
     span_sites: Mutex<FxHashMap<Box<str>, Arc<SpanSites>>>,
     /// What runs.
     service: Mutex<Option<Arc<Service>>>,
+    /// Whether that was done.
+    ended: AtomicBool,
     /// Held by the thread that ends it: a second one waits, or it would take from the first what is
     /// still to be sent.
     ending: Mutex<()>,
@@ -106,19 +111,29 @@ impl Drop for Starting {
 }
 
 impl Incarnation {
-    /// An incarnation for this process.
-    pub(crate) fn new(settings: Settings) -> Result<Self, NoRecorder> {
-        let recorder = settings.recorder()?;
+    /// An incarnation for this process, about to run what is asked for, if anything is.
+    pub(crate) fn new(settings: Settings, ask: Option<&Ask>) -> Result<Self, NoRecorder> {
+        let room = match ask {
+            Some(Ask::Connect(_)) => Some(Room::Now),
+            Some(Ask::Serve(_)) => None,
+            None => settings.room(),
+        };
+        let (recorder, region) = settings.recorder(room)?;
         recorder.set_started(false);
-        Ok(Self::around(Arc::new(recorder), settings))
+        Ok(Self::around(Arc::new(recorder), region, settings))
     }
 
     /// An incarnation with a recorder of this process.
-    pub(crate) fn around(recorder: Arc<Recorder>, settings: Settings) -> Self {
+    fn around(
+        recorder: Arc<Recorder>,
+        region: Option<Arc<SharedRegion>>,
+        settings: Settings,
+    ) -> Self {
         fork::watch();
         Self {
             generation: fork::generation(),
             recorder,
+            region,
             ids_in_metadata: AtomicBool::new(settings.ids_in_metadata),
             settings: ArcSwap::from_pointee(settings),
             redactor: Redactor::default(),
@@ -126,6 +141,7 @@ impl Incarnation {
             operations: ByIdentity::default(),
             span_sites: Mutex::default(),
             service: Mutex::default(),
+            ended: AtomicBool::new(false),
             ending: Mutex::default(),
             starting: AtomicBool::new(false),
             sampler: Mutex::default(),
@@ -138,8 +154,8 @@ impl Incarnation {
     }
 
     /// One that comes after this, which was ended, in the same process: the ledger goes on.
-    pub(crate) fn successor(&self, settings: Settings) -> Result<Self, NoRecorder> {
-        let mut next = Self::new(settings)?;
+    pub(crate) fn successor(&self, settings: Settings, ask: &Ask) -> Result<Self, NoRecorder> {
+        let mut next = Self::new(settings, Some(ask))?;
         next.past = self.past.clone();
         self.past.add(&self.recorder);
         *locked(&next.sampling) = *locked(&self.sampling);
@@ -148,10 +164,28 @@ impl Incarnation {
 
     /// The same for its own recorder, which had nothing to send to yet.
     pub(crate) fn settled(&self, settings: Settings) -> Self {
-        let mut settled = Self::around(Arc::clone(&self.recorder), settings);
+        let recorder = Arc::clone(&self.recorder);
+        let mut settled = Self::around(recorder, self.region.clone(), settings);
         settled.past = self.past.clone();
         *locked(&settled.sampling) = *locked(&self.sampling);
         settled
+    }
+
+    /// Where its events come from, for what is to run.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source {
+            recorder: &self.recorder,
+            region: self.region.as_ref(),
+        }
+    }
+
+    /// Where its events lie, as a manager has it that connects from now on.
+    pub(crate) fn region(&self) -> RegionKind {
+        match (self.service(), &self.region) {
+            (Some(service), _) => service.region(),
+            (None, Some(region)) => region.kind(),
+            (None, None) => RegionKind::Heap,
+        }
     }
 
     /// The ledger of this process: this one's and that of those before.
@@ -163,12 +197,16 @@ impl Incarnation {
 
     /// The child's counterpart of its parent's, which this one is.
     pub(crate) fn for_child(&self) -> Result<Self, NoRecorder> {
-        let child = Self::new(Settings::clone(&self.settings()))?;
+        // One that was ended has nothing to hand down. What was inherited lies in no region any more.
+        let asked = self.asked.get().filter(|_| !self.is_ended());
+        let due = asked.and_then(|asked| self.due_in_child(asked));
+        let ask = match &due {
+            Some(Due::Start(ask)) => Some(ask),
+            _ => None,
+        };
+        let child = Self::new(Settings::clone(&self.settings()), ask)?;
         *locked(&child.sampling) = *locked(&self.sampling);
-        // One that was ended has nothing to hand down.
-        let asked = self.asked.get().filter(|_| !self.recorder.is_closed());
         if let Some(asked) = asked {
-            let due = self.due_in_child(asked);
             if due == Some(Due::SayInherited) {
                 child.recorder.set_inherited();
             }
@@ -304,6 +342,11 @@ impl Incarnation {
         self.sample(recorder)
     }
 
+    /// Whether it was ended; may be asked of an inherited one, too, whose recorder may not.
+    fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// Ends the recorder and what runs; says whether all was sent in time. Touches nothing of Python.
     pub(crate) fn end(&self, timeout: Duration) -> bool {
         if self.is_inherited() {
@@ -316,6 +359,7 @@ impl Incarnation {
         if let Some(service) = &service {
             service.rest();
         }
+        self.ended.store(true, Ordering::Relaxed);
         self.recorder.close();
         let in_time = service.is_none_or(|service| service.close(timeout));
         self.recorder.discard_queued(self.recorder.reason_at_end()) == 0 && in_time

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use telemetry_client::region::{RegionKind, SharedRegion};
 use telemetry_client::serve::{
     BindError, ConnectConfig, ConnectError, Connection, ServeConfig, ServeError, Server,
     StreamConfig,
@@ -41,6 +42,15 @@ impl fmt::Display for Ask {
             Self::Serve(address) => write!(f, "served at {address}"),
         }
     }
+}
+
+/// Where the events of a service come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// What records them.
+    pub(crate) recorder: &'a Arc<Recorder>,
+    /// Where they lie, if that outlives the process.
+    pub(crate) region: Option<&'a Arc<SharedRegion>>,
 }
 
 /// Why it cannot run.
@@ -93,12 +103,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts what is asked for, as `config` says, with the events of `recorder`. An address that is in
+    /// Starts what is asked for, as `config` says, with the events of `source`. An address that is in
     /// use is tried again for `patience`; then the server gets one beside it.
     pub(crate) fn start(
         ask: &Ask,
         config: &Config,
-        recorder: &Arc<Recorder>,
+        Source { recorder, region }: Source<'_>,
         ready_file: Option<&Path>,
         patience: Duration,
     ) -> Result<Self, ServiceError> {
@@ -114,7 +124,10 @@ impl Service {
         let host = match ask {
             Ask::Connect(managers) => {
                 let connect = ConnectConfig {
-                    stream: stream(),
+                    stream: StreamConfig {
+                        region: region.cloned(),
+                        ..stream()
+                    },
                     ..ConnectConfig::default()
                 };
                 let managers = managers.clone();
@@ -206,6 +219,14 @@ impl Service {
         match &*self.host {
             Host::Server(server) => server.closed_descriptors(),
             Host::Connection(connection) => connection.closed_descriptors(),
+        }
+    }
+
+    /// Where events lie, for managers that connect from now on.
+    pub(crate) fn region(&self) -> RegionKind {
+        match &*self.host {
+            Host::Server(_) => RegionKind::Heap,
+            Host::Connection(connection) => connection.region(),
         }
     }
 

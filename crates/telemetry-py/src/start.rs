@@ -211,14 +211,15 @@ pub(crate) fn begin(
     if let Some(service) = state::latest(py).and_then(|state| state.service()) {
         return agree(service, wish).map(Some);
     }
-    let incarnation = state::settle_queue(py, settings)?;
+    let incarnation = state::settle_queue(py, settings, &wish.ask)?;
     let _starting = match incarnation.service_or_right(py)? {
         Found::Running(service) => return agree(service, wish).map(Some),
         Found::Mine(starting) => starting,
     };
     let started = py.detach(|| {
-        let (config, recorder) = (&settings.config, &incarnation.recorder);
-        Service::start(&wish.ask, config, recorder, wish.ready_file, wish.patience)
+        let config = &settings.config;
+        let source = incarnation.source();
+        Service::start(&wish.ask, config, source, wish.ready_file, wish.patience)
     });
     let service = match started {
         Ok(service) => Arc::new(service),

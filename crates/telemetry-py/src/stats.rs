@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use telemetry_client::region::RegionKind;
 use telemetry_core::WorkerSnapshot;
 
 use crate::sink::Sink;
@@ -26,6 +27,9 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         _ => PyList::empty(py).into_any(),
     };
     stats.set_item("parts", parts)?;
+    let region = state.as_ref().map(|state| state.incarnation.region());
+    let region = region.unwrap_or(RegionKind::Heap);
+    stats.set_item("region", region.as_str())?;
     let service = state.and_then(|state| state.service());
     let service = service.as_deref();
     let manager = service.and_then(|service| service.manager());

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use rustix::fs::fcntl_get_seals;
+use rustix::fs::{SealFlags, fcntl_get_seals};
 use telemetry_core::{
     Fields, Outcome, ReadAt, Recorder, RecorderConfig, SystemClock, ValueRef, recover,
 };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use telemetry_core::{CorrelationId, PROTOCOL_REVISION, capability};
 use telemetry_proto::WorkerHello;
 
+use crate::region::{RegionKind, SharedRegion};
 use crate::stall::Heartbeat;
 
 /// How long a new stream waits for the manager's first control before it releases events.
@@ -43,19 +44,27 @@ impl Default for Identity {
 }
 
 impl Identity {
-    /// The first frame of a stream.
-    pub(super) fn to_hello(&self) -> WorkerHello {
+    /// The first frame of a stream, to a manager that has the region or has not.
+    pub(super) fn to_hello(&self, region: RegionKind) -> WorkerHello {
         WorkerHello {
             protocol_revision: PROTOCOL_REVISION,
             worker_id: self.worker_id.clone(),
             incarnation_id: self.incarnation_id.clone(),
             pid: std::process::id(),
             package_version: self.package_version.clone(),
-            capabilities: capability::ALL.map(str::to_owned).into(),
+            capabilities: capabilities(region),
             pool_name: self.pool_name.clone(),
+            region: region.number(),
             ..WorkerHello::default()
         }
     }
+}
+
+/// What a worker can do whose manager has its region or has not, in the words of [`capability`].
+pub(super) fn capabilities(region: RegionKind) -> Vec<String> {
+    let shared = (region == RegionKind::Shared).then_some(capability::REGION);
+    let all = capability::ALL.into_iter().chain(shared);
+    all.map(str::to_owned).collect()
 }
 
 /// How the streams of a worker behave.
@@ -77,14 +86,18 @@ pub struct StreamConfig {
     /// What the telemetry thread of a server or a connection watches, if anything; a service that is
     /// mounted elsewhere has no such thread.
     pub heartbeat: Option<Arc<Heartbeat>>,
+    /// The region that the recorder's events lie in, if it outlives the process: a connection hands it to
+    /// each manager, and introduces itself as the incarnation that it belongs to.
+    pub region: Option<Arc<SharedRegion>>,
 }
 
 impl StreamConfig {
-    /// The same for another process of the same worker: with an incarnation id of its own.
+    /// The same for another process of the same worker: with an incarnation id and a region of its own.
     #[must_use]
     pub fn of_new_incarnation(&self) -> Self {
         let mut config = self.clone();
         config.identity.incarnation_id = Identity::default().incarnation_id;
+        config.region = None;
         config
     }
 }
@@ -98,6 +111,7 @@ impl Default for StreamConfig {
             batch_delay: DEFAULT_BATCH_DELAY,
             report_interval: DEFAULT_REPORT_INTERVAL,
             heartbeat: None,
+            region: None,
         }
     }
 }

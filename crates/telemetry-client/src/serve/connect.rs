@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Address, AddressError, Introduction, Recorder, capability};
+use telemetry_core::{Address, AddressError, Introduction, Recorder};
 
 use super::config::StreamConfig;
 use super::dial_in::{Dialler, Standing};
@@ -15,6 +15,7 @@ use super::program::own_name;
 use super::server::{DEFAULT_CLOSE_TIMEOUT, ServeLimits};
 use super::service::TelemetryService;
 use super::threads::Threads;
+use crate::region::{RegionKind, SharedRegion};
 
 /// How a [`Connection`] is set up.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +66,8 @@ pub struct Connection {
     worker_id: String,
     /// The service, for its streams.
     service: TelemetryService,
+    /// What managers are handed.
+    region: Option<Arc<SharedRegion>>,
     /// Where it stands.
     standing: Arc<Standing>,
     /// What connects and serves.
@@ -98,6 +101,11 @@ impl Connection {
             }
         }
         let identity = &mut config.stream.identity;
+        if let Some(region) = &config.stream.region {
+            region
+                .incarnation_id()
+                .clone_into(&mut identity.incarnation_id);
+        }
         if identity.worker_id.is_empty() {
             identity.worker_id = own_name(&identity.incarnation_id);
         }
@@ -106,21 +114,29 @@ impl Connection {
             pool: identity.pool_name.clone(),
             incarnation: identity.incarnation_id.clone(),
             pid: std::process::id(),
-            capabilities: capability::ALL.map(str::to_owned).into(),
+            capabilities: Vec::new(),
             attempts: 0,
         };
         let worker_id = identity.worker_id.clone();
         let managers: Arc<[Address]> = managers.into();
         let heart = config.stream.heartbeat.clone();
+        let region = config.stream.region.clone();
         let service = TelemetryService::new(recorder, config.stream);
         let standing = Arc::<Standing>::default();
         let threads = Threads::start(None, heart, {
             let (managers, standing) = (Arc::clone(&managers), Arc::clone(&standing));
-            let service = service.clone();
+            let (service, region) = (service.clone(), region.clone());
             move |poller, stop| async move {
+                if let Some(region) = &region {
+                    poller.watch(Arc::clone(region));
+                    let region = Arc::clone(region);
+                    // Runs when the first attempt waits for an answer.
+                    tokio::spawn(async move { region.populate() });
+                }
                 let dialler = Dialler {
                     managers: &managers,
                     introduction,
+                    region,
                     poller,
                     service,
                     limits: config.limits,
@@ -135,6 +151,7 @@ impl Connection {
             managers,
             worker_id,
             service,
+            region,
             standing,
             threads,
         })
@@ -161,7 +178,15 @@ impl Connection {
     /// Descriptors that the program closed; see [`Server`](super::Server::closed_descriptors).
     #[must_use]
     pub fn closed_descriptors(&self) -> u64 {
-        self.threads.closed_descriptors()
+        let region = self.region.as_ref().map_or(0, |region| region.losses());
+        self.threads.closed_descriptors() + region
+    }
+
+    /// Where events lie, for managers that connect from now on.
+    #[must_use]
+    pub fn region(&self) -> RegionKind {
+        let region = self.region.as_ref();
+        region.map_or(RegionKind::Heap, |region| region.kind())
     }
 
     /// Why there is no connection right now, as far as it is known.

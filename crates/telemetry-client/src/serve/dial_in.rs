@@ -4,7 +4,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use telemetry_core::{Address, Backoff, Introduction, IntroductionAnswer};
@@ -18,6 +18,7 @@ use super::service::TelemetryService;
 use super::stream::Stream;
 use super::threads::{Stop, stopped};
 use crate::deadline::last_words;
+use crate::region::SharedRegion;
 
 /// Upper bound of the first rest after a failure.
 const REST_BASE: Duration = Duration::from_millis(100);
@@ -65,6 +66,8 @@ pub(super) struct Dialler<'a> {
     pub(super) managers: &'a [Address],
     /// Who we are.
     pub(super) introduction: Introduction,
+    /// What each manager is handed, if anything is.
+    pub(super) region: Option<Arc<SharedRegion>>,
     /// Where sockets are waited for.
     pub(super) poller: PollerHandle,
     /// What serves.
@@ -207,7 +210,11 @@ impl Dialler<'_> {
         if is_ending && !self.has_something_to_say() {
             return None;
         }
-        let mut exchange = pin!(introduce(stream, &self.introduction));
+        let mut exchange = pin!(introduce(
+            stream,
+            &self.introduction,
+            self.region.as_deref()
+        ));
         let heard = tokio::select! {
             heard = exchange.as_mut() => heard,
             deadline = stopped(&mut self.stop) => timeout_at(deadline, exchange).await.ok()?,

@@ -1,4 +1,5 @@
-//! One attempt to reach a manager: connect, look who is there, say who we are, hear the answer.
+//! One attempt to reach a manager: connect, look who is there, say who we are and hand over the region, hear the
+//! answer.
 //!
 //! Nothing here waits or tries again.
 
@@ -16,8 +17,10 @@ use telemetry_core::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::config::capabilities;
 use super::poller::PollerHandle;
 use super::stream::Stream;
+use crate::region::{RegionKind, SharedRegion};
 
 /// Time for the manager's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,14 +123,16 @@ fn open(path: &Path, poller: &PollerHandle) -> io::Result<Stream> {
     Ok(stream)
 }
 
-/// Says who we are and waits for the answer.
+/// Says who we are, with the region's descriptor if there is one, and waits for the answer.
 pub(super) async fn introduce(
     mut stream: Stream,
     introduction: &Introduction,
+    region: Option<&SharedRegion>,
 ) -> Result<Answered, Unreached> {
     let exchange = async {
-        let frame = introduction.to_frame();
-        stream.write_all(&frame).await.map_err(Unreached::Silent)?;
+        say(&mut stream, introduction, region)
+            .await
+            .map_err(Unreached::Silent)?;
         let answer = read_answer(&mut stream).await?;
         Ok(Answered { stream, answer })
     };
@@ -135,6 +140,35 @@ pub(super) async fn introduce(
     timeout(ANSWER_TIMEOUT, exchange)
         .await
         .unwrap_or_else(|_| Err(late()))
+}
+
+/// Says who we are. A region that cannot be handed over is left out.
+async fn say(
+    stream: &mut Stream,
+    introduction: &Introduction,
+    region: Option<&SharedRegion>,
+) -> io::Result<()> {
+    let frame = |region| {
+        let capabilities = capabilities(region);
+        let introduction = Introduction {
+            capabilities,
+            ..introduction.clone()
+        };
+        introduction.to_frame()
+    };
+    if let Some(region) = region {
+        region.set_handed(false);
+        let frame = frame(RegionKind::Shared);
+        // The descriptor is asked for right before each attempt: it may become another file's meanwhile.
+        match stream.send_with(&frame, || region.file()).await {
+            Ok(sent) => {
+                region.set_handed(true);
+                return stream.write_all(&frame[sent..]).await;
+            }
+            Err(error) => tracing::debug!(%error, "the region cannot be handed to the manager"),
+        }
+    }
+    stream.write_all(&frame(RegionKind::Heap)).await
 }
 
 /// Reads one frame and not a byte more: HTTP/2 may begin right behind it.

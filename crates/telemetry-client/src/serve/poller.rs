@@ -24,8 +24,9 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
 
-use super::own_socket::{Losses, OwnSocket};
 use super::spawn::spawn;
+use crate::own_fd::{Losses, OwnFd};
+use crate::region::SharedRegion;
 
 /// How often it looks whether all sockets are still ours, at least.
 const LOOK_INTERVAL: Timespec = Timespec {
@@ -89,13 +90,15 @@ struct Shared {
     stopped: AtomicBool,
     /// Counts sockets that are not ours any more.
     losses: Losses,
+    /// A descriptor that nobody waits for, and that is looked at all the same.
+    region: Mutex<Option<Arc<SharedRegion>>>,
 }
 
 /// A socket.
 #[derive(Debug)]
 struct Entry {
     /// It.
-    socket: OwnSocket,
+    socket: OwnFd,
     /// What is waited for, by [`Direction`].
     waits: Mutex<[Wait; 2]>,
 }
@@ -116,9 +119,9 @@ enum Wait {
 #[derive(Debug)]
 struct Bell {
     /// Written to by whoever rings.
-    button: OwnSocket,
+    button: OwnFd,
     /// Waited for by the thread.
-    sound: OwnSocket,
+    sound: OwnFd,
 }
 
 impl Poller {
@@ -135,6 +138,7 @@ impl Poller {
             rung: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             losses,
+            region: Mutex::default(),
         });
         // Whoever traces there must not wait for what the thread is needed for, as one that sends never does.
         let thread = spawn("telemetry-poll", {
@@ -164,6 +168,11 @@ impl Drop for Poller {
 }
 
 impl PollerHandle {
+    /// Looks whether the descriptor of this region is still ours as often as at sockets.
+    pub(super) fn watch(&self, region: Arc<SharedRegion>) {
+        *lock(&self.0.region) = Some(region);
+    }
+
     /// Takes a socket, which must not block.
     ///
     /// # Errors
@@ -171,7 +180,7 @@ impl PollerHandle {
     /// What the system says of it.
     pub(super) fn add(&self, socket: OwnedFd) -> io::Result<Polled> {
         let entry = Arc::new(Entry {
-            socket: OwnSocket::new(socket, &self.0.losses)?,
+            socket: OwnFd::new(socket, &self.0.losses)?,
             waits: Mutex::default(),
         });
         lock(&self.0.entries).push(Arc::clone(&entry));
@@ -265,7 +274,20 @@ impl Shared {
                     "the program closed descriptors of the telemetry server, which opens others"
                 );
             }
+            self.look_at_region();
             self.wait(bell.as_deref(), &waited_for);
+        }
+    }
+
+    /// Says once that the program closed the descriptor of the region.
+    fn look_at_region(&self) {
+        let mut region = lock(&self.region);
+        if region.as_ref().is_some_and(|region| region.file().is_err()) {
+            *region = None;
+            tracing::warn!(
+                "the program closed the descriptor of telemetry's region: managers that are met from now on \
+                 cannot read what is left of this process if it is killed"
+            );
         }
     }
 
@@ -349,8 +371,8 @@ impl Bell {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (button, sound) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         Ok(Self {
-            button: OwnSocket::new(button, losses)?,
-            sound: OwnSocket::new(sound, losses)?,
+            button: OwnFd::new(button, losses)?,
+            sound: OwnFd::new(sound, losses)?,
         })
     }
 

@@ -3,14 +3,17 @@
 //! Bytes are sent and received, never written and read: what is no socket refuses that, so that
 //! nothing gets into a file of the program even if it takes our number this very moment.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, recv, send, sendmsg, shutdown,
+    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, recv, send, sendmsg,
+    shutdown,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -50,6 +53,29 @@ impl Stream {
         look: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {
         look(self.socket.get()?)
+    }
+
+    /// Sends the beginning of `bytes`, at least one, and with it the descriptor that `fd` gives, which is asked
+    /// right before each attempt. How many bytes were sent; with an error none were.
+    pub(super) async fn send_with<'fd>(
+        &self,
+        bytes: &[u8],
+        fd: impl Fn() -> io::Result<BorrowedFd<'fd>>,
+    ) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        loop {
+            let fds = [fd()?];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            control.push(SendAncillaryMessage::ScmRights(&fds));
+            let socket = self.socket.get()?;
+            match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags) {
+                Err(Errno::AGAIN) => {}
+                Err(Errno::INTR) => continue,
+                sent => return Ok(sent?),
+            }
+            poll_fn(|cx| self.socket.poll_ready(Direction::Write, cx)).await;
+        }
     }
 
     /// Sends at once, or waits for room and then sends.
@@ -145,7 +171,7 @@ mod tests {
     use tokio::net::UnixStream;
 
     use super::*;
-    use crate::serve::own_socket::Losses;
+    use crate::own_fd::Losses;
     use crate::serve::poller::Poller;
 
     /// A connection and its peer, and the thread that waits for it.
@@ -163,8 +189,7 @@ mod tests {
         let sent: Vec<u8> = (0..4_000_000).map(|n| (n % 251) as u8).collect();
         let mut received = vec![0; sent.len()];
         let mut full = Box::pin(ours.write_all(&sent));
-        let begun =
-            std::future::poll_fn(|cx| Poll::Ready(full.as_mut().poll(cx).is_pending())).await;
+        let begun = poll_fn(|cx| Poll::Ready(full.as_mut().poll(cx).is_pending())).await;
         assert!(begun, "it is too much for the socket");
         let (written, read) = tokio::join!(full.as_mut(), peer.read_exact(&mut received));
         written.expect("all of it fits in the end");

@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::own_file::OwnFile;
-use super::own_socket::Losses;
 use super::poller::{Poller, PollerHandle};
 use super::spawn::spawn;
 use crate::deadline::deadline_after;
+use crate::own_fd::Losses;
 use crate::stall::Heartbeat;
 
 /// Time beyond a deadline that the thread may take to be gone.

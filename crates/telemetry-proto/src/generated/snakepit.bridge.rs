@@ -275,6 +275,10 @@ pub struct WorkerHello {
     /// Most bytes of events that the worker keeps to send them again; acknowledge before they are used up.
     #[prost(uint64, tag = "9")]
     pub replay_bytes: u64,
+    /// Where events and counters lie: 0 is not said; 1 in memory that ends with the process; 2 in memory that the
+    /// manager has, whose descriptor came with the introduction of this connection.
+    #[prost(uint32, tag = "10")]
+    pub region: u32,
     /// Sequence of the last event sent before this stream, to whomever; 0 before the first one. Absent from
     /// workers of revision 1.
     #[prost(uint64, optional, tag = "13")]

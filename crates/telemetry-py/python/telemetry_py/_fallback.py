@@ -383,6 +383,7 @@ def stats() -> dict[str, Any]:
         **_NOTHING,
         "last_error": None,
         "parts": [],
+        "region": "heap",
         "manager": None,
         "connect_error": None,
         "clients": 0,

@@ -6,7 +6,7 @@ Imported when it is asked for: ``typing`` costs more than all the rest of the pa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, TypedDict, runtime_checkable
+from typing import Literal, Protocol, TypedDict, runtime_checkable
 
 
 class PartStats(TypedDict):
@@ -73,6 +73,10 @@ class Stats(TypedDict):
     """The last exception of a backend, ``"ValueError: boom"``, cut and cleared of secrets."""
     parts: list[PartStats]
     """Of a composite backend: what its parts did, each for itself. These events are in the sums above once."""
+    region: Literal["shared", "heap"]
+    """Where events and counts lie: ``"shared"`` is memory that a manager can still read when this process has been
+    killed, ``"heap"`` ends with the process. Workers that connect to a manager on Linux have the first, if the
+    system gives it."""
     manager: str | None
     """The manager that this process connects to, or several; ``None`` where it does not."""
     connect_error: str | None
@@ -80,7 +84,7 @@ class Stats(TypedDict):
     clients: int
     """Managers whose stream is open now."""
     descriptors_closed: int
-    """Sockets of telemetry that somebody else in this process has closed."""
+    """Sockets and other descriptors of telemetry that somebody else in this process has closed."""
 
 
 class SpanIdentity(Protocol):

@@ -53,7 +53,7 @@ fn start(py: Python<'_>, incarnation: &Arc<Incarnation>, ask: &Ask) {
     let settings = incarnation.settings();
     let config = &settings.config;
     let started =
-        py.detach(|| Service::start(ask, config, &incarnation.recorder, None, Duration::ZERO));
+        py.detach(|| Service::start(ask, config, incarnation.source(), None, Duration::ZERO));
     match started {
         Ok(service) => incarnation.keep(Arc::new(service), ask.clone()),
         Err(error) => {

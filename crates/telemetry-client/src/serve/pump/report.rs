@@ -7,6 +7,7 @@ use tonic::Status;
 use super::asked::Drain;
 use super::{HANDOVER_WAIT, Pump, State, push_message};
 use crate::deadline::LONGEST;
+use crate::region::RegionKind;
 
 impl Pump {
     /// Our hello and a first report.
@@ -18,7 +19,10 @@ impl Pump {
             Some(report) => self.address(report, false),
             None => self.report(),
         };
-        let mut hello = self.sessions.config().identity.to_hello();
+        let config = self.sessions.config();
+        let region = config.region.as_ref();
+        let region = region.map_or(RegionKind::Heap, |region| region.handed());
+        let mut hello = config.identity.to_hello(region);
         hello.sent_before = Some(self.session.sent_before());
         hello.given_before = Some(self.sessions.given_before(&self.session));
         if self.session.acknowledges()

@@ -1,23 +1,28 @@
-//! Which sockets this process has open for its managers: a table that a forked child can read.
+//! Which descriptors this process has open for its managers: a table that a forked child can read.
 //!
 //! A child inherits them without the threads that serve them. Whoever hooks into `fork` closes them
-//! there, so that a manager sees the parent's end of a connection close when the parent closes it.
-//! The table is of fixed size and made of atomics: reading it takes no lock and no memory.
+//! there, so that a manager sees the parent's end of a connection close when the parent closes it, and
+//! nothing keeps the memory of a region. The table is of fixed size and made of atomics: reading it
+//! takes no lock and no memory.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-/// Sockets that the table holds; more are served all the same but not listed.
+/// Descriptors that the table holds; more are served all the same but not listed.
 const CAPACITY: usize = 64;
 /// Marks a free slot.
 const FREE: RawFd = -1;
 /// Marks a slot that is being filled.
 const CLAIMED: RawFd = -2;
 
-/// The sockets.
+/// The descriptors.
 static SLOTS: [Slot; CAPACITY] = [const { Slot::new() }; CAPACITY];
 
-/// A socket that a server of this process has open, unless the program closed its number and uses it
+/// How many forks lie between this process and the first one, as far as they were noticed: what was made
+/// before the last of them is an ancestor's.
+pub(crate) static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// A socket or a region's file that a server of this process has open, unless the program closed its number and uses it
 /// for something else: only what is still the same file may be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFd {
@@ -50,7 +55,7 @@ impl Slot {
     }
 }
 
-/// The listeners, connections and bells that servers of this process have open.
+/// The listeners, connections, bells and files of regions that this process has open.
 ///
 /// Async-signal-safe. In a child of `fork`, and only before any other thread of the child starts,
 /// each of them that is still the file it was may be closed: nothing there uses them.
@@ -65,16 +70,27 @@ pub fn open_fds() -> impl Iterator<Item = OpenFd> {
     })
 }
 
-/// A socket's place in the table. It must be dropped before the socket is closed: a number in the
+/// Empties the table of a forked child, in which nothing is open. Async-signal-safe, and for the same
+/// moment as [`open_fds`].
+pub(crate) fn unlist_all() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    for slot in &SLOTS {
+        slot.fd.store(FREE, Ordering::Release);
+    }
+}
+
+/// A descriptor's place in the table. It must be dropped before the descriptor is closed: a number in the
 /// table should not be another file's by the time of a fork.
 #[derive(Debug)]
 pub(super) struct Listed {
     /// Where it is; `None` if the table was full.
     slot: Option<&'static Slot>,
+    /// [`FORKS`] when it was listed; the table of a child has it no more.
+    forks: u32,
 }
 
 impl Listed {
-    /// Lists a socket.
+    /// Lists a descriptor.
     pub(super) fn new(open: OpenFd) -> Self {
         let slot = SLOTS.iter().find(|slot| {
             slot.fd
@@ -86,13 +102,16 @@ impl Listed {
             slot.inode.store(open.inode, Ordering::Relaxed);
             slot.fd.store(open.fd, Ordering::Release);
         }
-        Self { slot }
+        let forks = FORKS.load(Ordering::Relaxed);
+        Self { slot, forks }
     }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot {
+        if let Some(slot) = self.slot
+            && self.forks == FORKS.load(Ordering::Relaxed)
+        {
             slot.fd.store(FREE, Ordering::Release);
         }
     }

@@ -1,9 +1,11 @@
-//! A socket that knows whether it is still ours.
+//! A descriptor that knows whether it is still ours: a socket, or the file of a region.
 //!
 //! A program may close descriptors that it did not open, as `os.closerange` does and libraries that
 //! make daemons, and the next file it opens gets the number of one of ours. So the number is good for
 //! nothing by itself: before each use the file behind it is compared with the one that we opened.
 //! What is no longer ours is counted and never touched again, not even to close it.
+
+mod open_fds;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -12,45 +14,49 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::fstat;
 
-use super::open_fds::{Listed, OpenFd};
+#[cfg(target_os = "linux")]
+pub(crate) use open_fds::FORKS;
+use open_fds::Listed;
+pub(crate) use open_fds::unlist_all;
+pub use open_fds::{OpenFd, open_fds};
 
-/// The number of a socket was closed by the program.
+/// The number of a descriptor was closed by the program.
 #[derive(Debug, thiserror::Error)]
 #[error("the program closed a descriptor of the telemetry server")]
 struct ClosedByProgram;
 
-/// How many sockets of a server were closed by somebody else.
+/// How many descriptors were closed by somebody else.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Losses(Arc<AtomicU64>);
+pub(crate) struct Losses(Arc<AtomicU64>);
 
 impl Losses {
     /// How many so far.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A socket of a server. Listed for forked children as long as it lives.
+/// A descriptor of ours. Listed for forked children as long as it lives.
 #[derive(Debug)]
-pub(super) struct OwnSocket {
-    /// The socket; there until it is dropped.
-    socket: Option<OwnedFd>,
+pub(crate) struct OwnFd {
+    /// It; there until it is dropped.
+    fd: Option<OwnedFd>,
     /// What it was when we got it.
     opened: OpenFd,
     /// Set once: the number is not ours any more, whatever it may be later.
     lost: AtomicBool,
     /// Where that is counted.
     losses: Losses,
-    /// Its place among the open sockets; given up before the socket is closed.
+    /// Its place among the open ones; given up before it is closed.
     listed: Option<Listed>,
 }
 
-impl OwnSocket {
-    /// Takes care of a socket that was just opened.
-    pub(super) fn new(socket: OwnedFd, losses: &Losses) -> io::Result<Self> {
-        let opened = identify(socket.as_fd())?;
+impl OwnFd {
+    /// Takes care of a descriptor that was just opened.
+    pub(crate) fn new(fd: OwnedFd, losses: &Losses) -> io::Result<Self> {
+        let opened = identify(fd.as_fd())?;
         Ok(Self {
-            socket: Some(socket),
+            fd: Some(fd),
             opened,
             lost: AtomicBool::new(false),
             losses: losses.clone(),
@@ -58,17 +64,17 @@ impl OwnSocket {
         })
     }
 
-    /// The socket, to be used at once.
+    /// The descriptor, to be used at once.
     ///
     /// # Errors
     ///
     /// That it is not ours any more; see [`is_lost`](Self::is_lost).
-    pub(super) fn get(&self) -> io::Result<BorrowedFd<'_>> {
+    pub(crate) fn get(&self) -> io::Result<BorrowedFd<'_>> {
         if !self.is_lost()
-            && let Some(socket) = &self.socket
+            && let Some(fd) = &self.fd
         {
-            if identify(socket.as_fd()).is_ok_and(|found| found == self.opened) {
-                return Ok(socket.as_fd());
+            if identify(fd.as_fd()).is_ok_and(|found| found == self.opened) {
+                return Ok(fd.as_fd());
             }
             if !self.lost.swap(true, Ordering::Relaxed) {
                 self.losses.0.fetch_add(1, Ordering::Relaxed);
@@ -77,20 +83,30 @@ impl OwnSocket {
         Err(io::Error::new(io::ErrorKind::NotConnected, ClosedByProgram))
     }
 
+    /// The descriptor, which is not taken care of any more; `None` if it is not ours.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn into_fd(mut self) -> Option<OwnedFd> {
+        self.listed = None;
+        self.get().is_ok().then(|| self.fd.take()).flatten()
+    }
+
     /// Whether it was found to be no longer ours.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for OwnSocket {
+impl Drop for OwnFd {
     fn drop(&mut self) {
         drop(self.listed.take());
+        if self.fd.is_none() {
+            return;
+        }
         let ours = self.get().is_ok();
-        if let Some(socket) = self.socket.take()
+        if let Some(fd) = self.fd.take()
             && !ours
         {
-            let _of_another_file = socket.into_raw_fd();
+            let _of_another_file = fd.into_raw_fd();
         }
     }
 }
@@ -113,12 +129,11 @@ mod tests {
     use rustix::io::dup2;
 
     use super::*;
-    use crate::serve::open_fds;
 
     /// A socket of ours and its peer.
-    fn pair(losses: &Losses) -> (OwnSocket, UnixStream) {
+    fn pair(losses: &Losses) -> (OwnFd, UnixStream) {
         let (ours, peer) = UnixStream::pair().expect("a pair");
-        let ours = OwnSocket::new(ours.into(), losses).expect("a socket");
+        let ours = OwnFd::new(ours.into(), losses).expect("a socket");
         (ours, peer)
     }
 
@@ -140,7 +155,7 @@ mod tests {
         let (mut ours, mut peer) = pair(&losses);
         let (theirs, mut other_end) = UnixStream::pair().expect("a pair");
         // As a program does that closes the number and opens something.
-        dup2(&theirs, ours.socket.as_mut().expect("open")).expect("a free number");
+        dup2(&theirs, ours.fd.as_mut().expect("open")).expect("a free number");
         drop(theirs);
         assert_eq!(peer.read(&mut [0]).expect("it was closed"), 0);
         assert!(!ours.is_lost(), "nobody has looked");
