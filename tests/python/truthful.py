@@ -102,6 +102,8 @@ def main():
     if script := os.environ.get("TRUTH_SCRIPT"):
         for _ in range(int(script)):
             page.emit()
+        if os.environ.get("TRUTH_ABRUPT"):
+            os._exit(0)
         return
     own, emitting, rounds = [], True, 0
     while True:

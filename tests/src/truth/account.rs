@@ -43,6 +43,8 @@ pub struct Incarnation {
     pub complete: bool,
     /// Since when nothing is known; for one that ended otherwise.
     pub unknown_since_ns: Option<i64>,
+    /// How much of what arrived was read from its memory, if that was read.
+    pub recovered: Option<u64>,
 }
 
 /// What a manager says about one pool.
@@ -104,6 +106,7 @@ fn of_info(info: IncarnationInfo) -> Incarnation {
         ended: info.ended,
         complete: info.complete,
         unknown_since_ns: info.unknown_since_ns,
+        recovered: info.recovered,
     }
 }
 

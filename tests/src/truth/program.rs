@@ -111,6 +111,24 @@ impl Program {
         self.start_with(manager, &env)
     }
 
+    /// Starts one that dials in at `manager`, emits so many events and ends without a word right after
+    /// the last.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[must_use]
+    pub fn abrupt_script(&self, manager: &Path, events: u64) -> Loose {
+        let (manager_address, events) = (unix(manager), events.to_string());
+        let env = [
+            ("TELEMETRY_MANAGER", manager_address.as_str()),
+            ("TELEMETRY_POOL", DIALLED),
+            ("TRUTH_SCRIPT", events.as_str()),
+            ("TRUTH_ABRUPT", "1"),
+        ];
+        self.start_with(manager, &env)
+    }
+
     /// Starts one that dials in at `manager`, emits so many events and ends right after the last.
     ///
     /// # Panics

@@ -18,6 +18,7 @@ mod handover;
 mod late_hello;
 mod nothing_vanishes;
 mod pool;
+mod recovered;
 mod rig;
 mod rubbish;
 mod stock_manager;
