@@ -18,6 +18,12 @@ pub(crate) struct Run {
     /// Repeats the faults of an earlier run; another seed each time when absent.
     #[arg(long)]
     seed: Option<u64>,
+    /// Workers of the pool.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: u16,
+    /// Events a second of each worker.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
     /// Every fault a few times and no more, in well under a minute.
     #[arg(long, conflicts_with = "minutes")]
     quick: bool,
@@ -28,6 +34,8 @@ impl Run {
     const QUICK: Self = Self {
         minutes: 1,
         seed: None,
+        workers: 3,
+        rate: 200,
         quick: true,
     };
 }
@@ -57,6 +65,8 @@ fn command(run: &Run) -> Result<Command, Failure> {
         let seconds = u32::from(run.minutes) * 60;
         command.arg("--seconds").arg(seconds.to_string());
     }
+    command.arg("--workers").arg(run.workers.to_string());
+    command.arg("--rate").arg(run.rate.to_string());
     if let Some(seed) = run.seed {
         command.arg("--seed").arg(seed.to_string());
     }

@@ -135,7 +135,7 @@ pub async fn serve_role(role: Role) -> Result<(), Box<dyn Error>> {
     let pool = match role.pool {
         Some(pool) => {
             let held = RunDir::lock(&pool.run_dir, "a story")?;
-            Some(Pool::start_in(&manager, pool.config(), &held).await?)
+            Some(Pool::start_in(&manager, pool.config(role.accept.clone()), &held).await?)
         }
         None => None,
     };
@@ -166,12 +166,14 @@ pub async fn serve_role(role: Role) -> Result<(), Box<dyn Error>> {
 }
 
 impl PoolRole {
-    /// The settings of this pool, wherever it is run.
+    /// The settings of this pool, wherever it is run. Its workers dial in at `manager`, if there is a socket
+    /// for that, and are dialled else.
     #[must_use]
-    pub fn config(self) -> PoolConfig {
+    pub fn config(self, manager: Option<PathBuf>) -> PoolConfig {
         let mut config = PoolConfig::new(self.name, self.command, self.run_dir);
         config.size = self.size;
         config.env = self.env;
+        config.manager = manager.map(Address::Unix);
         config.grace = PATIENCE;
         config.restart.base = RESTART;
         config.restart.cap = RESTART;

@@ -122,7 +122,7 @@ impl Story {
             size,
             run_dir: self.dir().join("run"),
         };
-        let pool = Pool::start(&self.manager, role.config()).await;
+        let pool = Pool::start(&self.manager, role.config(None)).await;
         let pool = pool.unwrap_or_else(|error| panic!("{error}"));
         within("all workers ready", pool.ready()).await;
         pool

@@ -96,6 +96,25 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether the manager holds the memory of those that die of it, so that nothing is unknown.
+    pub(crate) fn is_exact(self) -> bool {
+        matches!(
+            self,
+            Self::Recycle
+                | Self::Terminate
+                | Self::ExitAfterBurst
+                | Self::KillSteady
+                | Self::KillInBurst
+                | Self::KillWhileStopped
+                | Self::KillDialled
+                | Self::ExitDialled
+                | Self::Script
+                | Self::ForkDialled
+        )
+    }
+}
+
 /// What a fault did.
 #[derive(Debug)]
 pub(crate) struct Happened {

@@ -16,14 +16,10 @@ use crate::pool::PoolLane;
 use crate::record::{Record, Watched};
 use crate::table::{self, Truth};
 
-/// Workers of the pool.
-const POOL_SIZE: usize = 3;
 /// Workers that no pool started, of each kind.
 const LOOSE: usize = 2;
 /// Workers that dial in, of each kind.
 const DIALLED: usize = 2;
-/// Events a second of each worker.
-const RATE: u32 = 200;
 /// Between two faults of a lane.
 const PACE: Duration = Duration::from_secs(2);
 /// The same where time is short.
@@ -39,6 +35,10 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     /// Each fault a few times, and no more.
     pub(crate) quick: bool,
+    /// Workers of the pool.
+    pub(crate) workers: usize,
+    /// Events a second of each worker.
+    pub(crate) rate: u32,
 }
 
 /// Which faults come next, and when it is enough.
@@ -94,7 +94,7 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
     let program = |kind| Program {
         kind,
         pages: pages.clone(),
-        rate: RATE,
+        rate: settings.rate,
     };
     let mut seed = Seed::new(settings.seed);
     let (record, over) = (Record::default(), Arc::new(AtomicBool::new(false)));
@@ -105,12 +105,12 @@ pub(crate) async fn run(settings: &Settings) -> std::io::Result<bool> {
         node: "with-a-pool".to_owned(),
         socket: dir.path().join("pool.sock"),
         arrivals: of_pool.clone(),
-        accept: None,
+        accept: Some(dir.path().join("pool-door/manager.sock")),
         pool: Some(PoolRole {
             name: "pool".to_owned(),
             command: python.command(),
             env: python.env_of_orphans(),
-            size: POOL_SIZE,
+            size: settings.workers,
             run_dir: dir.path().join("run"),
         }),
     };

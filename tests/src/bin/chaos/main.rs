@@ -1,6 +1,6 @@
 //! `chaos`: real processes, every fault there is at once, and the truth beside them.
 //!
-//! `chaos --python PYTHON [--seconds N] [--seed S] [--quick]` runs it and prints a table; `chaos
+//! `chaos --python PYTHON [--seconds N] [--seed S] [--workers N] [--rate R] [--quick]` runs it and prints a table; `chaos
 //! worker` and `chaos manager ROLE` are the processes it starts. It ends only what it started. The
 //! exit code is 0 if no account was wrong without saying so, no law was broken at any look, and every
 //! fault happened.
@@ -28,6 +28,10 @@ use tokio::runtime::Runtime;
 
 /// Seconds of a run that names none.
 const SECONDS: u64 = 60;
+/// Workers of the pool, unless it is said.
+const WORKERS: usize = 3;
+/// Events a second of each worker, unless it is said.
+const RATE: u32 = 200;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -62,6 +66,8 @@ fn chaos(words: &[&str]) -> Result<bool, Box<dyn Error>> {
         seconds: SECONDS,
         seed: u64::from(std::process::id()),
         quick: false,
+        workers: WORKERS,
+        rate: RATE,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -75,6 +81,8 @@ fn chaos(words: &[&str]) -> Result<bool, Box<dyn Error>> {
         match *word {
             "--python" => settings.python = value.into(),
             "--seconds" => settings.seconds = value.parse()?,
+            "--workers" => settings.workers = value.parse()?,
+            "--rate" => settings.rate = value.parse()?,
             "--seed" => settings.seed = value.parse()?,
             _ => return Err(format!("{word} is not known").into()),
         }

@@ -30,6 +30,7 @@ struct Sums {
     dropped: u64,
     gaps: u64,
     lost: u64,
+    recovered: u64,
     unknown: u64,
     unknown_missing: u64,
     silent: u64,
@@ -46,6 +47,7 @@ impl Sums {
         self.dropped += row.dropped;
         self.gaps += row.gaps;
         self.lost += row.lost_at_crash;
+        self.recovered += row.recovered.unwrap_or_default();
         self.unknown += u64::from(is_unknown);
         if is_unknown {
             self.unknown_missing += verdict.truth.returned.saturating_sub(seen.distinct());
@@ -54,22 +56,24 @@ impl Sums {
     }
 }
 
-/// Judges and prints; whether everything is as it should be. A worker that its pool replaced was
-/// drained: it may not even be unknown.
+/// Judges and prints; whether everything is as it should be. A worker whose memory its manager held
+/// may not even be unknown.
 pub(crate) fn print(record: &Record, truth: &Truth<'_>) -> bool {
     let record = record.lock();
     let seen = seen(truth);
     let mut by_cause: BTreeMap<Option<Fault>, Sums> = BTreeMap::new();
     let mut all = Sums::default();
-    let (mut wrong, mut undrained) = (Vec::new(), Vec::new());
+    let (mut wrong, mut unread) = (Vec::new(), Vec::new());
     for (pid, counted) in truth.pages.all() {
         let verdict = judge(pid, counted, record.book.of(pid));
         let cause = record.causes.get(&pid).copied();
         let seen = seen.get(&pid).cloned().unwrap_or_default();
         by_cause.entry(cause).or_default().add(&verdict, &seen);
         all.add(&verdict, &seen);
-        if verdict.finding == Finding::Unknown && cause == Some(Fault::Recycle) {
-            undrained.push(format!("planned recycle: {verdict}"));
+        let cause_is_exact = cause.is_some_and(Fault::is_exact);
+        if verdict.finding == Finding::Unknown && cause_is_exact {
+            let cause = cause.map(|it| it.to_string()).unwrap_or_default();
+            unread.push(format!("{cause}, and its memory was not read: {verdict}"));
         }
         if verdict.finding == Finding::Silent {
             let cause = cause.map_or_else(|| "end in order".to_owned(), |it| it.to_string());
@@ -99,12 +103,13 @@ pub(crate) fn print(record: &Record, truth: &Truth<'_>) -> bool {
     row(&format!("{:<25} {:>8} {:>8}", "end in order", "", ""), rest);
     println!("\n");
     println!(
-        "{} processes emitted {} (truth); arrived {} (twice {}), dropped {}, gaps {}, lost {}; \
-         {} unknown incarnations with {} missing",
+        "{} processes emitted {} (truth); arrived {} (twice {}, recovered {}), dropped {}, gaps {}, \
+         lost {}; {} died unseen with {} missing",
         all.processes,
         all.emitted,
         all.arrived,
         all.twice,
+        all.recovered,
         all.dropped,
         all.gaps,
         all.lost,
@@ -131,13 +136,13 @@ pub(crate) fn print(record: &Record, truth: &Truth<'_>) -> bool {
     if more > 0 {
         println!("SILENT and {more} more");
     }
-    for line in record.broken.iter().chain(&undrained) {
+    for line in record.broken.iter().chain(&unread) {
         println!("BROKEN {line}");
     }
     if !missed.is_empty() {
         println!("NEVER HAPPENED {}", missed.join(", "));
     }
-    let is_broken = twice > 0 || !record.broken.is_empty() || !undrained.is_empty();
+    let is_broken = twice > 0 || !record.broken.is_empty() || !unread.is_empty();
     wrong.is_empty() && missed.is_empty() && !is_broken
 }
 
