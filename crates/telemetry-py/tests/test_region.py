@@ -59,8 +59,12 @@ def say(**what):
 """
 
 
+MOST = 8
+"""Who comes later is sent away."""
+
+
 class Taker:
-    """Listens as a manager does and keeps every descriptor that comes."""
+    """Listens as a manager does and keeps the descriptors that come."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "taker.sock"
@@ -85,10 +89,14 @@ class Taker:
             length = struct.unpack(">I", head[-4:])[0]
             body = connection.recv(length, socket.MSG_WAITALL)
             with self._more:
-                if len(body) == length:
+                if len(body) == length and len(self.came) < MOST:
                     self.came.append((json.loads(body), fds))
-                self._kept.append(connection)
-                self._more.notify_all()
+                    self._kept.append(connection)
+                    self._more.notify_all()
+                    continue
+            connection.close()
+            for fd in fds:
+                os.close(fd)
 
     def nth(self, number: int) -> tuple[dict[str, Any], list[int]]:
         """The introduction of that number, and what came with it."""
@@ -288,7 +296,9 @@ with telemetry.span("parent.work"):
         assert os.waitpid(pid, 0)[1] == 0, number
     after = telemetry.stats()
     closes(after)
-    assert after == before, (before, after)
+    changed = {key for key in before if before[key] != after[key]}
+    # Nobody answered meanwhile.
+    assert changed <= {"connect_error"}, (before, after)
     if os.fork() == 0:
         telemetry.emit("child.event")
         say(child=os.getpid(), mapped=mapped(), held=held())
