@@ -20,6 +20,8 @@ use telemetry_core::{
     WorkerSnapshot,
 };
 
+use crate::region::RegionKind;
+
 pub use composite::CompositeBackend;
 pub use line::MAX_LINE_BYTES;
 pub use memory::MemoryBackend;
@@ -64,6 +66,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// if that took too long, or the manager acknowledges nothing. Without a manager it is a flush.
     fn flush_acknowledged(&self, timeout: Duration) -> bool {
         self.flush(timeout)
+    }
+
+    /// Where what was not sent lies: whether a manager can still read it when this process has been killed.
+    fn region(&self) -> RegionKind {
+        RegionKind::Heap
     }
 
     /// Takes no more events, lets queued ones go and drops the rest at the deadline as

@@ -13,6 +13,7 @@ use telemetry_core::{
 
 use crate::backend::{Backend, Draw, NoopBackend, Site, SpanSites};
 use crate::context::tied;
+use crate::region::RegionKind;
 
 /// A program's telemetry. Clones are the same telemetry.
 ///
@@ -150,6 +151,12 @@ impl Telemetry {
     /// acknowledges nothing.
     pub fn flush_acknowledged(&self, timeout: Duration) -> bool {
         self.inner.backend.flush_acknowledged(timeout)
+    }
+
+    /// Where what was not sent lies: whether a manager can still read it when this process has been killed.
+    #[must_use]
+    pub fn region(&self) -> RegionKind {
+        self.inner.backend.region()
     }
 
     /// Ends telemetry: takes no more events, lets queued ones go and drops the rest at the deadline

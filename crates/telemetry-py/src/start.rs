@@ -208,7 +208,8 @@ pub(crate) fn begin(
     settings: &Settings,
     wish: &Wish<'_>,
 ) -> PyResult<Option<Arc<Service>>> {
-    if let Some(service) = state::latest(py).and_then(|state| state.service()) {
+    let before = state::latest_if_any(py, settings);
+    if let Some(service) = before.and_then(|state| state.service()) {
         return agree(service, wish).map(Some);
     }
     let incarnation = state::settle_queue(py, settings, &wish.ask)?;

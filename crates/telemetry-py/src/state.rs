@@ -107,6 +107,14 @@ pub(crate) fn latest(py: Python<'_>) -> Option<Arc<State>> {
     own()
 }
 
+/// The same for calls that put the queue in force: none is made where it would only wait for that.
+pub(crate) fn latest_if_any(py: Python<'_>, settings: &Settings) -> Option<Arc<State>> {
+    if phase::is(Phase::Unresolved) && settings.backend.is_none() && STATE.load().is_none() {
+        return None;
+    }
+    latest(py)
+}
+
 /// The state of this process as it is, whatever its backend is; nothing is made.
 pub(crate) fn own() -> Option<Arc<State>> {
     if phase::is(Phase::Unresolved) {
@@ -145,7 +153,7 @@ pub(crate) fn settle_queue(
     settings: &Settings,
     ask: &Ask,
 ) -> Result<Arc<Incarnation>, NoRecorder> {
-    let before = latest(py);
+    let before = latest_if_any(py, settings);
     // A composite that has the queue as a part goes on as it is.
     let sink = match &before {
         Some(state) if matches!(&state.sink, Sink::Object(_)) && state.sink.has_queue() => {

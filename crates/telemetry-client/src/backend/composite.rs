@@ -11,6 +11,7 @@ use telemetry_core::{
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites};
 use crate::deadline::deadline_after;
+use crate::region::RegionKind;
 
 /// Hands everything to each of its parts.
 ///
@@ -139,6 +140,14 @@ impl Backend for CompositeBackend {
             flushed += usize::from(part.flush_acknowledged(left));
         });
         flushed == self.parts.len()
+    }
+
+    /// That of the part that has one.
+    fn region(&self) -> RegionKind {
+        let mut parts = self.parts.iter().map(|part| part.region());
+        parts
+            .find(|region| *region == RegionKind::Shared)
+            .unwrap_or(RegionKind::Heap)
     }
 
     fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {

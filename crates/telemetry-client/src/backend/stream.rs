@@ -8,6 +8,7 @@ use telemetry_core::{
 };
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites, through_recorder};
+use crate::region::RegionKind;
 use crate::serve::{
     ConnectConfig, ConnectError, Connection, ServeConfig, ServeError, Server, StreamConfig,
     TelemetryService,
@@ -131,6 +132,11 @@ impl Backend for StreamBackend {
 
     fn flush_acknowledged(&self, timeout: Duration) -> bool {
         self.recorder.settle_acknowledged(timeout)
+    }
+
+    fn region(&self) -> RegionKind {
+        let connection = self.connection();
+        connection.map_or(RegionKind::Heap, |connection| connection.region())
     }
 
     fn shutdown(&self, timeout: Duration) -> WorkerSnapshot {

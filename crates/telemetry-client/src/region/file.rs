@@ -16,7 +16,8 @@ use super::Room;
 use super::mapped::Mapped;
 use crate::own_fd::{Losses, OwnFd};
 
-/// Says whether the system promises more memory than it has.
+/// Says whether the system promises more memory than it has: a page of such a file that was not asked for before
+/// is then refused at its first use, which is a signal. Else it is as with the heap.
 const OVERCOMMIT: &str = "/proc/sys/vm/overcommit_memory";
 /// What stands there if it does not.
 const NEVER: &str = "2";
@@ -49,11 +50,17 @@ pub(super) fn make(
     let own = OwnFd::new(create()?, losses)?;
     let file = own.get()?;
     ftruncate(file, bytes as u64)?;
-    // A write without memory would be a signal later.
-    match room {
-        Room::Now => fallocate(file, FallocateFlags::empty(), 0, bytes as u64)?,
+    // A write without memory would be a signal later. All of the ring will be used, and of the rest a few pages,
+    // which matter only where the system counts each of them.
+    let needed = match room {
+        Room::Now if never_promises() => 0..bytes,
+        Room::Now => layout.ring_bytes(),
         Room::Later if never_promises() => return Err(Errno::NOMEM.into()),
-        Room::Later => {}
+        Room::Later => 0..0,
+    };
+    if !needed.is_empty() {
+        let (start, length) = (needed.start as u64, needed.len() as u64);
+        fallocate(file, FallocateFlags::empty(), start, length)?;
     }
     let (mapped, lease) = Mapped::new(file, layout)?;
     let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;

@@ -172,3 +172,107 @@ fn a_killed_process_leaves_every_event_whose_emit_returned() {
         assert!(left.holes <= 1 && there <= left.counters.emitted);
     }
 }
+
+/// What a process does that forks; a test of its own only when it is asked to be one.
+#[test]
+fn forks_and_looks() {
+    unsafe extern "C" {
+        safe fn fork() -> i32;
+        safe fn _exit(code: i32) -> !;
+    }
+    if std::env::var_os("TELEMETRY_TEST_PARENT").is_none() {
+        return;
+    }
+    let (recorder, file) = recorder();
+    for count in 0..100 {
+        emit(&recorder, count);
+    }
+    let source = Source(file.into());
+    let content = || {
+        let mut bytes = vec![0; RecorderConfig::default().layout().bytes()];
+        FileExt::read_exact_at(&source.0, &mut bytes, 0).expect("readable");
+        bytes
+    };
+    let before = content();
+    let region_of = |config: RecorderConfig| {
+        let clock = Arc::new(SystemClock::new());
+        super::recorder(config, clock, "7", Room::Now).expect("the default policy")
+    };
+    for _ in 0..100 {
+        if fork() == 0 {
+            // As a program does that knows nothing of all this.
+            let site = recorder.callsite("a.b").expect("a valid name");
+            let _reaches_nobody = recorder.record(&site, &Fields::default());
+            let (own, shared) = region_of(RecorderConfig::default());
+            emit(&own, 1);
+            let is_own = own.snapshot().emitted == 1 && shared.is_some();
+            // What is dropped of the parent's takes nothing from the child.
+            drop(recorder);
+            emit(&own, 2);
+            _exit(if is_own && own.snapshot().emitted == 2 {
+                0
+            } else {
+                1
+            });
+        }
+        let (_, ended) = rustix::process::wait(rustix::process::WaitOptions::empty())
+            .expect("a child")
+            .expect("it ended");
+        assert_eq!(ended.exit_status(), Some(0));
+    }
+    assert!(content() == before, "a child wrote into it");
+    assert_eq!(recorder.snapshot().emitted, 100);
+    writeln!(io::stdout().lock(), "all of it held").expect("a reader");
+}
+
+#[test]
+fn a_child_that_knows_nothing_of_it_leaves_its_parent_alone() {
+    let program = std::env::current_exe().expect("a test");
+    let output = Command::new(program)
+        .args(["region::tests::forks_and_looks", "--exact", "--nocapture"])
+        .env("TELEMETRY_TEST_PARENT", "1")
+        .output()
+        .expect("a process");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("all of it held"), "{said}\n{errors}");
+}
+
+#[test]
+fn one_place_is_used_by_one_recorder_after_the_other() {
+    let config = || RecorderConfig {
+        // A size that no other test of this process uses.
+        max_callsites: 333,
+        ..RecorderConfig::default()
+    };
+    let clock = Arc::new(SystemClock::new());
+    for number in 0..200 {
+        let (recorder, shared) =
+            super::recorder(config(), clock.clone(), "abc", Room::Later).expect("a policy");
+        let shared = shared.expect("a place");
+        emit(&recorder, number);
+        assert_eq!(recorder.snapshot().emitted, 1, "it begins empty");
+        let file = shared.file().expect("ours").try_clone_to_owned();
+        let file = File::from(file.expect("a number"));
+        let left = recover(&Source(file.try_clone().expect("a number"))).expect("a region");
+        assert_eq!(left.identity.incarnation, 0xabc);
+        assert_eq!(left.events(0).count(), 1);
+        drop(recorder);
+        // It is there for whoever holds it, and nobody writes it any more.
+        assert!(recover(&Source(file)).is_ok());
+        assert_eq!(shared.kind(), RegionKind::Shared);
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+    let length = config().layout().bytes().next_multiple_of(4_096);
+    let places = maps.lines().filter(|line| {
+        let (from, to) = line
+            .split_once(' ')
+            .expect("a range")
+            .0
+            .split_once('-')
+            .expect("two");
+        let at = |text| usize::from_str_radix(text, 16).expect("an address");
+        at(to) - at(from) == length
+    });
+    assert!(places.count() <= 1, "{maps}");
+}

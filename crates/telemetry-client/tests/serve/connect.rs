@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use telemetry_client::region::RegionKind;
 use telemetry_client::serve::{ConnectConfig, ConnectError, Connection};
 use telemetry_core::{
     Address, Fields, INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, Outcome,
@@ -118,10 +119,57 @@ async fn it_says_who_it_is_and_serves_on_the_connection_it_opened() {
     let mut stream = manager.stream().await;
     stream.hello();
     stream.policy(PolicySpec::default());
-    assert!(stream.next().await.expect("its hello").hello.is_some());
+    let hello = stream.next().await.expect("its hello").hello;
+    assert_eq!(hello.expect("a hello").region, 1, "events are on the heap");
     assert_eq!(stream.next_count().await, 7);
     assert_eq!(worker.connection.clients(), 1);
     assert_eq!(worker.connection.last_error(), None);
+    assert_eq!(worker.connection.region(), RegionKind::Heap);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn it_is_the_incarnation_that_its_region_belongs_to_and_says_that_there_is_one() {
+    use telemetry_client::region::{self, Room};
+    use telemetry_client::serve::StreamConfig;
+    use telemetry_core::{RecorderConfig, SystemClock, capability};
+
+    const INCARNATION: &str = "000102030405060708090a0b0c0d0e0f";
+    let clock = Arc::new(SystemClock::new());
+    let made = region::recorder(RecorderConfig::default(), clock, INCARNATION, Room::Now);
+    let (recorder, region) = made.expect("the default policy");
+    let directory = private_directory();
+    let listener = UnixListener::bind(directory.path().join("m.sock")).expect("a free path");
+    let config = ConnectConfig {
+        stream: StreamConfig {
+            region,
+            ..stream_config()
+        },
+        ..ConnectConfig::default()
+    };
+    let managers = vec![address(&directory, "m.sock")];
+    let connection = Connection::start(managers, Arc::new(recorder), config).expect("a thread");
+    assert_eq!(connection.region(), RegionKind::Shared);
+    for _ in 0..2 {
+        // One that takes no descriptors loses it and nothing else.
+        let (mut stream, introduction) = introduced(&listener).await;
+        assert_eq!(introduction.incarnation, INCARNATION);
+        let said = |words: &[String]| words.iter().any(|word| word == capability::REGION);
+        assert!(said(&introduction.capabilities));
+        answer(&mut stream, &IntroductionAnswer::Welcome).await;
+        let manager = Manager::over(stream).await;
+        let mut stream = manager.stream().await;
+        stream.hello();
+        stream.policy(PolicySpec::default());
+        let hello = stream.next().await.expect("its hello").hello;
+        let hello = hello.expect("a hello");
+        assert_eq!(
+            (hello.region, hello.incarnation_id.as_str()),
+            (2, INCARNATION)
+        );
+        assert!(said(&hello.capabilities));
+    }
+    assert_eq!(connection.closed_descriptors(), 0);
 }
 
 #[tokio::test]

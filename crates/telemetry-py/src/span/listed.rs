@@ -6,6 +6,7 @@ use std::sync::Arc;
 use telemetry_client::thread_id;
 use telemetry_core::{OpenSlot, Recorder, SpanContext};
 
+use crate::fork;
 use crate::incarnation::SpanSites;
 
 /// The place of a span that is under way.
@@ -15,6 +16,8 @@ pub(super) struct Listed {
     recorder: Arc<Recorder>,
     /// Where in it.
     slot: OpenSlot,
+    /// [`fork::generation`] of the process that listed it: in a child another span may be there.
+    generation: u64,
 }
 
 impl Listed {
@@ -31,6 +34,7 @@ impl Listed {
         Self {
             slot: spans.open(operation, thread_id(), identity.span_id.get(), started),
             recorder: Arc::clone(recorder),
+            generation: fork::generation(),
         }
     }
 }
@@ -38,6 +42,9 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         let slot = mem::replace(&mut self.slot, OpenSlot::NONE);
+        if self.generation != fork::generation() {
+            return;
+        }
         self.recorder.open_spans().close(slot);
     }
 }
