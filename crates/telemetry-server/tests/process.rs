@@ -4,6 +4,8 @@
 mod descriptors;
 #[path = "process/first.rs"]
 mod first;
+#[path = "process/kept.rs"]
+mod kept;
 #[path = "process/log.rs"]
 mod log;
 #[path = "process/rig.rs"]

@@ -152,6 +152,10 @@ impl Manager {
         });
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a process id")
     }
