@@ -27,7 +27,7 @@ import fcntl, os, signal, socket, sys
 path, body, ready = sys.argv[1], sys.argv[2].encode(), sys.argv[3]
 memory = os.memfd_create("telemetry", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 os.write(memory, sys.stdin.buffer.read())
-fcntl.fcntl(memory, fcntl.F_ADD_SEALS, 1 | 2 | 4 | 16)
+fcntl.fcntl(memory, fcntl.F_ADD_SEALS, int(sys.argv[4]))
 manager = socket.socket(socket.AF_UNIX)
 manager.connect(path)
 frame = b"TELEMETRY/1" + len(body).to_bytes(4, "big") + body
@@ -66,11 +66,19 @@ fn memory(incarnation: u128) -> Vec<u8> {
         .collect()
 }
 
+/// The seals that a manager asks for: `SEAL`, `SHRINK`, `GROW`, `FUTURE_WRITE`.
+const SEALS: u32 = 1 | 2 | 4 | 16;
+
 /// A worker that dies with the test.
 struct Worker(Child);
 
 impl Worker {
     fn start(dir: &Path, incarnation: u128) -> Self {
+        Self::with(dir, incarnation, &memory(incarnation), SEALS)
+    }
+
+    /// With memory that need not be its own.
+    fn with(dir: &Path, incarnation: u128, memory: &[u8], seals: u32) -> Self {
         let body = format!(
             r#"{{"worker":"w.1","pool":"p","incarnation":"{incarnation:032x}","pid":1,"language":"sh"}}"#
         );
@@ -80,11 +88,12 @@ impl Worker {
             .arg(dir.join("door.sock"))
             .arg(body)
             .arg(&ready)
+            .arg(seals.to_string())
             .stdin(Stdio::piped())
             .spawn()
             .expect("python3");
         let mut stdin = child.stdin.take().expect("piped");
-        stdin.write_all(&memory(incarnation)).expect("it reads");
+        stdin.write_all(memory).expect("it reads");
         drop(stdin);
         let worker = Self(child);
         wait("the welcome", || ready.exists().then_some(()));
@@ -174,12 +183,22 @@ fn successor(place: (tempfile::TempDir, u16), notify: &Path, kept: OwnedFd, name
     Manager::run(&mut command, place)
 }
 
-fn recovered(manager: &Manager) -> bool {
+/// Whether the metrics say that nothing of the pool is unknown and so much was recovered, or that
+/// one worker is unknown.
+fn says(manager: &Manager, recovered: i64, unknown: u32) -> bool {
     let metrics = manager.get("/metrics");
     let says = |what: &str| metrics.lines().any(|line| line == what);
-    says(&format!(
-        "telemetry_notes_total{{pool=\"p\",stage=\"manager\",note=\"recovered\"}} {EVENTS}"
-    )) && says("telemetry_unaccounted_incarnations_total{pool=\"p\"} 0")
+    let note = "telemetry_notes_total{pool=\"p\",stage=\"manager\",note=\"recovered\"}";
+    let count = "telemetry_unaccounted_incarnations_total{pool=\"p\"}";
+    let is_recovered = match recovered {
+        0 => !metrics.contains(note),
+        recovered => says(&format!("{note} {recovered}")),
+    };
+    is_recovered && says(&format!("{count} {unknown}"))
+}
+
+fn recovered(manager: &Manager) -> bool {
+    says(manager, EVENTS, 0)
 }
 
 #[test]
@@ -229,4 +248,28 @@ fn a_worker_that_dies_while_its_manager_runs_is_read_and_let_go() {
     wait("what the worker left", || recovered(&manager).then_some(()));
     let (gone, _) = service.hear("FDSTOREREMOVE=1");
     assert_eq!(name_in(&gone), name_in(&message));
+}
+
+#[test]
+fn memory_that_is_not_what_it_should_be_makes_its_worker_unknown() {
+    let whole = memory(9);
+    let mut rubbish = whole.clone();
+    rubbish[..8].fill(0xff);
+    let mut contradicting = whole.clone();
+    // The cursors, and what says where they are.
+    contradicting[16 * 8..58 * 8].fill(0x55);
+    let others = memory(10);
+    let cases: [(&str, &[u8], u32); 5] = [
+        ("no region", &rubbish, SEALS),
+        ("cursors that cannot be", &contradicting, SEALS),
+        ("another one's", &others, SEALS),
+        ("nothing", &[], SEALS),
+        ("one that can still change", &whole, 0),
+    ];
+    for (what, bytes, seals) in cases {
+        let manager = Manager::start(with_a_door(), |_| {});
+        let worker = Worker::with(manager.directory.path(), 9, bytes, seals);
+        worker.kill();
+        wait(what, || says(&manager, 0, 1).then_some(()));
+    }
 }
