@@ -70,6 +70,8 @@ impl Program {
             ("TELEMETRY_MAX_BUFFER", "65536".to_owned()),
             ("TELEMETRY_EXIT_TIMEOUT_MS", "10000".to_owned()),
             ("TELEMETRY_ON_FORK", "restart".to_owned()),
+            // Events of its own, which nobody emits and no page counts.
+            ("TELEMETRY_STALL_MS", "0".to_owned()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .to_vec()

@@ -51,23 +51,17 @@ class Place:
         """The tags of all events that programs were about to emit."""
         return Counter(self._truth.read_text().split("\n")[:-1])
 
-    def check_all_arrived(self, manager: Manager, *, unknown: bool = False) -> None:
-        """Whether the manager dispatched each event once. With `unknown` some may be missing if the
-        manager says that it does not know all: processes were killed."""
+    def check_all_arrived(self, manager: Manager) -> None:
+        """Whether the manager dispatched each event once, those of processes that were killed included."""
         truth = self.truth()
         assert truth, "nothing was emitted"
-        if unknown:
-            when_left(manager)
-            self._check_nothing_extra(manager, truth)
-            missing = truth - manager.arrived
-            assert not missing or manager.unknown() >= 1, self.tell(manager)
-        else:
-            until(lambda: manager.arrived == truth or manager.left_out, lambda: self.tell(manager))
-            self._check_nothing_extra(manager, truth)
+        until(lambda: manager.arrived == truth or manager.left_out, lambda: self.tell(manager))
+        self._check_nothing_extra(manager, truth)
         assert [totals["ledger_difference"] for totals in manager.totals()] in ([0], [0, 0]), manager.totals()
 
     def check_last_words(self, manager: Manager) -> None:
-        """Whether all processes have left, each with a last word: nothing of them is unknown."""
+        """Whether all processes have left, and nothing of them is unknown: each said a last word, or what it left
+        was read."""
         when_left(manager)
         assert manager.unknown() == 0, self.tell(manager)
 

@@ -155,13 +155,12 @@ def test_tries_and_tasks_that_tasks_send_keep_the_ids(place: Place) -> None:
         place.check_nothing_left(manager)
 
 
-def test_a_task_whose_process_is_killed_has_no_end_and_its_process_is_unknown(place: Place) -> None:
+def test_a_task_whose_process_is_killed_has_no_end_and_nothing_of_it_is_lost(place: Place) -> None:
     with Manager(place.directory) as manager:
         with place.program(manager, *CELERY) as worker:
             send(place, manager, "killed", "job", "job")
             work_until(place, manager, worker, 3)
             until(lambda: len(manager.named("celery.task.stop")) >= 2, lambda: place.tell(manager))
-            until(lambda: manager.unknown() >= 1, lambda: place.tell(manager))
             worker.end()
         assert Counter(e["metadata"]["task"] for e in manager.named("celery.task.start")) == {"spans.killed": 1, "spans.job": 2}
         assert Counter(e["metadata"]["task"] for e in manager.named("celery.task.stop")) == {"spans.job": 2}

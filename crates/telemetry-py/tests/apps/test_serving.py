@@ -21,7 +21,7 @@ def test_with_a_manager_to_call_each_worker_calls_it(place: Place) -> None:
             requests_to_all(place.web, workers=4, at_least=80)
             server.check_processes()
             server.end()
-        place.check_all_arrived(manager, unknown=True)
+        place.check_all_arrived(manager)
         place.check_nothing_left(manager)
     assert not list(place.directory.glob("worker*.sock")), "a socket is left"
 
@@ -38,7 +38,7 @@ def test_without_one_each_takes_a_name_beside_the_others(place: Place) -> None:
             server.check_processes()
             place.check_all_arrived(manager)
             server.end()
-        place.check_all_arrived(manager, unknown=True)
+        place.check_all_arrived(manager)
         place.check_nothing_left(manager)
     assert not list(watched.iterdir()), "a socket is left"
 

@@ -373,6 +373,13 @@ impl Incarnation {
         news
     }
 
+    /// Since when nobody looks at it: it was taken away without a last word and may still emit.
+    fn unseen_since_ns(&self) -> Option<i64> {
+        let is_seen = self.owner.is_some() || self.claimed || self.ended;
+        let is_told = is_seen || self.is_final || self.id.is_empty();
+        (!is_told).then_some(self.said_ns)
+    }
+
     /// A copy for operators and tests.
     pub(super) fn info(&self) -> super::IncarnationInfo {
         let counted = self.counted();
@@ -395,7 +402,7 @@ impl Incarnation {
             streaming: self.claimed,
             ended: self.ended,
             complete: self.complete,
-            unknown_since_ns: self.unknown_since_ns,
+            unknown_since_ns: self.unknown_since_ns.or(self.unseen_since_ns()),
             recovered: self.recovered,
             lost_spans: self.lost_spans.clone(),
         }
