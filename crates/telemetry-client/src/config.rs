@@ -19,7 +19,7 @@ use crate::backend::{
     Backend, CompositeBackend, MemoryBackend, NoopBackend, StderrBackend, StreamBackend,
 };
 use crate::context::under;
-use crate::region::{self, Room};
+use crate::region;
 use crate::resource::{ResourceError, ResourceSampler, Sampling};
 use crate::serve::{
     ConnectConfig, ConnectError, DEFAULT_BATCH_DELAY, Identity, ServeConfig, ServeError,
@@ -224,7 +224,10 @@ impl Config {
             BackendKind::Connect => {
                 let mut stream = self.stream();
                 let incarnation = &stream.identity.incarnation_id;
-                let (recorder, region) = region::recorder(recorder, clock, incarnation, Room::Now)?;
+                let (recorder, region) = region::recorder(recorder, clock, incarnation)?;
+                if let Some(region) = &region {
+                    region.move_in();
+                }
                 stream.region = region;
                 let connect = ConnectConfig {
                     stream,

@@ -5,6 +5,7 @@
 //! is mapped nobody can write it by another way, shrink it or make it executable. A mapping is never taken down,
 //! because core holds its words for ever; once they are not used any more its place is taken by the next one.
 //! Where there is no such file, on other systems or for want of memory, the heap does: nothing fails for it.
+//! What is recorded before anything is started lies in memory as good as the heap's, and moves in.
 //!
 //! A forked child finds the mapping of its parent, and must not write there. Its fork handler calls
 //! [`forget_in_child`], which lays memory of its own over it and closes the descriptor.
@@ -17,8 +18,8 @@ mod mapped;
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use telemetry_core::{Clock, ControlError, Identity, Layout, Recorder, RecorderConfig, Region};
 
@@ -31,7 +32,7 @@ pub use fork::forget_in_child;
 /// Where events and counters of a worker lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegionKind {
-    /// In memory that ends with the process.
+    /// In memory that ends with the process, the heap or as good as that.
     Heap,
     /// In memory that a manager can read, also after the process has died.
     Shared,
@@ -56,29 +57,23 @@ impl RegionKind {
     }
 }
 
-/// When a region takes its memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// At once, so that there is no doubt later: for a worker that connects.
-    Now,
-    /// When it is used: for one that may connect some time.
-    Later,
-}
-
-/// A region that managers can be handed.
+/// A region that managers can be handed, once it is in a file.
 #[derive(Debug)]
 pub struct SharedRegion {
     /// What they read it by.
-    file: OwnFd,
+    file: OnceLock<OwnFd>,
     /// Whose it is.
     incarnation_id: String,
     /// Counts that the program closed the descriptor.
     losses: Losses,
     /// Whether the manager of the present connection was handed it.
     handed: AtomicBool,
-    /// Where it is mapped.
+    /// Where it is.
     #[cfg(target_os = "linux")]
     mapped: mapped::Mapped,
+    /// What is where in it.
+    #[cfg(target_os = "linux")]
+    layout: Layout,
 }
 
 impl SharedRegion {
@@ -88,13 +83,28 @@ impl SharedRegion {
         &self.incarnation_id
     }
 
-    /// What managers that connect from now on will have: the program may have closed the descriptor.
+    /// Has what lies there outlive the process from now on: it moves into a file. Where that cannot be had it
+    /// stays as it is. Nobody may record, or take events out, meanwhile; for that it is done before anything is
+    /// started.
+    pub fn move_in(&self) {
+        #[cfg(target_os = "linux")]
+        if self.file.get().is_none() {
+            match file::move_into_file(&self.mapped, self.layout, &self.losses) {
+                Ok(file) => {
+                    let _nobody_else_moves_it = self.file.set(file);
+                }
+                Err(error) => say_heap(&error),
+            }
+        }
+    }
+
+    /// What managers that connect from now on will have: it may not have moved in, and the program may have closed
+    /// the descriptor.
     #[must_use]
     pub fn kind(&self) -> RegionKind {
-        if self.file.is_lost() {
-            RegionKind::Heap
-        } else {
-            RegionKind::Shared
+        match self.file.get() {
+            Some(file) if !file.is_lost() => RegionKind::Shared,
+            _ => RegionKind::Heap,
         }
     }
 
@@ -102,9 +112,9 @@ impl SharedRegion {
     ///
     /// # Errors
     ///
-    /// That it is not ours any more.
+    /// That there is none, or that it is not ours any more.
     pub(crate) fn file(&self) -> io::Result<BorrowedFd<'_>> {
-        self.file.get()
+        self.file.get().ok_or(io::ErrorKind::NotFound)?.get()
     }
 
     /// How often the program was found to have closed the descriptor: once, if at all.
@@ -133,8 +143,8 @@ impl SharedRegion {
     }
 }
 
-/// A recorder whose region outlives the process, where that can be had; else on the heap. Both belong to
-/// `incarnation_id`, 32 hexadecimal digits.
+/// A recorder whose region can be made to outlive the process by [`SharedRegion::move_in`]; where that is not
+/// possible it is on the heap. Both belong to `incarnation_id`, 32 hexadecimal digits.
 ///
 /// # Errors
 ///
@@ -143,43 +153,47 @@ pub fn recorder(
     config: RecorderConfig,
     clock: Arc<dyn Clock>,
     incarnation_id: &str,
-    room: Room,
 ) -> Result<(Recorder, Option<Arc<SharedRegion>>), ControlError> {
-    match shared(config.layout(), incarnation_id, room) {
+    match place(config.layout(), incarnation_id) {
         Ok((region, shared)) => {
             let recorder = Recorder::in_region(config, clock, region)?;
             Ok((recorder, Some(Arc::new(shared))))
         }
         Err(error) => {
-            tracing::debug!(%error, "what is emitted lies on the heap, and ends with the process");
+            say_heap(&error);
             Ok((Recorder::new(config, clock)?, None))
         }
     }
 }
 
-/// A region of this incarnation that managers can be handed.
+/// Says why what is emitted ends with the process.
+fn say_heap(error: &io::Error) {
+    tracing::debug!(%error, "what is emitted lies on the heap, and ends with the process");
+}
+
+/// A region of this incarnation that can be moved into a file.
 #[cfg(target_os = "linux")]
-fn shared(layout: Layout, incarnation_id: &str, room: Room) -> io::Result<(Region, SharedRegion)> {
+fn place(layout: Layout, incarnation_id: &str) -> io::Result<(Region, SharedRegion)> {
     let incarnation = u128::from_str_radix(incarnation_id, 16).map_err(io::Error::other)?;
     let identity = Identity {
         pid: std::process::id(),
         incarnation,
     };
-    let losses = Losses::default();
-    let (region, mapped, file) = file::make(layout, identity, room, &losses)?;
+    let (region, mapped) = file::place(layout, identity)?;
     let shared = SharedRegion {
-        file,
+        file: OnceLock::new(),
         incarnation_id: incarnation_id.to_owned(),
-        losses,
+        losses: Losses::default(),
         handed: AtomicBool::new(false),
         mapped,
+        layout,
     };
     Ok((region, shared))
 }
 
 /// The same where there are no such files.
 #[cfg(not(target_os = "linux"))]
-fn shared(_: Layout, _: &str, _: Room) -> io::Result<(Region, SharedRegion)> {
+fn place(_: Layout, _: &str) -> io::Result<(Region, SharedRegion)> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

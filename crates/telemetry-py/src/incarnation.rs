@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 use telemetry_client::backend::Backend;
-use telemetry_client::region::{RegionKind, Room, SharedRegion};
+use telemetry_client::region::{RegionKind, SharedRegion};
 use telemetry_client::{ResourceError, ResourceSampler, Sampling, Telemetry};
 use telemetry_core::{Callsite, NameError, Recorder, Redactor, WorkerSnapshot};
 
@@ -35,7 +35,7 @@ pub(crate) struct Incarnation {
     ids_in_metadata: AtomicBool,
     /// Queue, policy and ledger.
     pub(crate) recorder: Arc<Recorder>,
-    /// Where that lies, if it outlives the process.
+    /// Where that lies, if it can outlive the process.
     region: Option<Arc<SharedRegion>>,
     /// Which values are hidden from backends that are Python objects; the recorder has its own.
     pub(crate) redactor: Redactor,
@@ -111,14 +111,9 @@ impl Drop for Starting {
 }
 
 impl Incarnation {
-    /// An incarnation for this process, about to run what is asked for, if anything is.
-    pub(crate) fn new(settings: Settings, ask: Option<&Ask>) -> Result<Self, NoRecorder> {
-        let room = match ask {
-            Some(Ask::Connect(_)) => Some(Room::Now),
-            Some(Ask::Serve(_)) => None,
-            None => settings.room(),
-        };
-        let (recorder, region) = settings.recorder(room)?;
+    /// An incarnation for this process.
+    pub(crate) fn new(settings: Settings) -> Result<Self, NoRecorder> {
+        let (recorder, region) = settings.recorder()?;
         recorder.set_started(false);
         Ok(Self::around(Arc::new(recorder), region, settings))
     }
@@ -154,8 +149,8 @@ impl Incarnation {
     }
 
     /// One that comes after this, which was ended, in the same process: the ledger goes on.
-    pub(crate) fn successor(&self, settings: Settings, ask: &Ask) -> Result<Self, NoRecorder> {
-        let mut next = Self::new(settings, Some(ask))?;
+    pub(crate) fn successor(&self, settings: Settings) -> Result<Self, NoRecorder> {
+        let mut next = Self::new(settings)?;
         next.past = self.past.clone();
         self.past.add(&self.recorder);
         *locked(&next.sampling) = *locked(&self.sampling);
@@ -171,8 +166,15 @@ impl Incarnation {
         settled
     }
 
-    /// Where its events come from, for what is to run.
-    pub(crate) fn source(&self) -> Source<'_> {
+    /// Where its events come from, for what is about to run. For a connection they are made to outlive the
+    /// process before that.
+    pub(crate) fn source(&self, _attached: Python<'_>, ask: &Ask) -> Source<'_> {
+        // Whoever records here is attached, and nothing takes events out yet; who ends it has the lock.
+        if let (Ask::Connect(_), Some(region)) = (ask, &self.region)
+            && let Ok(_not_ending) = self.ending.try_lock()
+        {
+            region.move_in();
+        }
         Source {
             recorder: &self.recorder,
             region: self.region.as_ref(),
@@ -197,16 +199,12 @@ impl Incarnation {
 
     /// The child's counterpart of its parent's, which this one is.
     pub(crate) fn for_child(&self) -> Result<Self, NoRecorder> {
-        // One that was ended has nothing to hand down. What was inherited lies in no region any more.
-        let asked = self.asked.get().filter(|_| !self.is_ended());
-        let due = asked.and_then(|asked| self.due_in_child(asked));
-        let ask = match &due {
-            Some(Due::Start(ask)) => Some(ask),
-            _ => None,
-        };
-        let child = Self::new(Settings::clone(&self.settings()), ask)?;
+        let child = Self::new(Settings::clone(&self.settings()))?;
         *locked(&child.sampling) = *locked(&self.sampling);
+        // One that was ended has nothing to hand down. The inherited recorder knows nothing of that any more.
+        let asked = self.asked.get().filter(|_| !self.is_ended());
         if let Some(asked) = asked {
+            let due = self.due_in_child(asked);
             if due == Some(Due::SayInherited) {
                 child.recorder.set_inherited();
             }

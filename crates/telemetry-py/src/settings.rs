@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
-use telemetry_client::region::{self, Room, SharedRegion};
+use telemetry_client::region::{self, SharedRegion};
 use telemetry_client::{Config, ConfigError};
 use telemetry_core::{ControlError, Recorder, SystemClock, nearest};
 
@@ -221,35 +221,16 @@ impl Settings {
         self.backend.as_ref().is_some_and(|kinds| kinds.has(kind))
     }
 
-    /// Whether what is recorded is to outlive the process, and when that takes its memory, as long as the
-    /// program has not said what is to run: it does if a manager is connected to, or may be later.
-    pub(crate) fn room(&self) -> Option<Room> {
-        match &self.backend {
-            None => Some(Room::Later),
-            Some(kinds) => kinds.has(Kind::Connect).then_some(Room::Now),
-        }
-    }
-
-    /// A recorder with these settings, in a region that outlives the process if there is to be `room` and it
-    /// can be had.
-    pub(crate) fn recorder(
-        &self,
-        room: Option<Room>,
-    ) -> Result<(Recorder, Option<Arc<SharedRegion>>), NoRecorder> {
+    /// A recorder with these settings, and the region that it lies in if that can be made to outlive the process.
+    pub(crate) fn recorder(&self) -> Result<(Recorder, Option<Arc<SharedRegion>>), NoRecorder> {
         let config = self.config.recorder();
         let queue = config.queue.bytes.checked_next_power_of_two();
         if !queue.is_some_and(|queue| has_room(queue.saturating_add(ROOM_BYTES))) {
             return Err(NoRecorder::Memory);
         }
-        let clock = Arc::new(SystemClock::new());
-        let made = match room {
-            Some(room) => {
-                let incarnation = self.config.identity().incarnation_id;
-                region::recorder(config, clock, &incarnation, room)
-            }
-            None => Recorder::new(config, clock).map(|recorder| (recorder, None)),
-        };
-        made.map_err(NoRecorder::Policy)
+        let incarnation = self.config.identity().incarnation_id;
+        region::recorder(config, Arc::new(SystemClock::new()), &incarnation)
+            .map_err(NoRecorder::Policy)
     }
 }
 

@@ -208,18 +208,17 @@ pub(crate) fn begin(
     settings: &Settings,
     wish: &Wish<'_>,
 ) -> PyResult<Option<Arc<Service>>> {
-    let before = state::latest_if_any(py, settings);
-    if let Some(service) = before.and_then(|state| state.service()) {
+    if let Some(service) = state::latest(py).and_then(|state| state.service()) {
         return agree(service, wish).map(Some);
     }
-    let incarnation = state::settle_queue(py, settings, &wish.ask)?;
+    let incarnation = state::settle_queue(py, settings)?;
     let _starting = match incarnation.service_or_right(py)? {
         Found::Running(service) => return agree(service, wish).map(Some),
         Found::Mine(starting) => starting,
     };
+    let source = incarnation.source(py, &wish.ask);
     let started = py.detach(|| {
         let config = &settings.config;
-        let source = incarnation.source();
         Service::start(&wish.ask, config, source, wish.ready_file, wish.patience)
     });
     let service = match started {

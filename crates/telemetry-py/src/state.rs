@@ -24,7 +24,7 @@ use crate::incarnation::{Due, Incarnation};
 use crate::kinds::Kind;
 use crate::memory::has_room;
 use crate::phase::{self, Phase};
-use crate::service::{Ask, Service};
+use crate::service::Service;
 use crate::settings::{ForkMode, NO_MEMORY, NoRecorder, ROOM_BYTES, Settings};
 use crate::sink::Sink;
 use crate::warning::warn_once;
@@ -107,14 +107,6 @@ pub(crate) fn latest(py: Python<'_>) -> Option<Arc<State>> {
     own()
 }
 
-/// The same for calls that put the queue in force: none is made where it would only wait for that.
-pub(crate) fn latest_if_any(py: Python<'_>, settings: &Settings) -> Option<Arc<State>> {
-    if phase::is(Phase::Unresolved) && settings.backend.is_none() && STATE.load().is_none() {
-        return None;
-    }
-    latest(py)
-}
-
 /// The state of this process as it is, whatever its backend is; nothing is made.
 pub(crate) fn own() -> Option<Arc<State>> {
     if phase::is(Phase::Unresolved) {
@@ -139,21 +131,20 @@ pub(crate) fn set_sink(py: Python<'_>, sink: Sink, settings: &Settings) -> Resul
             }
             Arc::clone(&state.incarnation)
         }
-        None => Arc::new(Incarnation::new(settings.clone(), None)?),
+        None => Arc::new(Incarnation::new(settings.clone())?),
     };
     install(State { incarnation, sink });
     Ok(())
 }
 
-/// Puts the queue in force because something is about to be started; returns what `ask` is to be started for.
+/// Puts the queue in force because something is about to be started; returns what is to be started for.
 /// Where events only waited to see what comes, `settings` are those of now, the queue and its bounds those
 /// of the first event. One that was ended is made anew, and only its ledger goes on.
 pub(crate) fn settle_queue(
     py: Python<'_>,
     settings: &Settings,
-    ask: &Ask,
 ) -> Result<Arc<Incarnation>, NoRecorder> {
-    let before = latest_if_any(py, settings);
+    let before = latest(py);
     // A composite that has the queue as a part goes on as it is.
     let sink = match &before {
         Some(state) if matches!(&state.sink, Sink::Object(_)) && state.sink.has_queue() => {
@@ -163,13 +154,13 @@ pub(crate) fn settle_queue(
     };
     let incarnation = match before {
         Some(state) if state.incarnation.recorder.is_closed() => {
-            Arc::new(state.incarnation.successor(settings.clone(), ask)?)
+            Arc::new(state.incarnation.successor(settings.clone())?)
         }
         Some(state) if matches!(state.sink, Sink::Waiting) => {
             Arc::new(state.incarnation.settled(settings.clone()))
         }
         Some(state) => Arc::clone(&state.incarnation),
-        None => Arc::new(Incarnation::new(settings.clone(), Some(ask))?),
+        None => Arc::new(Incarnation::new(settings.clone())?),
     };
     // Whoever starts something by name need not wait for an event.
     let _done_now = incarnation.take_due();
@@ -265,7 +256,7 @@ fn from_settings(py: Python<'_>, settings: Settings) -> Result<Option<State>, ()
         return Ok(None);
     }
     let is_forgotten = settings.wants(Kind::Connect) && first_event::is_pool_child(py);
-    let incarnation = match Incarnation::new(settings, None) {
+    let incarnation = match Incarnation::new(settings) {
         Ok(incarnation) => incarnation,
         Err(NoRecorder::Memory) => return Err(()),
         Err(NoRecorder::Policy(_said)) => return Ok(None),

@@ -12,7 +12,6 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use telemetry_core::{Identity, Layout, Region};
 
-use super::Room;
 use super::mapped::Mapped;
 use crate::own_fd::{Losses, OwnFd};
 
@@ -28,18 +27,25 @@ const NEVER: &str = "2";
 ///
 /// What the system said: it has no such files, no memory, or a limit is in the way. Then the heap has to do.
 pub fn region_file(layout: Layout, identity: Identity) -> io::Result<(Region, OwnedFd)> {
-    let (region, _, file) = make(layout, identity, Room::Now, &Losses::default())?;
+    let (region, mapped) = place(layout, identity)?;
+    let file = move_into_file(&mapped, layout, &Losses::default())?;
     Ok((region, file.into_fd().ok_or(Errno::BADF)?))
 }
 
-/// The same with a descriptor that is taken care of, and where it is mapped.
-pub(super) fn make(
-    layout: Layout,
-    identity: Identity,
-    room: Room,
-    losses: &Losses,
-) -> io::Result<(Region, Mapped, OwnFd)> {
+/// A region that ends with the process, and can be moved into a file.
+pub(super) fn place(layout: Layout, identity: Identity) -> io::Result<(Region, Mapped)> {
     super::fork::watch()?;
+    let (mapped, lease) = Mapped::new(layout)?;
+    let region = Region::of(mapped.words(), layout).map_err(io::Error::other)?;
+    Ok((region.leased(lease).signed(identity), mapped))
+}
+
+/// Makes the file that a region is moved into. Nobody may use the region meanwhile.
+pub(super) fn move_into_file(
+    mapped: &Mapped,
+    layout: Layout,
+    losses: &Losses,
+) -> io::Result<OwnFd> {
     let bytes = layout.bytes();
     let limit = getrlimit(Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < bytes as u64) {
@@ -52,25 +58,21 @@ pub(super) fn make(
     ftruncate(file, bytes as u64)?;
     // A write without memory would be a signal later. All of the ring will be used, and of the rest a few pages,
     // which matter only where the system counts each of them.
-    let needed = match room {
-        Room::Now if never_promises() => 0..bytes,
-        Room::Now => layout.ring_bytes(),
-        Room::Later if never_promises() => return Err(Errno::NOMEM.into()),
-        Room::Later => 0..0,
+    let needed = if never_promises() {
+        0..bytes
+    } else {
+        layout.ring_bytes()
     };
-    if !needed.is_empty() {
-        let (start, length) = (needed.start as u64, needed.len() as u64);
-        fallocate(file, FallocateFlags::empty(), start, length)?;
-    }
-    let (mapped, lease) = Mapped::new(file, layout)?;
+    let (start, length) = (needed.start as u64, needed.len() as u64);
+    fallocate(file, FallocateFlags::empty(), start, length)?;
+    // Before the mapping, so that nothing can go wrong behind it.
+    let read_only = read_only(file)
+        .map(|fd| OwnFd::new(fd, losses))
+        .transpose()?;
+    mapped.move_into(file)?;
     let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
     fcntl_add_seals(file, seals)?;
-    let region = Region::of(mapped.words(), layout).map_err(io::Error::other)?;
-    let file = match read_only(file) {
-        Some(file) => OwnFd::new(file, losses)?,
-        None => own,
-    };
-    Ok((region.leased(lease).signed(identity), mapped, file))
+    Ok(read_only.unwrap_or(own))
 }
 
 /// Whether the system never promises more memory than it has.

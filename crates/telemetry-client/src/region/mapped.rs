@@ -1,15 +1,16 @@
 //! Where the regions of this process are mapped: a table that a forked child can read.
 //!
 //! A place in the address space is used by one region after the other. It is never given back, so that the
-//! words in it are there for ever; while nobody uses it, memory lies there that was never touched.
+//! words in it are there for ever; while nobody uses it, memory lies there that was never touched. A region begins
+//! in such memory, which ends with the process, and is moved into a file from there.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::ptr;
 use std::slice;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, pwrite};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
 use telemetry_core::Layout;
 
@@ -19,6 +20,8 @@ use crate::own_fd::FORKS;
 const MAX_REGIONS: usize = 64;
 /// Bytes at the beginning of the ring that are made resident at once; the rest becomes so when it is used.
 const POPULATED: usize = 64 * 1024;
+/// Words that are copied at once when a region moves; such as are all zero are left out.
+const COPIED_WORDS: usize = 512;
 
 /// No place yet.
 const FREE: u8 = 0;
@@ -92,8 +95,9 @@ impl Place {
         let place = PLACES.iter().find(|place| place.claim(FREE));
         let place = place.ok_or(Errno::MFILE)?;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let none = ProtFlags::empty();
         // SAFETY: the system chooses a place where nothing is.
-        match unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::empty(), flags) } {
+        match unsafe { mmap_anonymous(ptr::null_mut(), bytes, none, flags) } {
             Ok(at) => {
                 place.bytes.store(bytes, Ordering::Relaxed);
                 // From here on a forked child lays its own memory over it.
@@ -120,20 +124,15 @@ impl Place {
 }
 
 impl Mapped {
-    /// Maps the whole file.
-    pub(super) fn new(file: impl AsFd, layout: Layout) -> io::Result<(Self, Lease)> {
+    /// A place for a region, all zeros, in memory that ends with the process.
+    pub(super) fn new(layout: Layout) -> io::Result<(Self, Lease)> {
         let bytes = layout.bytes();
         let place = Place::find(bytes)?;
-        let at = place.at.load(Ordering::Relaxed);
-        let access = ProtFlags::READ | ProtFlags::WRITE;
-        let flags = MapFlags::SHARED | MapFlags::FIXED;
-        // SAFETY: exactly a place of ours that nobody uses, which this thread alone has claimed.
-        if let Err(error) = unsafe { mmap(at.cast(), bytes, access, flags, file, 0) } {
-            if place.lay_over() {
-                place.state.store(POOLED, Ordering::Release);
-            }
-            return Err(error.into());
+        if !place.lay_over() {
+            // Whatever is there now, nobody gets it.
+            return Err(Errno::NOMEM.into());
         }
+        let at = place.at.load(Ordering::Relaxed);
         place.state.store(USED, Ordering::Release);
         let lease = Lease {
             place,
@@ -142,12 +141,37 @@ impl Mapped {
         let ring = layout.ring_bytes();
         let mapped = Self {
             // SAFETY: a place begins at a page, is as long as this, zero and never taken down, and is written by
-            // nobody but through these words: the file is sealed before anybody else gets it.
+            // nobody but through these words: a file that is laid there is sealed before anybody else gets it.
             words: unsafe { slice::from_raw_parts(at, bytes / size_of::<u64>()) },
             ring: (ring.start, ring.len()),
         };
-        mapped.advise(POPULATED);
         Ok((mapped, lease))
+    }
+
+    /// Lays a file of zeros over the place, which goes on with the same content. What others write meanwhile may be
+    /// lost, and so may all of it if the system has no memory left for an entry of its tables.
+    pub(super) fn move_into(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        let mut copy = Vec::with_capacity(COPIED_WORDS * size_of::<u64>());
+        for (number, words) in self.words.chunks(COPIED_WORDS).enumerate() {
+            copy.clear();
+            copy.extend(
+                words
+                    .iter()
+                    .flat_map(|word| word.load(Ordering::Acquire).to_ne_bytes()),
+            );
+            if copy.iter().any(|byte| *byte != 0) {
+                write_all(file, &copy, number * COPIED_WORDS * size_of::<u64>())?;
+            }
+        }
+        let at = self.words.as_ptr().cast_mut();
+        let bytes = size_of_val(self.words);
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: exactly a place of ours; who looks at it meanwhile does so by atomic words, and those of the file
+        // are as good.
+        unsafe { mmap(at.cast(), bytes, access, flags, file, 0) }?;
+        self.advise(POPULATED);
+        Ok(())
     }
 
     /// Its words.
@@ -176,6 +200,22 @@ impl Mapped {
             )
         };
     }
+}
+
+/// Writes all of it at this place of a file.
+fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: usize) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match pwrite(file, bytes, offset as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or_default();
+                offset += written;
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Lease {

@@ -196,7 +196,9 @@ fn forks_and_looks() {
     let before = content();
     let region_of = |config: RecorderConfig| {
         let clock = Arc::new(SystemClock::new());
-        super::recorder(config, clock, "7", Room::Now).expect("the default policy")
+        let made = super::recorder(config, clock, "7").expect("the default policy");
+        made.1.as_ref().expect("a place").move_in();
+        made
     };
     for _ in 0..100 {
         if fork() == 0 {
@@ -205,7 +207,8 @@ fn forks_and_looks() {
             let _reaches_nobody = recorder.record(&site, &Fields::default());
             let (own, shared) = region_of(RecorderConfig::default());
             emit(&own, 1);
-            let is_own = own.snapshot().emitted == 1 && shared.is_some();
+            let is_shared = shared.is_some_and(|it| it.kind() == RegionKind::Shared);
+            let is_own = own.snapshot().emitted == 1 && is_shared;
             // What is dropped of the parent's takes nothing from the child.
             drop(recorder);
             emit(&own, 2);
@@ -247,11 +250,12 @@ fn one_place_is_used_by_one_recorder_after_the_other() {
     };
     let clock = Arc::new(SystemClock::new());
     for number in 0..200 {
-        let (recorder, shared) =
-            super::recorder(config(), clock.clone(), "abc", Room::Later).expect("a policy");
+        let (recorder, shared) = super::recorder(config(), clock.clone(), "abc").expect("a policy");
         let shared = shared.expect("a place");
         emit(&recorder, number);
         assert_eq!(recorder.snapshot().emitted, 1, "it begins empty");
+        assert_eq!(shared.kind(), RegionKind::Heap);
+        shared.move_in();
         let file = shared.file().expect("ours").try_clone_to_owned();
         let file = File::from(file.expect("a number"));
         let left = recover(&Source(file.try_clone().expect("a number"))).expect("a region");

@@ -86,8 +86,9 @@ pub struct StreamConfig {
     /// What the telemetry thread of a server or a connection watches, if anything; a service that is
     /// mounted elsewhere has no such thread.
     pub heartbeat: Option<Arc<Heartbeat>>,
-    /// The region that the recorder's events lie in, if it outlives the process: a connection hands it to
-    /// each manager, and introduces itself as the incarnation that it belongs to.
+    /// The region that the recorder's events lie in, if it can outlive the process: a connection introduces
+    /// itself as the incarnation that it belongs to, and hands it to each manager if it had
+    /// [moved](SharedRegion::move_in) before the start.
     pub region: Option<Arc<SharedRegion>>,
 }
 

@@ -121,6 +121,7 @@ impl Connection {
         let managers: Arc<[Address]> = managers.into();
         let heart = config.stream.heartbeat.clone();
         let region = config.stream.region.clone();
+        let region = region.filter(|region| region.kind() == RegionKind::Shared);
         let service = TelemetryService::new(recorder, config.stream);
         let standing = Arc::<Standing>::default();
         let threads = Threads::start(None, heart, {

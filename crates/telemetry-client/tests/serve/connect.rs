@@ -130,14 +130,15 @@ async fn it_says_who_it_is_and_serves_on_the_connection_it_opened() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn it_is_the_incarnation_that_its_region_belongs_to_and_says_that_there_is_one() {
-    use telemetry_client::region::{self, Room};
+    use telemetry_client::region;
     use telemetry_client::serve::StreamConfig;
     use telemetry_core::{RecorderConfig, SystemClock, capability};
 
     const INCARNATION: &str = "000102030405060708090a0b0c0d0e0f";
     let clock = Arc::new(SystemClock::new());
-    let made = region::recorder(RecorderConfig::default(), clock, INCARNATION, Room::Now);
+    let made = region::recorder(RecorderConfig::default(), clock, INCARNATION);
     let (recorder, region) = made.expect("the default policy");
+    region.as_ref().expect("a place").move_in();
     let directory = private_directory();
     let listener = UnixListener::bind(directory.path().join("m.sock")).expect("a free path");
     let config = ConnectConfig {

@@ -52,8 +52,8 @@ fn start(py: Python<'_>, incarnation: &Arc<Incarnation>, ask: &Ask) {
     };
     let settings = incarnation.settings();
     let config = &settings.config;
-    let started =
-        py.detach(|| Service::start(ask, config, incarnation.source(), None, Duration::ZERO));
+    let source = incarnation.source(py, ask);
+    let started = py.detach(|| Service::start(ask, config, source, None, Duration::ZERO));
     match started {
         Ok(service) => incarnation.keep(Arc::new(service), ask.clone()),
         Err(error) => {
