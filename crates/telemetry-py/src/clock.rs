@@ -21,6 +21,11 @@ static DISTANCE: AtomicI64 = AtomicI64::new(0);
 /// Monotonic time from which on the distance has to be measured again.
 static GOOD_UNTIL: AtomicU64 = AtomicU64::new(0);
 
+/// A clock with the same origin, for a recorder: what is told of open spans is meant by it.
+pub(crate) fn of_recorder() -> SystemClock {
+    CLOCK.get_or_init(SystemClock::new).clone()
+}
+
 /// Nanoseconds of a clock that never falls.
 pub(crate) fn monotonic_nanos() -> u64 {
     CLOCK.get_or_init(SystemClock::new).monotonic_nanos()

@@ -13,8 +13,9 @@ use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use telemetry_client::region::{self, SharedRegion};
 use telemetry_client::{Config, ConfigError};
-use telemetry_core::{ControlError, Recorder, SystemClock, nearest};
+use telemetry_core::{ControlError, Recorder, nearest};
 
+use crate::clock;
 use crate::configured;
 use crate::kinds::{CHOICES, Kind, Kinds};
 use crate::memory::has_room;
@@ -229,7 +230,7 @@ impl Settings {
             return Err(NoRecorder::Memory);
         }
         let incarnation = self.config.identity().incarnation_id;
-        region::recorder(config, Arc::new(SystemClock::new()), &incarnation)
+        region::recorder(config, Arc::new(clock::of_recorder()), &incarnation)
             .map_err(NoRecorder::Policy)
     }
 }

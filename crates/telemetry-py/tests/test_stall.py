@@ -12,6 +12,12 @@ from acceptor import Acceptor
 from manager import PATIENCE, Manager, name_of
 from witness import Worker
 
+
+@pytest.fixture(autouse=True)
+def _stalls_are_told(_no_telemetry: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TELEMETRY_STALL_MS")
+
+
 SEEN_WITHIN = 2.0
 """Seconds from the moment that the GIL is held to the word of it."""
 
