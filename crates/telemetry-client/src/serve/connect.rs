@@ -117,11 +117,11 @@ impl Connection {
         let threads = Threads::start(None, heart, {
             let (managers, standing) = (Arc::clone(&managers), Arc::clone(&standing));
             let service = service.clone();
-            move |poller, stop| async move {
+            move |road, stop| async move {
                 let dialler = Dialler {
                     managers: &managers,
                     introduction,
-                    poller,
+                    road,
                     service,
                     limits: config.limits,
                     stop,

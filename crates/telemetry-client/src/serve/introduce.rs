@@ -13,7 +13,7 @@ use telemetry_core::{
     Address, INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, IntroductionError,
     introduction_body_bytes,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::poller::PollerHandle;
@@ -60,21 +60,34 @@ pub(super) enum Unreached {
     Answer(#[from] IntroductionError),
 }
 
+/// The way to managers.
+pub(super) trait Road {
+    /// A connection to one.
+    type Stream: AsyncRead + AsyncWrite + Unpin;
+
+    /// Connects to a manager, at once or not at all, if `allowed_uid` or root is behind the address.
+    fn reach(&self, address: &Address, allowed_uid: u32) -> Result<Self::Stream, Unreached>;
+}
+
+impl Road for PollerHandle {
+    type Stream = Stream;
+
+    fn reach(&self, address: &Address, allowed_uid: u32) -> Result<Stream, Unreached> {
+        reach(address, self, allowed_uid)
+    }
+}
+
 /// Somebody answered.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct Answered<S> {
     /// The connection.
-    pub(super) stream: Stream,
+    pub(super) stream: S,
     /// What it said.
     pub(super) answer: IntroductionAnswer,
 }
 
 /// Connects to a manager's socket.
-pub(super) fn reach(
-    address: &Address,
-    poller: &PollerHandle,
-    allowed_uid: u32,
-) -> Result<Stream, Unreached> {
+fn reach(address: &Address, poller: &PollerHandle, allowed_uid: u32) -> Result<Stream, Unreached> {
     let Address::Unix(path) = address else {
         return Err(Unreached::NoTls {
             address: address.clone(),
@@ -121,10 +134,10 @@ fn open(path: &Path, poller: &PollerHandle) -> io::Result<Stream> {
 }
 
 /// Says who we are and waits for the answer.
-pub(super) async fn introduce(
-    mut stream: Stream,
+pub(super) async fn introduce<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
     introduction: &Introduction,
-) -> Result<Answered, Unreached> {
+) -> Result<Answered<S>, Unreached> {
     let exchange = async {
         let frame = introduction.to_frame();
         stream.write_all(&frame).await.map_err(Unreached::Silent)?;
@@ -138,7 +151,9 @@ pub(super) async fn introduce(
 }
 
 /// Reads one frame and not a byte more: HTTP/2 may begin right behind it.
-async fn read_answer(stream: &mut Stream) -> Result<IntroductionAnswer, Unreached> {
+async fn read_answer(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<IntroductionAnswer, Unreached> {
     let mut head = [0; INTRODUCTION_HEAD_BYTES];
     let read = stream.read_exact(&mut head).await;
     read.map_err(Unreached::Silent)?;
