@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{Introduction, IntroductionAnswer, escape};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::net::unix::SocketAddr;
 use tokio::sync::{oneshot, watch};
@@ -21,7 +22,7 @@ use super::bind::Bound;
 use super::frame::{INTRODUCTION_TIMEOUT, Unread, read};
 use crate::dir_events::Seen;
 use crate::manager::{Admission, Caller, Manager, Refusal};
-use crate::session::{Ancestry, Arrival, Life};
+use crate::session::{Ancestry, Arrival, Carrier, Life};
 
 /// Most connections that have not introduced themselves; one more, and the oldest goes.
 pub const MAX_UNINTRODUCED: usize = 64;
@@ -215,7 +216,7 @@ impl Hall {
                     tracing::debug!(pid, "a worker could not be welcomed");
                 }
                 permit.send(Arrival {
-                    stream,
+                    stream: Carrier::Unix(stream),
                     incarnation: caller.introduction.incarnation,
                     pid,
                     life: caller.life,
@@ -254,7 +255,7 @@ impl Hall {
     /// Waits for the introduction. An error without a word is of somebody who left without one.
     async fn introduction(
         &self,
-        stream: &mut UnixStream,
+        stream: &mut (impl AsyncRead + Unpin),
         ended: oneshot::Receiver<Refusal>,
     ) -> Result<Introduction, Option<(Refusal, IntroductionAnswer)>> {
         let read = timeout(INTRODUCTION_TIMEOUT, read(stream));
@@ -307,7 +308,7 @@ impl Hall {
 
     async fn turn_away(
         &self,
-        stream: UnixStream,
+        stream: impl AsyncWrite + Unpin,
         why: Refusal,
         pid: Option<u32>,
         answer: &IntroductionAnswer,
@@ -317,3 +318,8 @@ impl Hall {
         send_off(stream, answer).await;
     }
 }
+
+#[cfg(feature = "simulation")]
+mod simulated;
+#[cfg(feature = "simulation")]
+pub use simulated::SimulatedDoor;

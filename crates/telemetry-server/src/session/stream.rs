@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
-use telemetry_core::capability;
+use telemetry_core::{Mistake, capability, is_planted};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Carrier};
 use super::backoff::Turn;
 use super::dial::{self, Answer, DialError, Dialled};
 use super::events::SessionEvents;
@@ -89,7 +89,12 @@ impl Session {
         let introduced = Some((arrival.incarnation.as_str(), arrival.pid));
         let opening = self.opening(false, introduced);
         let peer = arrival.peer();
-        let connected = match dial::open(&peer, arrival.stream, arrival.pid, opening).await {
+        let connected = match arrival.stream {
+            Carrier::Unix(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
+            #[cfg(feature = "simulation")]
+            Carrier::Simulated(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
+        };
+        let connected = match connected {
             Ok(connected) => connected,
             Err(error) => {
                 return Ending::NotOpened {
@@ -176,6 +181,9 @@ impl Session {
                 }
                 () = self.life.ended(), if self.life.is_told() && !progress.course.is_leaving() => {
                     progress.leave(Cause::ProcessEnded);
+                    if is_planted(Mistake::LeavesUnread) {
+                        return STOPPED;
+                    }
                 }
                 wanted = is_wanted(&mut self.drain), if progress.may_drain() => {
                     progress.told_drain = true;
@@ -302,7 +310,8 @@ impl Session {
                 }
                 let position = progress.reader.position();
                 progress.acks.handled(position, chunk.len(), reported);
-                if hello.is_some() && progress.reader.must_wait() {
+                let together = is_planted(Mistake::ReadsTogether);
+                if hello.is_some() && progress.reader.must_wait() && !together {
                     progress.waits = Some(Instant::now() + MAX_WAIT);
                 }
                 if hello.is_some() {
