@@ -1,0 +1,231 @@
+//! One process of a worker: its recorder, its streams, and how it ends.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use telemetry_client::serve::simulated::{SimulatedRoad, dial_in, serve_dialled};
+use telemetry_client::serve::{Identity, StreamConfig, TelemetryService};
+use telemetry_core::{
+    Address, Callsite, Clock, Fields, Introduction, Overflow, QueueLimits, Reason, Recorder,
+    RecorderConfig, ValueRef, capability,
+};
+use telemetry_server::simulated;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::network::{End, Network};
+use crate::plan::Shape;
+use crate::seat::{Hall, dialled_at, lock};
+use crate::truth::Truth;
+
+/// What workers emit.
+pub(crate) const EVENT: &str = "tool.execution.stop";
+
+/// A process that lives.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Which of all incarnations it is.
+    pub(crate) number: usize,
+    pub(crate) pid: u32,
+    pub(crate) recorder: Arc<Recorder>,
+    service: TelemetryService,
+    site: Arc<Callsite>,
+    stop: watch::Sender<Option<Instant>>,
+    task: JoinHandle<()>,
+    /// Where it is dialled, if it is.
+    slot: Option<usize>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It was killed.
+    Killed,
+    /// In order, as far as the network and its time let it.
+    Hurried,
+    /// In order, when all was calm.
+    Calm,
+}
+
+/// What is left of a process.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) number: usize,
+    /// How it ended.
+    pub(crate) how: How,
+    /// Events that were kept and dropped later.
+    pub(crate) dropped_late: u64,
+    /// Events that were sent and let go of.
+    pub(crate) forgotten: u64,
+}
+
+/// The way to the seats.
+struct Road {
+    hall: Hall,
+    network: Arc<Mutex<Network>>,
+    pid: u32,
+}
+
+impl SimulatedRoad for Road {
+    type Stream = End;
+
+    fn connect(&self, address: &Address) -> io::Result<End> {
+        self.hall.connect(address, &self.network, self.pid)
+    }
+}
+
+/// The id of an incarnation.
+#[must_use]
+pub(crate) fn incarnation(number: usize) -> String {
+    format!("{:032x}", number + 1)
+}
+
+impl Worker {
+    /// Begins a process in a slot.
+    ///
+    /// # Errors
+    ///
+    /// What the code under test says of it.
+    pub(crate) fn begin(
+        name: String,
+        number: usize,
+        slot: usize,
+        shape: &Shape,
+        clock: Arc<dyn Clock>,
+        hall: &Hall,
+        network: &Arc<Mutex<Network>>,
+    ) -> Result<Self, String> {
+        let pid = u32::try_from(number).unwrap_or(0) + 100;
+        simulated::begin_process(pid);
+        let config = RecorderConfig {
+            queue: QueueLimits {
+                events: shape.events,
+                bytes: shape.ring,
+            },
+            overflow: match shape.evicts {
+                true => Overflow::DropOldest,
+                false => Overflow::DropNewest,
+            },
+            ..RecorderConfig::default()
+        };
+        let recorder = Recorder::new(config, clock).map_err(|error| error.to_string())?;
+        let site = recorder
+            .callsite(EVENT)
+            .map_err(|error| error.to_string())?;
+        let recorder = Arc::new(recorder);
+        let introduction = Introduction {
+            worker: name.clone(),
+            incarnation: incarnation(number),
+            pid,
+            capabilities: capability::ALL.map(str::to_owned).into(),
+            ..Introduction::default()
+        };
+        let identity = Identity {
+            worker_id: name,
+            pool_name: String::new(),
+            incarnation_id: incarnation(number),
+            package_version: "0".to_owned(),
+        };
+        let config = StreamConfig {
+            identity,
+            ..StreamConfig::default()
+        };
+        let service = TelemetryService::new(Arc::clone(&recorder), config);
+        let served = service.clone();
+        let (stop, stopped) = watch::channel(None);
+        let managers = hall.addresses();
+        let task = if shape.is_dialled {
+            let (dialled, arrivals) = mpsc::channel(16);
+            for seat in 0..managers.len() {
+                let (network, dialled) = (Arc::clone(network), dialled.clone());
+                let connect = move || {
+                    let (ours, theirs) = lock(&network).connect(pid, seat);
+                    let busy = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+                    dialled.try_send(ours).map_err(busy)?;
+                    Ok(Box::new(theirs) as Box<dyn simulated::Io>)
+                };
+                simulated::listen(dialled_at(slot, seat), Some(Box::new(connect)));
+            }
+            tokio::spawn(serve_dialled(arrivals, served, stopped))
+        } else {
+            let road = Road {
+                hall: hall.clone(),
+                network: Arc::clone(network),
+                pid,
+            };
+            tokio::spawn(async move {
+                dial_in(&managers, road, introduction, served, stopped).await;
+            })
+        };
+        Ok(Self {
+            number,
+            pid,
+            recorder,
+            service,
+            site,
+            stop,
+            task,
+            slot: shape.is_dialled.then_some(slot),
+        })
+    }
+
+    /// Emits one event with its number and so many bytes of text.
+    pub(crate) fn emit(&self, truth: &Truth, bytes: usize) {
+        let number = truth.next_number();
+        let text = "x".repeat(bytes);
+        let fields = Fields {
+            measurements: &[("count", ValueRef::Int(number.cast_signed()))],
+            metadata: &[("operation", &text)],
+            ..Fields::default()
+        };
+        let outcome = self.recorder.record(&self.site, &fields);
+        truth.emitted(self.number, number, outcome);
+    }
+
+    /// Whether a manager listens to it.
+    #[must_use]
+    pub(crate) fn is_heard(&self) -> bool {
+        self.service.streams() > 0
+    }
+
+    /// Ends it at once, with all that it has.
+    pub(crate) fn kill(self, seats: usize, truth: &Truth) -> Ended {
+        self.task.abort();
+        self.be_gone(seats, How::Killed, truth)
+    }
+
+    /// Ends it in order, within this time.
+    pub(crate) async fn stop(
+        mut self,
+        time: Duration,
+        how: How,
+        seats: usize,
+        truth: &Truth,
+    ) -> Ended {
+        self.recorder.close();
+        self.stop.send_replace(Some(Instant::now() + time));
+        // An error is a panic, which the whole process reports.
+        let _ended = (&mut self.task).await.is_ok();
+        self.recorder.discard_queued(Reason::ShutdownDeadline);
+        self.be_gone(seats, how, truth)
+    }
+
+    fn be_gone(self, seats: usize, how: How, truth: &Truth) -> Ended {
+        if let Some(slot) = self.slot {
+            for seat in 0..seats {
+                simulated::listen(dialled_at(slot, seat), None);
+            }
+        }
+        simulated::end_process(self.pid);
+        let ledger = self.recorder.snapshot();
+        let refused = truth.of(self.number).dropped;
+        Ended {
+            number: self.number,
+            how,
+            dropped_late: ledger.dropped.total().saturating_sub(refused),
+            forgotten: ledger.forgotten,
+        }
+    }
+}

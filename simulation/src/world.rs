@@ -1,0 +1,291 @@
+//! Carries out a plan, looks at the laws after each step, and at the end at everything.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use telemetry_core::Clock;
+use telemetry_server::{SimulatedDoor, simulated};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+
+use crate::chance::Chance;
+use crate::judge;
+use crate::network::Network;
+use crate::plan::{Plan, Shape, Step};
+use crate::seat::{Hall, Reign, lock};
+use crate::system::{self, EPOCH_SECONDS};
+use crate::trace::Trace;
+use crate::truth::Truth;
+use crate::worker::{Ended, How, Worker};
+
+/// Events that are emitted before others get their turn.
+const EMITS_PER_TURN: u64 = 8;
+/// How long it may take, once all is calm, until nothing is under way any more.
+const REST: Duration = Duration::from_secs(300);
+/// How long a worker has for its end when all is calm.
+const LAST_STOP: Duration = Duration::from_secs(10);
+/// How long managers remember workers that are gone, and a little more.
+const GRACE: Duration = Duration::from_secs(45);
+
+/// The scheduler's clock, as the code under test is given it.
+#[derive(Debug)]
+struct VirtualClock;
+
+impl Clock for VirtualClock {
+    fn unix_nanos(&self) -> i64 {
+        system::look();
+        let now = Duration::from_secs(EPOCH_SECONDS) + system::now();
+        i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    fn monotonic_nanos(&self) -> u64 {
+        system::look();
+        u64::try_from(system::now().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) shape: Shape,
+    pub(crate) truth: Truth,
+    pub(crate) trace: Trace,
+    clock: Arc<dyn Clock>,
+    network: Arc<Mutex<Network>>,
+    hall: Hall,
+    /// By slot.
+    pub(crate) workers: Vec<Option<Worker>>,
+    pub(crate) ended: Vec<Ended>,
+    /// By seat.
+    pub(crate) reigns: Vec<Option<Reign>>,
+    /// Managers so far, and those of them that were killed or left.
+    pub(crate) managers: usize,
+    pub(crate) managers_gone: usize,
+    incarnations: usize,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Events that were kept.
+    pub kept: u64,
+    /// Those of them that a manager handled.
+    pub handled: u64,
+    /// What is wrong, if something is.
+    pub fault: Option<String>,
+}
+
+/// Carries out a plan. Needs a process of its own, and a runtime of one thread whose time stands.
+pub async fn run(plan: &Plan, trace: Trace) -> Outcome {
+    system::look();
+    simulated::begin_world();
+    let mut world = World::new(plan, trace);
+    let fault = world.live(plan).await.err();
+    if let Some(fault) = &fault {
+        world.trace.tell(format_args!("fault: {fault}"));
+    }
+    let (kept, handled) = world.truth.totals();
+    Outcome {
+        kept,
+        handled,
+        fault,
+    }
+}
+
+impl World {
+    fn new(plan: &Plan, trace: Trace) -> Self {
+        let network = Network::new(Chance::new(plan.seed, 4), trace.clone());
+        let shape = plan.shape;
+        Self {
+            shape,
+            truth: Truth::default(),
+            trace,
+            clock: Arc::new(VirtualClock),
+            network: Arc::new(Mutex::new(network)),
+            hall: Hall::new(shape.seats),
+            workers: (0..shape.slots).map(|_| None).collect(),
+            ended: Vec::new(),
+            reigns: (0..shape.seats).map(|_| None).collect(),
+            managers: 0,
+            managers_gone: 0,
+            incarnations: 0,
+        }
+    }
+
+    async fn live(&mut self, plan: &Plan) -> Result<(), String> {
+        for seat in 0..self.shape.seats {
+            self.seat(seat)?;
+        }
+        for slot in 0..self.shape.slots {
+            self.begin(slot, slot)?;
+        }
+        for (index, step) in plan.steps.iter().enumerate() {
+            system::look();
+            self.trace.tell(format_args!("step {index}: {step:?}"));
+            self.take(step).await?;
+            system::look();
+            let fault = |fault| format!("after step {index}, {step:?}: {fault}");
+            judge::laws(self).map_err(fault)?;
+        }
+        self.end().await
+    }
+
+    /// Carries out one step. One that cannot be is left out.
+    async fn take(&mut self, step: &Step) -> Result<(), String> {
+        match *step {
+            Step::Emit { slot, count, bytes } => {
+                for number in 0..count {
+                    if let Some(worker) = &self.workers[slot] {
+                        worker.emit(&self.truth, bytes);
+                    }
+                    if number % EMITS_PER_TURN == EMITS_PER_TURN - 1 {
+                        yield_now().await;
+                    }
+                }
+            }
+            Step::Wait(time) => sleep(time).await,
+            Step::Cut {
+                slot,
+                from_worker,
+                after,
+            } => {
+                if let Some(worker) = &self.workers[slot] {
+                    lock(&self.network).cut_after(worker.pid, from_worker, after);
+                }
+            }
+            Step::Freeze { slot, time } => {
+                if let Some(worker) = &self.workers[slot] {
+                    lock(&self.network).freeze(worker.pid, time);
+                }
+            }
+            Step::Slow(time) => lock(&self.network).set_slowness(time),
+            Step::Kill { slot } => {
+                if let Some(worker) = self.workers[slot].take() {
+                    self.ended.push(worker.kill(self.shape.seats, &self.truth));
+                }
+            }
+            Step::Stop { slot, time } => self.stop(slot, time, How::Hurried).await,
+            Step::Begin { slot } => self.begin(slot, slot)?,
+            Step::Double { slot, like } => self.begin(slot, like)?,
+            Step::Depose { seat } => self.depose(seat),
+            Step::Seat { seat } => self.seat(seat)?,
+            Step::Retire { seat, time } => self.retire(seat, time).await?,
+            Step::Door { seat, says, time } => {
+                self.hall
+                    .set_other(seat, Some((says, Instant::now() + time)));
+            }
+            Step::Control { seat, wish } => {
+                if let Some(reign) = &self.reigns[seat] {
+                    reign.wish(wish).map_err(|error| error.to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A process begins in a slot, if there is none, and calls itself as one of another slot.
+    fn begin(&mut self, slot: usize, like: usize) -> Result<(), String> {
+        if self.workers[slot].is_some() {
+            return Ok(());
+        }
+        let number = self.incarnations;
+        self.incarnations += 1;
+        let (clock, name) = (Arc::clone(&self.clock), format!("w{like}"));
+        self.trace
+            .tell(format_args!("slot {slot}: incarnation {number} of {name}"));
+        let worker = Worker::begin(
+            name,
+            number,
+            slot,
+            &self.shape,
+            clock,
+            &self.hall,
+            &self.network,
+        )?;
+        self.workers[slot] = Some(worker);
+        Ok(())
+    }
+
+    async fn stop(&mut self, slot: usize, time: Duration, how: How) {
+        if let Some(worker) = self.workers[slot].take() {
+            let ended = worker.stop(time, how, self.shape.seats, &self.truth).await;
+            self.ended.push(ended);
+        }
+    }
+
+    /// A manager begins in a seat, if there is none.
+    fn seat(&mut self, seat: usize) -> Result<(), String> {
+        if self.reigns[seat].is_some() {
+            return Ok(());
+        }
+        let (number, clock) = (self.managers, Arc::clone(&self.clock));
+        self.managers += 1;
+        self.trace
+            .tell(format_args!("seat {seat}: manager {number}"));
+        let reign = Reign::begin(number, seat, &self.shape, clock, &self.truth)?;
+        let door = SimulatedDoor::new(reign.manager.clone());
+        self.hall.set_door(seat, Some(door));
+        self.reigns[seat] = Some(reign);
+        Ok(())
+    }
+
+    /// The manager in a seat is killed, if there is one.
+    fn depose(&mut self, seat: usize) {
+        let Some(reign) = self.reigns[seat].take() else {
+            return;
+        };
+        self.managers_gone += 1;
+        self.hall.set_door(seat, None);
+        lock(&self.network).cut_seat(seat);
+        reign.die();
+    }
+
+    /// The manager in a seat ends in order, if there is one.
+    async fn retire(&mut self, seat: usize, time: Duration) -> Result<(), String> {
+        let Some(mut reign) = self.reigns[seat].take() else {
+            return Ok(());
+        };
+        self.managers_gone += 1;
+        self.hall.set_door(seat, None);
+        reign.manager.shutdown(time).await;
+        judge::manager(&mut reign, &self.truth)?;
+        lock(&self.network).cut_seat(seat);
+        reign.die();
+        Ok(())
+    }
+
+    /// All becomes calm, everything arrives, everybody ends in order, and all is as it should be.
+    async fn end(&mut self) -> Result<(), String> {
+        self.trace.tell(format_args!("calm"));
+        lock(&self.network).calm();
+        for seat in 0..self.shape.seats {
+            self.hall.set_other(seat, None);
+            self.seat(seat)?;
+        }
+        // What was cut a moment ago is noticed now.
+        sleep(Duration::from_secs(1)).await;
+        let until = Instant::now() + REST;
+        while let Err(busy) = judge::rest(self) {
+            if Instant::now() >= until {
+                return Err(format!("{busy}, {} s after all was calm", REST.as_secs()));
+            }
+            sleep(Duration::from_secs(1)).await;
+            system::look();
+            judge::laws(self)?;
+        }
+        self.trace.tell(format_args!("rest"));
+        for slot in 0..self.shape.slots {
+            self.stop(slot, LAST_STOP, How::Calm).await;
+        }
+        sleep(GRACE).await;
+        system::look();
+        judge::laws(self)?;
+        for reign in self.reigns.iter().flatten() {
+            if !reign.manager.shutdown(LAST_STOP).await {
+                return Err(format!("manager {} did not end in time", reign.number));
+            }
+        }
+        judge::laws(self)?;
+        judge::accounts(self)
+    }
+}
