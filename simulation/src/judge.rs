@@ -1,9 +1,8 @@
 //! What must hold: the laws at every moment, and every single event at the end.
 
-use telemetry_server::IncarnationInfo;
+use telemetry_server::{IncarnationInfo, StreamState};
 
-use crate::seat::Reign;
-use crate::truth::Truth;
+use crate::laws::laws_of;
 use crate::worker::{Ended, How, incarnation};
 use crate::world::World;
 
@@ -21,53 +20,8 @@ pub(crate) fn laws(world: &mut World) -> Result<(), String> {
         checked.map_err(|broken| format!("incarnation {}: {broken}", worker.number))?;
     }
     for reign in world.reigns.iter_mut().flatten() {
-        manager(reign, &world.truth)?;
+        laws_of(reign, &world.truth)?;
     }
-    Ok(())
-}
-
-/// Looks at the laws of one manager.
-///
-/// # Errors
-///
-/// What does not hold.
-pub(crate) fn manager(reign: &mut Reign, truth: &Truth) -> Result<(), String> {
-    let number = reign.number;
-    let totals = reign.manager.totals();
-    let checked = totals.check();
-    checked.map_err(|broken| format!("manager {number}: {broken}"))?;
-    let (ledger, before) = (&totals.ledger, &reign.before);
-    let never_fall = [
-        ("received", ledger.received, before.ledger.received),
-        ("dispatched", ledger.dispatched, before.ledger.dispatched),
-        ("gaps", ledger.gaps, before.ledger.gaps),
-        ("emitted", totals.reported.emitted, before.reported.emitted),
-        ("lost", totals.lost_at_crash, before.lost_at_crash),
-    ];
-    for (what, now, before) in never_fall {
-        if now < before {
-            return Err(format!(
-                "manager {number}: {what} fell from {before} to {now}"
-            ));
-        }
-    }
-    if totals.ledger_difference != 0 {
-        let difference = totals.ledger_difference;
-        return Err(format!("manager {number}: a difference of {difference}"));
-    }
-    let calls = truth.calls(number);
-    if ledger.dispatched != calls {
-        let dispatched = ledger.dispatched;
-        return Err(format!(
-            "manager {number}: says that {dispatched} events were dispatched, but {calls} were handled"
-        ));
-    }
-    for info in reign.manager.incarnations() {
-        if info.difference() != 0 {
-            return Err(format!("manager {number}: an account is off: {info:?}"));
-        }
-    }
-    reign.before = totals;
     Ok(())
 }
 
@@ -87,6 +41,16 @@ pub(crate) fn rest(world: &World) -> Result<(), String> {
             return Err(format!(
                 "incarnation {number} still has {queued} events queued and {retained} retained"
             ));
+        }
+    }
+    // Two managers that want different things are never content.
+    if let [Some(reign)] = &world.reigns[..] {
+        let streams = reign.manager.list_streams();
+        let mut heard = streams
+            .iter()
+            .filter(|it| it.state == StreamState::Streaming);
+        if let Some(late) = heard.find(|it| !it.is_policy_applied()) {
+            return Err(format!("{} does not have its policy", late.worker_id));
         }
     }
     Ok(())
@@ -143,6 +107,13 @@ fn account(world: &World, ended: &Ended, infos: &[IncarnationInfo]) -> Result<()
             ));
         }
         return Ok(());
+    }
+    let gaps = sum(|it| it.gaps);
+    if gaps > ended.forgotten {
+        return Err(format!(
+            "{gaps} events are gaps, but only {} were forgotten",
+            ended.forgotten
+        ));
     }
     let counted = lost + ended.dropped_late;
     if missing != counted {

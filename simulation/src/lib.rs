@@ -18,13 +18,17 @@
 //! 3. `trace`, `truth`
 //! 4. `network`
 //! 5. `seat`
-//! 6. `worker`
-//! 7. `judge`, `world` in a circle
+//! 6. `laws`, `worker`
+//! 7. `world`
+//! 8. `judge`
+//! 9. `life`
 
 #![cfg(feature = "world")]
 
 mod chance;
 mod judge;
+mod laws;
+mod life;
 mod network;
 mod plan;
 mod search;
@@ -35,8 +39,8 @@ mod truth;
 mod worker;
 mod world;
 
+pub use life::{Outcome, run};
 pub use plan::Plan;
 pub use search::{Came, Runner, Try};
 pub use system::begin;
 pub use trace::Trace;
-pub use world::{Outcome, run};

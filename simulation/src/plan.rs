@@ -38,7 +38,7 @@ pub(crate) enum Wish {
     Nothing,
     /// One in two.
     Half,
-    /// Everything but what the workers emit here.
+    /// Every other event that workers emit here.
     Denied,
 }
 
@@ -117,7 +117,7 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed, 0);
         let shape = Shape::draw(&mut chance);
-        let count = chance.between(5, 60);
+        let count = chance.between(5, 100);
         let steps = (0..count)
             .map(|_| Step::draw(&shape, &mut chance))
             .collect();
@@ -167,14 +167,14 @@ impl Step {
         match chance.between(0, 40) {
             0..=11 => Self::Emit {
                 slot,
-                count: chance.any_size(100).max(1),
+                count: chance.any_size(400).max(1),
                 bytes: usize::try_from(chance.any_size(200)).unwrap_or(0),
             },
             12..=19 => Self::Wait(Duration::from_millis(chance.any_size(4_000))),
             20..=24 => Self::Cut {
                 slot,
                 from_worker: chance.once_in(2),
-                after: chance.any_size(6_000),
+                after: chance.any_size(20_000),
             },
             25 => Self::Freeze { slot, time },
             26 => Self::Slow(Duration::from_millis(chance.any_size(400))),

@@ -16,7 +16,7 @@ use crate::truth::Truth;
 pub(crate) use hall::Hall;
 
 /// What handlers are called with.
-const HANDLED: &str = "snakepit.python.tool.execution.stop";
+const HANDLED: &str = "snakepit.python.tool.execution.*";
 
 /// One manager, from its begin to its end.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Reign {
         let rate = if wish == Wish::Half { 0.5 } else { 1.0 };
         self.manager.update_sampling(Target::All, rate, &[])?;
         let deny: &[String] = match wish {
-            Wish::Denied => &["tool.*".to_owned()],
+            Wish::Denied => &["*.start".to_owned()],
             _ => &[],
         };
         self.manager.update_filter(Target::All, &[], deny)?;

@@ -20,8 +20,8 @@ use crate::plan::Shape;
 use crate::seat::{Hall, dialled_at, lock};
 use crate::truth::Truth;
 
-/// What workers emit.
-pub(crate) const EVENT: &str = "tool.execution.stop";
+/// What workers emit, one after the other.
+const EVENTS: [&str; 2] = ["tool.execution.stop", "tool.execution.start"];
 
 /// A process that lives.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Worker {
     pub(crate) pid: u32,
     pub(crate) recorder: Arc<Recorder>,
     service: TelemetryService,
-    site: Arc<Callsite>,
+    sites: [Arc<Callsite>; 2],
     stop: watch::Sender<Option<Instant>>,
     task: JoinHandle<()>,
     /// Where it is dialled, if it is.
@@ -111,9 +111,8 @@ impl Worker {
             ..RecorderConfig::default()
         };
         let recorder = Recorder::new(config, clock).map_err(|error| error.to_string())?;
-        let site = recorder
-            .callsite(EVENT)
-            .map_err(|error| error.to_string())?;
+        let site = |name| recorder.callsite(name).map_err(|it| it.to_string());
+        let sites = [site(EVENTS[0])?, site(EVENTS[1])?];
         let recorder = Arc::new(recorder);
         let introduction = Introduction {
             worker: name.clone(),
@@ -164,7 +163,7 @@ impl Worker {
             pid,
             recorder,
             service,
-            site,
+            sites,
             stop,
             task,
             slot: shape.is_dialled.then_some(slot),
@@ -180,7 +179,8 @@ impl Worker {
             metadata: &[("operation", &text)],
             ..Fields::default()
         };
-        let outcome = self.recorder.record(&self.site, &fields);
+        let site = &self.sites[usize::from(number.is_multiple_of(2))];
+        let outcome = self.recorder.record(site, &fields);
         truth.emitted(self.number, number, outcome);
     }
 

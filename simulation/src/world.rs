@@ -1,15 +1,15 @@
-//! Carries out a plan, looks at the laws after each step, and at the end at everything.
+//! Everything there is, and how it changes: processes, managers, connections.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use telemetry_core::Clock;
-use telemetry_server::{SimulatedDoor, simulated};
+use telemetry_server::SimulatedDoor;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 use crate::chance::Chance;
-use crate::judge;
+use crate::laws::laws_of;
 use crate::network::Network;
 use crate::plan::{Plan, Shape, Step};
 use crate::seat::{Hall, Reign, lock};
@@ -20,12 +20,6 @@ use crate::worker::{Ended, How, Worker};
 
 /// Events that are emitted before others get their turn.
 const EMITS_PER_TURN: u64 = 8;
-/// How long it may take, once all is calm, until nothing is under way any more.
-const REST: Duration = Duration::from_secs(300);
-/// How long a worker has for its end when all is calm.
-const LAST_STOP: Duration = Duration::from_secs(10);
-/// How long managers remember workers that are gone, and a little more.
-const GRACE: Duration = Duration::from_secs(45);
 
 /// The scheduler's clock, as the code under test is given it.
 #[derive(Debug)]
@@ -51,8 +45,8 @@ pub(crate) struct World {
     pub(crate) truth: Truth,
     pub(crate) trace: Trace,
     clock: Arc<dyn Clock>,
-    network: Arc<Mutex<Network>>,
-    hall: Hall,
+    pub(crate) network: Arc<Mutex<Network>>,
+    pub(crate) hall: Hall,
     /// By slot.
     pub(crate) workers: Vec<Option<Worker>>,
     pub(crate) ended: Vec<Ended>,
@@ -64,36 +58,8 @@ pub(crate) struct World {
     incarnations: usize,
 }
 
-/// What a run came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// Events that were kept.
-    pub kept: u64,
-    /// Those of them that a manager handled.
-    pub handled: u64,
-    /// What is wrong, if something is.
-    pub fault: Option<String>,
-}
-
-/// Carries out a plan. Needs a process of its own, and a runtime of one thread whose time stands.
-pub async fn run(plan: &Plan, trace: Trace) -> Outcome {
-    system::look();
-    simulated::begin_world();
-    let mut world = World::new(plan, trace);
-    let fault = world.live(plan).await.err();
-    if let Some(fault) = &fault {
-        world.trace.tell(format_args!("fault: {fault}"));
-    }
-    let (kept, handled) = world.truth.totals();
-    Outcome {
-        kept,
-        handled,
-        fault,
-    }
-}
-
 impl World {
-    fn new(plan: &Plan, trace: Trace) -> Self {
+    pub(crate) fn new(plan: &Plan, trace: Trace) -> Self {
         let network = Network::new(Chance::new(plan.seed, 4), trace.clone());
         let shape = plan.shape;
         Self {
@@ -112,26 +78,8 @@ impl World {
         }
     }
 
-    async fn live(&mut self, plan: &Plan) -> Result<(), String> {
-        for seat in 0..self.shape.seats {
-            self.seat(seat)?;
-        }
-        for slot in 0..self.shape.slots {
-            self.begin(slot, slot)?;
-        }
-        for (index, step) in plan.steps.iter().enumerate() {
-            system::look();
-            self.trace.tell(format_args!("step {index}: {step:?}"));
-            self.take(step).await?;
-            system::look();
-            let fault = |fault| format!("after step {index}, {step:?}: {fault}");
-            judge::laws(self).map_err(fault)?;
-        }
-        self.end().await
-    }
-
     /// Carries out one step. One that cannot be is left out.
-    async fn take(&mut self, step: &Step) -> Result<(), String> {
+    pub(crate) async fn take(&mut self, step: &Step) -> Result<(), String> {
         match *step {
             Step::Emit { slot, count, bytes } => {
                 for number in 0..count {
@@ -184,7 +132,7 @@ impl World {
     }
 
     /// A process begins in a slot, if there is none, and calls itself as one of another slot.
-    fn begin(&mut self, slot: usize, like: usize) -> Result<(), String> {
+    pub(crate) fn begin(&mut self, slot: usize, like: usize) -> Result<(), String> {
         if self.workers[slot].is_some() {
             return Ok(());
         }
@@ -206,7 +154,7 @@ impl World {
         Ok(())
     }
 
-    async fn stop(&mut self, slot: usize, time: Duration, how: How) {
+    pub(crate) async fn stop(&mut self, slot: usize, time: Duration, how: How) {
         if let Some(worker) = self.workers[slot].take() {
             let ended = worker.stop(time, how, self.shape.seats, &self.truth).await;
             self.ended.push(ended);
@@ -214,7 +162,7 @@ impl World {
     }
 
     /// A manager begins in a seat, if there is none.
-    fn seat(&mut self, seat: usize) -> Result<(), String> {
+    pub(crate) fn seat(&mut self, seat: usize) -> Result<(), String> {
         if self.reigns[seat].is_some() {
             return Ok(());
         }
@@ -248,44 +196,9 @@ impl World {
         self.managers_gone += 1;
         self.hall.set_door(seat, None);
         reign.manager.shutdown(time).await;
-        judge::manager(&mut reign, &self.truth)?;
+        laws_of(&mut reign, &self.truth)?;
         lock(&self.network).cut_seat(seat);
         reign.die();
         Ok(())
-    }
-
-    /// All becomes calm, everything arrives, everybody ends in order, and all is as it should be.
-    async fn end(&mut self) -> Result<(), String> {
-        self.trace.tell(format_args!("calm"));
-        lock(&self.network).calm();
-        for seat in 0..self.shape.seats {
-            self.hall.set_other(seat, None);
-            self.seat(seat)?;
-        }
-        // What was cut a moment ago is noticed now.
-        sleep(Duration::from_secs(1)).await;
-        let until = Instant::now() + REST;
-        while let Err(busy) = judge::rest(self) {
-            if Instant::now() >= until {
-                return Err(format!("{busy}, {} s after all was calm", REST.as_secs()));
-            }
-            sleep(Duration::from_secs(1)).await;
-            system::look();
-            judge::laws(self)?;
-        }
-        self.trace.tell(format_args!("rest"));
-        for slot in 0..self.shape.slots {
-            self.stop(slot, LAST_STOP, How::Calm).await;
-        }
-        sleep(GRACE).await;
-        system::look();
-        judge::laws(self)?;
-        for reign in self.reigns.iter().flatten() {
-            if !reign.manager.shutdown(LAST_STOP).await {
-                return Err(format!("manager {} did not end in time", reign.number));
-            }
-        }
-        judge::laws(self)?;
-        judge::accounts(self)
     }
 }

@@ -38,8 +38,6 @@ mistakes! {
     EndReleases => "the end of a stream releases what was sent on it",
     /// Worker: `Sessions::resume`.
     MissesNothing => "a manager that comes back is not told what it missed",
-    /// Worker: `Sessions::acknowledge`.
-    HearsTooLate => "what an older stream acknowledges counts although the newer one has begun to send",
     /// Worker: `Recorder::frame_some`.
     FiltersUncounted => "what is filtered on its way out is not counted",
     /// Worker: `Queue::pass_dropped`.
@@ -50,22 +48,16 @@ mistakes! {
     NeverRepeats => "a stream does not go back to what is kept",
     /// Manager: `Acks::handled`.
     AcknowledgesAhead => "an event is acknowledged before it is dispatched",
-    /// Manager: `LedgerWriter::arrival`.
-    DuplicatesAreNew => "an event that comes again is handled again",
-    /// Manager: `LedgerWriter::follow`.
-    GapTwice => "a gap at the begin of a stream is booked twice",
+    /// Worker: `Sessions::resume`, and manager: `LedgerWriter::arrival`.
+    DuplicatesAreNew => "all that is kept is sent again, and what comes again is handled again",
+    /// Manager: `LedgerWriter::miss`.
+    GapTwice => "what a worker says is missing is booked twice",
     /// Manager: `Account::report`.
     ReportTwice => "the news of a report is added twice",
     /// Manager: `Registry::fold_retired`.
     FoldsTwice => "who leaves is folded into the sums twice",
-    /// Manager: `Session::read`.
-    LeavesUnread => "what a process had sent is not read once it has ended",
-    /// Manager: `Session::chunk`.
-    ReadsTogether => "a stream is read although an older one of its incarnation is not at its end",
     /// Manager: `Holder::towards`.
     GivesTakenIds => "an id is given to a second process while its first holder lives",
-    /// Manager: the door.
-    WelcomesUnclaimed => "a worker is welcomed before its id is claimed",
     /// Manager: `Session::opening`.
     ForgetsPolicy => "a new stream is told the policy that everybody begins with",
 }

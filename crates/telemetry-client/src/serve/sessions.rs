@@ -215,9 +215,10 @@ impl Sessions {
             // It said so late. What is older cannot follow what was sent on this stream already.
             self.recorder.forget_retained();
         }
-        let behind = match is_planted(Mistake::ResumesBehindSent) {
-            true => self.recorder.gate().sent(),
-            false => handled,
+        let behind = match handled {
+            _ if is_planted(Mistake::ResumesBehindSent) => self.recorder.gate().sent(),
+            _ if is_planted(Mistake::DuplicatesAreNew) => 0,
+            handled => handled,
         };
         let _at = self.recorder.resume(behind);
         let released = self.recorder.released();
@@ -255,7 +256,6 @@ impl Sessions {
         let is_late = current
             .as_ref()
             .is_some_and(|it| !Arc::ptr_eq(it, session) && it.is_resumed());
-        let is_late = is_late && !is_planted(Mistake::HearsTooLate);
         let sequence = sequence + u64::from(is_planted(Mistake::ReleasesOneMore));
         if session.is_resumed() && !is_late {
             lock(&self.recipients).handled(session.manager_name(), sequence);

@@ -234,10 +234,8 @@ impl LedgerWriter {
             return;
         }
         self.cells.change(|cells| {
-            bump(&cells.gaps, missing);
-            if is_planted(Mistake::GapTwice) {
-                bump(&cells.gaps, missing);
-            }
+            let times = 1 + u64::from(is_planted(Mistake::GapTwice));
+            bump(&cells.gaps, missing * times);
             bump(&cells.highest, missing);
             store(&cells.origin, load(&cells.origin).saturating_sub(missing));
         });

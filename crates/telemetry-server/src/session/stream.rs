@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
-use telemetry_core::{Mistake, capability, is_planted};
+use telemetry_core::capability;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -181,9 +181,6 @@ impl Session {
                 }
                 () = self.life.ended(), if self.life.is_told() && !progress.course.is_leaving() => {
                     progress.leave(Cause::ProcessEnded);
-                    if is_planted(Mistake::LeavesUnread) {
-                        return STOPPED;
-                    }
                 }
                 wanted = is_wanted(&mut self.drain), if progress.may_drain() => {
                     progress.told_drain = true;
@@ -310,8 +307,7 @@ impl Session {
                 }
                 let position = progress.reader.position();
                 progress.acks.handled(position, chunk.len(), reported);
-                let together = is_planted(Mistake::ReadsTogether);
-                if hello.is_some() && progress.reader.must_wait() && !together {
+                if hello.is_some() && progress.reader.must_wait() {
                     progress.waits = Some(Instant::now() + MAX_WAIT);
                 }
                 if hello.is_some() {

@@ -10,7 +10,7 @@ use super::{Door, Hall};
 use crate::manager::{Caller, Manager};
 use crate::session::{Ancestry, Arrival, Carrier, Life};
 use crate::simulated::Io;
-use telemetry_core::{IntroductionAnswer, Mistake, is_planted};
+use telemetry_core::IntroductionAnswer;
 
 /// Takes connections as an [`Acceptor`](crate::Acceptor) does.
 #[derive(Debug, Clone)]
@@ -42,16 +42,10 @@ impl SimulatedDoor {
             ancestry: Ancestry::default(),
         };
         let welcome = IntroductionAnswer::Welcome.to_frame();
-        let is_hasty = is_planted(Mistake::WelcomesUnclaimed);
-        if is_hasty {
-            let _heard = stream.write_all(&welcome).await;
-        }
         match hall.admit(&caller).await {
             Ok(permit) => {
                 // Where it fails, the session will find that the connection is of no use.
-                if !is_hasty {
-                    let _heard = stream.write_all(&welcome).await;
-                }
+                let _heard = stream.write_all(&welcome).await;
                 permit.send(Arrival {
                     stream: Carrier::Simulated(stream),
                     incarnation: caller.introduction.incarnation,
