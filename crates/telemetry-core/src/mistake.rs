@@ -50,7 +50,7 @@ mistakes! {
     AcknowledgesAhead => "an event is acknowledged before it is dispatched",
     /// Worker: `Sessions::resume`, and manager: `LedgerWriter::arrival`.
     DuplicatesAreNew => "all that is kept is sent again, and what comes again is handled again",
-    /// Manager: `LedgerWriter::miss`.
+    /// Manager: `attribution::resume`.
     GapTwice => "what a worker says is missing is booked twice",
     /// Manager: `Account::report`.
     ReportTwice => "the news of a report is added twice",

@@ -206,6 +206,7 @@ impl Sessions {
         let incarnation = &self.config.identity.incarnation_id;
         let stands = session.stands.get();
         let stands = stands.filter(|it| it.incarnation_id == *incarnation);
+        let stands = stands.filter(|_| !is_planted(Mistake::DuplicatesAreNew));
         let handled = stands.map_or(0, |it| it.handled);
         if let Some(stands) = stands {
             self.recorder.acknowledge(stands.acknowledged);
@@ -215,10 +216,9 @@ impl Sessions {
             // It said so late. What is older cannot follow what was sent on this stream already.
             self.recorder.forget_retained();
         }
-        let behind = match handled {
-            _ if is_planted(Mistake::ResumesBehindSent) => self.recorder.gate().sent(),
-            _ if is_planted(Mistake::DuplicatesAreNew) => 0,
-            handled => handled,
+        let behind = match is_planted(Mistake::ResumesBehindSent) {
+            true => self.recorder.gate().sent(),
+            false => handled,
         };
         let _at = self.recorder.resume(behind);
         let released = self.recorder.released();

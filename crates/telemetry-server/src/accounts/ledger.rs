@@ -234,8 +234,7 @@ impl LedgerWriter {
             return;
         }
         self.cells.change(|cells| {
-            let times = 1 + u64::from(is_planted(Mistake::GapTwice));
-            bump(&cells.gaps, missing * times);
+            bump(&cells.gaps, missing);
             bump(&cells.highest, missing);
             store(&cells.origin, load(&cells.origin).saturating_sub(missing));
         });
