@@ -53,7 +53,7 @@ async fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
         world.seat(seat)?;
     }
     for slot in 0..world.shape.slots {
-        world.begin(slot, slot)?;
+        world.begin(slot, slot, None)?;
     }
     for (index, step) in plan.steps.iter().enumerate() {
         system::look();

@@ -21,12 +21,25 @@ pub(crate) struct Shape {
     pub(crate) events: usize,
     /// Whether the oldest events make room for new ones.
     pub(crate) evicts: bool,
-    /// Whether workers are dialled by their manager instead of dialling in.
-    pub(crate) is_dialled: bool,
+    /// Who opens the connections.
+    pub(crate) way: Way,
+    /// Whether managers that dial see which process they have reached, as behind a socket of their machine.
+    pub(crate) shows_process: bool,
     /// Whether managers may die.
     pub(crate) managers_die: bool,
     /// Whether workers may die.
     pub(crate) workers_die: bool,
+}
+
+/// Who opens the connections between workers and managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Workers.
+    In,
+    /// Managers.
+    Out,
+    /// Both do.
+    Both,
 }
 
 /// What is wanted of workers.
@@ -69,8 +82,12 @@ pub(crate) enum Step {
     Stop { slot: usize, time: Duration },
     /// A process begins in a place where there is none.
     Begin { slot: usize },
-    /// A process begins that calls itself as the worker in another place.
-    Double { slot: usize, like: usize },
+    /// A process begins that calls itself as the worker in another place, perhaps because that has forked.
+    Double {
+        slot: usize,
+        like: usize,
+        is_forked: bool,
+    },
     /// A manager is killed.
     Depose { seat: usize },
     /// A manager begins in a seat that is empty.
@@ -146,13 +163,20 @@ impl Shape {
     fn draw(chance: &mut Chance) -> Self {
         let managers_die = chance.once_in(3);
         let is_small = chance.once_in(2);
+        let way = match chance.between(0, 8) {
+            0 | 1 => Way::Out,
+            2 => Way::Both,
+            _ => Way::In,
+        };
         Self {
             slots: usize::try_from(chance.between(1, MAX_SLOTS + 1)).unwrap_or(1),
             seats: 1 + usize::from(managers_die && chance.once_in(2)),
             ring: if is_small { 2 * 1024 } else { 64 * 1024 },
             events: if chance.once_in(4) { 20 } else { 1_000 },
             evicts: chance.once_in(3),
-            is_dialled: chance.once_in(4),
+            way,
+            // Who is known by its address when dialled and by its process when it dials is two to a manager.
+            shows_process: way == Way::Both || chance.once_in(2),
             managers_die,
             workers_die: chance.once_in(2),
         }
@@ -187,6 +211,7 @@ impl Step {
             32 => Self::Double {
                 slot,
                 like: usize::try_from(chance.between(0, shape.slots as u64)).unwrap_or(0),
+                is_forked: chance.once_in(2),
             },
             33 if shape.managers_die => Self::Depose { seat },
             34 if shape.managers_die => Self::Retire { seat, time },

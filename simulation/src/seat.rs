@@ -11,7 +11,7 @@ use telemetry_server::{
     ControlRefused, Dispatcher, Manager, ManagerConfig, Target, Totals, WorkerContext, WorkerId,
 };
 
-use crate::plan::{Shape, Wish};
+use crate::plan::{Shape, Way, Wish};
 use crate::truth::Truth;
 pub(crate) use hall::Hall;
 
@@ -63,7 +63,7 @@ impl Reign {
         let mut config = ManagerConfig::with_dispatcher("node", dispatcher);
         config.manager_id = format!("manager {number}");
         let manager = Manager::start(config).map_err(|error| error.to_string())?;
-        for slot in (0..shape.slots).filter(|_| shape.is_dialled) {
+        for slot in (0..shape.slots).filter(|_| shape.way != Way::In) {
             let context = WorkerContext::new(WorkerId::from(format!("w{slot}")));
             let address = Address::Tcp(dialled_at(slot, seat));
             let registered = manager.register_worker(address, context);

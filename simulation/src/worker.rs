@@ -16,12 +16,23 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::network::{End, Network};
-use crate::plan::Shape;
+use crate::plan::{Shape, Way};
 use crate::seat::{Hall, dialled_at, lock};
 use crate::truth::Truth;
 
 /// What workers emit, one after the other.
 const EVENTS: [&str; 2] = ["tool.execution.stop", "tool.execution.start"];
+
+/// How a process begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Birth {
+    /// Which of all incarnations it is.
+    pub(crate) number: usize,
+    /// Its number, which another one may have had before.
+    pub(crate) pid: u32,
+    /// The process that forked it.
+    pub(crate) parent: Option<u32>,
+}
 
 /// A process that lives.
 #[derive(Debug)]
@@ -90,15 +101,19 @@ impl Worker {
     /// What the code under test says of it.
     pub(crate) fn begin(
         name: String,
-        number: usize,
+        birth: Birth,
         slot: usize,
         shape: &Shape,
         clock: Arc<dyn Clock>,
         hall: &Hall,
         network: &Arc<Mutex<Network>>,
     ) -> Result<Self, String> {
-        let pid = u32::try_from(number).unwrap_or(0) + 100;
-        simulated::begin_process(pid);
+        let Birth {
+            number,
+            pid,
+            parent,
+        } = birth;
+        simulated::begin_process(pid, parent);
         let config = RecorderConfig {
             queue: QueueLimits {
                 events: shape.events,
@@ -135,29 +150,45 @@ impl Worker {
         let served = service.clone();
         let (stop, stopped) = watch::channel(None);
         let managers = hall.addresses();
-        let task = if shape.is_dialled {
-            let (dialled, arrivals) = mpsc::channel(16);
-            for seat in 0..managers.len() {
-                let (network, dialled) = (Arc::clone(network), dialled.clone());
-                let connect = move || {
-                    let (ours, theirs) = lock(&network).connect(pid, seat);
-                    let busy = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
-                    dialled.try_send(ours).map_err(busy)?;
-                    Ok(Box::new(theirs) as Box<dyn simulated::Io>)
-                };
-                simulated::listen(dialled_at(slot, seat), Some(Box::new(connect)));
-            }
-            tokio::spawn(serve_dialled(arrivals, served, stopped))
-        } else {
-            let road = Road {
-                hall: hall.clone(),
-                network: Arc::clone(network),
-                pid,
+        let (dialled, arrivals) = mpsc::channel(16);
+        let shown = Some(pid).filter(|_| shape.shows_process);
+        for seat in (0..managers.len()).filter(|_| shape.way != Way::In) {
+            let (network, dialled) = (Arc::clone(network), dialled.clone());
+            let connect = move || {
+                let (ours, theirs) = lock(&network).connect(pid, seat);
+                let busy = |_| io::Error::from(io::ErrorKind::ConnectionRefused);
+                dialled.try_send(ours).map_err(busy)?;
+                let theirs: Box<dyn simulated::Io> = Box::new(theirs);
+                Ok((theirs, shown))
             };
-            tokio::spawn(async move {
-                dial_in(&managers, road, introduction, served, stopped).await;
-            })
+            simulated::listen(dialled_at(slot, seat), Some(Box::new(connect)));
+        }
+        let road = Road {
+            hall: hall.clone(),
+            network: Arc::clone(network),
+            pid,
         };
+        let (is_dialled, dials) = (shape.way != Way::In, shape.way != Way::Out);
+        let task = tokio::spawn(async move {
+            let dialling_in = async {
+                if dials {
+                    dial_in(
+                        &managers,
+                        road,
+                        introduction,
+                        served.clone(),
+                        stopped.clone(),
+                    )
+                    .await;
+                }
+            };
+            let listening = async {
+                if is_dialled {
+                    serve_dialled(arrivals, served.clone(), stopped.clone()).await;
+                }
+            };
+            tokio::join!(dialling_in, listening);
+        });
         Ok(Self {
             number,
             pid,
@@ -166,7 +197,7 @@ impl Worker {
             sites,
             stop,
             task,
-            slot: shape.is_dialled.then_some(slot),
+            slot: (shape.way != Way::In).then_some(slot),
         })
     }
 

@@ -16,8 +16,10 @@ use crate::seat::{Hall, Reign, lock};
 use crate::system::{self, EPOCH_SECONDS};
 use crate::trace::Trace;
 use crate::truth::Truth;
-use crate::worker::{Ended, How, Worker};
+use crate::worker::{Birth, Ended, How, Worker};
 
+/// The lowest number that a process has; the lowest that is free is the next one's.
+const FIRST_PID: u32 = 100;
 /// Events that are emitted before others get their turn.
 const EMITS_PER_TURN: u64 = 8;
 
@@ -113,8 +115,15 @@ impl World {
                 }
             }
             Step::Stop { slot, time } => self.stop(slot, time, How::Hurried).await,
-            Step::Begin { slot } => self.begin(slot, slot)?,
-            Step::Double { slot, like } => self.begin(slot, like)?,
+            Step::Begin { slot } => self.begin(slot, slot, None)?,
+            Step::Double {
+                slot,
+                like,
+                is_forked,
+            } => {
+                let parent = self.workers[like].as_ref().map(|worker| worker.pid);
+                self.begin(slot, like, parent.filter(|_| is_forked))?;
+            }
             Step::Depose { seat } => self.depose(seat),
             Step::Seat { seat } => self.seat(seat)?,
             Step::Retire { seat, time } => self.retire(seat, time).await?,
@@ -132,18 +141,30 @@ impl World {
     }
 
     /// A process begins in a slot, if there is none, and calls itself as one of another slot.
-    pub(crate) fn begin(&mut self, slot: usize, like: usize) -> Result<(), String> {
+    pub(crate) fn begin(
+        &mut self,
+        slot: usize,
+        like: usize,
+        parent: Option<u32>,
+    ) -> Result<(), String> {
         if self.workers[slot].is_some() {
             return Ok(());
         }
         let number = self.incarnations;
         self.incarnations += 1;
+        let taken = |pid: &u32| self.workers.iter().flatten().any(|it| it.pid == *pid);
+        let pid = (FIRST_PID..).find(|pid| !taken(pid)).unwrap_or(FIRST_PID);
+        let birth = Birth {
+            number,
+            pid,
+            parent,
+        };
         let (clock, name) = (Arc::clone(&self.clock), format!("w{like}"));
         self.trace
             .tell(format_args!("slot {slot}: incarnation {number} of {name}"));
         let worker = Worker::begin(
             name,
-            number,
+            birth,
             slot,
             &self.shape,
             clock,

@@ -16,14 +16,26 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin + fmt::Debug> Io for T {}
 
+/// A connection, and the process behind it, if that shows.
+pub type Dialled = (Box<dyn Io>, Option<u32>);
+
 /// Makes a connection to whoever listens.
-pub type Connect = Box<dyn Fn() -> io::Result<Box<dyn Io>>>;
+pub type Connect = Box<dyn Fn() -> io::Result<Dialled>>;
+
+/// A process.
+struct Process {
+    began: u64,
+    /// Who forked it.
+    parent: Option<u32>,
+    /// Whether it has ended.
+    ended: watch::Sender<bool>,
+}
 
 /// What there is in a world.
 #[derive(Default)]
 struct World {
-    /// Processes by number: when each began, and whether it has ended.
-    processes: BTreeMap<u32, (u64, watch::Sender<bool>)>,
+    /// Processes by number.
+    processes: BTreeMap<u32, Process>,
     /// Processes so far.
     begun: u64,
     /// Who listens where.
@@ -39,12 +51,15 @@ pub fn begin_world() {
     WORLD.set(Some(World::default()));
 }
 
-/// A process with this number begins.
-pub fn begin_process(pid: u32) {
+/// A process with this number begins; `parent` has forked it.
+pub fn begin_process(pid: u32, parent: Option<u32>) {
     with(|world| {
         world.begun += 1;
-        let began = world.begun;
-        let process = (began, watch::Sender::new(false));
+        let process = Process {
+            began: world.begun,
+            parent,
+            ended: watch::Sender::new(false),
+        };
         world.processes.insert(pid, process);
     });
 }
@@ -52,8 +67,8 @@ pub fn begin_process(pid: u32) {
 /// It ends.
 pub fn end_process(pid: u32) {
     with(|world| {
-        if let Some((_, ended)) = world.processes.get(&pid) {
-            ended.send_replace(true);
+        if let Some(process) = world.processes.get(&pid) {
+            process.ended.send_replace(true);
         }
     });
 }
@@ -74,18 +89,23 @@ pub(crate) fn is_on() -> bool {
 /// When the process with this number began, if it is there; nothing at all where there is no world.
 pub(crate) fn process(pid: u32) -> Option<Option<u64>> {
     with(|world| {
-        let (began, ended) = world.processes.get(&pid)?;
-        (!*ended.borrow()).then_some(*began)
+        let process = world.processes.get(&pid)?;
+        (!*process.ended.borrow()).then_some(process.began)
     })
+}
+
+/// Who forked a process.
+pub(crate) fn parent(pid: u32) -> Option<u32> {
+    with(|world| world.processes.get(&pid)?.parent).flatten()
 }
 
 /// Tells when a process has ended.
 pub(crate) fn follow(pid: u32) -> Option<watch::Receiver<bool>> {
-    with(|world| Some(world.processes.get(&pid)?.1.subscribe())).flatten()
+    with(|world| Some(world.processes.get(&pid)?.ended.subscribe())).flatten()
 }
 
 /// Dials an address; nothing at all where there is no world.
-pub(crate) fn dial(address: SocketAddr) -> Option<io::Result<Box<dyn Io>>> {
+pub(crate) fn dial(address: SocketAddr) -> Option<io::Result<Dialled>> {
     with(|world| match world.listeners.get(&address) {
         Some(connect) => connect(),
         None => Err(io::ErrorKind::ConnectionRefused.into()),

@@ -195,7 +195,7 @@ pub(super) async fn dial(
     match stream {
         Stream::Tcp(stream) => open(&other(), stream, None, opening).await,
         #[cfg(feature = "simulation")]
-        Stream::Simulated(stream) => open(&other(), stream, None, opening).await,
+        Stream::Simulated(stream, pid) => open(&other(), stream, pid, opening).await,
         Stream::Unix(stream) => {
             let failed = |error| DialError::Connect {
                 endpoint: endpoint.clone(),
@@ -227,7 +227,7 @@ enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
     #[cfg(feature = "simulation")]
-    Simulated(Box<dyn crate::simulated::Io>),
+    Simulated(Box<dyn crate::simulated::Io>, Option<u32>),
 }
 
 async fn connect(endpoint: &Address) -> Result<Stream, DialError> {
@@ -236,7 +236,7 @@ async fn connect(endpoint: &Address) -> Result<Stream, DialError> {
         && let Some(dialled) = crate::simulated::dial(*address)
     {
         return dialled
-            .map(Stream::Simulated)
+            .map(|(stream, pid)| Stream::Simulated(stream, pid))
             .map_err(|error| DialError::Connect {
                 endpoint: endpoint.clone(),
                 error,

@@ -39,7 +39,7 @@ impl SimulatedDoor {
             introduction,
             pid: Some(pid),
             life: Life::of(pid),
-            ancestry: Ancestry::default(),
+            ancestry: Ancestry::simulated(pid),
         };
         let welcome = IntroductionAnswer::Welcome.to_frame();
         match hall.admit(&caller).await {
