@@ -39,12 +39,12 @@ struct Known {
 impl Network {
     /// None.
     #[must_use]
-    pub(crate) fn new(chance: Chance, trace: Trace) -> Self {
+    pub(crate) fn new(chance: Chance, trace: Trace, slowness: Duration) -> Self {
         Self {
             chance,
             trace,
             links: Vec::new(),
-            slowness: Duration::from_millis(1),
+            slowness,
             is_calm: false,
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Shape {
     pub(crate) way: Way,
     /// Whether managers that dial see which process they have reached, as behind a socket of their machine.
     pub(crate) shows_process: bool,
+    /// Longest time that a piece of bytes takes at first.
+    pub(crate) slowness: Duration,
     /// Whether managers may die.
     pub(crate) managers_die: bool,
     /// Whether workers may die.
@@ -63,6 +65,8 @@ pub(crate) enum Step {
         slot: usize,
         count: u64,
         bytes: usize,
+        /// Between two of them.
+        every: Duration,
     },
     /// Time goes by.
     Wait(Duration),
@@ -177,6 +181,7 @@ impl Shape {
             way,
             // Who is known by its address when dialled and by its process when it dials is two to a manager.
             shows_process: way == Way::Both || chance.once_in(2),
+            slowness: Duration::from_micros(chance.any_size(100_000)),
             managers_die,
             workers_die: chance.once_in(2),
         }
@@ -193,6 +198,10 @@ impl Step {
                 slot,
                 count: chance.any_size(400).max(1),
                 bytes: usize::try_from(chance.any_size(200)).unwrap_or(0),
+                every: match chance.once_in(2) {
+                    true => Duration::from_micros(chance.any_size(40_000)),
+                    false => Duration::ZERO,
+                },
             },
             12..=19 => Self::Wait(Duration::from_millis(chance.any_size(4_000))),
             20..=24 => Self::Cut {

@@ -62,8 +62,9 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(plan: &Plan, trace: Trace) -> Self {
-        let network = Network::new(Chance::new(plan.seed, 4), trace.clone());
         let shape = plan.shape;
+        let chance = Chance::new(plan.seed, 4);
+        let network = Network::new(chance, trace.clone(), shape.slowness);
         Self {
             shape,
             truth: Truth::default(),
@@ -83,12 +84,19 @@ impl World {
     /// Carries out one step. One that cannot be is left out.
     pub(crate) async fn take(&mut self, step: &Step) -> Result<(), String> {
         match *step {
-            Step::Emit { slot, count, bytes } => {
+            Step::Emit {
+                slot,
+                count,
+                bytes,
+                every,
+            } => {
                 for number in 0..count {
                     if let Some(worker) = &self.workers[slot] {
                         worker.emit(&self.truth, bytes);
                     }
-                    if number % EMITS_PER_TURN == EMITS_PER_TURN - 1 {
+                    if !every.is_zero() {
+                        sleep(every).await;
+                    } else if number % EMITS_PER_TURN == EMITS_PER_TURN - 1 {
                         yield_now().await;
                     }
                 }
