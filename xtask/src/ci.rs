@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, in one command that is the same here and on a build machine.
 //!
 //! Format, lints, freshness of generated files, every feature alone, documentation, optional tools
-//! where installed, the queue in the model checker, a short demo, every fault of `chaos`, a smoke run
+//! where installed, the queue in the model checker, both roles in simulated worlds, a short demo, every fault of `chaos`, a smoke run
 //! of the benchmarks, then exactly what `test` runs. A failing step does not stop the others; the list
 //! of steps with their durations and the summaries of the tests come last.
 
@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     bench, chaos, demo, failure::Failure, features, gen_events, gen_proto, gen_reference, loom,
-    process, test,
+    process, simulate, test,
 };
 
 /// Runs all steps; fails if any of them did and names those.
@@ -51,6 +51,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     report.optional("spelling", "typos", &mut process::command("typos"));
 
     report.step("loom", || loom::run(&loom::Depth::default()));
+    report.step("simulate", simulate::quick);
     report.step("demo", demo::smoke);
     report.step("chaos", chaos::quick);
     report.step("bench", || bench::run(&bench::Selection::SMOKE));

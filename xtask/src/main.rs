@@ -10,7 +10,7 @@
 //!
 //! 1. `failure`, `workspace`
 //! 2. `artifacts`, `process`
-//! 3. `features`, `gen_events`, `gen_proto`, `gen_reference`, `loom`, `python`
+//! 3. `features`, `gen_events`, `gen_proto`, `gen_reference`, `loom`, `python`, `simulate`
 //! 4. `bench`, `chaos`, `demo`, `test`
 //! 5. `ci`
 
@@ -33,6 +33,7 @@ mod gen_reference;
 mod loom;
 mod process;
 mod python;
+mod simulate;
 mod test;
 mod workspace;
 
@@ -68,6 +69,8 @@ enum Command {
     Bench(bench::Selection),
     /// Kill, stop, cut, steal and restart real processes, and compare every account with the truth.
     Chaos(chaos::Run),
+    /// Run both roles in one thread and in virtual time, in worlds that seeds make.
+    Simulate(simulate::Run),
     /// Try the emit path's queue in the orders of its threads that the memory model allows.
     Loom(loom::Depth),
     /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.
@@ -100,6 +103,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Test(selection) => test::run(&selection),
         Command::Bench(selection) => bench::run(&selection),
         Command::Chaos(run) => chaos::run(&run),
+        Command::Simulate(run) => simulate::run(&run),
         Command::Loom(depth) => loom::run(&depth),
         Command::Ci => ci::run(),
         Command::Demo(show) => demo::run(&show),

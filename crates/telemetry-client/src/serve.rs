@@ -30,6 +30,9 @@ mod server;
 mod service;
 mod session;
 mod sessions;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulated;
 mod spawn;
 mod stream;
 mod threads;

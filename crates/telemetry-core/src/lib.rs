@@ -29,7 +29,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `correlation`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`, `time`, `value`
+//! 1. `correlation`, `mistake`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`, `time`, `value`
 //! 2. `address`, `backoff`, `control`, `region`, `wire`
 //! 3. `catalog`, `introduction`, `ledger`, `open_spans`, `policy`, `queue`
 //! 4. `callsite`, `event`, `sanitize`
@@ -46,6 +46,7 @@ mod event;
 mod gate;
 mod introduction;
 mod ledger;
+mod mistake;
 mod name;
 mod open_spans;
 mod pattern;
@@ -90,6 +91,11 @@ pub use ledger::{
     Counts, Imbalance, NameCount, Note, Notes, Reason, Stage, StreamSnapshot, WorkerLedger,
     WorkerSnapshot, fold_for_closed_reasons, snapshot_from_report, snapshot_to_report,
 };
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use mistake::plant;
+#[doc(hidden)]
+pub use mistake::{Mistake, is_planted};
 pub use name::{EventName, MAX_NAME_BYTES, MAX_SEGMENT_BYTES, MAX_SEGMENTS, NameError};
 pub use open_spans::{MAX_OPEN_NAME_BYTES, MAX_OPEN_SPANS, OpenSlot, OpenSpan, OpenSpans};
 pub use pattern::{

@@ -19,6 +19,8 @@ use crate::manager::Manager;
 
 pub use bind::AcceptError;
 pub use door::MAX_UNINTRODUCED;
+#[cfg(feature = "simulation")]
+pub use door::SimulatedDoor;
 pub use frame::INTRODUCTION_TIMEOUT;
 
 use bind::Bound;

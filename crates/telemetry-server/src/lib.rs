@@ -4,7 +4,8 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `descriptors`, `dir_events`, `identity`, `lossy`, `orphans`, `region`, `socket_dir`
+//! 1. `deadline`, `descriptors`, `dir_events`, `identity`, `lossy`, `orphans`, `region`, `simulated`,
+//!    `socket_dir`
 //! 2. `accounts`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
@@ -46,6 +47,9 @@ mod region;
 #[cfg(feature = "pool")]
 mod run_dir;
 mod session;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulated;
 mod socket_dir;
 #[cfg(feature = "pool")]
 mod watch_dir;
@@ -55,6 +59,9 @@ pub use self::http::{
     ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,
     MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES, MAX_TAPS, TAP_QUEUE,
 };
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use accept::SimulatedDoor;
 pub use accept::{AcceptConfig, AcceptError, Acceptor, INTRODUCTION_TIMEOUT, MAX_UNINTRODUCED};
 pub use accounts::{IncarnationInfo, LostSpan};
 #[cfg(feature = "pool")]

@@ -41,7 +41,7 @@ use crate::dispatch::Dispatcher;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
 pub use acks::MAX_ACK_DELAY;
-pub(crate) use arrival::Arrival;
+pub(crate) use arrival::{Arrival, Carrier};
 use backoff::{Backoff, REFUSED_BASE};
 use progress::Ending;
 use telemetry_core::Address;
@@ -218,8 +218,9 @@ impl Session {
         Over::Stopped
     }
 
+    /// Whether it was told to, or nobody is left who could tell.
     fn must_stop(&self) -> bool {
-        *self.run.borrow() != Run::On
+        *self.run.borrow() != Run::On || self.run.has_changed().is_err()
     }
 
     /// Waits for the socket file of a worker that is still starting. Costs no dial and no looks.

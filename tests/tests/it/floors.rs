@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The roots of all crates, from the top of the workspace.
-const ROOTS: [&str; 9] = [
+const ROOTS: [&str; 10] = [
     "crates/telemetry-proto/src/lib.rs",
     "crates/telemetry-core/src/lib.rs",
     "crates/telemetry-client/src/lib.rs",
@@ -16,6 +16,7 @@ const ROOTS: [&str; 9] = [
     "crates/telemetry-py/src/lib.rs",
     "benches/src/main.rs",
     "models/src/lib.rs",
+    "simulation/src/lib.rs",
     "tests/src/lib.rs",
     "xtask/src/main.rs",
 ];

@@ -64,6 +64,11 @@ const DIRECTION: &[(&str, &[&str], &str)] = &[
         "a model stands beside the code",
     ),
     (
+        "telemetry-simulation",
+        &["telemetry-py"],
+        "nothing depends on the Python skin",
+    ),
+    (
         "telemetry-tests",
         &["telemetry-py"],
         "nothing depends on the Python skin",

@@ -11,6 +11,7 @@ use telemetry_core::{Address, AddressError, Introduction, Recorder};
 
 use super::config::StreamConfig;
 use super::dial_in::{Dialler, Standing};
+use super::introduce::UnixRoad;
 use super::program::own_name;
 use super::server::{DEFAULT_CLOSE_TIMEOUT, ServeLimits};
 use super::service::TelemetryService;
@@ -127,24 +128,23 @@ impl Connection {
         let threads = Threads::start(None, heart, {
             let (managers, standing) = (Arc::clone(&managers), Arc::clone(&standing));
             let (service, region) = (service.clone(), region.clone());
-            move |poller, stop| async move {
-                if let Some(region) = &region {
-                    poller.watch(Arc::clone(region));
-                    let region = Arc::clone(region);
-                    // Runs when the first attempt waits for an answer.
-                    tokio::spawn(async move { region.populate() });
+            move |poller, stop| {
+                let mut road = UnixRoad::new(poller, region);
+                // From this thread: the process may end before the other one runs.
+                road.begin(&managers[0], config.limits.allowed_uid, &introduction);
+                async move {
+                    road.populate();
+                    let dialler = Dialler {
+                        managers: &managers,
+                        introduction,
+                        road,
+                        service,
+                        limits: config.limits,
+                        stop,
+                        standing: &standing,
+                    };
+                    dialler.run().await;
                 }
-                let dialler = Dialler {
-                    managers: &managers,
-                    introduction,
-                    region,
-                    poller,
-                    service,
-                    limits: config.limits,
-                    stop,
-                    standing: &standing,
-                };
-                dialler.run().await;
             }
         })
         .map_err(ConnectError::Thread)?;

@@ -15,6 +15,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use telemetry_proto::STREAM_TELEMETRY_PATH;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 use tower_service::Service;
 
@@ -23,7 +24,6 @@ use super::handshake::{Handshake, HandshakeFlag};
 use super::meter::Meter;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
-use super::stream::Stream;
 use super::threads::{Stop, stopped};
 use super::watched::Watched;
 use crate::deadline::LONGEST;
@@ -56,7 +56,7 @@ pub(super) struct Ended {
 
 /// Serves one connection until it ends, the handshake is late, or the worker stops and it has left.
 pub(super) async fn connection(
-    stream: Stream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     service: TelemetryService,
     limits: ServeLimits,
     mut stop: Stop,

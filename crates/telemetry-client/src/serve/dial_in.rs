@@ -4,21 +4,18 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use telemetry_core::{Address, Backoff, Introduction, IntroductionAnswer};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::connection::{AtStop, Ended, connection};
-use super::introduce::{Answered, introduce, reach};
-use super::poller::PollerHandle;
+use super::introduce::{Answered, Opened, Road, introduce};
 use super::server::ServeLimits;
 use super::service::TelemetryService;
-use super::stream::Stream;
 use super::threads::{Stop, stopped};
 use crate::deadline::last_words;
-use crate::region::SharedRegion;
 
 /// Upper bound of the first rest after a failure.
 const REST_BASE: Duration = Duration::from_millis(100);
@@ -61,15 +58,13 @@ impl Standing {
 
 /// What a connection is made with.
 #[derive(Debug)]
-pub(super) struct Dialler<'a> {
+pub(super) struct Dialler<'a, R> {
     /// Managers, any of which will do.
     pub(super) managers: &'a [Address],
     /// Who we are.
     pub(super) introduction: Introduction,
-    /// What each manager is handed, if anything is.
-    pub(super) region: Option<Arc<SharedRegion>>,
-    /// Where sockets are waited for.
-    pub(super) poller: PollerHandle,
+    /// How managers are reached.
+    pub(super) road: R,
     /// What serves.
     pub(super) service: TelemetryService,
     /// What the manager may take.
@@ -90,7 +85,7 @@ enum Next {
     Nothing,
 }
 
-impl Dialler<'_> {
+impl<R: Road> Dialler<'_, R> {
     /// Connects and serves until told to stop, then lets the stream end until the deadline.
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new(REST_BASE, REST_CAP);
@@ -165,11 +160,11 @@ impl Dialler<'_> {
             this.standing.set_error(Some(error));
             Next::Rest(rest)
         };
-        let stream = match reach(address, &self.poller, self.limits.allowed_uid) {
-            Ok(stream) => stream,
+        let opened = match self.road.reach(address, self.limits.allowed_uid) {
+            Ok(opened) => opened,
             Err(error) => return failed(self, error.to_string(), backoff.next_wait()),
         };
-        let answered = self.hear(stream).await;
+        let answered = self.hear(opened).await;
         let Some(answered) = answered else {
             return Next::Nothing;
         };
@@ -205,16 +200,15 @@ impl Dialler<'_> {
     ///
     /// Once the first word is said, the answer is waited for at the end as well: a manager that knows of a
     /// worker counts one that leaves without its last word as one of which not all is known.
-    async fn hear(&mut self, stream: Stream) -> Option<Result<Answered, String>> {
+    async fn hear(
+        &mut self,
+        opened: Opened<R::Stream>,
+    ) -> Option<Result<Answered<R::Stream>, String>> {
         let is_ending = self.stop.borrow().is_some();
-        if is_ending && !self.has_something_to_say() {
+        if is_ending && !opened.is_said && !self.has_something_to_say() {
             return None;
         }
-        let mut exchange = pin!(introduce(
-            stream,
-            &self.introduction,
-            self.region.as_deref()
-        ));
+        let mut exchange = pin!(introduce(&self.road, opened, &self.introduction));
         let heard = tokio::select! {
             heard = exchange.as_mut() => heard,
             deadline = stopped(&mut self.stop) => timeout_at(deadline, exchange).await.ok()?,
@@ -223,7 +217,7 @@ impl Dialler<'_> {
     }
 
     /// Serves on a connection until it ends.
-    async fn serve(&mut self, address: &Address, stream: Stream, backoff: &mut Backoff) -> Next {
+    async fn serve(&mut self, address: &Address, stream: R::Stream, backoff: &mut Backoff) -> Next {
         tracing::debug!(%address, "connected to the manager");
         self.standing.welcomed.store(true, Ordering::Relaxed);
         self.standing.set_error(None);

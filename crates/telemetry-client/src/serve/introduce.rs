@@ -3,8 +3,12 @@
 //!
 //! Nothing here waits or tries again.
 
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -14,7 +18,7 @@ use telemetry_core::{
     Address, INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, IntroductionError,
     introduction_body_bytes,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::config::capabilities;
@@ -63,21 +67,123 @@ pub(super) enum Unreached {
     Answer(#[from] IntroductionError),
 }
 
+/// The way to managers.
+pub(super) trait Road {
+    /// A connection to one.
+    type Stream: AsyncRead + AsyncWrite + Unpin;
+
+    /// Connects to a manager, at once or not at all, if `allowed_uid` or root is behind the address.
+    fn reach(
+        &mut self,
+        address: &Address,
+        allowed_uid: u32,
+    ) -> Result<Opened<Self::Stream>, Unreached>;
+
+    /// Says who we are.
+    async fn say(&self, stream: &mut Self::Stream, introduction: &Introduction) -> io::Result<()>;
+}
+
+/// A connection to a manager.
+#[derive(Debug)]
+pub(super) struct Opened<S> {
+    /// The connection.
+    pub(super) stream: S,
+    /// Whether it has been said there who we are.
+    pub(super) is_said: bool,
+}
+
+impl<S> Opened<S> {
+    /// One on which nothing was said.
+    pub(super) fn silent(stream: S) -> Self {
+        let is_said = false;
+        Self { stream, is_said }
+    }
+}
+
+/// The way over unix sockets.
+#[derive(Debug)]
+pub(super) struct UnixRoad {
+    /// Where sockets are waited for.
+    poller: PollerHandle,
+    /// What each manager is handed, if anything is.
+    region: Option<Arc<SharedRegion>>,
+    /// The first connection, on which it has been said who we are.
+    first: Option<Stream>,
+}
+
+impl UnixRoad {
+    /// A road on which nobody was met yet.
+    pub(super) fn new(poller: PollerHandle, region: Option<Arc<SharedRegion>>) -> Self {
+        if let Some(region) = &region {
+            poller.watch(Arc::clone(region));
+        }
+        Self {
+            poller,
+            region,
+            first: None,
+        }
+    }
+
+    /// Connects and says who we are, if that can be done without waiting: then the manager holds the region
+    /// whatever becomes of this process.
+    pub(super) fn begin(
+        &mut self,
+        address: &Address,
+        allowed_uid: u32,
+        introduction: &Introduction,
+    ) {
+        let Ok(mut stream) = reach(address, &self.poller, allowed_uid) else {
+            return;
+        };
+        let said = {
+            let mut saying = pin!(say(&mut stream, introduction, self.region.as_deref()));
+            saying
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+        };
+        // One that was said in part is of no use any more.
+        if matches!(said, Poll::Ready(Ok(()))) {
+            self.first = Some(stream);
+        }
+    }
+
+    /// Has the memory of the region made ready, when nothing else is to be done.
+    pub(super) fn populate(&self) {
+        if let Some(region) = &self.region {
+            let region = Arc::clone(region);
+            // Runs when the first attempt waits for an answer.
+            tokio::spawn(async move { region.populate() });
+        }
+    }
+}
+
+impl Road for UnixRoad {
+    type Stream = Stream;
+
+    fn reach(&mut self, address: &Address, allowed_uid: u32) -> Result<Opened<Stream>, Unreached> {
+        if let Some(stream) = self.first.take() {
+            let is_said = true;
+            return Ok(Opened { stream, is_said });
+        }
+        reach(address, &self.poller, allowed_uid).map(Opened::silent)
+    }
+
+    async fn say(&self, stream: &mut Stream, introduction: &Introduction) -> io::Result<()> {
+        say(stream, introduction, self.region.as_deref()).await
+    }
+}
+
 /// Somebody answered.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct Answered<S> {
     /// The connection.
-    pub(super) stream: Stream,
+    pub(super) stream: S,
     /// What it said.
     pub(super) answer: IntroductionAnswer,
 }
 
 /// Connects to a manager's socket.
-pub(super) fn reach(
-    address: &Address,
-    poller: &PollerHandle,
-    allowed_uid: u32,
-) -> Result<Stream, Unreached> {
+fn reach(address: &Address, poller: &PollerHandle, allowed_uid: u32) -> Result<Stream, Unreached> {
     let Address::Unix(path) = address else {
         return Err(Unreached::NoTls {
             address: address.clone(),
@@ -123,16 +229,21 @@ fn open(path: &Path, poller: &PollerHandle) -> io::Result<Stream> {
     Ok(stream)
 }
 
-/// Says who we are, with the region's descriptor if there is one, and waits for the answer.
-pub(super) async fn introduce(
-    mut stream: Stream,
+/// Says who we are on a connection where nobody has yet, and waits for the answer.
+pub(super) async fn introduce<R: Road>(
+    road: &R,
+    opened: Opened<R::Stream>,
     introduction: &Introduction,
-    region: Option<&SharedRegion>,
-) -> Result<Answered, Unreached> {
+) -> Result<Answered<R::Stream>, Unreached> {
+    let Opened {
+        mut stream,
+        is_said,
+    } = opened;
     let exchange = async {
-        say(&mut stream, introduction, region)
-            .await
-            .map_err(Unreached::Silent)?;
+        if !is_said {
+            let said = road.say(&mut stream, introduction).await;
+            said.map_err(Unreached::Silent)?;
+        }
         let answer = read_answer(&mut stream).await?;
         Ok(Answered { stream, answer })
     };
@@ -172,7 +283,9 @@ async fn say(
 }
 
 /// Reads one frame and not a byte more: HTTP/2 may begin right behind it.
-async fn read_answer(stream: &mut Stream) -> Result<IntroductionAnswer, Unreached> {
+async fn read_answer(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<IntroductionAnswer, Unreached> {
     let mut head = [0; INTRODUCTION_HEAD_BYTES];
     let read = stream.read_exact(&mut head).await;
     read.map_err(Unreached::Silent)?;

@@ -287,6 +287,8 @@ impl Pump {
 
     /// Ends once all that was sent is acknowledged, where that will be.
     fn end(&mut self, status: Status, patience: Duration) {
+        // Nothing is gathered any more; who waits for that would ask again and again, and hear nothing.
+        self.gathers = false;
         let confirms = self.greeted && self.session.acknowledges();
         self.state = if confirms {
             State::Confirming {
@@ -357,3 +359,6 @@ pub(super) fn push_message(out: &mut Vec<u8>, message: &impl Message) {
     out.extend_from_slice(&frame_header(len));
     message.encode_raw(out);
 }
+
+#[cfg(test)]
+mod tests;

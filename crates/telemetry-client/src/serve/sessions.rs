@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
-use telemetry_core::{Budget, IsWritten, Keep, Reason, Recorder};
+use telemetry_core::{Budget, IsWritten, Keep, Mistake, Reason, Recorder, is_planted};
 
 use super::config::StreamConfig;
 use super::managers::Managers;
@@ -128,6 +128,9 @@ impl Sessions {
         if current.as_ref().is_some_and(|it| Arc::ptr_eq(it, session)) {
             *current = None;
             self.note_given(session);
+            if is_planted(Mistake::EndReleases) {
+                self.recorder.acknowledge(session.position());
+            }
             self.recorder.end_stream(session.number, is_written);
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
@@ -203,6 +206,7 @@ impl Sessions {
         let incarnation = &self.config.identity.incarnation_id;
         let stands = session.stands.get();
         let stands = stands.filter(|it| it.incarnation_id == *incarnation);
+        let stands = stands.filter(|_| !is_planted(Mistake::DuplicatesAreNew));
         let handled = stands.map_or(0, |it| it.handled);
         if let Some(stands) = stands {
             self.recorder.acknowledge(stands.acknowledged);
@@ -212,7 +216,11 @@ impl Sessions {
             // It said so late. What is older cannot follow what was sent on this stream already.
             self.recorder.forget_retained();
         }
-        let _at = self.recorder.resume(handled);
+        let behind = match is_planted(Mistake::ResumesBehindSent) {
+            true => self.recorder.gate().sent(),
+            false => handled,
+        };
+        let _at = self.recorder.resume(behind);
         let released = self.recorder.released();
         let mut retained_from = released + 1;
         // What was given back is still in the queue, or comes again by itself.
@@ -229,7 +237,7 @@ impl Sessions {
             lock(&self.recipients).missed(session.manager_name(), handled, retained_from - 1);
         Some(Resumed {
             retained_from,
-            missed,
+            missed: missed * u64::from(!is_planted(Mistake::MissesNothing)),
         })
     }
 
@@ -248,6 +256,7 @@ impl Sessions {
         let is_late = current
             .as_ref()
             .is_some_and(|it| !Arc::ptr_eq(it, session) && it.is_resumed());
+        let sequence = sequence + u64::from(is_planted(Mistake::ReleasesOneMore));
         if session.is_resumed() && !is_late {
             lock(&self.recipients).handled(session.manager_name(), sequence);
             self.recorder.acknowledge(sequence);

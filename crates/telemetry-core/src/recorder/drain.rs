@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use super::Recorder;
 use crate::ledger::Reason;
+use crate::mistake::{Mistake, is_planted};
 use crate::queue::{Budget, Fate, Record, Sleep};
 use crate::wire::{DecodeLimits, append_sequence, decode_event, frame_header, sequence_len};
 
@@ -69,7 +70,8 @@ impl Recorder {
                     if to_recheck > 0 {
                         to_recheck -= 1;
                         if !self.passes(event) {
-                            self.gate.count_dropped_late(Reason::Filtered, 1);
+                            let count = u64::from(!is_planted(Mistake::FiltersUncounted));
+                            self.gate.count_dropped_late(Reason::Filtered, count);
                             return Fate::Gone;
                         }
                     }

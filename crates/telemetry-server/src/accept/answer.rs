@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use telemetry_core::{IntroductionAnswer, IntroductionError, escape, truncate};
-use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use crate::manager::Refusal;
@@ -19,7 +18,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 const MAX_REASON_BYTES: usize = 512;
 
 /// Says the last word to a peer.
-pub(super) async fn send_off(mut stream: UnixStream, answer: &IntroductionAnswer) {
+pub(super) async fn send_off(mut stream: impl AsyncWrite + Unpin, answer: &IntroductionAnswer) {
     let frame = answer.to_frame();
     let said = async {
         stream.write_all(&frame).await?;

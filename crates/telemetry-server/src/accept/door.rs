@@ -6,10 +6,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{Introduction, IntroductionAnswer, escape};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::net::unix::SocketAddr;
 use tokio::sync::{oneshot, watch};
@@ -23,7 +25,7 @@ use super::hearing::Hearing;
 use crate::dir_events::Seen;
 use crate::manager::{Admission, Caller, Manager, Refusal};
 use crate::region::Region;
-use crate::session::{Ancestry, Arrival, Life};
+use crate::session::{Ancestry, Arrival, Carrier, Life};
 
 /// Most connections that have not introduced themselves; one more, and the oldest goes.
 pub const MAX_UNINTRODUCED: usize = 64;
@@ -188,12 +190,14 @@ impl Hall {
         // 0 stands for a process of a namespace that is not ours to see.
         let pid = pid.and_then(|pid| u32::try_from(pid).ok());
         let pid = pid.filter(|pid| *pid != 0);
+        let mut hearing = Hearing::new(&stream);
         let outcome = match self.check_user(credentials.map(|it| it.uid())) {
-            Ok(()) => self.introduction(&stream, pid, ended).await,
+            Ok(()) => self.introduction(&mut hearing, ended).await,
             Err(refusal) => Err(Some(refusal)),
         };
-        let (introduction, region) = match outcome {
-            Ok(introduced) => introduced,
+        let handed = hearing.handed();
+        let introduction = match outcome {
+            Ok(introduction) => introduction,
             Err(None) => return,
             Err(Some((why, answer))) => return self.turn_away(stream, why, pid, &answer).await,
         };
@@ -217,11 +221,11 @@ impl Hall {
                     tracing::debug!(pid, "a worker could not be welcomed");
                 }
                 permit.send(Arrival {
-                    stream,
+                    stream: Carrier::Unix(stream),
                     incarnation: caller.introduction.incarnation,
                     pid,
                     life: caller.life,
-                    region,
+                    region: self.region(handed, pid),
                     since,
                 });
             }
@@ -254,23 +258,20 @@ impl Hall {
         }
     }
 
-    /// Waits for the introduction, and the memory that is handed over with it. An error without a word is
-    /// of somebody who left without one.
+    /// Waits for the introduction. An error without a word is of somebody who left without one.
     async fn introduction(
         &self,
-        stream: &UnixStream,
-        pid: Option<u32>,
+        stream: &mut (impl AsyncRead + Unpin),
         ended: oneshot::Receiver<Refusal>,
-    ) -> Result<(Introduction, Option<Region>), Option<(Refusal, IntroductionAnswer)>> {
-        let mut hearing = Hearing::new(stream);
-        let read = timeout(INTRODUCTION_TIMEOUT, read(&mut hearing));
+    ) -> Result<Introduction, Option<(Refusal, IntroductionAnswer)>> {
+        let read = timeout(INTRODUCTION_TIMEOUT, read(stream));
         let read = tokio::select! {
             biased;
             read = read => read,
             Ok(why) = ended => return Err(Some((why, WAIT))),
         };
         match read {
-            Ok(Ok(introduction)) => Ok((introduction, self.region(hearing, pid))),
+            Ok(Ok(introduction)) => Ok(introduction),
             Ok(Err(Unread::Gone)) => Err(None),
             Ok(Err(Unread::Broken(error))) => {
                 tracing::debug!(%error, "a connection broke in its introduction");
@@ -289,8 +290,12 @@ impl Hall {
 
     /// The memory that a worker handed over. One that cannot be used is said to be none: then less is known
     /// when it dies, and it is served all the same.
-    fn region(&self, hearing: Hearing<'_>, pid: Option<u32>) -> Option<Region> {
-        let taken = hearing.handed().map_err(str::to_owned);
+    fn region(
+        &self,
+        handed: Result<Option<OwnedFd>, &'static str>,
+        pid: Option<u32>,
+    ) -> Option<Region> {
+        let taken = handed.map_err(str::to_owned);
         let region = taken.and_then(|handed| {
             let region = handed.map(Region::of).transpose();
             region.map_err(|error| error.to_string())
@@ -327,7 +332,7 @@ impl Hall {
 
     async fn turn_away(
         &self,
-        stream: UnixStream,
+        stream: impl AsyncWrite + Unpin,
         why: Refusal,
         pid: Option<u32>,
         answer: &IntroductionAnswer,
@@ -337,3 +342,8 @@ impl Hall {
         send_off(stream, answer).await;
     }
 }
+
+#[cfg(feature = "simulation")]
+mod simulated;
+#[cfg(feature = "simulation")]
+pub use simulated::SimulatedDoor;

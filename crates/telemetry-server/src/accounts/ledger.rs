@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
 use std::time::Instant;
 
-use telemetry_core::{Counts, Note, Notes, Reason, StreamSnapshot};
+use telemetry_core::{Counts, Mistake, Note, Notes, Reason, StreamSnapshot, is_planted};
 
 use super::plausible::allowance;
 
@@ -261,7 +261,10 @@ impl LedgerWriter {
         let sequence = sequence.saturating_sub(load(&self.cells.origin));
         let highest = load(&self.cells.highest);
         if sequence <= highest {
-            return Arrival::Duplicate;
+            return match is_planted(Mistake::DuplicatesAreNew) {
+                true => Arrival::Unsequenced,
+                false => Arrival::Duplicate,
+            };
         }
         let gap = sequence - highest - 1;
         if gap > 0 && !self.can_miss(gap) {

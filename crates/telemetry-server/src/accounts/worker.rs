@@ -8,7 +8,7 @@ mod sums;
 use std::sync::Arc;
 use std::time::Instant;
 
-use telemetry_core::{Note, Notes, StreamSnapshot, WorkerSnapshot};
+use telemetry_core::{Mistake, Note, Notes, StreamSnapshot, WorkerSnapshot, is_planted};
 
 use super::book::{Book, Key, Place, Shared, lock};
 use super::incarnation::{End, News, Parting};
@@ -225,7 +225,12 @@ impl Account {
         };
         let taken = self.take_report(said, &present, writer, now_ns);
         match &taken {
-            Ok(news) => self.add(news),
+            Ok(news) => {
+                self.add(news);
+                if is_planted(Mistake::ReportTwice) {
+                    self.add(news);
+                }
+            }
             Err(_implausible) => self.notes.add(Note::ImplausibleReport, 1),
         }
         taken.map(drop)

@@ -6,6 +6,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use telemetry_core::{Mistake, is_planted};
+
 use crate::accounts::Process;
 use crate::identity::WorkerId;
 
@@ -48,6 +50,7 @@ impl Holder {
         let same_process = self.claim.pid == newcomer.pid;
         match self.process {
             Some(process) if process.is_over() => Standing::Vacant,
+            Some(_) if is_planted(Mistake::GivesTakenIds) => Standing::Vacant,
             Some(_) if !same_process => Standing::Taken,
             // It has replaced its program, or the system does not tell who it is.
             Some(_) | None if connected => Standing::Uncertain,

@@ -18,7 +18,7 @@ use crate::accounts::LedgerReader;
 use crate::deadline::deadline;
 use crate::identity::{WorkerContext, WorkerId};
 use crate::session::{Arrival, Record, Run};
-use telemetry_core::Address;
+use telemetry_core::{Address, Mistake, is_planted};
 
 /// One registered worker.
 #[derive(Debug)]
@@ -157,10 +157,11 @@ impl Registry {
         self.departures += 1;
         record.depart();
         let info = record.info(0);
-        self.folded
-            .entry(info.pool_name.clone())
-            .or_default()
-            .fold(&info);
+        let folded = self.folded.entry(info.pool_name.clone()).or_default();
+        folded.fold(&info);
+        if is_planted(Mistake::FoldsTwice) {
+            folded.fold(&info);
+        }
     }
 
     /// Forgets the names of pools that nobody is in and that never had an event, so that whoever makes

@@ -13,7 +13,7 @@ use crate::region::Region;
 #[derive(Debug)]
 pub(crate) struct Arrival {
     /// Behind the introduction and its answer: HTTP/2 comes next.
-    pub(crate) stream: UnixStream,
+    pub(crate) stream: Carrier,
     /// The incarnation it introduced itself as; a hello that says otherwise ends the connection.
     pub(crate) incarnation: String,
     /// The process id behind it, if the system can tell it.
@@ -24,6 +24,16 @@ pub(crate) struct Arrival {
     pub(crate) region: Option<Region>,
     /// When it was accepted.
     pub(crate) since: Instant,
+}
+
+/// What carries a connection.
+#[derive(Debug)]
+pub(crate) enum Carrier {
+    /// A socket.
+    Unix(UnixStream),
+    /// What a simulation made.
+    #[cfg(feature = "simulation")]
+    Simulated(Box<dyn crate::simulated::Io>),
 }
 
 impl Arrival {

@@ -194,6 +194,8 @@ pub(super) async fn dial(
     let other = || Peer::Endpoint(endpoint.clone());
     match stream {
         Stream::Tcp(stream) => open(&other(), stream, None, opening).await,
+        #[cfg(feature = "simulation")]
+        Stream::Simulated(stream, pid) => open(&other(), stream, pid, opening).await,
         Stream::Unix(stream) => {
             let failed = |error| DialError::Connect {
                 endpoint: endpoint.clone(),
@@ -224,9 +226,22 @@ pub(super) async fn dial(
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    #[cfg(feature = "simulation")]
+    Simulated(Box<dyn crate::simulated::Io>, Option<u32>),
 }
 
 async fn connect(endpoint: &Address) -> Result<Stream, DialError> {
+    #[cfg(feature = "simulation")]
+    if let Address::Tcp(address) = endpoint
+        && let Some(dialled) = crate::simulated::dial(*address)
+    {
+        return dialled
+            .map(|(stream, pid)| Stream::Simulated(stream, pid))
+            .map_err(|error| DialError::Connect {
+                endpoint: endpoint.clone(),
+                error,
+            });
+    }
     let connected = match endpoint {
         Address::Unix(path) => match UnixStream::connect(path).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -49,6 +49,29 @@ impl Ancestry {
         }
     }
 
+    /// Of a process that is simulated.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(pid: u32) -> Self {
+        let mut line = Vec::new();
+        let mut next = crate::simulated::parent(pid);
+        while let Some(parent) = next.take()
+            && line.len() <= MAX_DEPTH
+        {
+            let (group, session) = (0, 0);
+            line.push(Lineage {
+                parent,
+                group,
+                session,
+            });
+            next = crate::simulated::parent(parent);
+        }
+        Self {
+            line,
+            pid,
+            is_hidden: false,
+        }
+    }
+
     /// Whether it may be the worker that was started as process `started`, or of its family.
     pub(crate) fn may_be_of(&self, started: u32) -> bool {
         if self.is_hidden || [0, started].contains(&self.pid) {

@@ -25,11 +25,18 @@ pub(crate) struct Life {
     process: Option<Process>,
     /// The system says that there is no such process.
     is_gone: bool,
+    /// Tells it of a process that is simulated.
+    #[cfg(feature = "simulation")]
+    simulated: Option<tokio::sync::watch::Receiver<bool>>,
 }
 
 impl Life {
     /// Of the process with this id, which may have ended by now. Needs a runtime with I/O.
     pub(crate) fn of(pid: u32) -> Self {
+        #[cfg(feature = "simulation")]
+        if crate::simulated::is_on() {
+            return Self::simulated(pid);
+        }
         let descriptor = descriptor(pid)
             .inspect_err(|error| tracing::debug!(pid, %error, "a process is only looked at"))
             .ok();
@@ -40,6 +47,19 @@ impl Life {
             descriptor,
             process: Process::of(pid),
             is_gone,
+            ..Self::default()
+        }
+    }
+
+    /// Of a process that is simulated.
+    #[cfg(feature = "simulation")]
+    fn simulated(pid: u32) -> Self {
+        let process = Process::of(pid);
+        Self {
+            process,
+            is_gone: process.is_none(),
+            simulated: process.and_then(|_| crate::simulated::follow(pid)),
+            ..Self::default()
         }
     }
 
@@ -55,11 +75,22 @@ impl Life {
 
     /// Whether waiting costs nothing, so that it may be done beside a busy stream.
     pub(super) fn is_told(&self) -> bool {
+        #[cfg(feature = "simulation")]
+        if self.simulated.is_some() {
+            return true;
+        }
         self.descriptor.is_some()
     }
 
     /// Resolves when the process has ended. May be dropped and called again.
     pub(super) async fn ended(&self) {
+        #[cfg(feature = "simulation")]
+        if let Some(simulated) = &self.simulated {
+            let mut simulated = simulated.clone();
+            // An error is the end of its world.
+            let _ended = simulated.wait_for(|ended| *ended).await.is_ok();
+            return;
+        }
         if let Some(descriptor) = &self.descriptor
             && descriptor.readable().await.is_ok()
         {

@@ -12,7 +12,7 @@ use telemetry_core::capability;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Carrier};
 use super::backoff::Turn;
 use super::dial::{self, Answer, DialError, Dialled};
 use super::events::SessionEvents;
@@ -90,7 +90,12 @@ impl Session {
         let introduced = Some((arrival.incarnation.as_str(), arrival.pid));
         let opening = self.opening(false, introduced);
         let peer = arrival.peer();
-        let connected = match dial::open(&peer, arrival.stream, arrival.pid, opening).await {
+        let connected = match arrival.stream {
+            Carrier::Unix(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
+            #[cfg(feature = "simulation")]
+            Carrier::Simulated(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
+        };
+        let connected = match connected {
             Ok(connected) => connected,
             Err(error) => {
                 return Ending::NotOpened {

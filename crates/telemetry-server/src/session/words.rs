@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use telemetry_core::{Control, Greeting, PROTOCOL_REVISION, PolicySpec};
+use telemetry_core::{Control, Greeting, Mistake, PROTOCOL_REVISION, PolicySpec, is_planted};
 
 use super::Session;
 use super::control::control_frames;
@@ -25,7 +25,10 @@ impl Session {
             epoch: 0,
             position: self.record.tell_position(introduced),
         });
-        let policy = self.newest_policy();
+        let mut policy = self.newest_policy();
+        if is_planted(Mistake::ForgetsPolicy) {
+            policy = Arc::default();
+        }
         if legacy {
             let told = legacy_controls(&policy);
             self.record.set_legacy(true, told.unsupported);

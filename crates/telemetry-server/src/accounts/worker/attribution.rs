@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use telemetry_core::StreamSnapshot;
+use telemetry_core::{Mistake, StreamSnapshot, is_planted};
 
 use super::super::book::{Claim, Key, Place, Shared, lock};
 use super::super::incarnation::{End, Incarnation};
@@ -277,6 +277,9 @@ fn resume(writer: &mut LedgerWriter, position: u64, at: u64, missed: u64) -> u64
     let end = position + missed.min(at.saturating_sub(position));
     writer.follow(position, 0);
     writer.announce(end);
+    if is_planted(Mistake::GapTwice) {
+        writer.miss(missed);
+    }
     writer.skip_to(at);
     at.saturating_sub(end)
 }

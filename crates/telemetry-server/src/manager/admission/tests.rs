@@ -296,3 +296,24 @@ async fn doubles_beyond_all_looks_have_numbers_of_their_own() {
     wanted.sort();
     assert_eq!(ids(&manager), wanted);
 }
+
+/// A thread of its own, because a session that never rests would keep the others of its runtime from theirs.
+#[test]
+fn a_session_whose_worker_is_away_ends_with_its_manager() {
+    let (over, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let manager = manager();
+            call(&manager, &caller("w", 1, None));
+            let mut session = manager.inner.lock().workers["w"].ended.clone();
+            tokio::task::yield_now().await;
+            drop(manager);
+            let _task_is_over = session.changed().await;
+            let _who_waits = over.send(());
+        });
+    });
+    let ended = ended.recv_timeout(Duration::from_secs(10));
+    assert!(ended.is_ok(), "nobody is left who could stop it");
+}
