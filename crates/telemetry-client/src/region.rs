@@ -21,7 +21,9 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use telemetry_core::{Clock, ControlError, Identity, Layout, Recorder, RecorderConfig, Region};
+#[cfg(target_os = "linux")]
+use telemetry_core::Identity;
+use telemetry_core::{Clock, ControlError, Layout, Recorder, RecorderConfig, Region};
 
 use crate::own_fd::{Losses, OwnFd};
 

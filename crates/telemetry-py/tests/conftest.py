@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import telemetry_py as telemetry
 from ledger import since
+from taker import LOOKS, Taker, Worker
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +87,33 @@ def roomy_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[te
     directory.mkdir(mode=0o700)
     with telemetry.serve(f"unix:{directory}/worker.sock") as server:
         yield server
+
+
+@pytest.fixture
+def taker(tmp_path: Path) -> Iterator[Taker]:
+    taker = Taker(tmp_path)
+    yield taker
+    taker.close()
+
+
+@pytest.fixture
+def worker() -> Iterator[Callable[..., Worker]]:
+    """Starts programs that are told what to do over their standard streams."""
+    started: list[Worker] = []
+
+    def start(program: str, **environment: str) -> Worker:
+        program = LOOKS + textwrap.dedent(program)
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", program],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
