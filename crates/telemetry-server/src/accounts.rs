@@ -25,4 +25,4 @@ pub use info::{IncarnationInfo, LostSpan};
 pub(crate) use ledger::{Arrival, LedgerReader, LedgerWriter};
 pub(crate) use plausible::Implausible;
 pub(crate) use process::Process;
-pub(crate) use worker::{Account, Origin, Said};
+pub(crate) use worker::{Account, Gone, Origin, Said};

@@ -34,8 +34,6 @@ pub enum Expected {
     Exact,
     /// That, or it is said to be unknown: the process died between two reports.
     ExactOrUnknown,
-    /// Exact, or nothing is said at all: the process may have died before it could reach the manager.
-    ExactOrUnseen,
 }
 
 /// A manager under watch, and the truth beside it.
@@ -217,9 +215,6 @@ impl Story {
             let seen = self.arrivals.of(*pid);
             let expected = expected.get(pid).copied().unwrap_or(Expected::Exact);
             let is_unexpected = verdict.finding == Finding::Unknown && expected == Expected::Exact;
-            if verdict.row.is_none() && expected == Expected::ExactOrUnseen {
-                continue;
-            }
             if verdict.finding == Finding::Silent || is_unexpected {
                 faults.push(format!("{verdict}; {} dispatched", seen.distinct()));
             }
@@ -236,12 +231,7 @@ impl Story {
         }
         let sums = pools(&self.manager);
         let truth = self.pages.sum();
-        let may_be_unseen = |pid| expected.get(pid) == Some(&Expected::ExactOrUnseen);
-        let silent: u64 = verdicts
-            .iter()
-            .filter(|(pid, verdict)| verdict.row.is_some() || !may_be_unseen(pid))
-            .map(|(_, verdict)| verdict.silent)
-            .sum();
+        let silent: u64 = verdicts.values().map(|verdict| verdict.silent).sum();
         if silent > 0 {
             faults.push(format!(
                 "silent {silent} of {}; pools say {sums:?}",

@@ -91,7 +91,7 @@ pub(crate) struct Account {
 
 /// A process that is known to have ended.
 #[derive(Debug, Clone, Copy)]
-struct Gone {
+pub(crate) struct Gone {
     how: End,
     /// Wall clock of its beginning, if it counts although it never said anything.
     silent_since_ns: Option<i64>,
@@ -402,6 +402,17 @@ impl Account {
             self.process_ended(End::Unasked, None);
         }
         is_over
+    }
+
+    /// Sets the known end aside while what is left of the process is read, which may name it for the first
+    /// time.
+    pub(crate) fn set_end_aside(&mut self) -> Option<Gone> {
+        self.gone.take()
+    }
+
+    /// What was set aside holds again.
+    pub(crate) fn end_is_known(&mut self, gone: Option<Gone>) {
+        self.gone = self.gone.take().or(gone);
     }
 
     /// Books the end of a process that is known to have ended and of which nothing is left to be read.

@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use super::changes::Changes;
 use super::info::{StreamInfo, StreamState};
 use super::peer::LinkKind;
-use crate::accounts::{Account, Book, Implausible, LedgerWriter, Origin, Parting, Place, Said};
+use crate::accounts::{
+    Account, Book, Gone, Implausible, LedgerWriter, Origin, Parting, Place, Said,
+};
 use crate::identity::WorkerContext;
 use telemetry_core::Address;
 
@@ -66,6 +68,8 @@ struct Memory {
     held: Option<Held>,
     /// Whether that is being read, by whom it may be.
     is_recovering: bool,
+    /// How the process ended whose memory is being read.
+    end: Option<Gone>,
     /// Whether the last report promised that nothing stays behind.
     written_through: bool,
     applied_revision: u64,
@@ -129,6 +133,7 @@ impl Record {
             account,
             held: None,
             is_recovering: false,
+            end: None,
             written_through: false,
             applied_revision: 0,
             control_error: String::new(),

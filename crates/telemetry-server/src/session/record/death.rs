@@ -180,6 +180,7 @@ impl Record {
         }
         let held = memory.held.take()?;
         memory.is_recovering = true;
+        memory.end = memory.account.set_end_aside();
         let writer = LedgerWriter::default();
         memory.account.open(&writer);
         Some((held, writer))
@@ -254,6 +255,8 @@ impl Record {
         let origin = memory.origin();
         memory.account.close(writer, Parting::Cut, origin, now_ns);
         memory.is_recovering = false;
+        let end = memory.end.take();
+        memory.account.end_is_known(end);
         drop(memory);
         self.notify();
     }
