@@ -7,7 +7,11 @@
 //!
 //! A seed always tells the same story. Chance, clocks and the process's number are taken from the seed in place of
 //! the system (`system`), and each seed runs in a process of its own. What runs on threads of its own is left
-//! out: the poller and the sockets of a worker, queued handlers, the look at `/proc`, inotify.
+//! out: the poller and the sockets of a worker, queued handlers, the look at `/proc`, inotify; so is the mode in which
+//! an emit waits until it is written.
+//!
+//! A process that is killed takes its ring with it. What a manager recovers of it will have to be handed over in
+//! `Worker::kill`, and `judge` will then ask for every event of it too.
 //!
 //! # Floors
 //!

@@ -139,9 +139,13 @@ impl Plan {
         let mut chance = Chance::new(seed, 0);
         let shape = Shape::draw(&mut chance);
         let count = chance.between(5, 100);
-        let steps = (0..count)
-            .map(|_| Step::draw(&shape, &mut chance))
-            .collect();
+        let mut steps = Vec::new();
+        for _ in 0..count {
+            match chance.once_in(10) {
+                true => steps.extend(Step::muted_while_away(&shape, &mut chance)),
+                false => steps.push(Step::draw(&shape, &mut chance)),
+            }
+        }
         Self { seed, shape, steps }
     }
 
@@ -189,6 +193,36 @@ impl Shape {
 }
 
 impl Step {
+    /// What is sent and not acknowledged, what waits behind it and is not wanted any more when the worker is back,
+    /// and another cut.
+    fn muted_while_away(shape: &Shape, chance: &mut Chance) -> [Self; 7] {
+        let slot = usize::try_from(chance.between(0, shape.slots as u64)).unwrap_or(0);
+        let seat = usize::try_from(chance.between(0, shape.seats as u64)).unwrap_or(0);
+        let emit = |count| Self::Emit {
+            slot,
+            count,
+            bytes: 0,
+            every: Duration::ZERO,
+        };
+        let cut = |after| Self::Cut {
+            slot,
+            from_worker: after > 0,
+            after,
+        };
+        [
+            emit(chance.between(1, 10)),
+            Self::Wait(Duration::from_millis(chance.between(0, 300))),
+            cut(0),
+            emit(chance.between(1, 10)),
+            Self::Control {
+                seat,
+                wish: Wish::Denied,
+            },
+            Self::Wait(Duration::from_millis(chance.between(0, 1_500))),
+            cut(chance.between(0, 2)),
+        ]
+    }
+
     fn draw(shape: &Shape, chance: &mut Chance) -> Self {
         let slot = usize::try_from(chance.between(0, shape.slots as u64)).unwrap_or(0);
         let seat = usize::try_from(chance.between(0, shape.seats as u64)).unwrap_or(0);

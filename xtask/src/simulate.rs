@@ -9,12 +9,17 @@ use clap::Args;
 
 use crate::{failure::Failure, process};
 
+/// Seeds that are tried, unless it is said how many.
+const SEEDS: u64 = 200;
+/// The same for each planted mistake, until it is found.
+const SEEDS_FOR_MISTAKES: u64 = 1_000;
+
 /// Which seeds, and what is done with them.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// How many seeds.
-    #[arg(long, default_value_t = 200)]
-    seeds: u64,
+    /// How many seeds; 200, or for each mistake up to 1,000.
+    #[arg(long)]
+    seeds: Option<u64>,
     /// From which on.
     #[arg(long, default_value_t = 1)]
     from: u64,
@@ -44,11 +49,13 @@ pub(crate) fn run(run: &Run) -> Result<(), Failure> {
             command.args(value.iter().flat_map(|value| [option, value.as_str()]));
         }
     } else if run.mistakes || run.mistake.is_some() {
-        command.args(["mistakes", "--seeds", &run.seeds.to_string()]);
+        let seeds = run.seeds.unwrap_or(SEEDS_FOR_MISTAKES).to_string();
+        command.args(["mistakes", "--seeds", &seeds]);
         let only = run.mistake.iter();
         command.args(only.flat_map(|mistake| ["--only", mistake.as_str()]));
     } else {
-        let (seeds, from) = (run.seeds.to_string(), run.from.to_string());
+        let seeds = run.seeds.unwrap_or(SEEDS).to_string();
+        let from = run.from.to_string();
         command.args(["seeds", "--seeds", &seeds, "--from", &from]);
     }
     process::replace(&mut command)
@@ -56,7 +63,7 @@ pub(crate) fn run(run: &Run) -> Result<(), Failure> {
 
 /// Two hundred seeds; fails with the smallest plans that fail.
 pub(crate) fn quick() -> Result<(), Failure> {
-    process::run(program(false).args(["seeds", "--seeds", "200"]))
+    process::run(program(false).args(["seeds", "--seeds", &SEEDS.to_string()]))
 }
 
 fn program(fast: bool) -> Command {
