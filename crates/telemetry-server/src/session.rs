@@ -40,7 +40,7 @@ use crate::dir_events::{DirEvents, FileId, FileWatch, Seen};
 use crate::dispatch::Dispatcher;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
-pub use acks::MAX_ACK_DELAY;
+pub use acks::{MAX_ACK_BYTES, MAX_ACK_DELAY};
 pub(crate) use arrival::{Arrival, Carrier};
 use backoff::{Backoff, REFUSED_BASE};
 use progress::Ending;

@@ -11,6 +11,10 @@ use tokio::time::Instant;
 /// Longest time that a handled event waits for its acknowledgement.
 pub const MAX_ACK_DELAY: Duration = Duration::from_secs(1);
 
+/// Most bytes that are handled before they are acknowledged, however much the worker can keep: what it lets
+/// go of while it is in the processor's cache costs it next to nothing.
+pub const MAX_ACK_BYTES: u64 = 256 << 10;
+
 /// What is to be acknowledged on one stream.
 #[derive(Debug, Default)]
 pub(super) struct Acks {
@@ -32,7 +36,7 @@ impl Acks {
     /// The worker keeps so many bytes until they are acknowledged, from behind `released` on; `handled` was
     /// handled by now. One that keeps nothing asks for no acknowledgements.
     pub(super) fn begin(&mut self, replay_bytes: u64, released: u64, handled: u64) {
-        self.batch = (replay_bytes > 0).then_some(replay_bytes / 2);
+        self.batch = (replay_bytes > 0).then_some((replay_bytes / 2).min(MAX_ACK_BYTES));
         self.told = released;
         self.handled(handled, 0, true);
     }
