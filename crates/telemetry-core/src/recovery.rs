@@ -191,7 +191,9 @@ pub fn recover(source: &(impl ReadAt + ?Sized)) -> Result<Recovered, RecoveryErr
         let records = remains.records().filter(|record| record.number > sent);
         records.count() as u64 + remains.holes()
     };
-    if !remains.is_damaged() && expected.is_some_and(|expected| expected + 1 == unsent(&remains)) {
+    if !remains.is_damaged()
+        && expected.is_some_and(|expected| expected.checked_add(1) == Some(unsent(&remains)))
+    {
         remains.drop_first_above(sent);
     }
     let kept = sent - ends.number();
@@ -200,7 +202,8 @@ pub fn recover(source: &(impl ReadAt + ?Sized)) -> Result<Recovered, RecoveryErr
         return Err(RecoveryError::NothingFound { expected });
     }
     let under_way = count(UNDER_WAY);
-    if remains.is_empty() && expected.is_none_or(|expected| expected > ends.records() + under_way) {
+    let most = ends.records().saturating_add(under_way);
+    if remains.is_empty() && expected.is_none_or(|expected| expected > most) {
         let expected = expected.unwrap_or_default();
         return Err(RecoveryError::NothingFound { expected });
     }

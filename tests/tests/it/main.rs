@@ -20,6 +20,7 @@ mod late_hello;
 mod nothing_vanishes;
 mod pool;
 mod recovered;
+mod recovered_once;
 mod rig;
 mod rubbish;
 mod stock_manager;

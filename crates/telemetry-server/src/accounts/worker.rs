@@ -441,7 +441,7 @@ impl Account {
     }
 
     /// What a stream counted whose writer is gone.
-    fn abandon_stream(&mut self) {
+    pub(crate) fn abandon_stream(&mut self) {
         let Some(stream) = self.stream.take() else {
             return;
         };

@@ -160,6 +160,8 @@ impl Inner {
                 // It fails only together with the runtime.
                 let _read = read.await;
             }
+            // By somebody else: what is read counts here.
+            record.read_out().await;
             departing.0.depart(&record);
         })
     }

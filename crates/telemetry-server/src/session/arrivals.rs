@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::arrival::Arrival;
 use super::info::StreamState;
+use super::life::Life;
 use super::progress::Ending;
 use super::stream::PROCESS_ENDED;
 use super::{Session, stopped};
@@ -28,20 +29,24 @@ impl Session {
             let mut older = std::mem::replace(&mut arrival, newer);
             if older.incarnation == arrival.incarnation {
                 arrival.region = arrival.region.or(older.region);
-            } else if older.life.was_gone() {
+            } else {
                 // It gave nothing up: nobody was quick enough for it.
+                self.record.read_out().await;
                 self.record.receive(&self.shared, &mut older);
-                self.record.caller_ended(&self.shared, &older.incarnation);
+                if self.is_over(&older.life) {
+                    self.record.caller_ended(&self.shared, &older.incarnation);
+                }
             }
         }
+        // What is handed over now must not be taken for what the process before left.
+        self.record.read_out().await;
         self.record.receive(&self.shared, &mut arrival);
         self.life = std::mem::take(&mut arrival.life);
         self.introduced.clone_from(&arrival.incarnation);
-        self.record.read_out().await;
         let error = match Box::pin(self.arrived(arrival)).await {
             Ending::Stopped { .. } => return ControlFlow::Continue(()),
             Ending::Superseded => {
-                if self.life.was_gone() {
+                if self.is_over(&self.life) {
                     self.record.caller_ended(&self.shared, &self.introduced);
                 }
                 return ControlFlow::Continue(());
@@ -88,6 +93,11 @@ impl Session {
             return ControlFlow::Continue(());
         }
         self.left(PROCESS_ENDED)
+    }
+
+    /// Whether a process that was here has ended, and nobody else will say so.
+    fn is_over(&self, life: &Life) -> bool {
+        life.was_gone() || (!self.record.is_supervised() && life.is_over())
     }
 
     /// One that cannot be dialled is not waited for any longer.

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -68,6 +69,13 @@ impl Life {
         self.is_gone
     }
 
+    /// Whether it has ended by now.
+    pub(super) fn is_over(&self) -> bool {
+        // Of one that had ended when it was looked at nothing is known but that.
+        let told = || self.descriptor.as_ref().is_some_and(is_readable);
+        self.is_gone || self.process.map_or_else(told, Process::is_over)
+    }
+
     /// The process, as far as it is known.
     pub(crate) fn process(&self) -> Option<Process> {
         self.process
@@ -108,6 +116,12 @@ impl Life {
     }
 }
 
+/// Whether a descriptor is readable now.
+fn is_readable(descriptor: &AsyncFd<OwnedFd>) -> bool {
+    let mut wanted = [PollFd::new(descriptor.get_ref(), PollFlags::IN)];
+    poll(&mut wanted, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 /// Whether there is no process with this id for certain; one that nobody has waited for yet is there.
 fn is_gone(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
@@ -143,10 +157,11 @@ mod tests {
             life.descriptor = None;
         }
         let early = tokio::time::timeout(Duration::from_millis(20), life.ended()).await;
-        assert!(early.is_err(), "it runs");
+        assert!(early.is_err() && !life.is_over(), "it runs");
         child.kill().expect("it runs");
         let late = tokio::time::timeout(Duration::from_secs(20), life.ended()).await;
         assert!(late.is_ok(), "it ended, although nobody has waited for it");
+        assert!(life.is_over());
         let _exit = child.wait().expect("it ended");
     }
 

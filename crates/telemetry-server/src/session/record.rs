@@ -375,13 +375,27 @@ impl Record {
         self.notify();
     }
 
-    /// A stream begins. Returns the counters for its events.
-    pub(super) fn begin(&self) -> LedgerWriter {
+    /// A stream begins, once nobody reads what the process before left. Returns the counters for its
+    /// events.
+    pub(super) async fn begin(&self) -> LedgerWriter {
+        loop {
+            self.read_out().await;
+            if let Some(writer) = self.try_begin() {
+                return writer;
+            }
+        }
+    }
+
+    /// The same, unless somebody reads: a stream beside that would tear its counters away.
+    fn try_begin(&self) -> Option<LedgerWriter> {
         let writer = LedgerWriter::default();
         let mut memory = self.lock();
+        if memory.is_recovering {
+            return None;
+        }
         memory.account.open(&writer);
         memory.written_through = false;
-        writer
+        Some(writer)
     }
 
     /// The stream that `writer` counted is over, in this way.

@@ -48,7 +48,7 @@ pub(super) fn read(shared: &Shared, record: &Record, held: &Held, writer: Ledger
 }
 
 fn recovered(held: &Held) -> Result<Recovered, Unrecovered> {
-    let left = recover(&held.region)?;
+    let left = recover(&*held.region)?;
     let found = left.identity.incarnation;
     if format!("{found:032x}").eq_ignore_ascii_case(&held.incarnation) {
         Ok(left)
@@ -83,7 +83,7 @@ fn take_in(
     let mut batch = pipeline.batch();
     for event in left.events(after) {
         let is_unsent = event.sequence > sent;
-        counters.sent += u64::from(is_unsent);
+        counters.sent = counters.sent.saturating_add(u64::from(is_unsent));
         counters.queued = counters.queued.saturating_sub(u64::from(is_unsent));
         let sequence = if is_unsent {
             counters.sent

@@ -40,11 +40,12 @@ pub(crate) struct Shelf {
     is_left: AtomicBool,
 }
 
-/// One that is kept; dropped, it is let go.
+/// One that is kept; dropped, it is let go, unless it is for a successor.
 #[derive(Debug)]
 pub(crate) struct Kept {
     shelf: Arc<Shelf>,
-    name: String,
+    /// Under which name; none once it is let go.
+    name: Option<String>,
 }
 
 impl Shelf {
@@ -73,17 +74,28 @@ impl Shelf {
 
     /// What is kept under this name already.
     pub(crate) fn kept(self: &Arc<Self>, name: String) -> Kept {
-        let shelf = Arc::clone(self);
-        Kept { shelf, name }
+        Kept {
+            shelf: Arc::clone(self),
+            name: Some(name),
+        }
+    }
+}
+
+impl Kept {
+    /// Nobody needs it any more, a successor of the manager included.
+    pub(super) fn let_go(&mut self) {
+        if let Some(name) = self.name.take()
+            && let Some(store) = &self.shelf.store
+        {
+            store.forget(&name);
+        }
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        if let Some(store) = &self.shelf.store
-            && !self.shelf.is_left.load(Ordering::Relaxed)
-        {
-            store.forget(&self.name);
+        if !self.shelf.is_left.load(Ordering::Relaxed) {
+            self.let_go();
         }
     }
 }

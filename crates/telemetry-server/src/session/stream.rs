@@ -78,7 +78,7 @@ impl Session {
         };
         self.record.asked(connected.0.peer_pid, LinkKind::Out);
         let peer = Peer::Endpoint(endpoint.clone());
-        let progress = Progress::new(self.reader(None), peer, dialled_at, speech);
+        let progress = Progress::new(self.reader(None).await, peer, dialled_at, speech);
         self.converse(connected, progress).await
     }
 
@@ -105,7 +105,7 @@ impl Session {
             }
         };
         self.record.asked(arrival.pid, LinkKind::In);
-        let reader = self.reader(Some(arrival.incarnation));
+        let reader = self.reader(Some(arrival.incarnation)).await;
         let progress = Progress::new(reader, peer, arrival.since, Speech::Extended);
         self.converse(connected, progress).await
     }
@@ -364,14 +364,14 @@ impl Session {
     }
 
     /// Reads a stream; `introduced`: the incarnation that a worker which dialled in says it is.
-    fn reader(&self, introduced: Option<String>) -> Reader {
+    async fn reader(&self, introduced: Option<String>) -> Reader {
         let shared = &self.shared;
         let source = source_of(&shared.node, &self.context, self.record.observed_pid());
         let pipeline = Pipeline::with_ledger(
             shared.dispatcher.clone(),
             source,
             Arc::clone(&shared.quarantine),
-            self.record.begin(),
+            self.record.begin().await,
         );
         Reader::new(pipeline, Arc::clone(&self.record), introduced)
     }

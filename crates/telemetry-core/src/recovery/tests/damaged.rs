@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::region::{BASE_INDEX, SENT, TAIL};
+use crate::region::{BASE_INDEX, SENT, TAIL, UNDER_WAY};
 
 /// A worker with ten records of 16 bytes, none of them sent.
 fn worker() -> Worker {
@@ -120,4 +120,34 @@ fn the_worst_ring_takes_no_longer_than_others() {
     let recovered = recover_words(&found).unwrap();
     assert_eq!(recovered.events(0).count(), count - 1);
     assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn numbers_at_their_limits_are_no_panic() {
+    // What makes a slot of the base whole; whoever wrote it may have known that.
+    let slot = |at: u64, number: u64, records: u64| {
+        let check = 0x7465_6c65_6d2d_6261 ^ at ^ number.rotate_left(21) ^ records.rotate_left(42);
+        [at, number, records, check]
+    };
+    let worker = worker();
+    let counters = worker.layout.counters().start;
+    let most = (u64::from(u32::MAX) >> 3) << 35;
+    let with = |number: u64, sent: u64, behind: u64| {
+        let mut found = worker.image();
+        found[worker.layout.ring()].fill(0);
+        found[BASE_INDEX] = 0;
+        found[49..53].copy_from_slice(&slot(most, number, u64::MAX));
+        // One record of so many words is claimed, or none.
+        found[TAIL] = if behind == 0 { most } else { behind };
+        found[32] = most;
+        found[counters + SENT] = sent;
+        found[counters + UNDER_WAY] = u64::MAX;
+        recover_words(&found).map(|it| it.counters.queued)
+    };
+    for behind in [0, 3] {
+        for (number, sent) in [(0, 0), (0, u64::MAX), (u64::MAX, u64::MAX), (0, 1 << 63)] {
+            // Whether it is refused is not the question.
+            let _said = with(number, sent, behind);
+        }
+    }
 }

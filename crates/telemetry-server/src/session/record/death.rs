@@ -5,6 +5,7 @@
 //! first does the reading, on its own thread; the others find that it is being done.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use telemetry_core::{OpenSpan, Recovered, WorkerSnapshot, identify};
 
@@ -23,7 +24,7 @@ const MAX_LOST_SPANS: usize = 16;
 /// The memory of a worker, and whose it is.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(in super::super) region: Region,
+    pub(in super::super) region: Arc<Region>,
     /// The incarnation that handed it over.
     pub(in super::super) incarnation: String,
     /// The process behind its connection.
@@ -31,8 +32,16 @@ pub(crate) struct Held {
     /// That process, as far as it is known.
     process: Option<Process>,
     /// Where it outlives us.
-    #[expect(dead_code, reason = "it is let go when this is dropped")]
     kept: Option<Kept>,
+}
+
+/// Somebody reads what a process left; dropped, nobody does any more.
+struct Reading<'a>(&'a Record);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.reading_is_over();
+    }
 }
 
 impl Held {
@@ -40,12 +49,17 @@ impl Held {
     pub(crate) fn adopted(region: Region, process: Process, kept: Kept) -> Result<Self, String> {
         let identity = identify(&region).map_err(|error| error.to_string())?;
         Ok(Self {
-            region,
+            region: Arc::new(region),
             incarnation: format!("{:032x}", identity.incarnation),
             pid: Some(process.pid()),
             process: Some(process),
             kept: Some(kept),
         })
+    }
+
+    /// Whether this incarnation handed it over.
+    fn is_of(&self, incarnation: &str) -> bool {
+        self.incarnation.eq_ignore_ascii_case(incarnation)
     }
 
     /// Whether its process is over when another incarnation calls from process `pid`. A process that
@@ -60,38 +74,49 @@ impl Held {
 
 impl Record {
     /// Keeps the memory that comes with a connection. Of another incarnation that was here before, and is
-    /// over, what it left is read first.
+    /// over, what it left is read first. To be called while nobody reads what a process left.
     pub(in super::super) fn receive(&self, shared: &Shared, arrival: &mut Arrival) {
         let mut memory = self.lock();
-        let before = memory.held.as_ref();
-        let other = before.filter(|held| held.incarnation != arrival.incarnation);
-        if let Some(is_over) = other.map(|held| held.is_over(arrival.pid)) {
-            if is_over {
-                memory.account.process_ended(End::Unasked, None);
-                drop(memory);
-                self.settle(shared);
-                memory = self.lock();
-            }
-            // One that still runs may come back elsewhere, and will hand it over there.
-            memory.held = None;
+        let is_other = |held: &Held| !held.is_of(&arrival.incarnation);
+        let before = memory.held.as_ref().filter(|held| is_other(held));
+        if before.is_some_and(|held| held.is_over(arrival.pid)) {
+            memory.account.process_ended(End::Unasked, None);
+            drop(memory);
+            self.settle(shared);
+            memory = self.lock();
         }
-        let Some(region) = arrival.region.take() else {
-            return;
+        let Some(region) = arrival.region.take().map(Arc::new) else {
+            // One that still runs may come back elsewhere, and will hand it over there.
+            let passed = memory
+                .held
+                .take_if(|held| !held.is_of(&arrival.incarnation));
+            drop(memory);
+            return drop(passed);
         };
         let context = memory.context.clone();
-        let before = memory.held.take();
-        drop(memory);
-        // First, since it may be kept under the same name.
-        drop(before);
         let process = arrival.life.process();
-        let kept = shared.shelf.keep(&context, process, region.as_fd());
-        self.hold(Held {
-            region,
+        // In one step: whoever tells of the end meanwhile has to find either of them.
+        let before = memory.held.replace(Held {
+            region: Arc::clone(&region),
             incarnation: arrival.incarnation.clone(),
             pid: arrival.pid,
             process,
-            kept,
+            kept: None,
         });
+        drop(memory);
+        // First, since it may be kept under the same name.
+        drop(before);
+        let kept = shared.shelf.keep(&context, process, region.as_fd());
+        let mut memory = self.lock();
+        let held = memory.held.as_mut();
+        match held.filter(|held| Arc::ptr_eq(&held.region, &region)) {
+            Some(held) => held.kept = kept,
+            None => {
+                drop(memory);
+                // It was read meanwhile.
+                drop(kept);
+            }
+        }
     }
 
     /// Keeps the memory of a worker.
@@ -154,7 +179,7 @@ impl Record {
     }
 
     /// Waits while somebody reads what the process before left.
-    pub(in super::super) async fn read_out(&self) {
+    pub(crate) async fn read_out(&self) {
         let mut changes = self.listen();
         while self.lock().is_recovering {
             if changes.changed().await.is_err() {
@@ -163,22 +188,30 @@ impl Record {
         }
     }
 
-    /// Books the end of a process if it is known and nothing of it is left to be read.
+    /// Books the end of a process if it is known, and first reads what it left.
     pub(in super::super) fn settle(&self, shared: &Shared) {
-        while let Some((held, writer)) = self.next_remains() {
+        if let Some((mut held, writer)) = self.take_remains() {
+            let reading = Reading(self);
             recovery::read(shared, self, &held, writer);
+            drop(reading);
+            if let Some(kept) = &mut held.kept {
+                kept.let_go();
+            }
         }
-        self.lock().account.end_if_gone();
         self.notify();
     }
 
-    /// What is to be read now, and the counters for it.
-    fn next_remains(&self) -> Option<(Held, LedgerWriter)> {
+    /// What is to be read now, and the counters for it. If there is nothing, the end is booked in the same
+    /// step: what is handed over behind it is of another process.
+    fn take_remains(&self) -> Option<(Held, LedgerWriter)> {
         let mut memory = self.lock();
         if !memory.account.is_gone() {
             return None;
         }
-        let held = memory.held.take()?;
+        let Some(held) = memory.held.take() else {
+            memory.account.end_if_gone();
+            return None;
+        };
         memory.is_recovering = true;
         memory.end = memory.account.set_end_aside();
         let writer = LedgerWriter::default();
@@ -243,7 +276,7 @@ impl Record {
         memory.account.report(said, writer, origin, now_ns)
     }
 
-    /// The remains are read. Lists what the process was doing when it died.
+    /// The remains are read, and the end is booked. Lists what the process was doing when it died.
     pub(in super::super) fn remains_read(&self, writer: LedgerWriter, left: Option<&Recovered>) {
         let now_ns = self.clock.unix_nanos();
         let mut memory = self.lock();
@@ -254,9 +287,20 @@ impl Record {
         }
         let origin = memory.origin();
         memory.account.close(writer, Parting::Cut, origin, now_ns);
-        memory.is_recovering = false;
-        let end = memory.end.take();
-        memory.account.end_is_known(end);
+        memory.end_reading();
+        drop(memory);
+        self.notify();
+    }
+
+    /// Nobody reads any more. If the reader left without a word, by a panic, what it took in stays counted,
+    /// and how much there was is unknown.
+    fn reading_is_over(&self) {
+        let mut memory = self.lock();
+        if !memory.is_recovering {
+            return;
+        }
+        memory.account.abandon_stream();
+        memory.end_reading();
         drop(memory);
         self.notify();
     }
@@ -270,6 +314,14 @@ impl Record {
 }
 
 impl Memory {
+    /// Books the end of the process whose remains were read, in the same step in which that is over.
+    fn end_reading(&mut self) {
+        self.is_recovering = false;
+        let end = self.end.take();
+        self.account.end_is_known(end);
+        self.account.end_if_gone();
+    }
+
     /// Nobody here will read the memory of a worker that another manager serves.
     pub(super) fn let_go_of_region(&mut self) {
         self.held = None;
@@ -287,3 +339,6 @@ fn lost_span(left: &Recovered, span: &OpenSpan, now_ns: i64) -> LostSpan {
         open_ms: u64::try_from(now_ns.saturating_sub(began_ns) / 1_000_000).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

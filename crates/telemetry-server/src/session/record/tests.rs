@@ -25,7 +25,7 @@ impl Rig {
             &Arc::default(),
             &clock,
         );
-        let writer = record.begin();
+        let writer = record.try_begin().expect("nobody reads");
         Self { record, writer }
     }
 
@@ -33,7 +33,7 @@ impl Rig {
     fn restart(&mut self, incarnation: &str) {
         let writer = std::mem::take(&mut self.writer);
         self.record.end(writer, Parting::Cut);
-        self.writer = self.record.begin();
+        self.writer = self.record.try_begin().expect("nobody reads");
         self.hello(incarnation);
     }
 
