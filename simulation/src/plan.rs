@@ -183,8 +183,7 @@ impl Shape {
             events: if chance.once_in(4) { 20 } else { 1_000 },
             evicts: chance.once_in(3),
             way,
-            // Who is known by its address when dialled and by its process when it dials is two to a manager.
-            shows_process: way == Way::Both || chance.once_in(2),
+            shows_process: chance.once_in(2),
             slowness: Duration::from_micros(chance.any_size(100_000)),
             managers_die,
             workers_die: chance.once_in(2),
