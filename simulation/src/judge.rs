@@ -82,15 +82,22 @@ pub(crate) fn accounts(world: &World) -> Result<(), String> {
 
 /// Looks at the events of one incarnation.
 ///
-/// One that said its last word to the only manager there ever was is accounted for to the last event. Of one that
-/// did not, what it told counts and no more. What a manager knew that is gone, nobody knows: then at least nothing is
-/// missing that the worker itself did not let go of.
+/// One that said its last word to the only manager there ever was, or left its memory there, is accounted for to the
+/// last event. Of another one, what it told counts and no more, and it is said that not all is known. What a manager
+/// knew that is gone, nobody knows: then at least nothing is missing that the worker itself did not let go of.
 fn account(world: &World, ended: &Ended, infos: &[IncarnationInfo]) -> Result<(), String> {
     let missing = world.truth.missing(ended.number).len() as u64;
     let emitted = world.truth.of(ended.number);
     let sum = |part: fn(&IncarnationInfo) -> u64| infos.iter().map(part).sum::<u64>();
     let lost = sum(|it| it.gaps + it.lost_at_crash + it.away + it.queued);
     let is_complete = infos.iter().any(|info| info.complete);
+    if ended.how != How::Calm && is_held(world, ended) && !is_complete {
+        return Err("a manager has its memory, and not all is known of it".to_owned());
+    }
+    let mut read = infos.iter().filter(|info| info.recovered.is_some());
+    if read.any(|info| info.lost_at_crash > 0 || info.unknown_since_ns.is_some()) {
+        return Err("its memory was read, and yet something of it is lost".to_owned());
+    }
     if world.managers_gone > 0 || world.shape.seats > 1 {
         let excused = lost + ended.dropped_late + ended.forgotten;
         if missing > excused && (is_complete || ended.how == How::Calm) {
@@ -105,6 +112,10 @@ fn account(world: &World, ended: &Ended, infos: &[IncarnationInfo]) -> Result<()
             return Err(format!(
                 "{missing} events are missing, but {lost} are counted"
             ));
+        }
+        let mut over = infos.iter().filter(|info| info.ended);
+        if over.any(|info| info.unknown_since_ns.is_none()) {
+            return Err("not all is known of it, and nobody says so".to_owned());
         }
         return Ok(());
     }
@@ -126,4 +137,11 @@ fn account(world: &World, ended: &Ended, infos: &[IncarnationInfo]) -> Result<()
         return Err(format!("{truth} events were emitted, but {told} are known"));
     }
     Ok(())
+}
+
+/// Whether the manager is still there that was handed the memory of an incarnation last.
+fn is_held(world: &World, ended: &Ended) -> bool {
+    let manager = world.hall.handed_to(ended.number);
+    let mut there = world.reigns.iter().flatten();
+    manager.is_some_and(|manager| there.any(|reign| reign.number == manager))
 }

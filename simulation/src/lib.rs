@@ -10,14 +10,15 @@
 //! out: the poller and the sockets of a worker, queued handlers, the look at `/proc`, inotify; so is the mode in which
 //! an emit waits until it is written.
 //!
-//! A process that is killed takes its ring with it. What a manager recovers of it will have to be handed over in
-//! `Worker::kill`, and `judge` will then ask for every event of it too.
+//! Most workers that dial in hand their memory over. A process that is killed runs no step any more; what its
+//! manager reads of that memory has to account for every event whose emit returned. Of those whose memory nobody
+//! has it has to be said that not all is known.
 //!
 //! # Floors
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `chance`, `search`
+//! 1. `chance`, `memory`, `search`
 //! 2. `plan`, `system`
 //! 3. `trace`, `truth`
 //! 4. `network`
@@ -33,6 +34,7 @@ mod chance;
 mod judge;
 mod laws;
 mod life;
+mod memory;
 mod network;
 mod plan;
 mod search;

@@ -183,8 +183,7 @@ impl Shape {
             events: if chance.once_in(4) { 20 } else { 1_000 },
             evicts: chance.once_in(3),
             way,
-            // Who is known by its address when dialled and by its process when it dials is two to a manager.
-            shows_process: way == Way::Both || chance.once_in(2),
+            shows_process: chance.once_in(2),
             slowness: Duration::from_micros(chance.any_size(100_000)),
             managers_die,
             workers_die: chance.once_in(2),
@@ -253,7 +252,11 @@ impl Step {
             30 | 31 => Self::Begin { slot },
             32 => Self::Double {
                 slot,
-                like: usize::try_from(chance.between(0, shape.slots as u64)).unwrap_or(0),
+                like: match usize::try_from(chance.between(0, shape.slots as u64)) {
+                    // Who is one worker behind a port and another one where its process shows is two to a manager.
+                    Ok(like) if shape.way != Way::Both || shape.shows_process => like,
+                    _ => slot,
+                },
                 is_forked: chance.once_in(2),
             },
             33 if shape.managers_die => Self::Depose { seat },

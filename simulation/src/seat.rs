@@ -13,7 +13,7 @@ use telemetry_server::{
 
 use crate::plan::{Shape, Way, Wish};
 use crate::truth::Truth;
-pub(crate) use hall::Hall;
+pub(crate) use hall::{Guest, Hall};
 
 /// What handlers are called with.
 const HANDLED: &str = "snakepit.python.tool.execution.*";

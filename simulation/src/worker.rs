@@ -1,23 +1,25 @@
 //! One process of a worker: its recorder, its streams, and how it ends.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use telemetry_client::serve::simulated::{SimulatedRoad, dial_in, serve_dialled};
+use telemetry_client::serve::simulated::{SimulatedRoad, dial_in, serve_dialled, set_pid};
 use telemetry_client::serve::{Identity, StreamConfig, TelemetryService};
 use telemetry_core::{
-    Address, Callsite, Clock, Fields, Introduction, Overflow, QueueLimits, Reason, Recorder,
-    RecorderConfig, ValueRef, capability,
+    Address, Callsite, Clock, Fields, Identity as Whose, Introduction, Overflow, QueueLimits,
+    Reason, Recorder, RecorderConfig, ValueRef, capability,
 };
 use telemetry_server::simulated;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::Instant;
 
+use crate::memory::recorder;
 use crate::network::{End, Network};
 use crate::plan::{Shape, Way};
-use crate::seat::{Hall, dialled_at, lock};
+use crate::seat::{Guest, Hall, dialled_at, lock};
 use crate::truth::Truth;
 
 /// What workers emit, one after the other.
@@ -32,6 +34,8 @@ pub(crate) struct Birth {
     pub(crate) pid: u32,
     /// The process that forked it.
     pub(crate) parent: Option<u32>,
+    /// Whether its memory outlives it where somebody has that open.
+    pub(crate) leaves_memory: bool,
 }
 
 /// A process that lives.
@@ -77,13 +81,23 @@ struct Road {
     hall: Hall,
     network: Arc<Mutex<Network>>,
     pid: u32,
+    /// Which of all incarnations it is.
+    number: usize,
+    /// What its memory is read by.
+    memory: Option<OwnedFd>,
 }
 
 impl SimulatedRoad for Road {
     type Stream = End;
 
     fn connect(&self, address: &Address) -> io::Result<End> {
-        self.hall.connect(address, &self.network, self.pid)
+        let memory = self.memory.as_ref();
+        let guest = Guest {
+            pid: self.pid,
+            number: self.number,
+            memory: memory.map(OwnedFd::try_clone).transpose()?,
+        };
+        self.hall.connect(address, &self.network, guest)
     }
 }
 
@@ -112,8 +126,10 @@ impl Worker {
             number,
             pid,
             parent,
+            leaves_memory,
         } = birth;
         simulated::begin_process(pid, parent);
+        set_pid(&incarnation(number), pid);
         let config = RecorderConfig {
             queue: QueueLimits {
                 events: shape.events,
@@ -125,7 +141,11 @@ impl Worker {
             },
             ..RecorderConfig::default()
         };
-        let recorder = Recorder::new(config, clock).map_err(|error| error.to_string())?;
+        let whose = Whose {
+            pid,
+            incarnation: number as u128 + 1,
+        };
+        let (recorder, memory) = recorder(config, clock, leaves_memory.then_some(whose))?;
         let site = |name| recorder.callsite(name).map_err(|it| it.to_string());
         let sites = [site(EVENTS[0])?, site(EVENTS[1])?];
         let recorder = Arc::new(recorder);
@@ -167,6 +187,8 @@ impl Worker {
             hall: hall.clone(),
             network: Arc::clone(network),
             pid,
+            number,
+            memory,
         };
         let (is_dialled, dials) = (shape.way != Way::In, shape.way != Way::Out);
         let task = tokio::spawn(async move {
@@ -222,8 +244,13 @@ impl Worker {
     }
 
     /// Ends it at once, with all that it has.
-    pub(crate) fn kill(self, seats: usize, truth: &Truth) -> Ended {
+    pub(crate) async fn kill(mut self, seats: usize, truth: &Truth) -> Ended {
         self.task.abort();
+        let _aborted = (&mut self.task).await;
+        // They have tasks of their own, which end with their connections: nothing of it runs any more.
+        while self.service.streams() > 0 {
+            yield_now().await;
+        }
         self.be_gone(seats, How::Killed, truth)
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::chance::Chance;
 use crate::laws::laws_of;
 use crate::network::Network;
-use crate::plan::{Plan, Shape, Step};
+use crate::plan::{Plan, Shape, Step, Way};
 use crate::seat::{Hall, Reign, lock};
 use crate::system::{self, EPOCH_SECONDS};
 use crate::trace::Trace;
@@ -22,6 +22,8 @@ use crate::worker::{Birth, Ended, How, Worker};
 const FIRST_PID: u32 = 100;
 /// Events that are emitted before others get their turn.
 const EMITS_PER_TURN: u64 = 8;
+/// The first strand of chance that decides whose memory is on the heap.
+const HEAPS: u64 = 100;
 
 /// The scheduler's clock, as the code under test is given it.
 #[derive(Debug)]
@@ -58,6 +60,7 @@ pub(crate) struct World {
     pub(crate) managers: usize,
     pub(crate) managers_gone: usize,
     incarnations: usize,
+    seed: u64,
 }
 
 impl World {
@@ -78,6 +81,7 @@ impl World {
             managers: 0,
             managers_gone: 0,
             incarnations: 0,
+            seed: plan.seed,
         }
     }
 
@@ -119,7 +123,8 @@ impl World {
             Step::Slow(time) => lock(&self.network).set_slowness(time),
             Step::Kill { slot } => {
                 if let Some(worker) = self.workers[slot].take() {
-                    self.ended.push(worker.kill(self.shape.seats, &self.truth));
+                    let ended = worker.kill(self.shape.seats, &self.truth).await;
+                    self.ended.push(ended);
                 }
             }
             Step::Stop { slot, time } => self.stop(slot, time, How::Hurried).await,
@@ -166,6 +171,7 @@ impl World {
             number,
             pid,
             parent,
+            leaves_memory: self.leaves_memory(number),
         };
         let (clock, name) = (Arc::clone(&self.clock), format!("w{like}"));
         self.trace
@@ -181,6 +187,12 @@ impl World {
         )?;
         self.workers[slot] = Some(worker);
         Ok(())
+    }
+
+    /// Whether the memory of an incarnation outlives it. Only who dials in hands it over.
+    fn leaves_memory(&self, number: usize) -> bool {
+        let mut chance = Chance::new(self.seed, HEAPS + number as u64);
+        self.shape.way != Way::Out && !chance.once_in(6)
     }
 
     pub(crate) async fn stop(&mut self, slot: usize, time: Duration, how: How) {
@@ -201,7 +213,7 @@ impl World {
             .tell(format_args!("seat {seat}: manager {number}"));
         let reign = Reign::begin(number, seat, &self.shape, clock, &self.truth)?;
         let door = SimulatedDoor::new(reign.manager.clone());
-        self.hall.set_door(seat, Some(door));
+        self.hall.set_door(seat, Some((number, door)));
         self.reigns[seat] = Some(reign);
         Ok(())
     }

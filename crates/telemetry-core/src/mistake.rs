@@ -60,6 +60,14 @@ mistakes! {
     GivesTakenIds => "an id is given to a second process while its first holder lives",
     /// Manager: `Session::opening`.
     ForgetsPolicy => "a new stream is told the policy that everybody begins with",
+    /// Manager: `Session::read` and `Account::is_gone`.
+    ReadsMemoryFirst => "what a dead worker left is read before its stream is",
+    /// Manager: `Record::resume` and `LedgerWriter::arrival`.
+    RecoversHandled => "what is recovered begins behind what was released, and what was handled is handled again",
+    /// Manager: `Account::report`.
+    RecoveredTwice => "the last counters of a dead worker are added twice",
+    /// Manager: `recovery::take_in`.
+    UnsentUncounted => "what is recovered and was never sent is not counted as sent",
 }
 
 /// Which mistake is planted; 0 is none.

@@ -7,6 +7,7 @@ mod admission;
 mod adopt;
 #[cfg(feature = "http")]
 mod api;
+mod aside;
 mod config;
 mod control;
 mod departure;

@@ -1,6 +1,8 @@
 //! The doors of all seats, as workers find them.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,40 +21,64 @@ const ATTENTION: Duration = Duration::from_secs(1);
 /// What is behind one address.
 #[derive(Debug, Default)]
 struct Front {
-    /// The door of the manager, if there is one.
-    door: Option<SimulatedDoor>,
+    /// Which manager there is, and its door.
+    door: Option<(usize, SimulatedDoor)>,
     /// Who answers in its place, and until when.
     other: Option<(Says, Instant)>,
 }
 
+/// Who connects.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Which of all incarnations it is.
+    pub(crate) number: usize,
+    /// What its memory is read by, if that outlives it.
+    pub(crate) memory: Option<OwnedFd>,
+}
+
 /// See the module. Clones are the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Hall(Arc<Mutex<Vec<Front>>>);
+pub(crate) struct Hall {
+    fronts: Arc<Mutex<Vec<Front>>>,
+    /// The manager that was handed the memory of an incarnation last.
+    handed: Arc<Mutex<BTreeMap<usize, usize>>>,
+}
 
 impl Hall {
     /// So many seats, all empty.
     #[must_use]
     pub(crate) fn new(seats: usize) -> Self {
         let fronts = (0..seats).map(|_| Front::default()).collect();
-        Self(Arc::new(Mutex::new(fronts)))
+        Self {
+            fronts: Arc::new(Mutex::new(fronts)),
+            handed: Arc::default(),
+        }
     }
 
     /// Where the seats are.
     #[must_use]
     pub(crate) fn addresses(&self) -> Vec<Address> {
-        (0..lock(&self.0).len()).map(address).collect()
+        (0..lock(&self.fronts).len()).map(address).collect()
+    }
+
+    /// The manager that was handed the memory of an incarnation last, if one was.
+    #[must_use]
+    pub(crate) fn handed_to(&self, number: usize) -> Option<usize> {
+        lock(&self.handed).get(&number).copied()
     }
 
     /// Opens a door, or closes it.
-    pub(crate) fn set_door(&self, seat: usize, door: Option<SimulatedDoor>) {
-        if let Some(front) = lock(&self.0).get_mut(seat) {
+    pub(crate) fn set_door(&self, seat: usize, door: Option<(usize, SimulatedDoor)>) {
+        if let Some(front) = lock(&self.fronts).get_mut(seat) {
             front.door = door;
         }
     }
 
     /// Has somebody else answer.
     pub(crate) fn set_other(&self, seat: usize, other: Option<(Says, Instant)>) {
-        if let Some(front) = lock(&self.0).get_mut(seat) {
+        if let Some(front) = lock(&self.fronts).get_mut(seat) {
             front.other = other;
         }
     }
@@ -66,9 +92,14 @@ impl Hall {
         &self,
         to: &Address,
         network: &Mutex<Network>,
-        pid: u32,
+        guest: Guest,
     ) -> io::Result<End> {
-        let fronts = lock(&self.0);
+        let Guest {
+            pid,
+            number,
+            memory,
+        } = guest;
+        let fronts = lock(&self.fronts);
         let seat = (0..fronts.len()).find(|seat| address(*seat) == *to);
         let nobody = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let seat = seat.ok_or_else(nobody)?;
@@ -80,9 +111,15 @@ impl Hall {
             tokio::spawn(answer(theirs, says));
             return Ok(ours);
         }
-        let door = fronts[seat].door.clone().ok_or_else(nobody)?;
+        let (manager, door) = fronts[seat].door.clone().ok_or_else(nobody)?;
         let (ours, theirs) = lock(network).connect(pid, seat);
-        tokio::spawn(door.visit(Box::new(theirs), pid));
+        let handed = Arc::clone(&self.handed);
+        tokio::spawn(async move {
+            let has_memory = memory.is_some();
+            if door.visit(Box::new(theirs), pid, memory).await && has_memory {
+                lock(&handed).insert(number, manager);
+            }
+        });
         Ok(ours)
     }
 }

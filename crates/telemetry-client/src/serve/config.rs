@@ -44,13 +44,22 @@ impl Default for Identity {
 }
 
 impl Identity {
+    /// The process that this is.
+    fn pid(&self) -> u32 {
+        #[cfg(feature = "simulation")]
+        if let Some(pid) = super::simulated::pid_of(&self.incarnation_id) {
+            return pid;
+        }
+        std::process::id()
+    }
+
     /// The first frame of a stream, to a manager that has the region or has not.
     pub(super) fn to_hello(&self, region: RegionKind) -> WorkerHello {
         WorkerHello {
             protocol_revision: PROTOCOL_REVISION,
             worker_id: self.worker_id.clone(),
             incarnation_id: self.incarnation_id.clone(),
-            pid: std::process::id(),
+            pid: self.pid(),
             package_version: self.package_version.clone(),
             capabilities: capabilities(region),
             pool_name: self.pool_name.clone(),

@@ -3,6 +3,8 @@
 //! Everything else is what runs in production: the words of introduction, the rests between attempts, HTTP/2,
 //! the sessions and the pump.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::pin;
 
@@ -19,6 +21,21 @@ use super::server::ServeLimits;
 use super::service::TelemetryService;
 use super::threads::stopped;
 use crate::deadline::last_words;
+
+thread_local! {
+    /// In which process each incarnation of this thread's world is.
+    static PIDS: RefCell<BTreeMap<String, u32>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// An incarnation is in a process of its own.
+pub fn set_pid(incarnation_id: &str, pid: u32) {
+    PIDS.with_borrow_mut(|pids| pids.insert(incarnation_id.to_owned(), pid));
+}
+
+/// The process of an incarnation, if it is simulated.
+pub(super) fn pid_of(incarnation_id: &str) -> Option<u32> {
+    PIDS.with_borrow(|pids| pids.get(incarnation_id).copied())
+}
 
 /// Makes connections to managers.
 pub trait SimulatedRoad {

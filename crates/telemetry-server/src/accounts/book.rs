@@ -20,7 +20,8 @@ pub(super) type Shared = Arc<Mutex<Incarnation>>;
 
 /// What tells incarnations apart: the id they claim, and the process that the system showed behind
 /// their socket, so that nobody takes over the account of another process by its id. Where the system
-/// shows none, as behind a port, the address has to do.
+/// shows none, as behind a port, the address has to do. One worker may be met both ways: see
+/// [`recognise`](Book::recognise).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     /// 32 hexadecimal digits, as it says.
@@ -82,7 +83,8 @@ pub(crate) struct Book {
 struct Pages {
     /// By age.
     all: BTreeMap<u64, (Option<Key>, Shared)>,
-    by_key: HashMap<Key, u64>,
+    /// By id: where each was met, and its number.
+    by_id: HashMap<String, Vec<(Place, u64)>>,
     next: u64,
     /// How many there may be before the next look for what may go.
     sweep_at: usize,
@@ -105,26 +107,23 @@ impl Book {
     /// Claims an incarnation for a stream that has just opened.
     pub(super) fn claim(&self, key: &Key) -> Claim {
         let pages = self.lock();
-        let Some(known) = pages.by_key.get(key).and_then(|it| pages.all.get(it)) else {
+        let Some(known) = pages.number(key).and_then(|it| pages.page(it)) else {
             return Claim::New;
         };
-        let mut incarnation = lock(&known.1);
+        let mut incarnation = lock(known);
         if incarnation.claimed {
             return Claim::Busy;
         }
         incarnation.claimed = true;
         drop(incarnation);
-        Claim::Known(Arc::clone(&known.1))
+        Claim::Known(Arc::clone(known))
     }
 
     /// Enters a new one, claimed; `None` if another one was entered under this key meanwhile. Without a
     /// key it is found by nobody but its owner.
     pub(super) fn enter(&self, key: Option<Key>, mut incarnation: Incarnation) -> Option<Shared> {
         let mut pages = self.lock();
-        if key
-            .as_ref()
-            .is_some_and(|key| pages.by_key.contains_key(key))
-        {
+        if key.as_ref().is_some_and(|key| pages.number(key).is_some()) {
             return None;
         }
         incarnation.claimed = true;
@@ -133,18 +132,43 @@ impl Book {
         incarnation.number = number;
         let shared = Arc::new(Mutex::new(incarnation));
         if let Some(key) = &key {
-            pages.by_key.insert(key.clone(), number);
+            pages.list(key, number);
         }
         pages.all.insert(number, (key, Arc::clone(&shared)));
         pages.sweep();
         Some(shared)
     }
 
-    /// The one with this key, whoever has claimed it.
-    pub(super) fn find(&self, key: &Key) -> Option<Shared> {
+    /// The one that a worker is with this key, whoever has claimed it.
+    pub(super) fn find(&self, key: &Key, worker: &WorkerId) -> Option<Shared> {
         let pages = self.lock();
-        let number = pages.by_key.get(key)?;
-        pages.all.get(number).map(|(_, it)| Arc::clone(it))
+        let otherwise = || pages.met_otherwise(key, worker).map(|(_, number)| number);
+        let number = pages.number(key).or_else(otherwise)?;
+        pages.page(number).map(Arc::clone)
+    }
+
+    /// The key under which the one is known that a worker is with this key. Who was met as this worker at an
+    /// address, where no process shows, is known by its process once that shows; who is known by its process is the
+    /// same at any address of this worker. Who calls himself so in another process is somebody else.
+    pub(super) fn recognise(&self, key: Key, worker: &WorkerId) -> Key {
+        let mut pages = self.lock();
+        if pages.number(&key).is_some() {
+            return key;
+        }
+        let Some((place, number)) = pages.met_otherwise(&key, worker) else {
+            return key;
+        };
+        let id = key.id.clone();
+        let known = Key { id, place };
+        if known.place.pid().is_some() {
+            return known;
+        }
+        pages.strike(&known, number);
+        pages.list(&key, number);
+        if let Some(page) = pages.all.get_mut(&number) {
+            page.0 = Some(key.clone());
+        }
+        key
     }
 
     /// Gives a nameless incarnation its name.
@@ -153,7 +177,7 @@ impl Book {
         let mut pages = self.lock();
         if let Some(page) = pages.all.get_mut(&number) {
             page.0 = Some(key.clone());
-            pages.by_key.insert(key.clone(), number);
+            pages.list(key, number);
         }
     }
 
@@ -236,6 +260,47 @@ impl Book {
 }
 
 impl Pages {
+    /// The number of the one with this key.
+    fn number(&self, key: &Key) -> Option<u64> {
+        let mut met = self.by_id.get(&key.id)?.iter();
+        let found = met.find(|(place, _)| *place == key.place);
+        found.map(|(_, number)| *number)
+    }
+
+    fn page(&self, number: u64) -> Option<&Shared> {
+        self.all.get(&number).map(|(_, it)| it)
+    }
+
+    /// Where the one with this id was met as this worker in the other way: at an address if the key names a
+    /// process, in a process if it names an address.
+    fn met_otherwise(&self, key: &Key, worker: &WorkerId) -> Option<(Place, u64)> {
+        let is_other = |place: &Place| place.pid().is_some() != key.place.pid().is_some();
+        let is_it = |number| {
+            let page = self.page(number);
+            page.is_some_and(|it| lock(it).worker_id == *worker)
+        };
+        let mut met = self.by_id.get(&key.id)?.iter().rev();
+        met.find(|(place, number)| is_other(place) && is_it(*number))
+            .cloned()
+    }
+
+    /// Has one be found under this key.
+    fn list(&mut self, key: &Key, number: u64) {
+        let met = self.by_id.entry(key.id.clone()).or_default();
+        met.retain(|(place, _)| *place != key.place);
+        met.push((key.place.clone(), number));
+    }
+
+    /// Has it not be found there any more.
+    fn strike(&mut self, key: &Key, number: u64) {
+        if let Some(met) = self.by_id.get_mut(&key.id) {
+            met.retain(|(place, other)| (place, *other) != (&key.place, number));
+            if met.is_empty() {
+                self.by_id.remove(&key.id);
+            }
+        }
+    }
+
     /// Notices which of those that nobody shows have ended.
     fn notice_ends(&mut self) {
         let mut ended = Vec::new();
@@ -279,10 +344,8 @@ impl Pages {
             let Some((key, it)) = self.all.remove(number) else {
                 continue;
             };
-            if let Some(key) = key
-                && self.by_key.get(&key) == Some(number)
-            {
-                self.by_key.remove(&key);
+            if let Some(key) = key {
+                self.strike(&key, *number);
             }
             let mut incarnation = lock(&it);
             // Nobody will ever know more of it.

@@ -261,7 +261,8 @@ impl LedgerWriter {
         let sequence = sequence.saturating_sub(load(&self.cells.origin));
         let highest = load(&self.cells.highest);
         if sequence <= highest {
-            return match is_planted(Mistake::DuplicatesAreNew) {
+            let mistakes = [Mistake::DuplicatesAreNew, Mistake::RecoversHandled];
+            return match mistakes.into_iter().any(is_planted) {
                 true => Arrival::Unsequenced,
                 false => Arrival::Duplicate,
             };

@@ -105,6 +105,8 @@ struct Open {
     standing: Standing,
     /// What its hello said of the streams before it.
     told: Option<Origin>,
+    /// The process behind it, if it shows.
+    pid: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +152,7 @@ impl Account {
             reader: writer.reader(),
             standing: Standing::Nameless,
             told: None,
+            pid: None,
         });
     }
 
@@ -193,7 +196,7 @@ impl Account {
 
     fn met(&self, id: &str, place: Place) -> Option<Shared> {
         let id = id.to_owned();
-        self.book.find(&Key { id, place })
+        self.book.find(&Key { id, place }, &self.worker_id)
     }
 
     /// What the present incarnation was doing when it died.
@@ -223,11 +226,13 @@ impl Account {
             // Whose it is has to be known first.
             _ => return Ok(()),
         };
+        let is_recovered = said.recovered.is_some();
         let taken = self.take_report(said, &present, writer, now_ns);
         match &taken {
             Ok(news) => {
                 self.add(news);
-                if is_planted(Mistake::ReportTwice) {
+                let is_last = is_recovered && is_planted(Mistake::RecoveredTwice);
+                if is_last || is_planted(Mistake::ReportTwice) {
                     self.add(news);
                 }
             }
@@ -353,7 +358,7 @@ impl Account {
     /// Adds a stream to an incarnation that another one is still counted for.
     fn add_to(&mut self, key: &Key, writer: &LedgerWriter) {
         let counted = writer.snapshot();
-        match self.book.find(key) {
+        match self.book.find(key, &self.worker_id) {
             Some(it) => {
                 let news = lock(&it).add_stream(&counted, writer.position());
                 self.add(&news);
@@ -379,7 +384,8 @@ impl Account {
 
     /// Whether its process has ended, and no stream of it is open.
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone.is_some() && self.stream.is_none()
+        let is_read = self.stream.is_none() || is_planted(Mistake::ReadsMemoryFirst);
+        self.gone.is_some() && is_read
     }
 
     /// Whether the process behind the socket may be gone: its stream is over, and its end is not known.

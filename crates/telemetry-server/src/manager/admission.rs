@@ -350,8 +350,10 @@ impl Entry {
             (Some(registered), Some(caller)) => registered == caller,
             // What cannot be told apart is the same, unless that is there already.
             _ => {
-                let is_there =
-                    self.holder.is_some() || self.record.state() == StreamState::Streaming;
+                // Whoever held it and has ended is not there any more.
+                let lives = |it: &Holder| !it.process.is_some_and(Process::is_over);
+                let is_held = self.holder.as_ref().is_some_and(lives);
+                let is_there = is_held || self.record.state() == StreamState::Streaming;
                 !is_there || (caller.is_some() && self.record.observed_pid() == caller)
             }
         }

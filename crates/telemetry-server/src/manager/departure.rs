@@ -7,9 +7,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use super::aside::aside;
 use super::registry::{Entry, Retired};
 use super::{Inner, Manager};
 use crate::deadline::deadline;
@@ -156,7 +157,7 @@ impl Inner {
             }
             if record.is_to_be_read() {
                 let (inner, record) = (Arc::clone(&departing.0), Arc::clone(&record));
-                let read = spawn_blocking(move || record.read_if_over(&inner.shared));
+                let read = aside(move || record.read_if_over(&inner.shared));
                 // It fails only together with the runtime.
                 let _read = read.await;
             }

@@ -6,10 +6,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::Inner;
+use super::aside::aside;
 use crate::session::Record;
 
 /// Time between two looks.
@@ -28,19 +28,13 @@ pub(super) async fn run(inner: Weak<Inner>) {
         if silent.is_empty() && !inner.book.has_departed() {
             continue;
         }
-        let look = move || {
+        let looked = aside(move || {
             for record in silent {
                 record.notice_end(&inner.shared);
             }
             inner.book.notice_ends();
-        };
-        #[cfg(feature = "simulation")]
-        if crate::simulated::is_on() {
-            look();
-            continue;
-        }
-        let looked = spawn_blocking(look);
-        if looked.await.is_err() {
+        });
+        if !looked.await {
             return;
         }
     }

@@ -78,7 +78,10 @@ impl Session {
                 // Whoever would announce one is gone.
                 None => self.left("nobody announces it any more"),
             },
-            () = self.life.ended(), if self.may_leave() => self.process_ended(),
+            // Of one that somebody else started, that one says what comes next.
+            () = self.life.ended(), if self.may_leave() || !self.record.is_supervised() => {
+                self.process_ended()
+            }
             () = sleep_until(until) => self.left("it did not come back"),
         }
     }

@@ -48,7 +48,8 @@ impl Life {
             descriptor,
             process: Process::of(pid),
             is_gone,
-            ..Self::default()
+            #[cfg(feature = "simulation")]
+            simulated: None,
         }
     }
 

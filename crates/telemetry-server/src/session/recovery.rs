@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use prost::encoding;
-use telemetry_core::{EventOrigin, Note, Recovered, RecoveryError, Source, recover};
+use telemetry_core::{
+    EventOrigin, Mistake, Note, Recovered, RecoveryError, Source, is_planted, recover,
+};
 
 use super::Shared;
 use super::record::{Held, Record};
@@ -78,18 +80,15 @@ fn take_in(
     let mut counters = left.counters.clone();
     // Those that were never sent are numbered as if they had been: what was not written takes no number.
     let sent = counters.sent;
+    let mut last = sent;
     let mut recovered = 0;
     let mut message = Vec::new();
     let mut batch = pipeline.batch();
     for event in left.events(after) {
         let is_unsent = event.sequence > sent;
-        counters.sent = counters.sent.saturating_add(u64::from(is_unsent));
+        last = last.saturating_add(u64::from(is_unsent));
         counters.queued = counters.queued.saturating_sub(u64::from(is_unsent));
-        let sequence = if is_unsent {
-            counters.sent
-        } else {
-            event.sequence
-        };
+        let sequence = if is_unsent { last } else { event.sequence };
         message.clear();
         message.extend_from_slice(event.bytes);
         encoding::uint64::encode(SEQUENCE, &sequence, &mut message);
@@ -99,6 +98,9 @@ fn take_in(
         }
     }
     drop(batch);
+    if !is_planted(Mistake::UnsentUncounted) {
+        counters.sent = last;
+    }
     let taken = record.take_last(counters, recovered, pipeline.ledger_mut());
     tell(record, held, left, recovered);
     if let Err(error) = taken {

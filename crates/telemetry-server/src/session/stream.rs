@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
-use telemetry_core::capability;
+use telemetry_core::{Mistake, capability, is_planted};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -182,6 +182,9 @@ impl Session {
                     progress.leave(Cause::Superseded);
                 }
                 () = self.life.ended(), if self.life.is_told() && !progress.course.is_leaving() => {
+                    if is_planted(Mistake::ReadsMemoryFirst) {
+                        self.record.caller_ended(&self.shared, &self.introduced);
+                    }
                     progress.leave(Cause::ProcessEnded);
                 }
                 wanted = is_wanted(&mut self.drain), if progress.may_drain() => {

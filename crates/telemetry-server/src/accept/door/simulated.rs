@@ -1,5 +1,6 @@
 //! The door of a simulation: connections come from it, and it says which process is behind each.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
@@ -23,16 +24,18 @@ impl SimulatedDoor {
         Self(Door::new(manager).hall)
     }
 
-    /// One connection of this process, until its session has it or it is sent off.
-    pub async fn visit(self, mut stream: Box<dyn Io>, pid: u32) {
+    /// One connection of this process, which hands its memory over, until its session has it or it is sent off;
+    /// whether its session has it.
+    pub async fn visit(self, mut stream: Box<dyn Io>, pid: u32, memory: Option<OwnedFd>) -> bool {
         let since = Instant::now();
         let hall = self.0;
         let (_end, ended) = oneshot::channel();
         let introduction = match hall.introduction(&mut stream, ended).await {
             Ok(introduction) => introduction,
-            Err(None) => return,
+            Err(None) => return false,
             Err(Some((why, answer))) => {
-                return hall.turn_away(stream, why, Some(pid), &answer).await;
+                hall.turn_away(stream, why, Some(pid), &answer).await;
+                return false;
             }
         };
         let caller = Caller {
@@ -51,11 +54,15 @@ impl SimulatedDoor {
                     incarnation: caller.introduction.incarnation,
                     pid: Some(pid),
                     life: caller.life,
-                    region: None,
+                    region: hall.region(Ok(memory), Some(pid)),
                     since,
                 });
+                true
             }
-            Err((why, answer)) => hall.turn_away(stream, why, Some(pid), &answer).await,
+            Err((why, answer)) => {
+                hall.turn_away(stream, why, Some(pid), &answer).await;
+                false
+            }
         }
     }
 }

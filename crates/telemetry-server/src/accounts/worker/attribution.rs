@@ -35,14 +35,19 @@ impl Account {
         let Some(stream) = &mut self.stream else {
             return false;
         };
-        let key = Key {
+        let pid = place.pid();
+        let mut key = Key {
             id: id.to_owned(),
             place,
         };
+        if !id.is_empty() {
+            key = self.book.recognise(key, &self.worker_id);
+        }
         if stream.standing == Standing::Assigned {
             return self.key.as_ref() == Some(&key);
         }
         stream.told = Some(origin);
+        stream.pid = pid;
         if id.is_empty() {
             self.assign_by_order(None, writer, origin, now_ns);
         } else {
@@ -59,13 +64,14 @@ impl Account {
         origin: Origin,
         now_ns: i64,
     ) {
+        // It may have been met in another way while this one waited.
+        let key = self.book.recognise(key, &self.worker_id);
         match self.book.claim(&key) {
             Claim::Known(it) => {
-                if self
-                    .present
-                    .as_ref()
-                    .is_none_or(|old| !Arc::ptr_eq(old, &it))
-                {
+                let present = self.present.as_ref();
+                if present.is_some_and(|old| Arc::ptr_eq(old, &it)) {
+                    self.key = Some(key);
+                } else {
                     self.replace_present(Arc::clone(&it), Some(key));
                 }
                 self.assign(&it, writer, origin);
@@ -186,7 +192,6 @@ impl Account {
 
     /// The open stream is this incarnation's.
     fn assign(&mut self, it: &Shared, writer: &mut LedgerWriter, origin: Origin) {
-        let peer_pid = self.key.as_ref().and_then(|key| key.place.pid());
         let Some(stream) = &mut self.stream else {
             return;
         };
@@ -194,7 +199,7 @@ impl Account {
         let mut incarnation = lock(it);
         incarnation.claimed = true;
         incarnation.owner = Some(self.owner);
-        if let Some(pid) = peer_pid {
+        if let Some(pid) = stream.pid {
             incarnation.seen_behind(pid);
         }
         incarnation.worker_id = self.worker_id.clone();

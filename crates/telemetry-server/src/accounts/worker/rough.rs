@@ -19,6 +19,11 @@ fn here() -> Place {
     Place::Process(std::process::id())
 }
 
+/// Behind a port, where the system shows no process.
+fn port() -> Place {
+    Place::Address("tcp:127.0.0.1:7".to_owned())
+}
+
 /// A worker with a stream that said nothing yet.
 fn rough(book: &Arc<Book>, worker: &str) -> Rough {
     let mut account = Account::new(Arc::clone(book), worker.into(), None);
@@ -222,4 +227,36 @@ fn a_stream_that_is_cut_while_it_waits_for_an_older_one_counts_once() {
     old.hello("x", here(), 20, 20);
     let both = old.sums().reported.emitted + new.sums().reported.emitted;
     assert_eq!(both, 20);
+}
+
+#[test]
+fn who_is_met_behind_a_port_and_in_a_process_is_one_and_no_other_process_is_it() {
+    let book: Arc<Book> = Arc::default();
+    let mut it = rough(&book, "w");
+    let told = |it: &Rough, pid| it.account.position(Some(("x", pid))).map(|told| told.1);
+    it.hello("x", port(), 0, 0);
+    it.events(1..=10);
+    it.close(Parting::Cut);
+    let pid = std::process::id();
+    assert_eq!(told(&it, pid), Some(10), "it is told where it goes on");
+    let other = rough(&book, "v");
+    assert_eq!(told(&other, pid), None, "an id is not enough");
+    it.reopen();
+    it.hello("x", here(), 10, 10);
+    it.events(6..=12);
+    it.close(Parting::Cut);
+    it.reopen();
+    it.hello("x", port(), 12, 12);
+    it.events(11..=15);
+    it.close(Parting::Cut);
+    let sums = it.sums();
+    assert_eq!((sums.ledger.received, sums.ledger.gaps), (15, 0));
+    assert_eq!(book.list().len(), 1);
+    assert_eq!(told(&it, pid), Some(15));
+    assert_eq!(told(&it, 1), None, "it is another process that says so");
+    it.reopen();
+    it.hello("x", Place::Process(1), 0, 0);
+    it.events(1..=3);
+    assert_eq!(it.sums().ledger.received, 18);
+    assert_eq!(book.list().len(), 2);
 }

@@ -7,7 +7,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use telemetry_core::{OpenSpan, Recovered, WorkerSnapshot, identify};
+use telemetry_core::{Mistake, OpenSpan, Recovered, WorkerSnapshot, identify, is_planted};
 
 use super::{Memory, Record, word};
 use crate::accounts::{
@@ -254,6 +254,7 @@ impl Record {
                 ..super::Hello::default()
             };
         }
+        let known = known.filter(|_| !is_planted(Mistake::RecoversHandled));
         known.unwrap_or_default().max(released)
     }
 
