@@ -69,6 +69,15 @@ impl Scene {
         let Self {
             story, acceptor, ..
         } = self;
+        // All may have arrived before anybody has noticed the last end.
+        eventually("the end of all", || {
+            let verdicts = story.verdicts();
+            let rows = verdicts.values().map(|verdict| verdict.row.as_ref());
+            rows.into_iter()
+                .all(|row| row.is_some_and(|row| row.ended))
+                .then_some(())
+        })
+        .await;
         let verdicts = story.judge(&[]).await;
         acceptor.stop().await;
         let mut recovered = 0;

@@ -169,7 +169,13 @@ impl Mapped {
         let flags = MapFlags::SHARED | MapFlags::FIXED;
         // SAFETY: exactly a place of ours; who looks at it meanwhile does so by atomic words, and those of the file
         // are as good.
-        unsafe { mmap(at.cast(), bytes, access, flags, file, 0) }?;
+        if let Err(error) = unsafe { mmap(at.cast(), bytes, access, flags, file, 0) } {
+            // Older systems take away what was there before they find that they cannot.
+            let flags = MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE | MapFlags::NORESERVE;
+            // SAFETY: a place of ours, and only if nothing is there any more.
+            let _nothing_more = unsafe { mmap_anonymous(at.cast(), bytes, access, flags) };
+            return Err(error.into());
+        }
         self.advise(POPULATED);
         Ok(())
     }

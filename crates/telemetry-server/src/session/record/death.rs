@@ -7,6 +7,9 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
+
 use telemetry_core::{Mistake, OpenSpan, Recovered, WorkerSnapshot, identify, is_planted};
 
 use super::{Memory, Record, word};
@@ -31,6 +34,8 @@ pub(crate) struct Held {
     pub(in super::super) pid: Option<u32>,
     /// That process, as far as it is known.
     process: Option<Process>,
+    /// Its process goes on as another incarnation, and writes it no more.
+    became_another: bool,
     /// Where it outlives us.
     kept: Option<Kept>,
 }
@@ -53,6 +58,7 @@ impl Held {
             incarnation: format!("{:032x}", identity.incarnation),
             pid: Some(process.pid()),
             process: Some(process),
+            became_another: false,
             kept: Some(kept),
         })
     }
@@ -62,13 +68,19 @@ impl Held {
         self.incarnation.eq_ignore_ascii_case(incarnation)
     }
 
-    /// Whether its process is over when another incarnation calls from process `pid`. A process that
-    /// became another program is.
-    fn is_over(&self, pid: Option<u32>) -> bool {
-        match self.process {
-            Some(process) => process.is_over() || Some(process.pid()) == pid,
-            None => self.pid == pid,
-        }
+    /// Whether its process has ended, as far as the system tells.
+    fn has_ended(&self) -> bool {
+        self.process.is_none_or(Process::is_over)
+    }
+
+    /// Whether nobody writes it any more when another incarnation calls from process `pid`.
+    fn is_over(&mut self, pid: Option<u32>) -> bool {
+        self.became_another = match self.process {
+            Some(process) => Some(process.pid()) == pid,
+            // Where the system tells no process nobody is known to be the same.
+            None => self.pid.is_some() && self.pid == pid,
+        };
+        self.became_another || self.process.is_some_and(Process::is_over)
     }
 }
 
@@ -78,7 +90,7 @@ impl Record {
     pub(in super::super) fn receive(&self, shared: &Shared, arrival: &mut Arrival) {
         let mut memory = self.lock();
         let is_other = |held: &Held| !held.is_of(&arrival.incarnation);
-        let before = memory.held.as_ref().filter(|held| is_other(held));
+        let before = memory.held.as_mut().filter(|held| is_other(held));
         if before.is_some_and(|held| held.is_over(arrival.pid)) {
             memory.account.process_ended(End::Unasked, None);
             drop(memory);
@@ -101,6 +113,7 @@ impl Record {
             incarnation: arrival.incarnation.clone(),
             pid: arrival.pid,
             process,
+            became_another: false,
             kept: None,
         });
         drop(memory);
@@ -192,7 +205,7 @@ impl Record {
     pub(in super::super) fn settle(&self, shared: &Shared) {
         if let Some((mut held, writer)) = self.take_remains() {
             let reading = Reading(self);
-            recovery::read(shared, self, &held, writer);
+            apart(|| recovery::read(shared, self, &held, writer));
             drop(reading);
             if let Some(kept) = &mut held.kept {
                 kept.let_go();
@@ -208,7 +221,9 @@ impl Record {
         if !memory.account.is_gone() {
             return None;
         }
-        let Some(held) = memory.held.take() else {
+        // One that runs is another process than the one whose end was told.
+        let is_over = |held: &mut Held| held.became_another || held.has_ended();
+        let Some(held) = memory.held.take_if(is_over) else {
             memory.account.end_if_gone();
             return None;
         };
@@ -326,6 +341,16 @@ impl Memory {
     /// Nobody here will read the memory of a worker that another manager serves.
     pub(super) fn let_go_of_region(&mut self) {
         self.held = None;
+    }
+}
+
+/// Does what takes as long as handlers take. On a runtime with several threads the others go on with whatever
+/// this one was about to do.
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    let runtime = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match runtime {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
     }
 }
 

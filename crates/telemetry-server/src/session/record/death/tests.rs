@@ -17,6 +17,7 @@ fn held(incarnation: &str) -> Held {
         incarnation: incarnation.to_owned(),
         pid: None,
         process: None,
+        became_another: false,
         kept: None,
     }
 }
