@@ -153,14 +153,17 @@ fn name_in(message: &str) -> &str {
     name.expect("a name")
 }
 
-/// A configuration with a door for workers.
+/// A configuration with a door for workers, and no pool: whoever is killed leaves nobody behind.
 fn with_a_door() -> (tempfile::TempDir, u16) {
-    let (directory, port) = configured("", 1, IDLE);
-    let path = directory.path().join("telemetry.toml");
-    let mut text = fs::read_to_string(&path).expect("a file");
-    let door = directory.path().join("door.sock");
-    text.push_str(&format!("[accept]\nlisten = \"unix:{}\"\n", door.display()));
-    fs::write(path, text).expect("a file");
+    let (directory, port) = configured("", 0, IDLE);
+    let path = directory.path();
+    let text = format!(
+        "[manager]\nrun_dir = {:?}\n[http]\nlisten = \"127.0.0.1:{port}\"\n\
+         [accept]\nlisten = \"unix:{}\"\n",
+        path.join("run"),
+        path.join("door.sock").display()
+    );
+    fs::write(path.join("telemetry.toml"), text).expect("a file");
     (directory, port)
 }
 
