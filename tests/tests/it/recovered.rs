@@ -4,11 +4,12 @@
 //! `DEATHS=n` repeats each death so often instead of a few times.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use telemetry_server::{AcceptConfig, Acceptor, Address};
-use telemetry_tests::truth::{Finding, Kind, Loose, Program, Story, gone, order_only, signal};
+use telemetry_tests::truth::{
+    Finding, Kind, Loose, Program, Story, gone, order_only, process_state, signal,
+};
 use telemetry_tests::{Seed, eventually, python_or_skip};
 
 /// Deaths of each kind, unless it is said.
@@ -171,7 +172,10 @@ async fn a_worker_that_is_killed_while_it_stands_still_loses_nothing() {
         let mut worker = scene.worker(number).await;
         scene.amid_a_burst(&worker).await;
         signal(worker.pid, Signal::STOP);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        eventually("it to stand still", || {
+            (process_state(worker.pid) == Some('T')).then_some(())
+        })
+        .await;
         worker.end_by(Signal::KILL).await;
     }
     scene.end().await;
