@@ -150,7 +150,7 @@ def test_a_second_start_changes_nothing(tmp_path, acceptor):
     assert sorted(names)[-2:] == ["telemetry", "telemetry-poll"] and len(names) == 4, names
     assert server.close(60)
     """
-    with Worker(tmp_path, program, TELEMETRY_MANAGER=acceptor.address, **LONG_EXIT) as worker:
+    with Worker(tmp_path, program, TELEMETRY_MANAGER=acceptor.address, TELEMETRY_STALL_MS="500", **LONG_EXIT) as worker:
         assert worker.end() == 0, worker.errors
         assert acceptor.names(1) == ["first.event"]
     assert acceptor.introductions.get()["pid"] == worker.process.pid

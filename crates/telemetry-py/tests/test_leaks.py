@@ -43,7 +43,7 @@ def test_spans_that_nobody_left_do_not_fill_the_table_of_open_ones(tmp_path):
     with telemetry.span("still.seen"):
         ctypes.PyDLL(None).usleep(1_500_000)
     """
-    worker, address = started(tmp_path, program, TELEMETRY_MAX_BUFFER="65536")
+    worker, address = started(tmp_path, program, TELEMETRY_MAX_BUFFER="65536", TELEMETRY_STALL_MS="500")
     with worker:
         worker.line()
         with Manager(address) as manager:
