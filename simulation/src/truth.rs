@@ -96,6 +96,11 @@ impl Truth {
         self.lock().calls.get(&manager).copied().unwrap_or_default()
     }
 
+    /// Something happened that cannot be.
+    pub(crate) fn cannot_be(&self, fault: String) {
+        self.lock().faults.push(fault);
+    }
+
     /// What one incarnation emitted.
     #[must_use]
     pub(crate) fn of(&self, incarnation: usize) -> Emitted {

@@ -68,13 +68,14 @@ impl World {
         let shape = plan.shape;
         let chance = Chance::new(plan.seed, 4);
         let network = Network::new(chance, trace.clone(), shape.slowness);
+        let truth = Truth::default();
         Self {
             shape,
-            truth: Truth::default(),
+            hall: Hall::new(shape.seats, truth.clone()),
+            truth,
             trace,
             clock: Arc::new(VirtualClock),
             network: Arc::new(Mutex::new(network)),
-            hall: Hall::new(shape.seats),
             workers: (0..shape.slots).map(|_| None).collect(),
             ended: Vec::new(),
             reigns: (0..shape.seats).map(|_| None).collect(),

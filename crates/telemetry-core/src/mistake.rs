@@ -58,6 +58,8 @@ mistakes! {
     FoldsTwice => "who leaves is folded into the sums twice",
     /// Manager: `Holder::towards`.
     GivesTakenIds => "an id is given to a second process while its first holder lives",
+    /// Manager: `Hall::let_in`, in `accept`.
+    AnswersFirst => "a worker is welcomed before its id is claimed",
     /// Manager: `Session::opening`.
     ForgetsPolicy => "a new stream is told the policy that everybody begins with",
     /// Manager: `Session::read` and `Account::is_gone`.

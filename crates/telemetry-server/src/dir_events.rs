@@ -79,6 +79,13 @@ pub(crate) struct FileId {
     changed: (i64, i64),
 }
 
+impl FileId {
+    /// Device and number.
+    pub(crate) fn number(self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
 impl Seen {
     /// Looks. May wait for the disk.
     pub(crate) fn at(path: &Path) -> Self {

@@ -132,6 +132,8 @@ pub(crate) struct Session {
     life: Life,
     /// The incarnation that one introduced itself as.
     introduced: String,
+    /// When that connection was accepted.
+    since: Option<Instant>,
     /// The policy the worker should have.
     policy: watch::Receiver<Arc<PolicySpec>>,
     run: watch::Receiver<Run>,
@@ -165,6 +167,7 @@ impl Session {
             next: None,
             life: Life::default(),
             introduced: String::new(),
+            since: None,
             policy,
             run,
             drain,

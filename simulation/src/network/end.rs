@@ -19,9 +19,14 @@ use crate::trace::Trace;
 /// Bytes that are under way at most in one direction, as in the buffer of a socket.
 const ROOM: usize = 32 * 1024;
 
+/// How much is remembered of what was sent first, in bytes; more than an answer at the door has.
+const FIRST_BYTES: usize = 64;
+
 /// What is under way in one direction.
 #[derive(Debug, Default)]
 struct Lane {
+    /// What was sent first.
+    first: Vec<u8>,
     /// Pieces, and when each arrives.
     pieces: VecDeque<(Instant, Vec<u8>)>,
     /// Their bytes.
@@ -119,6 +124,8 @@ impl Link {
             let some = self.chance.any_size(taken as u64).max(1);
             taken = usize::try_from(some).unwrap_or(taken).min(taken);
         }
+        let first = FIRST_BYTES.saturating_sub(lane.first.len()).min(taken);
+        lane.first.extend_from_slice(&bytes[..first]);
         let mut arrives = taken;
         if let Some(left) = &mut lane.cut_after {
             arrives = taken.min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -212,6 +219,12 @@ impl End {
             side,
             timer: None,
         }
+    }
+
+    /// Tells later whether what was sent into this end begins with these few bytes.
+    pub(crate) fn begins_with(&self, bytes: Vec<u8>) -> impl FnOnce() -> bool + Send + use<> {
+        let (link, side) = (Arc::clone(&self.link), self.side);
+        move || lock(&link).lanes[side].first.starts_with(&bytes)
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::lock;
 use crate::network::{End, Network};
 use crate::plan::Says;
+use crate::truth::Truth;
 
 /// How long somebody else at a door stays with one worker.
 const ATTENTION: Duration = Duration::from_secs(1);
@@ -44,16 +45,18 @@ pub(crate) struct Hall {
     fronts: Arc<Mutex<Vec<Front>>>,
     /// The manager that was handed the memory of an incarnation last.
     handed: Arc<Mutex<BTreeMap<usize, usize>>>,
+    truth: Truth,
 }
 
 impl Hall {
     /// So many seats, all empty.
     #[must_use]
-    pub(crate) fn new(seats: usize) -> Self {
+    pub(crate) fn new(seats: usize, truth: Truth) -> Self {
         let fronts = (0..seats).map(|_| Front::default()).collect();
         Self {
             fronts: Arc::new(Mutex::new(fronts)),
             handed: Arc::default(),
+            truth,
         }
     }
 
@@ -113,11 +116,18 @@ impl Hall {
         }
         let (manager, door) = fronts[seat].door.clone().ok_or_else(nobody)?;
         let (ours, theirs) = lock(network).connect(pid, seat);
-        let handed = Arc::clone(&self.handed);
+        let (handed, truth) = (Arc::clone(&self.handed), self.truth.clone());
+        let was_welcomed = theirs.begins_with(IntroductionAnswer::Welcome.to_frame());
         tokio::spawn(async move {
             let has_memory = memory.is_some();
-            if door.visit(Box::new(theirs), pid, memory).await && has_memory {
+            let is_served = door.visit(Box::new(theirs), pid, memory).await;
+            if is_served && has_memory {
                 lock(&handed).insert(number, manager);
+            }
+            if !is_served && was_welcomed() {
+                truth.cannot_be(format!(
+                    "incarnation {number} was welcomed by manager {manager} and then sent off"
+                ));
             }
         });
         Ok(ours)

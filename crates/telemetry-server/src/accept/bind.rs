@@ -12,6 +12,7 @@ use telemetry_core::Address;
 use tokio::net::UnixListener;
 use tokio::task::spawn_blocking;
 
+use crate::dir_events::{FileId, Seen};
 use crate::socket_dir::{self, SocketDirError};
 
 /// Mode of the socket.
@@ -104,6 +105,12 @@ impl Bound {
     /// number of its own, even if that was removed.
     pub(super) fn is_found(&self) -> bool {
         self.file.is_some() && file(&self.path) == self.file
+    }
+
+    /// Whether what was seen at its path is its file.
+    pub(super) fn is_seen(&self, seen: Seen) -> bool {
+        let seen = seen.file().map(FileId::number);
+        seen.is_some() && seen == self.file
     }
 
     /// Listens at the same path again.

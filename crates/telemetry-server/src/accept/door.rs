@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Introduction, IntroductionAnswer, escape};
-use tokio::io::{AsyncRead, AsyncWrite};
+use telemetry_core::{Introduction, IntroductionAnswer, Mistake, escape, is_planted};
+use tokio::io::AsyncRead;
 use tokio::net::UnixStream;
 use tokio::net::unix::SocketAddr;
 use tokio::sync::{oneshot, watch};
@@ -33,14 +33,17 @@ pub const MAX_UNINTRODUCED: usize = 64;
 const OVERFLOW_UID: u32 = 65_534;
 /// First and longest pause when the system cannot accept.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// Between two tries to listen at a path that somebody else has taken.
-const LISTEN_AGAIN: Duration = Duration::from_secs(5);
+/// Between two looks at a path where our file was not seen yet, or that somebody else has taken.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Between two looks at the same caller, however much happens meanwhile.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// How long it may take to become clear whether somebody is gone whose id is asked for.
 const UNDECIDED_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long those are told to wait for whom there is no room now.
 const WAIT: IntroductionAnswer = IntroductionAnswer::Wait { seconds: 1 };
+
+/// The descriptor that came with an introduction, if one did, or what is wrong with those that came.
+type Handed = Result<Option<OwnedFd>, &'static str>;
 
 /// What the connections share.
 #[derive(Debug)]
@@ -87,11 +90,11 @@ impl Door {
                 _stop = stopped.changed() => break,
                 now = file.wait_for(|now| now != seen) => {
                     seen = now;
-                    bound = lost.find(bound).await;
+                    bound = lost.find(bound, seen).await;
                     continue;
                 }
                 () = lost.due() => {
-                    bound = lost.find(bound).await;
+                    bound = lost.find(bound, seen).await;
                     continue;
                 }
             };
@@ -101,7 +104,8 @@ impl Door {
                     let (end, ended) = oneshot::channel();
                     self.make_room();
                     self.waiting.push_back(end);
-                    visits.spawn(Arc::clone(&self.hall).visit(stream, ended));
+                    let since = Instant::now();
+                    visits.spawn(Arc::clone(&self.hall).visit(stream, since, ended));
                 }
                 Err(error) => {
                     tracing::warn!(%error, ?pause, "cannot accept a worker; trying again");
@@ -138,25 +142,32 @@ async fn accept(bound: &Bound, from: Instant) -> io::Result<(UnixStream, SocketA
 /// What is done about a socket whose file somebody removed or replaced.
 #[derive(Debug, Default)]
 struct Lost {
-    /// When it is tried again to listen; set while it failed.
-    retry: Option<Instant>,
+    /// When to look again; set until it is seen that what is there is ours.
+    look_at: Option<Instant>,
+    /// Whether the last try to listen failed.
+    failed: bool,
 }
 
 impl Lost {
-    /// Resolves when it is to be tried again.
+    /// Resolves when it is time to look again.
     async fn due(&self) {
-        match self.retry {
+        match self.look_at {
             Some(at) => sleep_until(at).await,
             None => std::future::pending().await,
         }
     }
 
     /// Listens anew if the file is not ours any more. Said once.
-    async fn find(&mut self, bound: Bound) -> Bound {
+    ///
+    /// `seen` is what was told last of that path. As long as that is not our file nothing need be told when it is
+    /// removed: it was gone before, and is gone again.
+    async fn find(&mut self, bound: Bound, seen: Seen) -> Bound {
         if bound.is_found() {
-            self.retry = None;
+            self.failed = false;
+            self.look_at = (!bound.is_seen(seen)).then(|| Instant::now() + LOOK_AGAIN);
             return bound;
         }
+        self.look_at = Some(Instant::now() + LOOK_AGAIN);
         let path = escape(&bound.path().to_string_lossy()).into_owned();
         match bound.again().await {
             Ok(again) => {
@@ -164,17 +175,16 @@ impl Lost {
                     path,
                     "somebody removed the socket where workers dial in; it is there again"
                 );
-                self.retry = None;
+                self.failed = false;
                 again
             }
             Err(error) => {
-                if self.retry.is_none() {
+                if !std::mem::replace(&mut self.failed, true) {
                     tracing::warn!(
                         path, %error,
                         "somebody removed the socket where workers dial in; no worker can until it is back"
                     );
                 }
-                self.retry = Some(Instant::now() + LISTEN_AGAIN);
                 bound
             }
         }
@@ -183,8 +193,12 @@ impl Lost {
 
 impl Hall {
     /// One connection, until its session has it or it is sent off.
-    async fn visit(self: Arc<Self>, stream: UnixStream, ended: oneshot::Receiver<Refusal>) {
-        let since = Instant::now();
+    async fn visit(
+        self: Arc<Self>,
+        stream: UnixStream,
+        since: Instant,
+        ended: oneshot::Receiver<Refusal>,
+    ) {
         let credentials = stream.peer_cred();
         let pid = credentials.as_ref().ok().and_then(|it| it.pid());
         // 0 stands for a process of a namespace that is not ours to see.
@@ -196,6 +210,7 @@ impl Hall {
             Err(refusal) => Err(Some(refusal)),
         };
         let handed = hearing.handed();
+        let stream = Carrier::Unix(stream);
         let introduction = match outcome {
             Ok(introduction) => introduction,
             Err(None) => return,
@@ -212,25 +227,40 @@ impl Hall {
             life: pid.map(Life::of).unwrap_or_default(),
             ancestry: ancestry.unwrap_or_default(),
         };
-        match self.admit(&caller).await {
-            Ok(permit) => {
-                let welcome = IntroductionAnswer::Welcome.to_frame();
-                // There is room for a few bytes in a new connection; where there is not, the session will
-                // find that it is of no use.
-                if stream.try_write(&welcome).ok() != Some(welcome.len()) {
-                    tracing::debug!(pid, "a worker could not be welcomed");
-                }
-                permit.send(Arrival {
-                    stream: Carrier::Unix(stream),
-                    incarnation: caller.introduction.incarnation,
-                    pid,
-                    life: caller.life,
-                    region: self.region(handed, pid),
-                    since,
-                });
-            }
-            Err((why, answer)) => self.turn_away(stream, why, pid, &answer).await,
+        let _served = self.let_in(stream, caller, handed, since).await;
+    }
+
+    /// Claims the id of a caller, welcomes it and gives its connection to its session; or sends it off.
+    /// Says whether its session has it.
+    async fn let_in(
+        &self,
+        mut stream: Carrier,
+        caller: Caller,
+        handed: Handed,
+        since: Instant,
+    ) -> bool {
+        if is_planted(Mistake::AnswersFirst) {
+            stream.welcome().await;
         }
+        let permit = match self.admit(&caller).await {
+            Ok(permit) => permit,
+            Err((why, answer)) => {
+                self.turn_away(stream, why, caller.pid, &answer).await;
+                return false;
+            }
+        };
+        if !is_planted(Mistake::AnswersFirst) {
+            stream.welcome().await;
+        }
+        permit.send(Arrival {
+            stream,
+            incarnation: caller.introduction.incarnation,
+            pid: caller.pid,
+            life: caller.life,
+            region: self.region(handed, caller.pid),
+            since,
+        });
+        true
     }
 
     /// Whether a user's processes may be workers.
@@ -290,11 +320,7 @@ impl Hall {
 
     /// The memory that a worker handed over. One that cannot be used is said to be none: then less is known
     /// when it dies, and it is served all the same.
-    fn region(
-        &self,
-        handed: Result<Option<OwnedFd>, &'static str>,
-        pid: Option<u32>,
-    ) -> Option<Region> {
+    fn region(&self, handed: Handed, pid: Option<u32>) -> Option<Region> {
         let taken = handed.map_err(str::to_owned);
         let region = taken.and_then(|handed| {
             let region = handed.map(Region::of).transpose();
@@ -332,14 +358,18 @@ impl Hall {
 
     async fn turn_away(
         &self,
-        stream: impl AsyncWrite + Unpin,
+        stream: Carrier,
         why: Refusal,
         pid: Option<u32>,
         answer: &IntroductionAnswer,
     ) {
         self.manager.count_refusal(why);
         self.complaints.note(why, pid, answer);
-        send_off(stream, answer).await;
+        match stream {
+            Carrier::Unix(stream) => send_off(stream, answer).await,
+            #[cfg(feature = "simulation")]
+            Carrier::Simulated(stream) => send_off(stream, answer).await,
+        }
     }
 }
 
@@ -347,3 +377,6 @@ impl Hall {
 mod simulated;
 #[cfg(feature = "simulation")]
 pub use simulated::SimulatedDoor;
+
+#[cfg(test)]
+mod tests;

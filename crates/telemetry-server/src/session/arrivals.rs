@@ -22,11 +22,19 @@ impl Session {
         self.next.is_some() || !self.arrivals.is_empty()
     }
 
+    /// Whether it is of no use: a connection that its worker gave up before it opened the one that is served.
+    pub(super) fn is_given_up(&self, arrival: &Arrival) -> bool {
+        arrival.is_older_than(&self.introduced, self.since)
+    }
+
     /// Serves a connection, and waits for the worker's return if it was lost. Breaks if the worker left.
     pub(super) async fn serve(&mut self, mut arrival: Arrival) -> ControlFlow<()> {
         // Only the newest is of use: the worker gave the others up before it opened it.
-        while let Ok(newer) = self.arrivals.try_recv() {
-            let mut older = std::mem::replace(&mut arrival, newer);
+        while let Ok(mut older) = self.arrivals.try_recv() {
+            // Two may have been handed over the other way round.
+            if !older.is_older_than(&arrival.incarnation, Some(arrival.since)) {
+                std::mem::swap(&mut older, &mut arrival);
+            }
             if older.incarnation == arrival.incarnation {
                 arrival.region = arrival.region.or(older.region);
             } else {
@@ -43,6 +51,7 @@ impl Session {
         self.record.receive(&self.shared, &mut arrival);
         self.life = std::mem::take(&mut arrival.life);
         self.introduced.clone_from(&arrival.incarnation);
+        self.since = Some(arrival.since);
         let error = match Box::pin(self.arrived(arrival)).await {
             Ending::Stopped { .. } => return ControlFlow::Continue(()),
             Ending::Superseded => {

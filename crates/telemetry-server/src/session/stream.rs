@@ -178,8 +178,10 @@ impl Session {
                     progress.course = Course::Leaving { silence, last };
                 }
                 Some(arrival) = self.arrivals.recv(), if !progress.course.is_leaving() => {
-                    self.next = Some(arrival);
-                    progress.leave(Cause::Superseded);
+                    if !self.is_given_up(&arrival) {
+                        self.next = Some(arrival);
+                        progress.leave(Cause::Superseded);
+                    }
                 }
                 () = self.life.ended(), if self.life.is_told() && !progress.course.is_leaving() => {
                     if is_planted(Mistake::ReadsMemoryFirst) {

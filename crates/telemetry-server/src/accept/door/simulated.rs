@@ -3,15 +3,13 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Door, Hall};
 use crate::manager::{Caller, Manager};
-use crate::session::{Ancestry, Arrival, Carrier, Life};
+use crate::session::{Ancestry, Carrier, Life};
 use crate::simulated::Io;
-use telemetry_core::IntroductionAnswer;
 
 /// Takes connections as an [`Acceptor`](crate::Acceptor) does.
 #[derive(Debug, Clone)]
@@ -30,7 +28,9 @@ impl SimulatedDoor {
         let since = Instant::now();
         let hall = self.0;
         let (_end, ended) = oneshot::channel();
-        let introduction = match hall.introduction(&mut stream, ended).await {
+        let introduced = hall.introduction(&mut stream, ended).await;
+        let stream = Carrier::Simulated(stream);
+        let introduction = match introduced {
             Ok(introduction) => introduction,
             Err(None) => return false,
             Err(Some((why, answer))) => {
@@ -44,25 +44,6 @@ impl SimulatedDoor {
             life: Life::of(pid),
             ancestry: Ancestry::simulated(pid),
         };
-        let welcome = IntroductionAnswer::Welcome.to_frame();
-        match hall.admit(&caller).await {
-            Ok(permit) => {
-                // Where it fails, the session will find that the connection is of no use.
-                let _heard = stream.write_all(&welcome).await;
-                permit.send(Arrival {
-                    stream: Carrier::Simulated(stream),
-                    incarnation: caller.introduction.incarnation,
-                    pid: Some(pid),
-                    life: caller.life,
-                    region: hall.region(Ok(memory), Some(pid)),
-                    since,
-                });
-                true
-            }
-            Err((why, answer)) => {
-                hall.turn_away(stream, why, Some(pid), &answer).await;
-                false
-            }
-        }
+        hall.let_in(stream, caller, Ok(memory), since).await
     }
 }
