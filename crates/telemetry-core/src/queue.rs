@@ -37,6 +37,7 @@ mod cursor;
 mod drain;
 mod header;
 mod remains;
+mod resting;
 mod write;
 
 #[cfg(all(test, not(loom)))]
@@ -61,11 +62,12 @@ use drain::Consumer;
 use header::Header;
 use write::{write, write_in_two};
 
-pub use drain::{Budget, Drained, Fate, Record, Resting};
+pub use drain::{Budget, Drained, Fate, Record};
 pub use header::MAX_TAG;
 #[cfg(all(test, not(loom)))]
 pub(crate) use planted::almost_header;
 pub(crate) use remains::{Ends, Remains};
+pub use resting::Resting;
 
 /// Records that a queue holds unless configured otherwise.
 pub const DEFAULT_QUEUE_EVENTS: usize = 8_192;

@@ -4,10 +4,12 @@
 //! Shared by Rust and Python workers. It knows no runtime: the pump hands in a waker, and a blocked
 //! `flush` waits on a condition variable (`settled`).
 
+mod config;
 mod draft;
 mod drain;
 mod fields;
 mod handed;
+mod push;
 mod retained;
 mod scratch;
 mod settled;
@@ -18,18 +20,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
 
-use crate::callsite::{Callsite, DEFAULT_MAX_CALLSITES};
-use crate::control::{ControlError, PolicySpec};
+use crate::callsite::Callsite;
+use crate::control::ControlError;
 use crate::correlation::SpanContext;
 use crate::gate::{Drawn, Gate, Outcome, SpanDecision};
 use crate::ledger::{Reason, WorkerLedger, WorkerSnapshot, snapshot_to_report};
 use crate::name::NameError;
 use crate::open_spans::OpenSpans;
-use crate::queue::{Pushed, Queue, QueueLimits, Record, Refused};
-use crate::region::{Layout, Lease, Region};
+use crate::queue::Queue;
+use crate::region::{Lease, Region};
 use crate::sanitize::{Limits, Redactor};
 use crate::time::Clock;
 
+pub use config::{Overflow, RecorderConfig};
 pub use draft::Draft;
 pub use drain::{FramedOut, Keep};
 pub use fields::{Fields, Ties};
@@ -38,57 +41,6 @@ pub use settled::Mark;
 
 /// Most bytes of counts by name in one report; the names with fewest events are left out.
 const MAX_REPORT_NAME_BYTES: usize = 256 * 1024;
-/// How often an event that evicts others looks for one in a queue that others just emptied.
-const EVICT_ATTEMPTS: usize = 8;
-
-/// What happens to a full queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Overflow {
-    /// The new event is dropped as `queue_full`.
-    #[default]
-    DropNewest,
-    /// The oldest events make room and are dropped as `evicted_oldest`.
-    DropOldest,
-}
-
-/// How a [`Recorder`] is set up.
-#[derive(Debug, Clone)]
-pub struct RecorderConfig {
-    /// Bounds of the queue.
-    pub queue: QueueLimits,
-    /// What a full queue does.
-    pub overflow: Overflow,
-    /// Limits of one event.
-    pub limits: Limits,
-    /// Which metadata values are secret.
-    pub redactor: Redactor,
-    /// The policy until a manager sends one.
-    pub policy: PolicySpec,
-    /// Names that are kept, up to [`MAX_CALLSITES`](crate::MAX_CALLSITES); more are still recorded,
-    /// at a higher cost each.
-    pub max_callsites: usize,
-}
-
-impl RecorderConfig {
-    /// The layout of the region of such a recorder.
-    #[must_use]
-    pub fn layout(&self) -> Layout {
-        self.queue.layout(self.max_callsites)
-    }
-}
-
-impl Default for RecorderConfig {
-    fn default() -> Self {
-        Self {
-            queue: QueueLimits::default(),
-            overflow: Overflow::default(),
-            limits: Limits::default(),
-            redactor: Redactor::default(),
-            policy: PolicySpec::default(),
-            max_callsites: DEFAULT_MAX_CALLSITES,
-        }
-    }
-}
 
 /// Records events of one worker incarnation and gives them out as frames.
 #[derive(Debug)]
@@ -371,119 +323,7 @@ impl Recorder {
         }
         report
     }
-
-    /// Queues an encoded event.
-    #[inline(always)]
-    fn push(&self, site: &Callsite, event: &[u8]) -> Outcome {
-        match self.queue.try_push(event, site.tag()) {
-            Ok(pushed) => self.pushed(pushed),
-            Err(refused) => self.push_refused(site, event, refused),
-        }
-    }
-
-    /// Wakes the pump if that is on us, and waits for it in write-through mode.
-    #[inline]
-    fn pushed(&self, pushed: Pushed) -> Outcome {
-        if pushed.wake {
-            self.gate.settle().after_waking_push();
-        }
-        Outcome::Accepted
-    }
-
-    /// Counts an event that was refused, or makes room for it where the configuration says so.
-    #[cold]
-    fn push_refused(&self, site: &Callsite, event: &[u8], mut refused: Refused) -> Outcome {
-        let mut attempts = 0;
-        while refused == Refused::Full
-            && self.is_started()
-            && self.queue.can_hold(event.len())
-            && attempts < EVICT_ATTEMPTS
-        {
-            let evict = |oldest: Record<'_>| {
-                self.gate.count_left(oldest.tag());
-                self.gate.count_dropped_late(Reason::EvictedOldest, 1);
-            };
-            let may_evict = self.overflow == Overflow::DropOldest;
-            match self.queue.make_room(may_evict.then_some(evict)) {
-                Some(forgotten) => self.gate.count_forgotten(forgotten),
-                None if !may_evict => break,
-                None => {
-                    // Somebody made room, or is about to publish what he claimed.
-                    attempts += 1;
-                    std::thread::yield_now();
-                }
-            }
-            match self.queue.try_push(event, site.tag()) {
-                Ok(pushed) => return self.pushed(pushed),
-                Err(still) => refused = still,
-            }
-        }
-        self.gate.count_dropped(
-            site,
-            match refused {
-                Refused::Full if !self.is_started() => self.reason_unstarted(),
-                Refused::Full => Reason::QueueFull,
-                Refused::Closed => Reason::NotRunning,
-            },
-        )
-    }
 }
 
 #[cfg(all(test, not(loom)))]
-mod w3 {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::drain::Keep;
-    use super::{Recorder, RecorderConfig};
-    use crate::SystemClock;
-    use crate::queue::Budget;
-
-    /// The law that `check` states holds in every settled reading.
-    #[test]
-    fn a_reading_between_the_count_and_the_release_breaks_no_law() {
-        let recorder =
-            Recorder::new(RecorderConfig::default(), Arc::new(SystemClock::new())).unwrap();
-        let site = recorder.callsite("a.b").unwrap();
-        let done = AtomicBool::new(false);
-        let mut broken = 0_u64;
-        let mut settled_and_broken = 0_u64;
-        let mut looked = 0_u64;
-        std::thread::scope(|scope| {
-            for _ in 0..6 {
-                scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
-                        let _ = recorder.gate.snapshot(&recorder.queue);
-                    }
-                });
-            }
-            scope.spawn(|| {
-                let mut out = Vec::new();
-                for _ in 0..3_000 {
-                    for _ in 0..100 {
-                        recorder.record(&site, &crate::Fields::default());
-                    }
-                    out.clear();
-                    let all = Budget {
-                        events: 1_000,
-                        bytes: usize::MAX,
-                    };
-                    let framed = recorder.frame_out(&mut out, all, Keep::UntilAcknowledged);
-                    recorder.acknowledge(framed.last_sequence);
-                }
-                done.store(true, Ordering::Relaxed);
-            });
-            while !done.load(Ordering::Relaxed) {
-                let (snapshot, settled) = recorder.gate.snapshot(&recorder.queue);
-                looked += 1;
-                if let Err(law) = snapshot.check() {
-                    broken += 1;
-                    if settled && law.law == "W3" {
-                        settled_and_broken += 1;
-                    }
-                }
-            }
-        });
-        assert_eq!((broken, settled_and_broken), (0, 0), "of {looked}");
-    }
-}
+mod w3;

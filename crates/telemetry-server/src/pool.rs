@@ -20,6 +20,7 @@ mod launch;
 mod link;
 mod output;
 mod process;
+mod shared;
 mod spawn;
 mod spawner;
 mod status;
@@ -32,8 +33,8 @@ mod tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -56,7 +57,7 @@ pub use strangers::end_strangers;
 
 use events::{Occupancy, PoolEvents};
 use link::Link;
-use output::Captured;
+use shared::{Shared, worker_id};
 use spawn::Program;
 use status::Slot;
 use supervise::{Cause, Replace, STOP_SLACK, Supervisor};
@@ -73,26 +74,6 @@ pub struct Pool {
     stop: watch::Sender<Option<tokio::time::Instant>>,
     /// The supervisors and the status ticker; aborted when the pool is dropped.
     tasks: tokio::sync::Mutex<JoinSet<()>>,
-}
-
-/// What the handle and the supervisors of one pool share.
-#[derive(Debug)]
-struct Shared {
-    config: PoolConfig,
-    program: Program,
-    link: Link,
-    /// Where processes are written down for the next manager; absent: nowhere.
-    run_dir: Option<RunDir>,
-    events: PoolEvents,
-    load: PoolLoad,
-    slots: Vec<Mutex<Slot>>,
-    /// What came of the stderr of each worker, over all its processes.
-    captured: Vec<Arc<Mutex<Captured>>>,
-    /// Workers that were neither ready nor gone yet.
-    unsettled: AtomicUsize,
-    began: Instant,
-    /// Changes whenever a slot does.
-    changes: watch::Sender<u64>,
 }
 
 impl Pool {
@@ -337,96 +318,6 @@ impl Drop for Pool {
             self.shared.forget_all();
         }
     }
-}
-
-impl Shared {
-    fn worker_id(&self, index: usize) -> String {
-        worker_id(&self.config.name, index)
-    }
-
-    fn index_of(&self, worker: &str) -> Option<usize> {
-        (0..self.config.size).find(|&index| self.worker_id(index) == worker)
-    }
-
-    fn slot(&self, index: usize) -> MutexGuard<'_, Slot> {
-        self.slots[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes a slot and tells those who watch.
-    fn update<T>(&self, index: usize, change: impl FnOnce(&mut Slot) -> T) -> T {
-        let result = change(&mut self.slot(index));
-        self.changes
-            .send_modify(|version| *version = version.wrapping_add(1));
-        result
-    }
-
-    /// How workers reach the manager, as the events say it.
-    fn mode(&self) -> &'static str {
-        match self.config.telemetry.transport {
-            _ if !self.config.telemetry.enabled => "disabled",
-            Transport::Stream => "stream",
-            Transport::Stderr => "stderr",
-        }
-    }
-
-    fn status(&self) -> PoolStatus {
-        let workers: Vec<WorkerStatus> = (0..self.config.size)
-            .map(|index| {
-                let stderr = self.captured(index).counts.clone();
-                self.slot(index).view(&self.worker_id(index), stderr)
-            })
-            .collect();
-        let ready = workers
-            .iter()
-            .filter(|worker| worker.state == WorkerState::Ready)
-            .count();
-        PoolStatus {
-            name: self.config.name.clone(),
-            workers,
-            available_workers: u64::try_from(ready).unwrap_or(u64::MAX),
-            busy_workers: self.load.busy_workers(),
-            queue_depth: self.load.queue_depth(),
-        }
-    }
-
-    /// One worker was ready or ended for the first time; the last of them completes the start of
-    /// the pool.
-    fn settle_one(&self) {
-        if self.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let total = u64::try_from(self.config.size).unwrap_or(u64::MAX);
-            self.events
-                .init_complete(self.began.elapsed(), total, self.mode());
-        }
-    }
-
-    /// The last line that the present process of a worker wrote to stderr.
-    fn last_line(&self, index: usize) -> Option<String> {
-        self.captured(index).last_line.line()
-    }
-
-    fn captured(&self, index: usize) -> MutexGuard<'_, Captured> {
-        self.captured[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has the manager forget all workers, without waiting for it.
-    fn forget_all(self: &Arc<Self>) {
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            for index in 0..self.config.size {
-                let shared = Arc::clone(self);
-                runtime.spawn(async move {
-                    shared.link.unregister(&shared.worker_id(index)).await;
-                });
-            }
-        }
-    }
-}
-
-fn worker_id(pool: &str, index: usize) -> String {
-    format!("{pool}-{}", index + 1)
 }
 
 /// Prepares the directory and names all sockets, so that a path that is too long is known before

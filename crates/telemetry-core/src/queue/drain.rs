@@ -1,13 +1,15 @@
 //! The consumer's side of the queue: records out, kept until they are released, zeros behind.
 
-use std::fmt;
+mod record;
 
 use super::base::Base;
 use super::cursor::Distance;
 use super::header::Header;
-use super::{Cursor, Queue, WORD};
+use super::{Cursor, Queue};
 use crate::mistake::{Mistake, is_planted};
-use crate::sync::{AtomicU64, MutexGuard, Ordering, yield_now};
+use crate::sync::{AtomicU64, Ordering, yield_now};
+
+pub use record::Record;
 
 /// Records after which a long drain tells producers that there is room.
 const TELL_EVERY: usize = 32;
@@ -39,65 +41,6 @@ pub enum Fate {
     Sent,
     /// It has no number: it was dropped, or went another way.
     Gone,
-}
-
-/// One record as it lies in the queue.
-#[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
-    /// Its words up to the end of the ring; the last one is filled up with zeros.
-    front: &'a [AtomicU64],
-    /// Its words from the start of the ring on.
-    back: &'a [AtomicU64],
-    /// Length and tag.
-    header: Header,
-    /// Its number.
-    number: u64,
-    /// Whether it was handed out before.
-    repeated: bool,
-}
-
-impl Record<'_> {
-    /// Its length in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.header.len()
-    }
-
-    /// Whether it has no bytes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The tag it was pushed with.
-    #[must_use]
-    pub fn tag(&self) -> u32 {
-        self.header.tag()
-    }
-
-    /// The number under which it is sent, from 1; of one that is handed out for the first time the one
-    /// that it gets if it is not gone.
-    #[must_use]
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Whether it was handed out and kept before.
-    #[must_use]
-    pub fn is_repeated(&self) -> bool {
-        self.repeated
-    }
-
-    /// Appends its bytes.
-    pub fn append_to(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.resize(start + (self.front.len() + self.back.len()) * WORD, 0);
-        let (chunks, _none) = out[start..].as_chunks_mut::<WORD>();
-        for (chunk, word) in chunks.iter_mut().zip(self.front.iter().chain(self.back)) {
-            *chunk = word.load(Ordering::Relaxed).to_le_bytes();
-        }
-        out.truncate(start + self.header.len());
-    }
 }
 
 /// A place between two records.
@@ -137,81 +80,6 @@ impl Default for Consumer {
             taken: 0,
             cleared: start.at,
         }
-    }
-}
-
-/// A queue from which nothing is taken out.
-pub struct Resting<'a> {
-    queue: &'a Queue,
-    consumer: MutexGuard<'a, Consumer>,
-    /// Where the next record was claimed when the view was made.
-    end: Cursor,
-}
-
-impl fmt::Debug for Resting<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resting")
-            .field("pushed", &self.pushed())
-            .field("queued", &self.queued())
-            .field("retained", &self.retained())
-            .finish()
-    }
-}
-
-impl<'a> Resting<'a> {
-    pub(super) fn new(queue: &'a Queue, consumer: MutexGuard<'a, Consumer>) -> Self {
-        let end = Cursor::unpack(queue.tail().load(Ordering::Acquire));
-        Self {
-            queue,
-            consumer,
-            end,
-        }
-    }
-
-    /// Records ever let in.
-    #[must_use]
-    pub fn pushed(&self) -> u64 {
-        self.consumer.taken + self.queued()
-    }
-
-    /// Records that were not handed out yet.
-    #[must_use]
-    pub fn queued(&self) -> u64 {
-        self.end.since(self.consumer.sent.at).records as u64
-    }
-
-    /// The records that were not handed out yet, and their words.
-    pub(super) fn waiting(&self) -> Distance {
-        self.end.since(self.consumer.sent.at)
-    }
-
-    /// Records that were sent and are kept.
-    #[must_use]
-    pub fn retained(&self) -> u64 {
-        self.consumer.sent.number - self.consumer.base.number
-    }
-
-    /// Number of the last record that was sent.
-    #[must_use]
-    pub fn sent(&self) -> u64 {
-        self.consumer.sent.number
-    }
-
-    /// Whether records are to be handed out again.
-    #[must_use]
-    pub fn is_rewound(&self) -> bool {
-        self.consumer.next != self.consumer.sent
-    }
-
-    /// The tags of the records that were not handed out yet, oldest first, up to one that is not yet
-    /// published.
-    pub fn tags(&self) -> impl Iterator<Item = u32> + use<'_> {
-        let mut at = self.consumer.sent.at;
-        std::iter::from_fn(move || {
-            let header = (at != self.end).then(|| self.queue.header(at)).flatten()?;
-            at = at.after(header.words());
-            Some(header.tag())
-        })
     }
 }
 

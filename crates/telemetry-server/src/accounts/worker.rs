@@ -3,20 +3,23 @@
 //! The session gives the stream's writer in whenever it learns something: hello, report, end.
 
 mod attribution;
+mod ending;
+mod report;
 mod sums;
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use telemetry_core::{Mistake, Note, Notes, StreamSnapshot, WorkerSnapshot, is_planted};
+use telemetry_core::{Notes, StreamSnapshot, WorkerSnapshot};
 
 use super::book::{Book, Key, Place, Shared, lock};
-use super::incarnation::{End, News, Parting};
+use super::incarnation::{News, Parting};
 use super::info::LostSpan;
 use super::ledger::{LedgerReader, LedgerWriter};
-use super::plausible::Implausible;
 use crate::identity::WorkerId;
 use sums::evident;
+
+pub(crate) use ending::Gone;
+pub(crate) use report::Said;
 
 /// Since when all that a new incarnation sends is meant for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,23 +42,6 @@ pub(crate) enum Origin {
         /// How many events before that were meant for us and are lost.
         missed: u64,
     },
-}
-
-/// A report, as an account takes it in.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Said {
-    /// The counters.
-    pub(crate) snapshot: WorkerSnapshot,
-    /// The last sequence sent on this stream before it; `None` from workers of revision 1.
-    pub(crate) position: Option<u64>,
-    /// Whether the counters were read at rest.
-    pub(crate) settled: bool,
-    /// Whether it is the last word before an orderly end.
-    pub(crate) is_final: bool,
-    /// Whether it promises that nothing stays behind.
-    pub(crate) written_through: bool,
-    /// How many events were read from what it left; of counters that were found there.
-    pub(crate) recovered: Option<u64>,
 }
 
 /// The account of one registered worker.
@@ -87,14 +73,6 @@ pub(crate) struct Account {
     stream: Option<Open>,
     /// The process behind it is known to have ended; told when its stream is read to the end.
     gone: Option<Gone>,
-}
-
-/// A process that is known to have ended.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Gone {
-    how: End,
-    /// Wall clock of its beginning, if it counts although it never said anything.
-    silent_since_ns: Option<i64>,
 }
 
 /// The stream that is open.
@@ -206,96 +184,6 @@ impl Account {
         }
     }
 
-    /// Takes in a report.
-    ///
-    /// # Errors
-    ///
-    /// [`Implausible`]: nothing that it claims was taken in.
-    pub(crate) fn report(
-        &mut self,
-        said: Said,
-        writer: &mut LedgerWriter,
-        origin: Origin,
-        now_ns: i64,
-    ) -> Result<(), Implausible> {
-        self.assign_by_report(said.snapshot.sent, writer, origin, now_ns);
-        let present = match (&self.stream, &self.present) {
-            (Some(stream), Some(present)) if stream.standing == Standing::Assigned => {
-                Arc::clone(present)
-            }
-            // Whose it is has to be known first.
-            _ => return Ok(()),
-        };
-        let is_recovered = said.recovered.is_some();
-        let taken = self.take_report(said, &present, writer, now_ns);
-        match &taken {
-            Ok(news) => {
-                self.add(news);
-                let is_last = is_recovered && is_planted(Mistake::RecoveredTwice);
-                if is_last || is_planted(Mistake::ReportTwice) {
-                    self.add(news);
-                }
-            }
-            Err(_implausible) => self.notes.add(Note::ImplausibleReport, 1),
-        }
-        taken.map(drop)
-    }
-
-    fn take_report(
-        &mut self,
-        said: Said,
-        present: &Shared,
-        writer: &mut LedgerWriter,
-        now_ns: i64,
-    ) -> Result<News, Implausible> {
-        let now = Instant::now();
-        let mut incarnation = lock(present);
-        incarnation.judge(&said.snapshot, said.position, now)?;
-        if !writer.knows_origin() {
-            writer.begin_after(said.snapshot.sent);
-        }
-        let origin = writer.reader().origin();
-        if incarnation.is_doubtful(&said.snapshot, origin, now) {
-            let claimed = said.snapshot.emitted;
-            let counted = writer.snapshot();
-            let news = incarnation.report(said.snapshot, &counted, origin, (now, now_ns));
-            drop(incarnation);
-            self.add(&news);
-            return Err(Implausible::of_beginning(claimed));
-        }
-        let announced = said.position.unwrap_or(said.snapshot.sent);
-        if announced > 0 && !writer.announce(announced) {
-            return Err(Implausible::of_position(writer.position(), announced));
-        }
-        let own = if said.settled {
-            said.snapshot.difference()
-        } else {
-            0
-        };
-        // What is ahead of what it says it sent was never sent.
-        let ahead = match announced {
-            0 => 0,
-            announced => writer.position().saturating_sub(announced),
-        };
-        self.difference = own.saturating_add(ahead);
-        let (counted, origin) = (writer.snapshot(), writer.reader().origin());
-        let news = incarnation.report(said.snapshot, &counted, origin, (now, now_ns));
-        match said.recovered {
-            None => {
-                incarnation.is_final = said.is_final;
-                incarnation.written_through = said.written_through;
-            }
-            // It is nobody's word.
-            recovered => incarnation.recovered = recovered,
-        }
-        Ok(news)
-    }
-
-    /// Counts that entries of a report were left out.
-    pub(crate) fn refuse_entries(&mut self) {
-        self.notes.add(Note::ImplausibleReport, 1);
-    }
-
     /// The open stream is over.
     pub(crate) fn close(
         &mut self,
@@ -370,80 +258,6 @@ impl Account {
     /// What the hello of the open stream said of those before it.
     pub(super) fn told(&self) -> Option<Origin> {
         self.stream.as_ref().and_then(|open| open.told)
-    }
-
-    /// The process behind this worker is known to have ended; whatever it sent is still to be read, if
-    /// its stream is open. It is booked by [`end_if_gone`](Self::end_if_gone). `silent_since_ns`: one that
-    /// never said anything counts, too.
-    pub(crate) fn process_ended(&mut self, how: End, silent_since_ns: Option<i64>) {
-        self.gone = Some(Gone {
-            how,
-            silent_since_ns,
-        });
-    }
-
-    /// Whether its process has ended, and no stream of it is open.
-    pub(crate) fn is_gone(&self) -> bool {
-        let is_read = self.stream.is_none() || is_planted(Mistake::ReadsMemoryFirst);
-        self.gone.is_some() && is_read
-    }
-
-    /// Whether the process behind the socket may be gone: its stream is over, and its end is not known.
-    pub(crate) fn may_have_ended(&self) -> bool {
-        let is_silent = |present: &Shared| {
-            let present = lock(present);
-            present.owner == Some(self.owner) && present.is_silent()
-        };
-        self.stream.is_none() && self.present.as_ref().is_some_and(is_silent)
-    }
-
-    /// Notices that it is gone, where nobody else will say so; whether it is news.
-    pub(crate) fn notice_end(&mut self) -> bool {
-        let is_over = |present: &Shared| {
-            let present = lock(present);
-            present.owner == Some(self.owner) && present.is_silently_over()
-        };
-        let is_over = self.stream.is_none() && self.present.as_ref().is_some_and(is_over);
-        if is_over {
-            self.process_ended(End::Unasked, None);
-        }
-        is_over
-    }
-
-    /// Sets the known end aside while what is left of the process is read, which may name it for the first
-    /// time.
-    pub(crate) fn set_end_aside(&mut self) -> Option<Gone> {
-        self.gone.take()
-    }
-
-    /// What was set aside holds again.
-    pub(crate) fn end_is_known(&mut self, gone: Option<Gone>) {
-        self.gone = self.gone.take().or(gone);
-    }
-
-    /// Books the end of a process that is known to have ended and of which nothing is left to be read.
-    pub(crate) fn end_if_gone(&mut self) {
-        if !self.is_gone() {
-            return;
-        }
-        let Some(gone) = self.gone.take() else {
-            return;
-        };
-        if let Some(present) = self.present.clone() {
-            let mut incarnation = lock(&present);
-            if incarnation.owner == Some(self.owner) && !incarnation.ended {
-                if !incarnation.claimed {
-                    let news = incarnation.end(gone.how);
-                    drop(incarnation);
-                    self.add(&news);
-                }
-                return;
-            }
-        }
-        if let Some(since) = gone.silent_since_ns {
-            self.unaccounted += 1;
-            self.unknown_since_ns = Some(since);
-        }
     }
 
     /// What a stream counted whose writer is gone.

@@ -7,29 +7,26 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{Clock, Note, Position, SamplingRule, escape, snapshot_from_report, truncate};
-use telemetry_proto::{WorkerHello, WorkerReport};
+use telemetry_core::{Clock, Position, SamplingRule};
 use tokio::sync::watch;
 
 use super::changes::Changes;
-use super::info::{StreamInfo, StreamState};
+use super::info::StreamState;
 use super::peer::LinkKind;
-use crate::accounts::{
-    Account, Book, Gone, Implausible, LedgerWriter, Origin, Parting, Place, Said,
-};
+use crate::accounts::{Account, Book, Gone, Origin};
 use crate::identity::WorkerContext;
 use telemetry_core::Address;
 
 /// Longest text that is kept of what a worker or the system says, in bytes.
 const MAX_TEXT_BYTES: usize = 512;
-/// Longest incarnation id, version or capability that is kept.
-const MAX_WORD_BYTES: usize = 64;
-/// Most capabilities that are kept.
-const MAX_CAPABILITIES: usize = 16;
 
 mod death;
+mod heard;
+mod phases;
+mod shown;
 
 pub(crate) use death::Held;
+use heard::{Hello, word};
 
 /// The memory of one registered worker.
 #[derive(Debug)]
@@ -94,14 +91,6 @@ struct Memory {
     is_refused: bool,
     /// When the present process, or the wait for the first one, began.
     since_ns: i64,
-}
-
-/// What a worker says of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Hello {
-    incarnation: String,
-    package_version: String,
-    capabilities: Vec<String>,
 }
 
 impl Record {
@@ -252,30 +241,6 @@ impl Record {
         self.notify();
     }
 
-    /// A dial begins, or a new process of the worker was registered: nothing that was said of the
-    /// last stream holds any more.
-    pub(crate) fn connecting(&self) {
-        let mut memory = self.lock();
-        memory.state = StreamState::Connecting;
-        memory.retry_after = None;
-        memory.connected_since_ns = None;
-        // What it has applied is not known until it reports again.
-        memory.applied_revision = 0;
-        memory.stalled_ms = 0;
-        memory.open_spans = 0;
-        drop(memory);
-        self.notify();
-    }
-
-    /// The request for a stream went out.
-    pub(super) fn asked(&self, peer_pid: Option<u32>, link: LinkKind) {
-        let mut memory = self.lock();
-        memory.seen_pid = peer_pid;
-        memory.link = link;
-        // One that dials in need not have a socket.
-        memory.asked |= link == LinkKind::Out;
-    }
-
     /// Whether the last report was the worker's last word before an orderly end.
     pub(super) fn has_said_last(&self) -> bool {
         self.lock().account.sums().report_final
@@ -284,11 +249,6 @@ impl Record {
     /// Whether somebody will say that its process has ended.
     pub(crate) fn is_supervised(&self) -> bool {
         self.lock().supervised
-    }
-
-    /// Somebody answered a dial, whoever it is.
-    pub(super) fn dialled(&self) {
-        self.lock().dialled = true;
     }
 
     /// The process that was started as this worker by somebody who says when it ends.
@@ -318,239 +278,6 @@ impl Record {
         self.lock().dialled
     }
 
-    /// The worker accepted the stream. Returns how many streams there were before.
-    pub(super) fn streaming(&self, now_ns: i64) -> u64 {
-        let mut memory = self.lock();
-        memory.state = StreamState::Streaming;
-        memory.retry_after = None;
-        memory.connected_since_ns = Some(now_ns);
-        memory.failures = 0;
-        memory.is_refused = false;
-        // That it was not there yet is no news any more; why its last stream ended is.
-        memory.last_error = memory.stream_error.clone();
-        let before = memory.streams;
-        memory.streams += 1;
-        drop(memory);
-        self.notify();
-        before
-    }
-
-    /// An attempt or stream ended; the next one is due in `retry_after`, if that is known. `asked`: the worker may
-    /// have sent something on it.
-    pub(super) fn waiting(
-        &self,
-        state: StreamState,
-        error: &str,
-        failures: u32,
-        retry_after: Option<Duration>,
-        asked: bool,
-    ) {
-        let mut memory = self.lock();
-        memory.state = state;
-        memory.retry_after = retry_after;
-        memory.failures = failures;
-        let error = escape(truncate(error, MAX_TEXT_BYTES)).into_owned();
-        if asked {
-            memory.stream_error = Some(error.clone());
-        }
-        memory.last_error = Some(error);
-        memory.connected_since_ns = None;
-        memory.asked_before |= asked;
-        // What it has applied is not known until it reports again.
-        memory.applied_revision = 0;
-        memory.stalled_ms = 0;
-        memory.open_spans = 0;
-        drop(memory);
-        self.notify();
-    }
-
-    /// The session ended.
-    pub(super) fn closed(&self) {
-        let mut memory = self.lock();
-        memory.state = StreamState::Closed;
-        memory.retry_after = None;
-        memory.connected_since_ns = None;
-        memory.asked_before = true;
-        drop(memory);
-        self.notify();
-    }
-
-    /// A stream begins, once nobody reads what the process before left. Returns the counters for its
-    /// events.
-    pub(super) async fn begin(&self) -> LedgerWriter {
-        loop {
-            self.read_out().await;
-            if let Some(writer) = self.try_begin() {
-                return writer;
-            }
-        }
-    }
-
-    /// The same, unless somebody reads: a stream beside that would tear its counters away.
-    fn try_begin(&self) -> Option<LedgerWriter> {
-        let writer = LedgerWriter::default();
-        let mut memory = self.lock();
-        if memory.is_recovering {
-            return None;
-        }
-        memory.account.open(&writer);
-        memory.written_through = false;
-        Some(writer)
-    }
-
-    /// The stream that `writer` counted is over, in this way.
-    pub(super) fn end(&self, writer: LedgerWriter, how: Parting) {
-        let now_ns = self.clock.unix_nanos();
-        let mut memory = self.lock();
-        let origin = memory.origin();
-        memory.account.close(writer, how, origin, now_ns);
-        if how != Parting::Cut {
-            memory.let_go_of_region();
-        }
-        drop(memory);
-        self.notify();
-    }
-
-    /// Takes in who the worker is. A new incarnation ends the old one.
-    pub(super) fn hello(&self, hello: &WorkerHello, writer: &mut LedgerWriter) {
-        let incarnation = word(&hello.incarnation_id);
-        let now_ns = self.clock.unix_nanos();
-        let mut memory = self.lock();
-        let origin = match (hello.sent_before, hello.given_before) {
-            _ if hello.retained_from > 0 => {
-                let told = memory.told.as_ref();
-                let told = told.filter(|told| told.incarnation_id == hello.incarnation_id);
-                let handled = told.map_or(0, |told| told.handled);
-                Origin::Resumed {
-                    at: handled.max(hello.retained_from - 1),
-                    missed: hello.missed_before,
-                }
-            }
-            (Some(sent), Some(given)) => Origin::Told { sent, given },
-            _ => memory.origin(),
-        };
-        let place = match memory.seen_pid {
-            Some(pid) => Place::Process(pid),
-            None => Place::Address(match &memory.endpoint {
-                Some(endpoint) if memory.link == LinkKind::Out => endpoint.to_string(),
-                // Where the system tells no process there is nothing but its word.
-                _ => String::new(),
-            }),
-        };
-        let account = &mut memory.account;
-        if !account.hello(&incarnation, place, writer, origin, now_ns) {
-            return;
-        }
-        memory.hello = Hello {
-            incarnation,
-            package_version: word(&hello.package_version),
-            capabilities: hello
-                .capabilities
-                .iter()
-                .take(MAX_CAPABILITIES)
-                .map(word)
-                .collect(),
-        };
-        memory.claimed_pid = (hello.pid != 0).then_some(hello.pid);
-        memory.legacy = false;
-        memory.unsupported_rules.clear();
-        drop(memory);
-        self.notify();
-    }
-
-    /// Whether the stream that `writer` counts has to wait until another one of its incarnation is read.
-    pub(super) fn must_wait(&self, writer: &mut LedgerWriter) -> bool {
-        let now_ns = self.clock.unix_nanos();
-        let mut memory = self.lock();
-        let origin = memory.origin();
-        if memory.account.is_waiting() {
-            memory.account.claim_again(writer, origin, now_ns);
-        }
-        memory.account.is_waiting()
-    }
-
-    /// Takes in the worker's report. Its word on control holds whatever becomes of its counters.
-    pub(super) fn report(
-        &self,
-        report: &WorkerReport,
-        writer: &mut LedgerWriter,
-    ) -> Result<(), Implausible> {
-        let (snapshot, refused) = snapshot_from_report(report);
-        let now_ns = self.clock.unix_nanos();
-        let mut memory = self.lock();
-        let origin = memory.origin();
-        if refused > 0 {
-            memory.account.refuse_entries();
-        }
-        let said = Said {
-            snapshot,
-            position: report.position,
-            settled: report.settled,
-            is_final: report.r#final,
-            written_through: report.written_through,
-            recovered: None,
-        };
-        let taken = memory.account.report(said, writer, origin, now_ns);
-        memory.written_through = report.written_through;
-        memory.applied_revision = report.policy_revision;
-        memory.stalled_ms = report.stalled_ms;
-        memory.open_spans = report.open_spans;
-        memory.control_error = escape(truncate(&report.control_error, MAX_TEXT_BYTES)).into_owned();
-        drop(memory);
-        self.notify();
-        taken
-    }
-
-    /// A copy for operators. `policy_revision` is what the worker should have.
-    pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
-        let memory = self.lock();
-        let sums = memory.account.sums();
-        StreamInfo {
-            worker_id: memory.context.worker_id.clone(),
-            pool_name: memory.context.pool_name.clone(),
-            parent: memory.context.parent.clone(),
-            link: memory.link,
-            endpoint: memory.endpoint.clone(),
-            state: memory.state,
-            retry_after_ms: memory
-                .retry_after
-                .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
-            legacy: memory.legacy,
-            unsupported_rules: memory.unsupported_rules.clone(),
-            pid: memory
-                .context
-                .python_pid
-                .or(memory.seen_pid)
-                .or(memory.claimed_pid),
-            incarnation: memory.hello.incarnation.clone(),
-            package_version: memory.hello.package_version.clone(),
-            capabilities: memory.hello.capabilities.clone(),
-            recovered: sums.ledger.notes.get(Note::Recovered),
-            ledger: sums.ledger,
-            incarnation_ledger: sums.incarnation_ledger,
-            report: sums.report,
-            reported: sums.reported,
-            report_final: sums.report_final,
-            written_through: memory.written_through,
-            joined_at: sums.joined_at,
-            lost_at_crash: sums.lost_at_crash,
-            away: sums.away,
-            unaccounted_incarnations: sums.unaccounted,
-            unknown_since_ns: sums.unknown_since_ns,
-            report_difference: sums.difference,
-            policy_revision,
-            applied_revision: memory.applied_revision,
-            control_error: memory.control_error.clone(),
-            stalled_ms: memory.stalled_ms,
-            open_spans: memory.open_spans,
-            streams: memory.streams,
-            reconnects: memory.streams.saturating_sub(1),
-            failures: memory.failures,
-            last_error: memory.last_error.clone(),
-            connected_since_ns: memory.connected_since_ns,
-        }
-    }
-
     /// The worker is taken away. Its incarnation may come back elsewhere.
     pub(crate) fn depart(&self) {
         self.lock().account.depart();
@@ -578,11 +305,6 @@ fn first_link(endpoint: Option<&Address>) -> LinkKind {
         Some(_) => LinkKind::Out,
         None => LinkKind::In,
     }
-}
-
-/// A short text of a worker, fit to be shown.
-fn word(text: impl AsRef<str>) -> String {
-    escape(truncate(text.as_ref(), MAX_WORD_BYTES)).into_owned()
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Workers that lie, break the rules or die at the worst moment: no sum falls, nothing is counted twice,
 //! and nobody else's account is touched.
 
-use telemetry_core::Reason;
+use telemetry_core::{Note, Reason};
 
+use super::super::incarnation::End;
 use super::super::ledger::Arrival;
 use super::sums::Sums;
 use super::*;
-use crate::accounts::Place;
+use crate::accounts::{Implausible, Place};
 
 /// One account and its open stream.
 struct Rough {

@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::place::{MAX_HELD, MAX_LOOKS};
 use super::*;
 use crate::ManagerConfig;
 

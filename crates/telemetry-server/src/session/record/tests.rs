@@ -6,6 +6,8 @@ use telemetry_core::{ManualClock, Note, Reason, WorkerSnapshot};
 use telemetry_proto::{ReasonCount, WorkerHello, WorkerReport};
 
 use super::*;
+use crate::accounts::{Implausible, LedgerWriter, Parting};
+use crate::session::info::StreamInfo;
 
 /// A record and the stream that is open.
 struct Rig {
