@@ -20,7 +20,7 @@ mod process;
 mod worker;
 
 pub(crate) use book::{Book, Place, Strays};
-pub(crate) use incarnation::{End, Parting};
+pub(crate) use incarnation::{End, Parting, Silent};
 pub use info::{IncarnationInfo, LostSpan};
 pub(crate) use ledger::{Arrival, LedgerReader, LedgerWriter};
 pub(crate) use plausible::Implausible;

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::IncarnationInfo;
-use super::incarnation::{End, Incarnation, News};
+use super::incarnation::{End, Incarnation, News, Silent};
 use super::process::Process;
 use crate::identity::WorkerId;
 
@@ -137,6 +138,20 @@ impl Book {
         pages.all.insert(number, (key, Arc::clone(&shared)));
         pages.sweep();
         Some(shared)
+    }
+
+    /// Enters one that has ended and never said a word: that it was there is all that is known of it.
+    pub(super) fn enter_silent(
+        &self,
+        worker_id: WorkerId,
+        pool_name: Option<String>,
+        silent: Silent,
+    ) {
+        let (seen, since_ns) = (Instant::now(), silent.since_ns);
+        let it = Incarnation::new(String::new(), worker_id, pool_name, seen, since_ns);
+        if let Some(it) = self.enter(None, it) {
+            lock(&it).never_said_a_word(silent);
+        }
     }
 
     /// The one that a worker is with this key, whoever has claimed it.

@@ -59,6 +59,15 @@ struct Base {
     notes: Notes,
 }
 
+/// A process that counts although it never said anything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Silent {
+    /// Wall clock of its beginning.
+    pub(crate) since_ns: i64,
+    /// The process, if it is known.
+    pub(crate) pid: Option<u32>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Incarnation {
@@ -371,6 +380,14 @@ impl Incarnation {
         }
         self.book(&StreamSnapshot::default(), &mut news.reported);
         news
+    }
+
+    /// It has ended, and nothing was ever heard of it.
+    pub(super) fn never_said_a_word(&mut self, silent: Silent) {
+        self.pid = silent.pid;
+        self.ended = true;
+        self.claimed = false;
+        self.unknown_since_ns = Some(silent.since_ns);
     }
 
     /// Since when nobody looks at it: it was taken away without a last word and may still emit.

@@ -3,26 +3,22 @@
 use telemetry_core::{Mistake, is_planted};
 
 use super::super::book::{Shared, lock};
-use super::super::incarnation::End;
+use super::super::incarnation::{End, Silent};
 use super::Account;
 
 /// A process that is known to have ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gone {
     pub(super) how: End,
-    /// Wall clock of its beginning, if it counts although it never said anything.
-    silent_since_ns: Option<i64>,
+    silent: Option<Silent>,
 }
 
 impl Account {
     /// The process behind this worker is known to have ended; whatever it sent is still to be read, if
-    /// its stream is open. It is booked by [`end_if_gone`](Self::end_if_gone). `silent_since_ns`: one that
-    /// never said anything counts, too.
-    pub(crate) fn process_ended(&mut self, how: End, silent_since_ns: Option<i64>) {
-        self.gone = Some(Gone {
-            how,
-            silent_since_ns,
-        });
+    /// its stream is open. It is booked by [`end_if_gone`](Self::end_if_gone). `silent`: one that never
+    /// said anything counts, too.
+    pub(crate) fn process_ended(&mut self, how: End, silent: Option<Silent>) {
+        self.gone = Some(Gone { how, silent });
     }
 
     /// Whether its process has ended, and no stream of it is open.
@@ -83,9 +79,11 @@ impl Account {
                 return;
             }
         }
-        if let Some(since) = gone.silent_since_ns {
+        if let Some(silent) = gone.silent {
             self.unaccounted += 1;
-            self.unknown_since_ns = Some(since);
+            self.unknown_since_ns = Some(silent.since_ns);
+            let (worker_id, pool_name) = (self.worker_id.clone(), self.pool_name.clone());
+            self.book.enter_silent(worker_id, pool_name, silent);
         }
     }
 }

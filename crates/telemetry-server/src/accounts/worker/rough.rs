@@ -3,7 +3,7 @@
 
 use telemetry_core::{Note, Reason};
 
-use super::super::incarnation::End;
+use super::super::incarnation::{End, Silent};
 use super::super::ledger::Arrival;
 use super::sums::Sums;
 use super::*;
@@ -18,6 +18,14 @@ struct Rough {
 /// This very process, which certainly runs.
 fn here() -> Place {
     Place::Process(std::process::id())
+}
+
+/// A process of which nothing was heard since then.
+fn silent(since_ns: i64) -> Silent {
+    Silent {
+        since_ns,
+        pid: Some(7),
+    }
 }
 
 /// Behind a port, where the system shows no process.
@@ -143,7 +151,7 @@ fn a_report_that_is_refused_announces_nothing() {
 #[test]
 fn a_process_that_dies_before_its_hello_counts_also_while_its_stream_is_open() {
     let mut it = rough(&Arc::default(), "w");
-    it.account.process_ended(End::Unasked, Some(5));
+    it.account.process_ended(End::Unasked, Some(silent(5)));
     it.account.end_if_gone();
     assert_eq!(
         it.sums().unaccounted,
@@ -153,14 +161,20 @@ fn a_process_that_dies_before_its_hello_counts_also_while_its_stream_is_open() {
     it.close(Parting::Cut);
     it.account.end_if_gone();
     assert_eq!(it.sums().unaccounted, 1);
+    let rows = it.account.book.list();
+    let said = rows
+        .iter()
+        .map(|row| (row.pid, row.ended, row.complete, row.unknown_since_ns));
+    let all: Vec<_> = said.collect();
+    assert_eq!(all, [(Some(7), true, false, Some(5))]);
     // And one after another that said hello.
     let mut it = named(&Arc::default(), "w", "x");
     it.events([1]);
     it.close(Parting::Cut);
-    it.account.process_ended(End::Unasked, Some(5));
+    it.account.process_ended(End::Unasked, Some(silent(5)));
     it.account.end_if_gone();
     it.reopen();
-    it.account.process_ended(End::Unasked, Some(5));
+    it.account.process_ended(End::Unasked, Some(silent(5)));
     it.close(Parting::Cut);
     it.account.end_if_gone();
     assert_eq!(it.sums().unaccounted, 2);

@@ -14,7 +14,7 @@ use telemetry_core::{Mistake, OpenSpan, Recovered, WorkerSnapshot, identify, is_
 
 use super::{Memory, Record, word};
 use crate::accounts::{
-    End, Implausible, LedgerWriter, LostSpan, Origin, Parting, Place, Process, Said,
+    End, Implausible, LedgerWriter, LostSpan, Origin, Parting, Place, Process, Said, Silent,
 };
 use crate::region::Region;
 use crate::session::recovery;
@@ -141,7 +141,10 @@ impl Record {
     /// then that comes first.
     pub(crate) fn process_ended(&self, shared: &Shared, how: End) {
         let mut memory = self.lock();
-        let silent = (!memory.legacy).then_some(memory.since_ns);
+        let silent = (!memory.legacy).then(|| Silent {
+            since_ns: memory.since_ns,
+            pid: memory.context.python_pid.or(memory.seen_pid),
+        });
         memory.account.process_ended(how, silent);
         drop(memory);
         self.settle(shared);
@@ -168,7 +171,10 @@ impl Record {
     pub(in super::super) fn caller_ended(&self, shared: &Shared, incarnation: &str) {
         let mut memory = self.lock();
         let is_silent = memory.hello.incarnation != incarnation;
-        let silent = is_silent.then_some(memory.since_ns);
+        let silent = is_silent.then(|| Silent {
+            since_ns: memory.since_ns,
+            pid: memory.seen_pid,
+        });
         memory.account.process_ended(End::Unasked, silent);
         drop(memory);
         self.settle(shared);

@@ -22,6 +22,14 @@ fn held(incarnation: &str) -> Held {
     }
 }
 
+/// A process of which nothing was heard since then.
+fn silent(since_ns: i64) -> Silent {
+    Silent {
+        since_ns,
+        pid: None,
+    }
+}
+
 fn record() -> Record {
     let clock: Arc<dyn telemetry_core::Clock> = Arc::new(telemetry_core::ManualClock::new(1));
     let context = WorkerContext::new("w");
@@ -33,7 +41,10 @@ fn no_stream_begins_while_somebody_reads_and_a_reader_that_panics_keeps_nobody_w
     let record = record();
     record.hold(held("a"));
     assert!(record.take_remains().is_none(), "its end is not known");
-    record.lock().account.process_ended(End::Unasked, Some(7));
+    record
+        .lock()
+        .account
+        .process_ended(End::Unasked, Some(silent(7)));
     let (_held, writer) = record.take_remains().expect("its end is known");
     assert!(record.try_begin().is_none());
     // As a panic leaves them.
@@ -47,7 +58,10 @@ fn no_stream_begins_while_somebody_reads_and_a_reader_that_panics_keeps_nobody_w
 #[test]
 fn what_is_handed_over_behind_an_end_is_of_another_process() {
     let record = record();
-    record.lock().account.process_ended(End::Unasked, Some(7));
+    record
+        .lock()
+        .account
+        .process_ended(End::Unasked, Some(silent(7)));
     assert!(record.take_remains().is_none(), "nothing was handed over");
     record.hold(held("b"));
     assert!(record.take_remains().is_none(), "it was booked");
