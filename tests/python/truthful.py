@@ -125,6 +125,13 @@ def main():
             if "exit" in rest:
                 os._exit(0)
             page.answer(count=page.count)
+        elif verb == "hoard":
+            # Until the system has no more for us, which comes at any line of this.
+            hoard = [bytearray(os.urandom(4096)) for _ in range(16)]
+            for _ in range(int(rest[0])):
+                page.emit()
+                hoard.append(bytes(hoard[0]) + b"x")
+            page.answer(error="there was memory enough")
         elif verb == "pause" or verb == "resume":
             emitting = verb == "resume"
             page.answer(count=page.count)

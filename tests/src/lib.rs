@@ -4,8 +4,8 @@
 //!   real, and a [`Puppet`], which is a worker process.
 //! * Peers that are not ours: [`StockWorker`] and [`StockManager`] behave as Snakepit's do;
 //!   [`RawWorker`] sends any bytes at all.
-//! * Faults: a [`Proxy`] is a cable that can be cut, a [`Turnstile`] holds a handler back, a [`Seed`]
-//!   makes chance repeatable.
+//! * Faults: a [`Proxy`] is a cable that can be cut, a [`Turnstile`] holds a handler back, [`ScarceMemory`]
+//!   runs out, a [`Seed`] makes chance repeatable.
 //! * Truth: [`truth`] counts outside of our code, and compares.
 //! * Waiting: [`within`], [`eventually`] and [`Witness`], all with a deadline, none with a sleep that
 //!   a story would rely on.
@@ -16,7 +16,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `patience`, `proxy`, `python`, `seed`, `stock_worker`, `truth`
+//! 1. `patience`, `proxy`, `python`, `scarcity`, `seed`, `stock_worker`, `truth`
 //! 2. `caller`, `raw_worker`, `stock_manager`, `witness`, `worker`
 //! 3. `manager`
 //! 4. `puppet`
@@ -28,6 +28,7 @@ mod proxy;
 mod puppet;
 mod python;
 mod raw_worker;
+mod scarcity;
 mod seed;
 mod stock_manager;
 mod stock_worker;
@@ -48,6 +49,7 @@ pub use proxy::Proxy;
 pub use puppet::{Puppet, Told, puppet_pool};
 pub use python::{PYTHON, python, python_or_skip};
 pub use raw_worker::{RawStream, RawWorker, event as raw_event};
+pub use scarcity::ScarceMemory;
 pub use seed::Seed;
 pub use stock_manager::{End, STOCK_TIMEOUT, StockManager, StockStream, toggle};
 pub use stock_worker::StockWorker;

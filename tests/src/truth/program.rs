@@ -8,7 +8,7 @@
 //! * `finish`: answers and ends in order.
 //! * With `TRUTH_ORPHANS=1` it goes on without whoever started it, as long as its pages are there.
 //! * With `TRUTH_SCRIPT=N` it takes no orders: it emits N and ends.
-//! * Python only: `fork` answers the child, which then is a worker like its parent; `closerange`
+//! * Python only: `hoard N` emits N and keeps four more KiB with each, until the system kills it; `fork` answers the child, which then is a worker like its parent; `closerange`
 //!   closes descriptors 3 to 255, opens files of its own and answers what kept it from that,
 //!   `check` names those that hold anything else than what it wrote.
 

@@ -10,12 +10,14 @@ use telemetry_server::{AcceptConfig, Acceptor, Address};
 use telemetry_tests::truth::{
     Finding, Kind, Loose, Program, Story, gone, order_only, process_state, signal,
 };
-use telemetry_tests::{Seed, eventually, python_or_skip};
+use telemetry_tests::{ScarceMemory, Seed, eventually, python_or_skip};
 
 /// Deaths of each kind, unless it is said.
 const DEATHS: usize = 4;
 /// Most events before a death in a burst.
 const BURST: usize = 60_000;
+/// What a worker may have beside what it had when it started, in bytes, before the system kills it.
+const SCARCE: u64 = 24 << 20;
 
 /// A manager at which workers dial in.
 struct Scene {
@@ -125,6 +127,22 @@ async fn a_kill_in_a_burst_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_segmentation_fault_in_a_burst_loses_nothing() {
     by_signal(Signal::SEGV).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_because_memory_is_short_loses_nothing() {
+    let Some(scene) = Scene::begin() else { return };
+    let Some(group) = ScarceMemory::or_skip(SCARCE) else {
+        return;
+    };
+    for number in 0..deaths() {
+        let mut worker = scene.worker(number).await;
+        group.take(worker.pid).expect("a group for it");
+        order_only(&scene.story.pages, worker.pid, "hoard 1000000");
+        let end = worker.ended().await;
+        assert!(end.contains("SIGKILL"), "the system did not kill it: {end}");
+    }
+    scene.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
