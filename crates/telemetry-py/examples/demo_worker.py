@@ -1,6 +1,6 @@
 """A worker with real work: five tools over the files of Python's own standard library.
 
-The manager that spawns it gives it address, id and pool in the environment. Every file is one
+The manager that spawns it says in the environment where it listens, and gives it an id and a pool. Every file is one
 ``python.call``, every tool run on it one ``tool.execution`` span; files that are not Python really
 fail to parse, and their exceptions are telemetry like any other.
 """
@@ -100,7 +100,7 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    telemetry.serve()
+    telemetry.start()
     for path in files_for_ever(os.environ.get("TELEMETRY_WORKER_ID", "worker")):
         analyse(path)
         if stop.wait(PAUSE_BETWEEN_FILES):

@@ -28,7 +28,7 @@ fn fails(arguments: &[&str], code: i32, expected: &str) {
     assert!(said.contains(expected), "{said}");
 }
 
-/// A manager that is killed with the test.
+/// A manager that ends with the test.
 struct Running {
     child: Child,
     url: String,
@@ -60,8 +60,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // After a test that went well it has ended already.
-        let _ended_before = self.child.kill();
+        // After a test that went well it may have ended already. Killed it would leave its worker behind.
+        if let Ok(None) = self.child.try_wait() {
+            let pid = Pid::from_child(&self.child);
+            let _ended_now = kill_process(pid, Signal::TERM);
+        }
         let _ended_before = self.child.wait();
     }
 }

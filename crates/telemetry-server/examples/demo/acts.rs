@@ -99,18 +99,20 @@ pub(crate) async fn kill_one_worker(stage: &mut Stage, time: Duration) -> Result
     stage.watch_until(&worker, PATIENCE, works).await?;
     let rate = execution_rate(stage, &worker, time / 2).await?;
     let leaked = stage.figures.worker(worker.as_str()).memory_samples - memory_samples;
-    let (lost, unknown) = stage.manager.stream(&worker).map_or((0, 0), |info| {
-        (info.lost_at_crash, info.unaccounted_incarnations)
-    });
+    let (read, lost) = stage
+        .manager
+        .stream(&worker)
+        .map_or((0, 0), |info| (info.recovered, info.lost_at_crash));
     let seconds = stage.seconds();
     stage.say(&format!(
         "{seconds:5.1}s  (c) killed {worker} (pid {}): streaming again as pid {} after {} ms with \
          policy revision {} re-applied ({rate:.0} tool events/s, {leaked} memory samples); \
-         lost_at_crash ≥ {lost}, {unknown} process without a last word",
+         {read} event{} read from the memory it left, {lost} lost",
         pid.as_raw_nonzero(),
         back.pid.unwrap_or_default(),
         downtime.as_millis(),
         back.applied_revision,
+        if read == 1 { "" } else { "s" },
     ));
     Ok(())
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use telemetry_core::EventRef;
 use telemetry_server::{
-    HttpError, HttpServer, HttpState, Manager, ManagerConfig, Pool, PoolConfig, PrometheusConfig,
-    PrometheusExporter, StreamInfo, Target, WorkerId,
+    AcceptConfig, Acceptor, Address, HttpError, HttpServer, HttpState, Manager, ManagerConfig,
+    Pool, PoolConfig, PrometheusConfig, PrometheusExporter, StreamInfo, Target, WorkerId,
 };
 
 use crate::Options;
@@ -46,6 +46,8 @@ pub(crate) struct Stage {
     pub(crate) pool: Pool,
     /// What the events said.
     pub(crate) figures: Figures,
+    /// Where workers dial in.
+    door: Acceptor,
     /// Serves `/metrics` and the API.
     http: HttpServer,
     /// The terminal.
@@ -56,7 +58,7 @@ pub(crate) struct Stage {
     started: Instant,
     /// When something was last drawn.
     drawn: Option<Instant>,
-    /// Where the workers' sockets are; removed at the end.
+    /// Where the sockets are; removed at the end.
     _run_dir: tempfile::TempDir,
 }
 
@@ -88,9 +90,13 @@ impl Stage {
         let run_dir = tempfile::Builder::new()
             .prefix("telemetry-demo-")
             .tempdir()?;
+        // Workers that dial in hand over the memory their events are in: what is in it survives them.
+        let at = Address::Unix(run_dir.path().join("manager.sock"));
+        let door = Acceptor::start(&manager, AcceptConfig::at(at.clone()))?;
         let command = [&options.python, &options.script].map(|path| path.display().to_string());
         let mut config = PoolConfig::new(POOL, command, run_dir.path());
         config.size = options.workers.into();
+        config.manager = Some(at);
         config.telemetry.resource_interval = Some(RESOURCE_INTERVAL);
         let mut board = Board::new();
         board.say(&format!("starting {} Python workers ...", options.workers));
@@ -107,6 +113,7 @@ impl Stage {
             manager,
             pool,
             figures,
+            door,
             http,
             board,
             readings: VecDeque::new(),
@@ -217,6 +224,7 @@ impl Stage {
     pub(crate) async fn strike(mut self) {
         self.say("stopping the workers ...");
         self.pool.shutdown(END_TIMEOUT).await;
+        self.door.stop().await;
         self.manager.shutdown(END_TIMEOUT).await;
         self.http.shutdown(END_TIMEOUT).await;
     }

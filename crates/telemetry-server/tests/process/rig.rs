@@ -5,6 +5,7 @@ use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,13 +15,17 @@ use tempfile::TempDir;
 /// Longest wait for something that is to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a manager has for its end when its test is over, and between two looks at that.
+const TO_END: Duration = Duration::from_secs(10);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
+
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// A worker that does nothing and ends when asked.
 pub(crate) const IDLE: &str = "while :; do sleep 0.05; done";
 
-/// A manager that is killed with the test.
+/// A manager that ends with the test.
 #[derive(Debug)]
 pub(crate) struct Manager {
     pub(crate) child: Child,
@@ -178,9 +183,16 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        // After a test that went well it has ended already.
-        let _ended_before = self.child.kill();
-        let _ended_before = self.child.wait();
+        // After a test that went well it may have ended already. Killed it would leave its workers behind.
+        let pid = Pid::from_child(&self.child);
+        let (mut by, until) = (Signal::TERM, Instant::now() + TO_END);
+        while let Ok(None) = self.child.try_wait() {
+            let _ended_now = kill_process(pid, by);
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
+                thread::sleep(BETWEEN_LOOKS);
+            }
+            by = Signal::KILL;
+        }
     }
 }
 
@@ -204,7 +216,7 @@ pub(crate) fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(began.elapsed() < PATIENCE, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(10));
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -243,7 +255,7 @@ impl Log {
         let Self { reader, writer } = self;
         drop(writer);
         let (send, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             for line in std::io::BufReader::new(reader).lines() {
                 let Ok(line) = line else { return };
                 if send.send(line).is_err() {
