@@ -120,9 +120,7 @@ pub use sanitize::{
     MAX_METADATA, MAX_VALUE_BYTES, REDACTED, Redactor, SECRET_KEYS, Sanitized, Sanitizer, escape,
     truncate,
 };
-pub use settle::{
-    IsWritten, STARVED_WAIT, WRITE_THROUGH_WAIT, is_sending_thread, mark_sending_thread,
-};
+pub use settle::{IsWritten, WRITE_THROUGH_WAIT, is_sending_thread, mark_sending_thread};
 pub use suggest::nearest;
 pub use time::{Clock, ManualClock, SystemClock};
 pub use value::{Value, ValueRef};

@@ -6,8 +6,7 @@
 //!
 //! In *write-through* mode, at the end of a process, every emit does so before it returns. The wait is
 //! short, and after one that was in vain nobody waits until the pump is seen to answer in time again:
-//! a manager that does not read costs its worker one such wait. A pump that has not even looked is another
-//! matter: then it is the machine that is busy, and the emit stands back for it a little longer.
+//! a manager that does not read costs its worker one such wait.
 //!
 //! This room knows neither events nor sockets. Nothing here is touched by an emit outside of that mode,
 //! but for one load where an event is dropped.
@@ -22,11 +21,6 @@ use atomic_waker::AtomicWaker;
 
 /// Longest time that an emit in write-through mode waits for its outcome to be written.
 pub const WRITE_THROUGH_WAIT: Duration = Duration::from_millis(20);
-
-/// Longest time that it waits before for the thread that sends to run at all, on a machine that is that busy.
-pub const STARVED_WAIT: Duration = Duration::from_millis(200);
-/// Between two looks at whether that has run.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
 thread_local! {
     /// Whether this thread is the one that writes to the socket.
@@ -52,8 +46,6 @@ pub type IsWritten = Box<dyn Fn() -> bool + Send + Sync>;
 pub(crate) struct Settle {
     /// The highest ticket given out. Changed under the lock, read by the pump without.
     asked: AtomicU64,
-    /// The highest ticket that the pump has seen.
-    seen: AtomicU64,
     /// Whether every emit waits for its outcome to be written.
     through: AtomicBool,
     /// Whether the manager of the last stream is known to acknowledge nothing.
@@ -135,7 +127,6 @@ impl Default for Settle {
     fn default() -> Self {
         Self {
             asked: AtomicU64::new(0),
-            seen: AtomicU64::new(0),
             through: AtomicBool::new(false),
             unacknowledged: AtomicBool::new(false),
             pump: AtomicWaker::new(),
@@ -159,10 +150,7 @@ impl Settle {
 
     /// The highest ticket; what was counted before it was taken is visible to the caller.
     pub(crate) fn asked(&self) -> u64 {
-        let asked = self.asked.load(Ordering::SeqCst);
-        // A hint for those who wait.
-        self.seen.fetch_max(asked, Ordering::Relaxed);
-        asked
+        self.asked.load(Ordering::SeqCst)
     }
 
     /// Runs a wait during which no event waits for others.
@@ -283,31 +271,10 @@ impl Settle {
         if gave_up || SENDS.try_with(Cell::get).unwrap_or(false) {
             return;
         }
-        if self.is_late(ticket) {
+        let deadline = Instant::now() + WRITE_THROUGH_WAIT;
+        if self.wait(ticket, Some(deadline)) == Waited::TooLate {
             self.lock().gave_up = true;
         }
-    }
-
-    /// Waits for the answer to the ticket of an emit; whether it did not come in time.
-    fn is_late(&self, ticket: Ticket) -> bool {
-        let is_late = |time| self.wait(ticket, Some(Instant::now() + time)) == Waited::TooLate;
-        let is_seen = || self.seen.load(Ordering::Relaxed) >= ticket.number;
-        let begun = Instant::now();
-        if !is_late(WRITE_THROUGH_WAIT) {
-            return false;
-        }
-        if is_seen() {
-            return true;
-        }
-        while !is_seen() {
-            if !is_late(BETWEEN_LOOKS) {
-                return false;
-            }
-            if begun.elapsed() >= STARVED_WAIT {
-                return true;
-            }
-        }
-        is_late(WRITE_THROUGH_WAIT)
     }
 
     /// Waits for the answer to a ticket.
