@@ -19,8 +19,9 @@ pub(crate) fn laws(world: &mut World) -> Result<(), String> {
         let checked = worker.recorder.snapshot().check();
         checked.map_err(|broken| format!("incarnation {}: {broken}", worker.number))?;
     }
+    let ended = world.ended.len();
     for reign in world.reigns.iter_mut().flatten() {
-        laws_of(reign, &world.truth)?;
+        laws_of(reign, &world.truth, ended)?;
     }
     Ok(())
 }

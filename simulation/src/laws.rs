@@ -3,12 +3,12 @@
 use crate::seat::Reign;
 use crate::truth::Truth;
 
-/// Looks at the laws of one manager.
+/// Looks at the laws of one manager, after so many processes have ended.
 ///
 /// # Errors
 ///
 /// What does not hold.
-pub(crate) fn laws_of(reign: &mut Reign, truth: &Truth) -> Result<(), String> {
+pub(crate) fn laws_of(reign: &mut Reign, truth: &Truth, ended: usize) -> Result<(), String> {
     let number = reign.number;
     let totals = reign.manager.totals();
     let checked = totals.check();
@@ -37,6 +37,12 @@ pub(crate) fn laws_of(reign: &mut Reign, truth: &Truth) -> Result<(), String> {
         let dispatched = ledger.dispatched;
         return Err(format!(
             "manager {number}: says that {dispatched} events were dispatched, but {calls} were handled"
+        ));
+    }
+    let unknown = totals.unaccounted_incarnations;
+    if unknown > ended as u64 {
+        return Err(format!(
+            "manager {number}: says that it does not know the end of {unknown} processes, but {ended} have ended"
         ));
     }
     for info in reign.manager.incarnations() {

@@ -238,7 +238,7 @@ impl World {
         self.managers_gone += 1;
         self.hall.set_door(seat, None);
         reign.manager.shutdown(time).await;
-        laws_of(&mut reign, &self.truth)?;
+        laws_of(&mut reign, &self.truth, self.ended.len())?;
         lock(&self.network).cut_seat(seat);
         reign.die();
         Ok(())

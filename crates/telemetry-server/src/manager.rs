@@ -369,6 +369,8 @@ impl Inner {
                 if inner.let_go(&ours, &session) {
                     break;
                 }
+                drop(inner);
+                session.await_announced().await;
             }
             drop(reading);
         });

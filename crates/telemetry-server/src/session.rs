@@ -41,6 +41,7 @@ use crate::dispatch::Dispatcher;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
 pub use acks::{MAX_ACK_BYTES, MAX_ACK_DELAY};
+use arrival::Caller;
 pub(crate) use arrival::{Arrival, Carrier};
 use backoff::{Backoff, REFUSED_BASE};
 use progress::Ending;
@@ -128,12 +129,8 @@ pub(crate) struct Session {
     arrivals: mpsc::Receiver<Arrival>,
     /// A connection that is to be served next.
     next: Option<Arrival>,
-    /// The process behind the last one that arrived.
-    life: Life,
-    /// The incarnation that one introduced itself as.
-    introduced: String,
-    /// When that connection was accepted.
-    since: Option<Instant>,
+    /// Whoever opened the last one that arrived.
+    caller: Caller,
     /// The policy the worker should have.
     policy: watch::Receiver<Arc<PolicySpec>>,
     run: watch::Receiver<Run>,
@@ -165,9 +162,7 @@ impl Session {
             endpoint: link.endpoint,
             arrivals: link.arrivals,
             next: None,
-            life: Life::default(),
-            introduced: String::new(),
-            since: None,
+            caller: Caller::default(),
             policy,
             run,
             drain,
@@ -209,7 +204,7 @@ impl Session {
                 turn = shared.limiter.turn(is_first) => turn,
             };
             let dialled_at = Instant::now();
-            self.life = Life::default();
+            self.caller.life = Life::default();
             let socket = self.socket.as_ref().and_then(|socket| socket.seen().file());
             let ending = Box::pin(self.dialled(&endpoint, dialled_at, turn)).await;
             if matches!(ending, Ending::Stopped { .. }) || self.must_stop() {

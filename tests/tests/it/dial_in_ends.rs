@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use telemetry_server::{AcceptConfig, Acceptor, Address, ManagerConfig};
 use telemetry_tests::{Caller, NODE, PATIENCE, TestManager, eventually};
+use tokio::task::spawn_blocking;
 
 /// Introduces itself from a process of its own, which has ended when this returns.
 fn brief(socket: &std::path::Path, id: &str, incarnation: u32) {
@@ -81,4 +82,53 @@ async fn a_socket_that_somebody_removed_is_there_again() {
     eventually("the socket to be back", is_there).await;
     acceptor.stop().await;
     assert!(!socket.exists());
+}
+
+/// Starts processes that introduce themselves and end, three at a time.
+const CRASH_LOOP: &str = r#"
+import os, socket, struct, sys
+for round in range(200):
+    children = []
+    for number in range(3):
+        child = os.fork()
+        if child == 0:
+            door = socket.socket(socket.AF_UNIX)
+            door.connect(sys.argv[1])
+            body = b'{"worker":"w%d","pool":"p","incarnation":"%032x","pid":1}' % (number // 2, round * 3 + number)
+            door.sendall(b"TELEMETRY/1" + struct.pack(">I", len(body)) + body)
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_loop_is_counted_to_the_process() {
+    let manager = TestManager::with(ManagerConfig::new(NODE));
+    let dir = tempfile::tempdir().expect("a directory for the socket");
+    let socket = dir.path().join("manager.sock");
+    let config = AcceptConfig::at(Address::Unix(socket.clone()));
+    let acceptor = Acceptor::start(&manager, config).expect("a free path");
+    let mut script = Command::new("python3");
+    script.args(["-c", CRASH_LOOP]).arg(&socket);
+    let done = spawn_blocking(move || script.status())
+        .await
+        .expect("no panic");
+    assert!(done.expect("python3").success());
+    let refused = || -> u64 { manager.refused_connections().iter().map(|it| it.1).sum() };
+    let counted = || {
+        let pools = manager.pools();
+        let pool = pools.iter().find(|it| it.pool_name.as_deref() == Some("p"));
+        pool.map_or(0, |pool| pool.totals.unaccounted_incarnations)
+    };
+    eventually("all of them to be counted", || {
+        (counted() + refused() >= 600).then_some(())
+    })
+    .await;
+    eventually("nobody to be left", || {
+        manager.list_streams().is_empty().then_some(())
+    })
+    .await;
+    acceptor.stop().await;
+    assert_eq!((counted(), refused()), (600, 0));
 }

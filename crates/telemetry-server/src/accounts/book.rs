@@ -2,12 +2,11 @@
 //!
 //! Bounded: all that have an owner or an open stream, and the newest of the others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use super::IncarnationInfo;
-use super::incarnation::{End, Incarnation, News, Silent};
+use super::incarnation::{End, Incarnation, News};
 use super::process::Process;
 use crate::identity::WorkerId;
 
@@ -61,6 +60,9 @@ pub(super) enum Claim {
     Busy,
 }
 
+/// Most incarnations without a word that are remembered.
+const MAX_SILENT: usize = 256;
+
 /// What ended incarnations left that had no owner any more; part of their pool's sums.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Strays {
@@ -93,6 +95,8 @@ struct Pages {
     departed: HashMap<WorkerId, Vec<u64>>,
     /// Left by those without an owner, by pool.
     strays: BTreeMap<Option<String>, Strays>,
+    /// Those that ended without a word, oldest first.
+    silent: VecDeque<IncarnationInfo>,
     /// Numbers of owners.
     owners: u64,
 }
@@ -140,18 +144,23 @@ impl Book {
         Some(shared)
     }
 
-    /// Enters one that has ended and never said a word: that it was there is all that is known of it.
-    pub(super) fn enter_silent(
-        &self,
-        worker_id: WorkerId,
-        pool_name: Option<String>,
-        silent: Silent,
-    ) {
-        let (seen, since_ns) = (Instant::now(), silent.since_ns);
-        let it = Incarnation::new(String::new(), worker_id, pool_name, seen, since_ns);
-        if let Some(it) = self.enter(None, it) {
-            lock(&it).never_said_a_word(silent);
+    /// Enters one that has ended and never said a word: that it was there is all that is known of it, and only of the
+    /// last ones is it kept. False if it is known already, by another of its connections.
+    pub(super) fn enter_silent(&self, silent: &Incarnation) -> bool {
+        let silent = silent.info();
+        let is_it = |it: &IncarnationInfo| {
+            !it.incarnation.is_empty()
+                && (&it.incarnation, it.pid) == (&silent.incarnation, silent.pid)
+        };
+        let mut pages = self.lock();
+        if pages.silent.iter().any(is_it) {
+            return false;
         }
+        if pages.silent.len() >= MAX_SILENT {
+            pages.silent.pop_front();
+        }
+        pages.silent.push_back(silent);
+        true
     }
 
     /// The one that a worker is with this key, whoever has claimed it.
@@ -234,13 +243,14 @@ impl Book {
         }
     }
 
-    /// All of them, oldest first.
+    /// All of them, oldest first, and behind them those that never said a word.
     pub(crate) fn list(&self) -> Vec<IncarnationInfo> {
-        let all: Vec<Shared> = {
+        let (all, silent): (Vec<Shared>, _) = {
             let pages = self.lock();
-            pages.all.values().map(|(_, it)| Arc::clone(it)).collect()
+            let all = pages.all.values().map(|(_, it)| Arc::clone(it));
+            (all.collect(), pages.silent.clone())
         };
-        all.iter().map(|it| lock(it).info()).collect()
+        all.iter().map(|it| lock(it).info()).chain(silent).collect()
     }
 
     /// What those without an owner add to the sums of their pools.

@@ -60,9 +60,11 @@ struct Base {
 }
 
 /// A process that counts although it never said anything.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Silent {
-    /// Wall clock of its beginning.
+    /// What it introduced itself as; empty if it did not.
+    pub(crate) incarnation: String,
+    /// Wall clock of its beginning, or of its arrival.
     pub(crate) since_ns: i64,
     /// The process, if it is known.
     pub(crate) pid: Option<u32>,
@@ -382,12 +384,15 @@ impl Incarnation {
         news
     }
 
-    /// It has ended, and nothing was ever heard of it.
-    pub(super) fn never_said_a_word(&mut self, silent: Silent) {
-        self.pid = silent.pid;
-        self.ended = true;
-        self.claimed = false;
-        self.unknown_since_ns = Some(silent.since_ns);
+    /// One that has ended, and of which nothing was ever heard.
+    pub(super) fn silent(silent: Silent, worker_id: WorkerId, pool_name: Option<String>) -> Self {
+        let (seen, since_ns) = (Instant::now(), silent.since_ns);
+        Self {
+            pid: silent.pid,
+            ended: true,
+            unknown_since_ns: Some(since_ns),
+            ..Self::new(silent.incarnation, worker_id, pool_name, seen, since_ns)
+        }
     }
 
     /// Since when nobody looks at it: it was taken away without a last word and may still emit.

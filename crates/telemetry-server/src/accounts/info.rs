@@ -46,8 +46,8 @@ pub struct IncarnationInfo {
     /// Of one that ended, whether it told everything before: with a final report, or because it was
     /// drained first.
     pub complete: bool,
-    /// Of one that ended and did not, or that was taken away while it lived: wall clock of its last word,
-    /// nanoseconds since the Unix epoch. What it emitted after that nobody knows.
+    /// Of one that ended and did not, or that was taken away while it lived: wall clock of its last word, or of its
+    /// beginning if it never said one, nanoseconds since the Unix epoch. What it emitted after that nobody knows.
     pub unknown_since_ns: Option<i64>,
     /// How many of the events that were received were read from the memory that it left when it ended; none if
     /// that was not read: it had none, it did not reach this manager, or it could not be read.

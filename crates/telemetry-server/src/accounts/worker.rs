@@ -85,6 +85,8 @@ struct Open {
     told: Option<Origin>,
     /// The process behind it, if it shows.
     pid: Option<u32>,
+    /// Whether it is what a dead process left, and no process is behind it.
+    is_left: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +126,15 @@ impl Account {
 
     /// A stream begins.
     pub(crate) fn open(&mut self, writer: &LedgerWriter) {
+        self.begin(writer, false);
+    }
+
+    /// What a dead process left is read as if it were one more stream.
+    pub(crate) fn open_remains(&mut self, writer: &LedgerWriter) {
+        self.begin(writer, true);
+    }
+
+    fn begin(&mut self, writer: &LedgerWriter, is_left: bool) {
         // Of a session that was torn away.
         self.abandon_stream();
         self.stream = Some(Open {
@@ -131,6 +142,7 @@ impl Account {
             standing: Standing::Nameless,
             told: None,
             pid: None,
+            is_left,
         });
     }
 

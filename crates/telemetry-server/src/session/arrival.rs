@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::life::Life;
 use super::peer::Peer;
+use crate::accounts::Silent;
 use crate::region::Region;
 
 /// See the module.
@@ -27,6 +28,55 @@ pub(crate) struct Arrival {
     pub(crate) since: Instant,
 }
 
+/// A process that opened a connection.
+#[derive(Debug, Default)]
+pub(super) struct Caller {
+    /// The incarnation it introduced itself as.
+    incarnation: String,
+    pid: Option<u32>,
+    /// Tells when it has ended.
+    pub(super) life: Life,
+    /// When the connection was accepted.
+    since: Option<Instant>,
+    /// Whether somebody was told of its end.
+    is_booked: bool,
+}
+
+impl Caller {
+    /// Who opened this one; its life is taken over.
+    pub(super) fn of(arrival: &mut Arrival) -> Self {
+        Self {
+            incarnation: arrival.incarnation.clone(),
+            pid: arrival.pid,
+            life: std::mem::take(&mut arrival.life),
+            since: Some(arrival.since),
+            is_booked: false,
+        }
+    }
+
+    /// Whether it opened this one too.
+    pub(super) fn opened(&self, arrival: &Arrival) -> bool {
+        self.incarnation == arrival.incarnation
+    }
+
+    /// Whether it has given this one up: it opened another one later, which is served or was.
+    pub(super) fn has_given_up(&self, arrival: &Arrival) -> bool {
+        let is_older = self.since.is_some_and(|since| arrival.since < since);
+        is_older && self.opened(arrival)
+    }
+
+    /// What is known of it if it never said anything, once it has ended; to be told once.
+    pub(super) fn take_end(&mut self, now_ns: i64) -> Option<Silent> {
+        let is_there = self.since.is_some() && !std::mem::replace(&mut self.is_booked, true);
+        let lived = self.since.map_or(0, |since| since.elapsed().as_nanos());
+        is_there.then(|| Silent {
+            incarnation: self.incarnation.clone(),
+            since_ns: now_ns.saturating_sub(i64::try_from(lived).unwrap_or(i64::MAX)),
+            pid: self.pid,
+        })
+    }
+}
+
 /// What carries a connection.
 #[derive(Debug)]
 pub(crate) enum Carrier {
@@ -38,11 +88,6 @@ pub(crate) enum Carrier {
 }
 
 impl Arrival {
-    /// Whether it is older than one of this incarnation that was accepted then.
-    pub(super) fn is_older_than(&self, incarnation: &str, since: Option<Instant>) -> bool {
-        self.incarnation == incarnation && since.is_some_and(|since| self.since < since)
-    }
-
     /// What errors call it.
     pub(super) fn peer(&self) -> Peer {
         Peer::Process { pid: self.pid }

@@ -7,14 +7,16 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Caller};
 use super::info::StreamState;
-use super::life::Life;
 use super::progress::Ending;
 use super::stream::PROCESS_ENDED;
 use super::{Session, stopped};
+
+/// Between two looks at whether an announced connection is there.
+const ANNOUNCED: Duration = Duration::from_millis(5);
 
 impl Session {
     /// Whether somebody dialled in whom the session has not seen yet.
@@ -22,42 +24,52 @@ impl Session {
         self.next.is_some() || !self.arrivals.is_empty()
     }
 
-    /// Whether it is of no use: a connection that its worker gave up before it opened the one that is served.
-    pub(super) fn is_given_up(&self, arrival: &Arrival) -> bool {
-        arrival.is_older_than(&self.introduced, self.since)
+    /// Waits a moment for a connection that is about to be handed over, after its worker has left.
+    pub(crate) async fn await_announced(&mut self) {
+        tokio::select! {
+            biased;
+            () = stopped(&mut self.run) => {}
+            Some(arrival) = self.arrivals.recv() => self.next = Some(arrival),
+            () = sleep(ANNOUNCED) => {}
+        }
     }
 
     /// Serves a connection, and waits for the worker's return if it was lost. Breaks if the worker left.
     pub(super) async fn serve(&mut self, mut arrival: Arrival) -> ControlFlow<()> {
+        if self.caller.has_given_up(&arrival) {
+            self.record.keep(&self.shared, arrival);
+            return ControlFlow::Continue(());
+        }
+        if !self.caller.opened(&arrival) {
+            // Nobody may have looked at the one before since it died.
+            self.record.read_out().await;
+            self.book_end_if_over();
+        }
         // Only the newest is of use: the worker gave the others up before it opened it.
         while let Ok(mut older) = self.arrivals.try_recv() {
-            // Two may have been handed over the other way round.
-            if !older.is_older_than(&arrival.incarnation, Some(arrival.since)) {
+            let is_same = older.incarnation == arrival.incarnation;
+            // Two of one process may have been handed over the other way round.
+            if !is_same || older.since >= arrival.since {
                 std::mem::swap(&mut older, &mut arrival);
             }
-            if older.incarnation == arrival.incarnation {
+            if is_same {
                 arrival.region = arrival.region.or(older.region);
             } else {
                 // It gave nothing up: nobody was quick enough for it.
                 self.record.read_out().await;
                 self.record.receive(&self.shared, &mut older);
-                if self.is_over(&older.life) {
-                    self.record.caller_ended(&self.shared, &older.incarnation);
-                }
+                self.caller = Caller::of(&mut older);
+                self.book_end_if_over();
             }
         }
         // What is handed over now must not be taken for what the process before left.
         self.record.read_out().await;
         self.record.receive(&self.shared, &mut arrival);
-        self.life = std::mem::take(&mut arrival.life);
-        self.introduced.clone_from(&arrival.incarnation);
-        self.since = Some(arrival.since);
+        self.caller = Caller::of(&mut arrival);
         let error = match Box::pin(self.arrived(arrival)).await {
             Ending::Stopped { .. } => return ControlFlow::Continue(()),
             Ending::Superseded => {
-                if self.is_over(&self.life) {
-                    self.record.caller_ended(&self.shared, &self.introduced);
-                }
+                self.book_end_if_over();
                 return ControlFlow::Continue(());
             }
             Ending::Gone => return self.process_ended(),
@@ -88,7 +100,7 @@ impl Session {
                 None => self.left("nobody announces it any more"),
             },
             // Of one that somebody else started, that one says what comes next.
-            () = self.life.ended(), if self.may_leave() || !self.record.is_supervised() => {
+            () = self.caller.life.ended(), if self.may_leave() || !self.record.is_supervised() => {
                 self.process_ended()
             }
             () = sleep_until(until) => self.left("it did not come back"),
@@ -96,9 +108,9 @@ impl Session {
     }
 
     /// The process behind the last connection has ended.
-    fn process_ended(&self) -> ControlFlow<()> {
+    fn process_ended(&mut self) -> ControlFlow<()> {
         if !self.record.is_supervised() {
-            self.record.caller_ended(&self.shared, &self.introduced);
+            self.book_end();
         }
         if !self.may_leave() {
             // Its successor will be registered.
@@ -107,9 +119,19 @@ impl Session {
         self.left(PROCESS_ENDED)
     }
 
-    /// Whether a process that was here has ended, and nobody else will say so.
-    fn is_over(&self, life: &Life) -> bool {
-        life.was_gone() || (!self.record.is_supervised() && life.is_over())
+    /// Books the end of the process behind the last connection, unless that was done.
+    pub(super) fn book_end(&mut self) {
+        if let Some(caller) = self.caller.take_end(self.record.now_ns()) {
+            self.record.caller_ended(&self.shared, caller);
+        }
+    }
+
+    /// The same if it has ended, and nobody else will say so.
+    fn book_end_if_over(&mut self) {
+        let life = &self.caller.life;
+        if life.was_gone() || (!self.record.is_supervised() && life.is_over()) {
+            self.book_end();
+        }
     }
 
     /// One that cannot be dialled is not waited for any longer.

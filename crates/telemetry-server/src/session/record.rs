@@ -147,6 +147,11 @@ impl Record {
         }
     }
 
+    /// Wall clock, nanoseconds since the Unix epoch.
+    pub(super) fn now_ns(&self) -> i64 {
+        self.clock.unix_nanos()
+    }
+
     /// Listens to changes of this worker, the arrival of events included.
     pub(crate) fn listen(&self) -> watch::Receiver<u64> {
         self.own.listen()

@@ -66,7 +66,7 @@ fn take_in(
     mut writer: LedgerWriter,
     left: &Recovered,
 ) {
-    let after = record.resume(held, left.released, &mut writer);
+    let after = record.resume(held, left, &mut writer);
     let source = Source {
         origin: EventOrigin::Recovered,
         ..source_of(&shared.node, &record.context(), held.pid)

@@ -178,14 +178,16 @@ impl Session {
                     progress.course = Course::Leaving { silence, last };
                 }
                 Some(arrival) = self.arrivals.recv(), if !progress.course.is_leaving() => {
-                    if !self.is_given_up(&arrival) {
+                    if self.caller.has_given_up(&arrival) {
+                        self.record.keep(&self.shared, arrival);
+                    } else {
                         self.next = Some(arrival);
                         progress.leave(Cause::Superseded);
                     }
                 }
-                () = self.life.ended(), if self.life.is_told() && !progress.course.is_leaving() => {
+                () = self.caller.life.ended(), if self.caller.life.is_told() && !progress.course.is_leaving() => {
                     if is_planted(Mistake::ReadsMemoryFirst) {
-                        self.record.caller_ended(&self.shared, &self.introduced);
+                        self.book_end();
                     }
                     progress.leave(Cause::ProcessEnded);
                 }

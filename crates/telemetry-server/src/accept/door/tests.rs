@@ -1,12 +1,19 @@
-//! Connections of one worker that overtake each other between the door and its session.
+//! Connections of one worker that overtake each other between the door and its session, and processes that have
+//! ended before they are served.
 
+use std::process::{Child, Command};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use telemetry_core::Introduction;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::OwnedPermit;
 
 use super::*;
 use crate::manager::ManagerConfig;
+use crate::session::{StreamInfo, StreamState};
 
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// What every client of HTTP/2 says first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -55,7 +62,7 @@ impl Worker {
 async fn is_served(stream: &mut UnixStream) {
     let mut said = [0; PREFACE.len()];
     let read = stream.read_exact(&mut said);
-    timeout(Duration::from_secs(20), read)
+    timeout(PATIENCE, read)
         .await
         .expect("in time")
         .expect("it is served");
@@ -65,9 +72,7 @@ async fn is_served(stream: &mut UnixStream) {
 /// Waits until it was closed without a word.
 async fn is_dropped(stream: &mut UnixStream) {
     let read = stream.read_u8();
-    let read = timeout(Duration::from_secs(20), read)
-        .await
-        .expect("in time");
+    let read = timeout(PATIENCE, read).await.expect("in time");
     assert!(read.is_err(), "{read:?}");
 }
 
@@ -95,4 +100,96 @@ async fn an_older_one_does_not_take_the_place_of_the_newer_that_is_served() {
     let (mut newest, permit, arrival) = worker.accepted().await;
     permit.send(arrival);
     is_served(&mut newest).await;
+}
+
+#[tokio::test]
+async fn an_older_one_is_not_served_once_the_newer_is_lost() {
+    let worker = Worker::new();
+    let (mut older, older_permit, older_arrival) = worker.accepted().await;
+    let (mut newer, newer_permit, newer_arrival) = worker.accepted().await;
+    newer_permit.send(newer_arrival);
+    is_served(&mut newer).await;
+    drop(newer);
+    let (id, is_away) = ("w".into(), |info: &StreamInfo| {
+        info.state == StreamState::Away
+    });
+    let away = worker.hall.manager.wait_for(&id, is_away, PATIENCE);
+    away.await.expect("its stream is lost");
+    older_permit.send(older_arrival);
+    is_dropped(&mut older).await;
+}
+
+/// A process that has ended, and that nobody has asked how.
+struct Dead(Child);
+
+impl Dead {
+    fn begin() -> Self {
+        let child = Command::new("true").spawn().expect("a process");
+        let pid = WaitId::Pid(Pid::from_child(&child));
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(pid, how).expect("a child");
+        Self(child)
+    }
+
+    /// Has a connection be its.
+    fn own(&self, arrival: &mut Arrival, incarnation: &str) {
+        arrival.incarnation = incarnation.repeat(32);
+        arrival.pid = Some(self.0.id());
+        arrival.life = Life::of(self.0.id());
+    }
+}
+
+impl Drop for Dead {
+    fn drop(&mut self) {
+        let _ended_before = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn each_silent_death_has_a_row_that_names_its_process() {
+    let worker = Worker::new();
+    let (first, second) = (Dead::begin(), Dead::begin());
+    let (_one, one_permit, mut one) = worker.accepted().await;
+    let (_two, two_permit, mut two) = worker.accepted().await;
+    let (mut three, three_permit, mut three_arrival) = worker.accepted().await;
+    first.own(&mut one, "1");
+    second.own(&mut two, "2");
+    three_arrival.incarnation = "3".repeat(32);
+    one_permit.send(one);
+    two_permit.send(two);
+    three_permit.send(three_arrival);
+    is_served(&mut three).await;
+    let manager = &worker.hall.manager;
+    let rows = manager.incarnations();
+    let said: Vec<_> = rows
+        .iter()
+        .map(|row| (row.incarnation.as_str(), row.pid))
+        .collect();
+    let (one, two) = ("1".repeat(32), "2".repeat(32));
+    let expected = [(&*one, Some(first.0.id())), (&*two, Some(second.0.id()))];
+    assert_eq!(said, expected);
+    assert_eq!(manager.totals().unaccounted_incarnations, 2);
+}
+
+#[tokio::test]
+async fn a_silent_death_is_counted_once_while_another_is_awaited() {
+    let worker = Worker::new();
+    let dead = Dead::begin();
+    let (_one, permit, mut arrival) = worker.accepted().await;
+    dead.own(&mut arrival, "1");
+    // Somebody else is about to come, so that the session does not end.
+    let (mut two, other, other_arrival) = worker.accepted().await;
+    permit.send(arrival);
+    let manager = worker.hall.manager.clone();
+    let counted = async {
+        while manager.totals().unaccounted_incarnations == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, counted).await.expect("it is noticed");
+    // Long enough for many looks at whether the other one is there.
+    sleep(Duration::from_millis(50)).await;
+    other.send(other_arrival);
+    is_served(&mut two).await;
+    assert_eq!(manager.totals().unaccounted_incarnations, 1);
 }

@@ -163,8 +163,10 @@ impl Account {
     /// Makes another incarnation the present one. The one before it has ended.
     fn replace_present(&mut self, new: Shared, key: Option<Key>) {
         let gone = self.gone.take();
-        let here = key.as_ref().and_then(|key| key.place.pid());
-        let here = here.and_then(Process::of);
+        // A number may be another process's by now: who lives there need not be whoever left this.
+        let is_left = self.stream.as_ref().is_some_and(|stream| stream.is_left);
+        let here = key.as_ref().filter(|_| !is_left);
+        let here = here.and_then(|key| key.place.pid()).and_then(Process::of);
         if let Some(before) = self.present.replace(Arc::clone(&new)) {
             let mut before = lock(&before);
             if before.owner == Some(self.owner) && !before.claimed {

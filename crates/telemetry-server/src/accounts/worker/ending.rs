@@ -2,14 +2,17 @@
 
 use telemetry_core::{Mistake, is_planted};
 
-use super::super::book::{Shared, lock};
-use super::super::incarnation::{End, Silent};
+use super::super::book::{Place, Shared, lock};
+use super::super::incarnation::{End, Incarnation, Silent};
 use super::Account;
 
 /// A process that is known to have ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Gone {
     pub(super) how: End,
+    /// The incarnation that ended, where it need not be the present one.
+    of: Option<String>,
+    /// It counts, too, if it never said anything.
     silent: Option<Silent>,
 }
 
@@ -18,7 +21,26 @@ impl Account {
     /// its stream is open. It is booked by [`end_if_gone`](Self::end_if_gone). `silent`: one that never
     /// said anything counts, too.
     pub(crate) fn process_ended(&mut self, how: End, silent: Option<Silent>) {
-        self.gone = Some(Gone { how, silent });
+        let of = None;
+        self.gone = Some(Gone { how, of, silent });
+    }
+
+    /// The same of an incarnation that need not be the one that is present.
+    pub(crate) fn incarnation_ended(&mut self, id: &str) {
+        self.gone = Some(Gone {
+            how: End::Unasked,
+            of: Some(id.to_owned()),
+            silent: None,
+        });
+    }
+
+    /// The same of a process that introduced itself, and may have said nothing else.
+    pub(crate) fn caller_ended(&mut self, caller: Silent) {
+        self.gone = Some(Gone {
+            how: End::Unasked,
+            of: Some(caller.incarnation.clone()),
+            silent: Some(caller),
+        });
     }
 
     /// Whether its process has ended, and no stream of it is open.
@@ -70,20 +92,35 @@ impl Account {
         };
         if let Some(present) = self.present.clone() {
             let mut incarnation = lock(&present);
-            if incarnation.owner == Some(self.owner) && !incarnation.ended {
-                if !incarnation.claimed {
-                    let news = incarnation.end(gone.how);
-                    drop(incarnation);
-                    self.add(&news);
-                }
+            let is_named = gone.of.as_ref() == Some(&incarnation.id);
+            let is_it = is_named || gone.of.is_none() || incarnation.id.is_empty();
+            let is_open = incarnation.owner == Some(self.owner) && !incarnation.ended;
+            // Another one may live, and its end will be told.
+            let ends = !incarnation.claimed && (is_it || incarnation.is_silently_over());
+            if is_open && ends {
+                let news = incarnation.end(gone.how);
+                drop(incarnation);
+                self.add(&news);
+            }
+            if is_named || (is_it && is_open) {
                 return;
             }
         }
-        if let Some(silent) = gone.silent {
-            self.unaccounted += 1;
-            self.unknown_since_ns = Some(silent.since_ns);
+        if let Some(silent) = gone.silent.filter(|it| !self.has_spoken(it)) {
+            let since_ns = silent.since_ns;
             let (worker_id, pool_name) = (self.worker_id.clone(), self.pool_name.clone());
-            self.book.enter_silent(worker_id, pool_name, silent);
+            let silent = Incarnation::silent(silent, worker_id, pool_name);
+            if self.book.enter_silent(&silent) {
+                self.unaccounted += 1;
+                self.unknown_since_ns = Some(since_ns);
+            }
         }
+    }
+
+    /// Whether a process is known by its own word, so that its end is booked with that.
+    fn has_spoken(&self, silent: &Silent) -> bool {
+        let place = silent.pid.map(Place::Process);
+        let met = place.and_then(|place| self.met(&silent.incarnation, place));
+        met.is_some_and(|it| !silent.incarnation.is_empty() && !lock(&it).id.is_empty())
     }
 }

@@ -23,6 +23,7 @@ fn here() -> Place {
 /// A process of which nothing was heard since then.
 fn silent(since_ns: i64) -> Silent {
     Silent {
+        incarnation: String::new(),
         since_ns,
         pid: Some(7),
     }
@@ -274,4 +275,51 @@ fn who_is_met_behind_a_port_and_in_a_process_is_one_and_no_other_process_is_it()
     it.events(1..=3);
     assert_eq!(it.sums().ledger.received, 18);
     assert_eq!(book.list().len(), 2);
+}
+
+#[test]
+fn a_crash_loop_of_silent_processes_ends_nobody_who_lives() {
+    let book = Arc::default();
+    let mut it = named(&book, "alive", "x");
+    it.events(1..=5);
+    it.report(5, 5, 0).expect("honest");
+    it.close(Parting::Cut);
+    it.account.depart();
+    let mut looped = rough(&book, "w");
+    looped.close(Parting::Cut);
+    for _ in 0..6_000 {
+        looped.account.process_ended(End::Unasked, Some(silent(5)));
+        looped.account.end_if_gone();
+    }
+    assert_eq!(looped.sums().unaccounted, 6_000);
+    let rows = book.list();
+    assert!(rows.len() < 1_000, "{} rows", rows.len());
+    let living = rows.iter().find(|row| row.incarnation == "x");
+    assert!(living.is_some_and(|row| !row.ended));
+    assert!(book.strays().values().all(|it| it.lost == 0));
+}
+
+#[test]
+fn the_end_of_another_caller_does_not_end_the_one_that_lives() {
+    let book: Arc<Book> = Arc::default();
+    let mut it = named(&book, "w", "b");
+    it.events(1..=5);
+    it.report(5, 5, 0).expect("honest");
+    it.close(Parting::Cut);
+    let caller = Silent {
+        incarnation: "a".to_owned(),
+        ..silent(5)
+    };
+    for _ in 0..2 {
+        it.account.caller_ended(caller.clone());
+        it.account.end_if_gone();
+    }
+    let rows = book.list();
+    let said: Vec<_> = rows
+        .iter()
+        .map(|row| (row.incarnation.as_str(), row.ended))
+        .collect();
+    assert_eq!(said, [("b", false), ("a", true)]);
+    // However many connections it had, it is one process.
+    assert_eq!(it.sums().unaccounted, 1);
 }

@@ -91,8 +91,12 @@ impl Record {
         let mut memory = self.lock();
         let is_other = |held: &Held| !held.is_of(&arrival.incarnation);
         let before = memory.held.as_mut().filter(|held| is_other(held));
-        if before.is_some_and(|held| held.is_over(arrival.pid)) {
-            memory.account.process_ended(End::Unasked, None);
+        let over = before.and_then(|held| {
+            let is_over = held.is_over(arrival.pid);
+            is_over.then(|| word(&held.incarnation))
+        });
+        if let Some(over) = over {
+            memory.account.incarnation_ended(&over);
             drop(memory);
             self.settle(shared);
             memory = self.lock();
@@ -132,6 +136,17 @@ impl Record {
         }
     }
 
+    /// Keeps the memory that comes with a connection which is not served, if the one that is brought none.
+    pub(in super::super) fn keep(&self, shared: &Shared, mut arrival: Arrival) {
+        let memory = self.lock();
+        let held = memory.held.as_ref();
+        let has_one = held.is_some_and(|held| held.is_of(&arrival.incarnation));
+        drop(memory);
+        if arrival.region.is_some() && !has_one {
+            self.receive(shared, &mut arrival);
+        }
+    }
+
     /// Keeps the memory of a worker.
     pub(crate) fn hold(&self, held: Held) {
         self.lock().held = Some(held);
@@ -142,6 +157,7 @@ impl Record {
     pub(crate) fn process_ended(&self, shared: &Shared, how: End) {
         let mut memory = self.lock();
         let silent = (!memory.legacy).then(|| Silent {
+            incarnation: String::new(),
             since_ns: memory.since_ns,
             pid: memory.context.python_pid.or(memory.seen_pid),
         });
@@ -166,17 +182,10 @@ impl Record {
         }
     }
 
-    /// The process of a worker that dialled in as this incarnation has ended. It counts although it never
-    /// said anything, but not twice: whoever looks at the worker may have seen that it is gone.
-    pub(in super::super) fn caller_ended(&self, shared: &Shared, incarnation: &str) {
-        let mut memory = self.lock();
-        let is_silent = memory.hello.incarnation != incarnation;
-        let silent = is_silent.then(|| Silent {
-            since_ns: memory.since_ns,
-            pid: memory.seen_pid,
-        });
-        memory.account.process_ended(End::Unasked, silent);
-        drop(memory);
+    /// The process of a worker that dialled in has ended. It counts although it never said anything, but not
+    /// twice: to be told once.
+    pub(in super::super) fn caller_ended(&self, shared: &Shared, caller: Silent) {
+        self.lock().account.caller_ended(caller);
         self.settle(shared);
     }
 
@@ -189,9 +198,10 @@ impl Record {
     /// Before its account is closed for good: reads the memory that is kept, if its process is over.
     pub(crate) fn read_if_over(&self, shared: &Shared) {
         let mut memory = self.lock();
-        let process = memory.held.as_ref().and_then(|held| held.process);
-        if process.is_some_and(Process::is_over) {
-            memory.account.process_ended(End::Unasked, None);
+        let is_over = |held: &&Held| held.process.is_some_and(Process::is_over);
+        let over = memory.held.as_ref().filter(is_over);
+        if let Some(over) = over.map(|held| word(&held.incarnation)) {
+            memory.account.incarnation_ended(&over);
             drop(memory);
             self.settle(shared);
         }
@@ -236,18 +246,19 @@ impl Record {
         memory.is_recovering = true;
         memory.end = memory.account.set_end_aside();
         let writer = LedgerWriter::default();
-        memory.account.open(&writer);
+        memory.account.open_remains(&writer);
         Some((held, writer))
     }
 
-    /// Whose the remains are, so that they go on where its streams ended. `released`: the last sequence
-    /// that is not among them. Returns the last one that was taken before.
+    /// Whose the remains are, so that they go on where its streams ended. Returns the last sequence that was taken
+    /// before, or is not among them.
     pub(in super::super) fn resume(
         &self,
         held: &Held,
-        released: u64,
+        left: &Recovered,
         writer: &mut LedgerWriter,
     ) -> u64 {
+        let released = left.released;
         let incarnation = word(&held.incarnation);
         let place = held
             .pid
@@ -261,6 +272,8 @@ impl Record {
                 at: handled.max(released),
                 missed: released.saturating_sub(handled),
             },
+            // Nobody has ever acknowledged anything of it: what it has let go of is lost, if not for others.
+            None if left.counters.forgotten == released => Origin::Birth,
             None => Origin::Resumed {
                 at: released,
                 missed: 0,

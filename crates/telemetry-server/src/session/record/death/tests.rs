@@ -25,6 +25,7 @@ fn held(incarnation: &str) -> Held {
 /// A process of which nothing was heard since then.
 fn silent(since_ns: i64) -> Silent {
     Silent {
+        incarnation: String::new(),
         since_ns,
         pid: None,
     }
