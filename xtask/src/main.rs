@@ -10,8 +10,8 @@
 //!
 //! 1. `failure`, `workspace`
 //! 2. `artifacts`, `process`
-//! 3. `features`, `gen_events`, `gen_proto`, `gen_reference`, `loom`, `python`, `simulate`
-//! 4. `bench`, `chaos`, `demo`, `test`
+//! 3. `gen_events`, `gen_proto`, `gen_reference`, `loom`, `metadata`, `python`, `simulate`
+//! 4. `bench`, `chaos`, `demo`, `features`, `test`
 //! 5. `ci`
 
 #![expect(
@@ -31,6 +31,7 @@ mod gen_events;
 mod gen_proto;
 mod gen_reference;
 mod loom;
+mod metadata;
 mod process;
 mod python;
 mod simulate;
