@@ -75,7 +75,7 @@ enum Command {
     Simulate(simulate::Run),
     /// Try the emit path's queue in the orders of its threads that the memory model allows.
     Loom(loom::Depth),
-    /// Show and check what a release of the published crates would be.
+    /// Show and check what a release of the published crates would be, and rehearse it.
     #[command(subcommand)]
     Release(release::Task),
     /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.

@@ -13,6 +13,11 @@ pub(crate) fn own(root: &Path) -> Result<Value, Failure> {
     read(root, &["--no-deps"])
 }
 
+/// Every package that the workspace in `root` is locked to, with all features and for all platforms.
+pub(crate) fn locked(root: &Path) -> Result<Value, Failure> {
+    read(root, &["--locked", "--all-features"])
+}
+
 /// The list at `key`; empty where there is none.
 pub(crate) fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
     value[key].as_array().into_iter().flatten()
