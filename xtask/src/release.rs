@@ -66,7 +66,8 @@ pub(crate) fn run(task: &Task) -> Result<(), Failure> {
         }
         Task::Check => check::run(root),
         Task::Api { check } => {
-            api::generate(&packages::published(root)?)?.apply(root, *check, api::REMEDY)
+            let texts = api::generate(&packages::published(root)?)?;
+            api::files(&texts).apply(root, *check, api::REMEDY)
         }
         Task::Rehearse { into, prove } => {
             rehearse::run(root, into)?;

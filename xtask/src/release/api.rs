@@ -5,8 +5,9 @@
 //! show, stand behind it as a comment.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -39,15 +40,42 @@ const UNASKED: [&str; 6] = [
     "core::panic::unwind_safe::UnwindSafe",
 ];
 
-/// The texts of all `packages`.
-pub(crate) fn generate(packages: &[Package]) -> Result<Artifacts, Failure> {
+/// Texts by the path of their file, from the root.
+pub(crate) type Texts = BTreeMap<String, String>;
+
+/// The texts of all `packages`, from their sources.
+pub(crate) fn generate(packages: &[Package]) -> Result<Texts, Failure> {
     let rustdoc = Rustdoc::ready()?;
-    let mut artifacts = Artifacts::default();
+    let mut texts = Texts::new();
     for package in packages {
-        let text = text(&rustdoc.json(package)?)?;
-        artifacts.insert(package.path(FILE), text);
+        texts.insert(package.path(FILE), text(&rustdoc.json(package)?)?);
     }
-    Ok(artifacts)
+    Ok(texts)
+}
+
+/// The texts of all `packages` as they lie in the work tree `root`; empty where there is none yet.
+pub(crate) fn committed(root: &Path, packages: &[Package]) -> Result<Texts, Failure> {
+    let mut texts = Texts::new();
+    for package in packages {
+        let file = package.path(FILE);
+        let path = root.join(&file);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Failure::file("read", &path)(error)),
+        };
+        texts.insert(file, text);
+    }
+    Ok(texts)
+}
+
+/// The files that hold `texts`.
+pub(crate) fn files(texts: &Texts) -> Artifacts {
+    let mut artifacts = Artifacts::default();
+    for (path, text) in texts {
+        artifacts.insert(path, text.as_bytes());
+    }
+    artifacts
 }
 
 /// The text of the crate that `json` describes.

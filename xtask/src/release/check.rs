@@ -23,47 +23,59 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
         println!("note: {note}");
     }
 
-    let mut problems = problems(root, &packages)?;
-    match api::generate(&packages) {
+    let mut found = Vec::new();
+    let texts = match api::generate(&packages) {
         Ok(texts) => {
-            let stale = texts.compare(root)?;
-            let stale = stale.iter().map(|difference| {
+            let stale = api::files(&texts).compare(root)?;
+            found.extend(stale.iter().map(|difference| {
                 format!("{difference}; it must be what `{}` writes", api::REMEDY)
-            });
-            problems.extend(stale);
+            }));
+            texts
         }
-        Err(failure) => problems.push(format!("public API: {failure}")),
-    }
+        Err(failure) => {
+            found.push(format!(
+                "public API, compared as it is committed: {failure}"
+            ));
+            api::committed(root, &packages)?
+        }
+    };
+    found.extend(problems(root, &packages, &texts)?);
     for package in &packages {
         let faults = contents::faults(package)?;
-        problems.extend(
+        found.extend(
             faults
                 .iter()
                 .map(|fault| format!("{}: {fault}", package.directory)),
         );
     }
-    problems.extend(contents::oversized(&packages)?);
+    found.extend(contents::oversized(&packages)?);
     if let Err(failure) = Rustdoc::ready()?.pages(&packages) {
-        problems.push(format!("pages as on docs.rs: {failure}"));
+        found.push(format!("pages as on docs.rs: {failure}"));
     }
 
-    if problems.is_empty() {
+    if found.is_empty() {
         println!("release check: {} crates, no problem", packages.len());
         Ok(())
     } else {
-        Err(Failure::Refused(problems))
+        Err(Failure::Refused(found))
     }
 }
 
-/// What the work tree `root` does to its `packages` that it may not, as far as files tell.
-pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>, Failure> {
+/// What the work tree `root` does to its `packages` that it may not, as far as files and `texts` of their
+/// public APIs tell.
+pub(crate) fn problems(
+    root: &Path,
+    packages: &[Package],
+    texts: &api::Texts,
+) -> Result<Vec<String>, Failure> {
     let mut problems = Vec::new();
     let mut broken: Vec<(&Package, Version)> = Vec::new();
     for package in packages {
-        let change = Change::of(root, package)?;
+        let text = &texts[&package.path(api::FILE)];
+        let change = Change::of(root, package, text)?;
         problems.extend(version_fault(package, &change));
         if let Some(tag) = &change.tag {
-            problems.extend(follow_faults(root, package, tag, &broken)?);
+            problems.extend(follow_faults(package, text, tag, &broken));
             if !tag.version.admits(package.version) {
                 broken.push((package, tag.version));
             }
@@ -119,13 +131,11 @@ fn version_fault(package: &Package, change: &Change) -> Option<String> {
 /// A version in the manifest that is too low for what happens to the packages below: those that are
 /// `broken`, with the version that was released of each.
 fn follow_faults(
-    root: &Path,
     package: &Package,
+    text: &str,
     tag: &Tag,
     broken: &[(&Package, Version)],
-) -> Result<Vec<String>, Failure> {
-    let path = root.join(package.path(api::FILE));
-    let text = fs::read_to_string(&path).map_err(Failure::file("read", &path))?;
+) -> Vec<String> {
     let mut faults = Vec::new();
     for (below, released) in broken
         .iter()
@@ -148,7 +158,7 @@ fn follow_faults(
             ));
         }
     }
-    Ok(faults)
+    faults
 }
 
 /// What a peer of the last release would misread; no version allows that.

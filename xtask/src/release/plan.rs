@@ -2,7 +2,7 @@
 //!
 //! Reads the tree, its tags and the texts of the public APIs as they are committed; builds nothing.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use crate::failure::Failure;
 
@@ -32,8 +32,8 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// What became of `package` in the work tree `root`.
-    pub(crate) fn of(root: &Path, package: &Package) -> Result<Self, Failure> {
+    /// What became of `package` in the work tree `root`, where its public API is `api`.
+    pub(crate) fn of(root: &Path, package: &Package, api: &str) -> Result<Self, Failure> {
         let repository = Repository::at(root);
         let Some(tag) = repository.last_tag(&package.name)? else {
             return Ok(Self {
@@ -48,14 +48,13 @@ impl Change {
         }
         let file = package.path(api::FILE);
         let before = repository.file_at(&tag, &file)?.unwrap_or_default();
-        let now = read_if_there(&root.join(&file))?;
         Ok(Self {
             files: repository
                 .changed_since(&tag, &paths)?
                 .into_iter()
                 .filter(|path| is_of(package, path))
                 .collect(),
-            api: Difference::between(&String::from_utf8_lossy(&before), &now),
+            api: Difference::between(&String::from_utf8_lossy(&before), api),
             tag: Some(tag),
         })
     }
@@ -98,12 +97,13 @@ impl Proposal {
 /// The plan for the work tree `root`, line by line.
 pub(crate) fn lines(root: &Path) -> Result<Vec<String>, Failure> {
     let packages = packages::published(root)?;
+    let texts = api::committed(root, &packages)?;
     let mut proposals: BTreeMap<&str, Proposal> = BTreeMap::new();
     let mut lines = Vec::new();
     for package in &packages {
-        let change = Change::of(root, package)?;
-        let text = read_if_there(&root.join(package.path(api::FILE)))?;
-        let moved = moved_by(package, &packages, &proposals, &text);
+        let text = &texts[&package.path(api::FILE)];
+        let change = Change::of(root, package, text)?;
+        let moved = moved_by(package, &packages, &proposals, text);
         let proposal = propose(package, &change, moved);
         lines.extend(describe(package, &change, &proposal, &packages));
         proposals.insert(&package.name, proposal);
@@ -236,18 +236,15 @@ fn who_moves(packages: &[Package], proposals: &BTreeMap<&str, Proposal>) -> Vec<
             if own.is_none_or(|own| own.released.is_none()) {
                 continue;
             }
-            let what = if proposal.breaks() {
-                format!(
-                    "must move: what it asks for does not admit {} {version}",
-                    below.name
-                )
+            let (need, does) = if proposal.breaks() {
+                ("must", "does not admit")
             } else {
-                format!(
-                    "need not move: what it asks for admits {} {version}",
-                    below.name
-                )
+                ("need not", "admits")
             };
-            lines.push(format!("{} {what}", package.name));
+            lines.push(format!(
+                "{} {need} move for {} {version}: what it asks for {does} that",
+                package.name, below.name
+            ));
         }
     }
     if lines.is_empty() {
@@ -261,14 +258,5 @@ fn counted(number: usize, thing: &str) -> String {
         0 => format!("no {thing}"),
         1 => format!("1 {thing}"),
         _ => format!("{number} {thing}s"),
-    }
-}
-
-/// The text of a file; empty if it is not there.
-fn read_if_there(path: &Path) -> Result<String, Failure> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(Failure::file("read", path)(error)),
     }
 }

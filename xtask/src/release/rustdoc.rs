@@ -54,7 +54,13 @@ impl Rustdoc {
     /// Makes the pages of `packages` as docs.rs does; a warning is a failure.
     pub(crate) fn pages(&self, packages: &[Package]) -> Result<(), Failure> {
         let mut cargo = self.cargo();
-        cargo.args(["doc", "--no-deps", "--lib", "--all-features"]);
+        cargo.args([
+            "doc",
+            "--no-deps",
+            "--lib",
+            "--all-features",
+            "--keep-going",
+        ]);
         for package in packages {
             cargo.args(["--package", &package.name]);
         }

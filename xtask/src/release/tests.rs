@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::process;
 
-use super::{check, packages, plan, wire::tests::descriptor};
+use super::{api, check, packages, plan, wire::tests::descriptor};
 
 const WIRE_API: &str = "pub struct low_wire::Hello\n";
 const CORE_API: &str = "pub fn low_core::emit(name: &str)\npub struct low_core::Event\n";
@@ -98,7 +98,8 @@ impl Released {
 
     fn problems(&self) -> Vec<String> {
         let packages = packages::published(self.root()).unwrap();
-        check::problems(self.root(), &packages).unwrap()
+        let texts = api::committed(self.root(), &packages).unwrap();
+        check::problems(self.root(), &packages, &texts).unwrap()
     }
 }
 
@@ -136,7 +137,7 @@ fn a_fix_moves_its_own_crate_and_no_other() {
         "{plan}"
     );
     assert!(
-        plan.contains("low-server need not move: what it asks for admits low-core 0.1.1"),
+        plan.contains("low-server need not move for low-core 0.1.1: what it asks for admits that"),
         "{plan}"
     );
     assert_eq!(
@@ -157,7 +158,7 @@ fn a_breaking_change_moves_those_in_whose_api_it_shows_as_far() {
     for line in [
         "propose 0.2.0: 1 breaking change of the public API",
         "propose 0.2.0: types of low-core, which breaks, are public in it",
-        "low-server must move: what it asks for does not admit low-core 0.2.0",
+        "low-server must move for low-core 0.2.0: what it asks for does not admit that",
     ] {
         assert!(plan.contains(line), "{line} in {plan}");
     }
