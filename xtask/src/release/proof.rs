@@ -37,9 +37,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 "#;
 
-/// Checks the project against the registry in the folder `registry`.
-pub(crate) fn run(registry: &Path) -> Result<(), Failure> {
-    let registry = fs::canonicalize(registry).map_err(Failure::file("find", registry))?;
+/// Checks the project against the registry in `folder`.
+pub(crate) fn run(folder: &Path) -> Result<(), Failure> {
+    let registry = fs::canonicalize(folder).map_err(Failure::file("find", folder))?;
     let project = tempfile::tempdir().map_err(Failure::file("create", &std::env::temp_dir()))?;
     let settings = format!(
         "[source.crates-io]\nreplace-with = \"rehearsal\"\n\n[source.rehearsal]\nlocal-registry = '{}'\n",
@@ -65,7 +65,7 @@ pub(crate) fn run(registry: &Path) -> Result<(), Failure> {
     process::run(&mut cargo)?;
     println!(
         "a worker and a manager outside of the tree build from {}",
-        registry.display()
+        folder.display()
     );
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A release that nobody sees: the published crates, packed, in a folder that cargo takes for a registry.
 //!
 //! Beside them lies all that they need, from what cargo has downloaded, in the versions of `Cargo.lock`.
-//! A project that names the folder in place of crates.io builds from it without any network.
+//! A project that names the folder in place of the public registry builds from it without any network.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,7 +45,7 @@ pub(crate) fn run(root: &Path, into: &Path) -> Result<(), Failure> {
             None if needed.contains(word(package, "id")) => {
                 let Some(checksum) = checksums.get(&(name, version)) else {
                     return Err(Failure::Machine(format!(
-                        "{name} {version} has no checksum in Cargo.lock: not from crates.io, so no \
+                        "{name} {version} has no checksum in Cargo.lock: not from the public registry, so no \
                          registry can hold it"
                     )));
                 };

@@ -44,8 +44,10 @@ impl Rustdoc {
     pub(crate) fn json(&self, package: &Package) -> Result<PathBuf, Failure> {
         let mut cargo = self.cargo();
         cargo.args(["rustdoc", "--package", &package.name, "--lib"]);
-        cargo.args(["--no-default-features", "--features"]);
-        cargo.arg(package.features.join(","));
+        cargo.arg("--no-default-features");
+        if !package.features.is_empty() {
+            cargo.args(["--features", &package.features.join(",")]);
+        }
         cargo.args(["--", "-Z", "unstable-options", "--output-format", "json"]);
         process::run(&mut cargo)?;
         Ok(self.target.join(format!("doc/{}.json", package.library())))
