@@ -61,9 +61,14 @@ impl Repository {
         process::output(&mut git).map(Some)
     }
 
-    fn git(&self) -> Command {
+    /// git, to be run in this repository.
+    pub(crate) fn git(&self) -> Command {
         let mut git = process::command("git");
         git.current_dir(&self.root);
+        // In a hook git says which repository it is in; that would be asked in place of this one.
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+            git.env_remove(variable);
+        }
         git
     }
 }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::process;
 
-use super::{api, check, packages, plan, wire::tests::descriptor};
+use super::{api, check, git::Repository, packages, plan, wire::tests::descriptor};
 
 const WIRE_API: &str = "pub struct low_wire::Hello\n";
 const CORE_API: &str = "pub fn low_core::emit(name: &str)\npub struct low_core::Event\n";
@@ -75,8 +75,7 @@ impl Released {
     }
 
     fn git(&self, arguments: &[&str]) {
-        let mut git = process::command("git");
-        git.current_dir(self.root());
+        let mut git = Repository::at(self.root()).git();
         for setting in [
             "user.name=A",
             "user.email=a@example.org",
