@@ -62,6 +62,10 @@ pub(crate) enum Failure {
         status: ExitStatus,
     },
 
+    /// What is asked for is not allowed as things are; each reason says what, where, and what is.
+    #[error("{} {}\n{}", .0.len(), if .0.len() == 1 { "problem" } else { "problems" }, list(.0))]
+    Refused(Vec<String>),
+
     /// Several steps ran and some of them failed.
     #[error("{} failed: {}", if .0.len() == 1 { "a step" } else { "steps" }, .0.join(", "))]
     Steps(Vec<String>),

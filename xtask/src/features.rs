@@ -5,7 +5,7 @@
 
 use std::{fmt, path::Path};
 
-use crate::{failure::Failure, process};
+use crate::{failure::Failure, metadata, workspace};
 
 /// One crate with one set of features.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,35 +38,13 @@ impl fmt::Display for FeatureSet {
 
 /// The sets of every crate in `crates/`.
 pub(crate) fn sets() -> Result<Vec<FeatureSet>, Failure> {
-    let mut cargo = process::cargo();
-    cargo.args(["metadata", "--no-deps", "--format-version", "1"]);
-    let output = cargo.output().map_err(|source| Failure::Start {
-        command: "cargo metadata".to_owned(),
-        source,
-    })?;
-    if !output.status.success() {
-        let command = format!(
-            "cargo metadata: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        return Err(Failure::Process {
-            command,
-            status: output.status,
-        });
-    }
-    serde_json::from_slice(&output.stdout)
-        .map(|metadata| sets_of(&metadata))
-        .map_err(|error| {
-            Failure::Machine(format!(
-                "`cargo metadata` did not print what it used to: {error}"
-            ))
-        })
+    metadata::own(workspace::root()).map(|metadata| sets_of(&metadata))
 }
 
 /// The sets of the crates in the output of `cargo metadata --no-deps` that live in `crates/`.
 fn sets_of(metadata: &serde_json::Value) -> Vec<FeatureSet> {
     let mut sets = Vec::new();
-    for package in metadata["packages"].as_array().into_iter().flatten() {
+    for package in metadata::list(metadata, "packages") {
         let (Some(name), Some(manifest)) =
             (package["name"].as_str(), package["manifest_path"].as_str())
         else {

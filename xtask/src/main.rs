@@ -10,8 +10,8 @@
 //!
 //! 1. `failure`, `workspace`
 //! 2. `artifacts`, `process`
-//! 3. `features`, `gen_events`, `gen_proto`, `gen_reference`, `loom`, `python`, `simulate`
-//! 4. `bench`, `chaos`, `demo`, `test`
+//! 3. `gen_events`, `gen_proto`, `gen_reference`, `loom`, `metadata`, `python`, `simulate`
+//! 4. `bench`, `chaos`, `demo`, `features`, `release`, `test`
 //! 5. `ci`
 
 #![expect(
@@ -31,8 +31,10 @@ mod gen_events;
 mod gen_proto;
 mod gen_reference;
 mod loom;
+mod metadata;
 mod process;
 mod python;
+mod release;
 mod simulate;
 mod test;
 mod workspace;
@@ -73,6 +75,9 @@ enum Command {
     Simulate(simulate::Run),
     /// Try the emit path's queue in the orders of its threads that the memory model allows.
     Loom(loom::Depth),
+    /// Show and check what a release of the published crates would be, and rehearse it.
+    #[command(subcommand)]
+    Release(release::Task),
     /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.
     Ci,
 }
@@ -105,6 +110,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Chaos(run) => chaos::run(&run),
         Command::Simulate(run) => simulate::run(&run),
         Command::Loom(depth) => loom::run(&depth),
+        Command::Release(task) => release::run(&task),
         Command::Ci => ci::run(),
         Command::Demo(show) => demo::run(&show),
     }

@@ -59,6 +59,22 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Runs `command` in silence and returns what it printed; its errors are on ours.
+pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, Failure> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|source| start_failure(command, source))?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(Failure::Process {
+            command: line(command),
+            status: output.status,
+        })
+    }
+}
+
 /// Runs `command` with its output on ours, and keeps the lines of it that `keep` accepts, without
 /// colours. The lines come back also when the command fails.
 pub(crate) fn run_keeping(

@@ -51,6 +51,8 @@
 //! 7. `config`
 //! 8. `start`
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod backend;
 pub mod region;
 pub mod serve;

@@ -36,6 +36,8 @@
 //! 5. `gate`, `recovery`
 //! 6. `recorder`
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod address;
 mod backoff;
 mod callsite;

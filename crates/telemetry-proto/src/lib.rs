@@ -47,6 +47,8 @@
 //!
 //! 1. `descriptor`, `generated`
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod descriptor;
 #[cfg_attr(
     any(feature = "grpc-client", feature = "grpc-server"),

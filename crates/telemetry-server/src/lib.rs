@@ -13,6 +13,8 @@
 //! 6. `accept`, `pool`, `watch_dir`
 //! 7. `config`
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod accept;
 mod accounts;
 #[cfg(feature = "pool")]

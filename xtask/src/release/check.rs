@@ -1,0 +1,215 @@
+//! What a release may not do. Everything is looked at, and every problem is named.
+//!
+//! What needs no build is [`problems`], over any work tree; [`run`] adds what cargo must be asked.
+
+use std::{fs, path::Path};
+
+use crate::{failure::Failure, metadata};
+
+use super::{
+    api, changelog, contents,
+    git::{Repository, Tag},
+    packages::{self, Package},
+    plan::Change,
+    rustdoc::Rustdoc,
+    version::{Step, Version},
+    wire,
+};
+
+/// Checks the workspace in `root`; prints what is unset, and fails with all problems.
+pub(crate) fn run(root: &Path) -> Result<(), Failure> {
+    let packages = packages::published(root)?;
+    for note in unset(root, &packages)? {
+        println!("note: {note}");
+    }
+
+    let mut found = Vec::new();
+    let texts = match api::generate(&packages) {
+        Ok(texts) => {
+            let stale = api::files(&texts).compare(root)?;
+            found.extend(stale.iter().map(|difference| {
+                format!("{difference}; it must be what `{}` writes", api::REMEDY)
+            }));
+            texts
+        }
+        Err(failure) => {
+            found.push(format!(
+                "public API, compared as it is committed: {failure}"
+            ));
+            api::committed(root, &packages)?
+        }
+    };
+    found.extend(problems(root, &packages, &texts)?);
+    for package in &packages {
+        let faults = contents::faults(package)?;
+        found.extend(
+            faults
+                .iter()
+                .map(|fault| format!("{}: {fault}", package.directory)),
+        );
+    }
+    found.extend(contents::oversized(&packages)?);
+    if let Err(failure) = Rustdoc::ready()?.pages(&packages) {
+        found.push(format!("pages as on docs.rs: {failure}"));
+    }
+
+    if found.is_empty() {
+        println!("release check: {} crates, no problem", packages.len());
+        Ok(())
+    } else {
+        Err(Failure::Refused(found))
+    }
+}
+
+/// What the work tree `root` does to its `packages` that it may not, as far as files and `texts` of their
+/// public APIs tell.
+pub(crate) fn problems(
+    root: &Path,
+    packages: &[Package],
+    texts: &api::Texts,
+) -> Result<Vec<String>, Failure> {
+    let mut problems = Vec::new();
+    let mut broken: Vec<(&Package, Version)> = Vec::new();
+    for package in packages {
+        let text = &texts[&package.path(api::FILE)];
+        let change = Change::of(root, package, text)?;
+        problems.extend(version_fault(package, &change));
+        if let Some(tag) = &change.tag {
+            problems.extend(follow_faults(package, text, tag, &broken));
+            if !tag.version.admits(package.version) {
+                broken.push((package, tag.version));
+            }
+        }
+        problems.extend(wire_faults(root, package, &change)?);
+        let path = root.join(package.path("CHANGELOG.md"));
+        let text = fs::read_to_string(&path).map_err(Failure::file("read", &path))?;
+        let released = change.tag.as_ref().map(|tag| tag.version);
+        let faults = changelog::faults(&text, package.version, released);
+        let faults = faults
+            .iter()
+            .map(|fault| format!("{} {fault}", package.path("CHANGELOG.md")));
+        problems.extend(faults);
+    }
+    Ok(problems)
+}
+
+/// A version in the manifest that is too low for what changed, with the items that say so.
+fn version_fault(package: &Package, change: &Change) -> Option<String> {
+    let tag = change.tag.as_ref()?;
+    let step = change.api.step();
+    let lowest = tag.version.after(step);
+    let manifest = package.path("Cargo.toml");
+    if package.version < tag.version {
+        return Some(format!(
+            "{manifest} has version {}, which is below {}",
+            package.version, tag.name
+        ));
+    }
+    let items: Vec<String> = match step {
+        _ if package.version >= lowest => return None,
+        Step::Breaking => change.api.breakages(),
+        _ => change
+            .api
+            .added
+            .iter()
+            .map(|line| format!("`{line}` is new"))
+            .collect(),
+    };
+    let size = if step == Step::Breaking {
+        "break"
+    } else {
+        "add to"
+    };
+    Some(format!(
+        "{manifest} has version {}, but these {size} the public API of {}; at least {lowest} is allowed:\n    {}",
+        package.version,
+        tag.name,
+        items.join("\n    ")
+    ))
+}
+
+/// A version in the manifest that is too low for what happens to the packages below: those that are
+/// `broken`, with the version that was released of each.
+fn follow_faults(
+    package: &Package,
+    text: &str,
+    tag: &Tag,
+    broken: &[(&Package, Version)],
+) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (below, released) in broken
+        .iter()
+        .filter(|(below, _)| package.uses.contains(&below.name))
+    {
+        let Package { name, version, .. } = below;
+        let is_shown = text.contains(&format!("{}::", below.library()));
+        let (step, tie) = if is_shown {
+            (Step::Breaking, "whose types are in its API")
+        } else {
+            (Step::Fix, "which it uses")
+        };
+        let lowest = tag.version.after(step);
+        if package.version < lowest {
+            faults.push(format!(
+                "{} has version {}, but {name}, {tie}, goes from {released} to {version}; at least {lowest} \
+                 is allowed",
+                package.path("Cargo.toml"),
+                package.version
+            ));
+        }
+    }
+    faults
+}
+
+/// What a peer of the last release would misread; no version allows that.
+fn wire_faults(root: &Path, package: &Package, change: &Change) -> Result<Vec<String>, Failure> {
+    let path = package.path(wire::DESCRIPTOR);
+    let Some(tag) = &change.tag else {
+        return Ok(Vec::new());
+    };
+    let Some(before) = Repository::at(root).file_at(tag, &path)? else {
+        return Ok(Vec::new());
+    };
+    let file = root.join(&path);
+    if !file.exists() {
+        return Ok(vec![format!(
+            "{path} is gone, and with it the wire of {}",
+            tag.name
+        )]);
+    }
+    let now = fs::read(&file).map_err(Failure::file("read", &file))?;
+    let breakages = wire::breakages(&before, &now);
+    Ok(breakages
+        .iter()
+        .map(|breakage| {
+            format!(
+                "{path}: {breakage}; what {} has stays as it is, new numbers are allowed",
+                tag.name
+            )
+        })
+        .collect())
+}
+
+/// What stands nowhere yet and must before a crate is published.
+fn unset(root: &Path, packages: &[Package]) -> Result<Vec<String>, Failure> {
+    let metadata = metadata::own(root)?;
+    let mut notes = Vec::new();
+    if metadata["metadata"]["release"]["maintainer"]
+        .as_str()
+        .is_none_or(str::is_empty)
+    {
+        notes.push("`maintainer` in [workspace.metadata.release] is unset".to_owned());
+    }
+    let without: Vec<&str> = packages
+        .iter()
+        .filter(|package| package.repository.is_none())
+        .map(|package| package.name.as_str())
+        .collect();
+    if !without.is_empty() {
+        notes.push(format!(
+            "`repository` in [workspace.package] is unset, for {}",
+            without.join(", ")
+        ));
+    }
+    Ok(notes)
+}

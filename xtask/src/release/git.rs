@@ -1,0 +1,111 @@
+//! The releases that there were: tags of the repository, and files as they were at a tag.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{failure::Failure, process};
+
+use super::version::Version;
+
+/// A repository, by the directory of its work tree.
+#[derive(Debug)]
+pub(crate) struct Repository {
+    root: PathBuf,
+}
+
+/// A release of one package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tag {
+    /// `telemetry-core-v0.1.0`.
+    pub(crate) name: String,
+    /// What was released.
+    pub(crate) version: Version,
+}
+
+impl Repository {
+    /// The one whose work tree is `root`.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The tag of the highest version of `package` that was released.
+    pub(crate) fn last_tag(&self, package: &str) -> Result<Option<Tag>, Failure> {
+        let mut git = self.git();
+        git.args(["tag", "--list", &format!("{package}-v*")]);
+        let names = text(process::output(&mut git)?);
+        Ok(last_of(package, names.lines()))
+    }
+
+    /// Files below `paths` that are not as they were at `tag`, from the root; untracked ones are not told.
+    pub(crate) fn changed_since(&self, tag: &Tag, paths: &[&str]) -> Result<Vec<String>, Failure> {
+        let mut git = self.git();
+        git.args(["diff", "--name-only", &tag.name, "--"])
+            .args(paths);
+        let names = text(process::output(&mut git)?);
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// The file at `path`, from the root, as it was at `tag`; none if it was not there.
+    pub(crate) fn file_at(&self, tag: &Tag, path: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let mut git = self.git();
+        git.args(["ls-tree", "--name-only", &tag.name, "--", path]);
+        if process::output(&mut git)?.is_empty() {
+            return Ok(None);
+        }
+        let mut git = self.git();
+        git.args(["show", &format!("{}:{path}", tag.name)]);
+        process::output(&mut git).map(Some)
+    }
+
+    /// git, to be run in this repository.
+    pub(crate) fn git(&self) -> Command {
+        let mut git = process::command("git");
+        git.current_dir(&self.root);
+        // In a hook git says which repository it is in; that would be asked in place of this one.
+        for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+            git.env_remove(variable);
+        }
+        git
+    }
+}
+
+/// The tag of the highest version of `package` among `names`. What is behind `-v` and no version is no
+/// release of ours.
+fn last_of<'a>(package: &str, names: impl Iterator<Item = &'a str>) -> Option<Tag> {
+    names
+        .filter_map(|name| {
+            let version = name.strip_prefix(package)?.strip_prefix("-v")?;
+            Some(Tag {
+                name: name.to_owned(),
+                version: Version::parse(version)?,
+            })
+        })
+        .max_by_key(|tag| tag.version)
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_tag_is_the_highest_version_and_not_the_last_name() {
+        let names = [
+            "core-v0.10.0",
+            "core-v0.9.1",
+            "core-v0.11.0-rc.1",
+            "core-view",
+            "core-proto-v3.0.0",
+        ];
+        let tag = last_of("core", names.into_iter()).unwrap();
+        assert_eq!(tag.name, "core-v0.10.0");
+        assert_eq!(last_of("other", names.into_iter()), None);
+    }
+}

@@ -1,0 +1,262 @@
+//! What changed in each published crate since its last tag, and which version that makes it.
+//!
+//! Reads the tree, its tags and the texts of the public APIs as they are committed; builds nothing.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::failure::Failure;
+
+use super::{
+    api, contents,
+    difference::Difference,
+    git::{Repository, Tag},
+    packages::{self, Package},
+    version::{Step, Version},
+    wire,
+};
+
+/// Where the messages are described; they are what `telemetry-proto` is.
+const PROTO: &str = "proto";
+/// The most items of an API that are listed of a kind.
+const LISTED: usize = 20;
+
+/// One package and what became of it since its last release.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// Its last release; none before the first.
+    pub(crate) tag: Option<Tag>,
+    /// Files that are packed and changed since.
+    files: Vec<String>,
+    /// What of its public API did.
+    pub(crate) api: Difference,
+}
+
+impl Change {
+    /// What became of `package` in the work tree `root`, where its public API is `api`.
+    pub(crate) fn of(root: &Path, package: &Package, api: &str) -> Result<Self, Failure> {
+        let repository = Repository::at(root);
+        let Some(tag) = repository.last_tag(&package.name)? else {
+            return Ok(Self {
+                tag: None,
+                files: Vec::new(),
+                api: Difference::default(),
+            });
+        };
+        let mut paths = vec![package.directory.as_str()];
+        if root.join(package.path(wire::DESCRIPTOR)).exists() {
+            paths.push(PROTO);
+        }
+        let file = package.path(api::FILE);
+        let before = repository.file_at(&tag, &file)?.unwrap_or_default();
+        Ok(Self {
+            files: repository
+                .changed_since(&tag, &paths)?
+                .into_iter()
+                .filter(|path| is_of(package, path))
+                .collect(),
+            api: Difference::between(&String::from_utf8_lossy(&before), api),
+            tag: Some(tag),
+        })
+    }
+
+    /// How far it takes the version.
+    pub(crate) fn step(&self) -> Step {
+        let of_files = if self.files.is_empty() {
+            Step::Nothing
+        } else {
+            Step::Fix
+        };
+        self.api.step().max(of_files)
+    }
+}
+
+/// Whether a release of `package` would show that the file at `path` changed; its tests are not packed.
+fn is_of(package: &Package, path: &str) -> bool {
+    let below = path.strip_prefix(&package.directory);
+    let below = below.and_then(|rest| rest.strip_prefix('/'));
+    below.is_none_or(contents::is_expected)
+}
+
+/// A version that is proposed, and why.
+#[derive(Debug)]
+struct Proposal {
+    /// What was released last; none before the first.
+    released: Option<Version>,
+    version: Version,
+    reason: String,
+}
+
+impl Proposal {
+    /// Whether those that ask for what was released do not get this.
+    fn breaks(&self) -> bool {
+        self.released
+            .is_some_and(|released| !released.admits(self.version))
+    }
+}
+
+/// The plan for the work tree `root`, line by line.
+pub(crate) fn lines(root: &Path) -> Result<Vec<String>, Failure> {
+    let packages = packages::published(root)?;
+    let texts = api::committed(root, &packages)?;
+    let mut proposals: BTreeMap<&str, Proposal> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for package in &packages {
+        let text = &texts[&package.path(api::FILE)];
+        let change = Change::of(root, package, text)?;
+        let moved = moved_by(package, &packages, &proposals, text);
+        let proposal = propose(package, &change, moved);
+        lines.extend(describe(package, &change, &proposal, &packages));
+        proposals.insert(&package.name, proposal);
+    }
+    lines.push(String::new());
+    lines.extend(who_moves(&packages, &proposals));
+    Ok(lines)
+}
+
+/// The farthest step that one of the packages below takes with it, and its name.
+fn moved_by(
+    package: &Package,
+    packages: &[Package],
+    proposals: &BTreeMap<&str, Proposal>,
+    text: &str,
+) -> Option<(Step, String)> {
+    packages
+        .iter()
+        .filter(|below| package.uses.contains(&below.name))
+        .filter(|below| {
+            let proposal = proposals.get(below.name.as_str());
+            proposal.is_some_and(Proposal::breaks)
+        })
+        .map(|below| {
+            let is_public = text.contains(&format!("{}::", below.library()));
+            if is_public {
+                let reason = format!("types of {}, which breaks, are public in it", below.name);
+                (Step::Breaking, reason)
+            } else {
+                let reason = format!("it has to ask for the new {}", below.name);
+                (Step::Fix, reason)
+            }
+        })
+        .max_by_key(|(step, _)| *step)
+}
+
+/// The version that `package` should have next.
+fn propose(package: &Package, change: &Change, moved: Option<(Step, String)>) -> Proposal {
+    let Some(tag) = &change.tag else {
+        return Proposal {
+            released: None,
+            version: package.version,
+            reason: "first release".to_owned(),
+        };
+    };
+    let own = change.step();
+    let (step, reason) = match moved {
+        Some((step, reason)) if step > own => (step, reason),
+        _ => (own, reason(change)),
+    };
+    // Whoever has raised the version in the manifest may have raised it farther.
+    let version = tag.version.after(step).max(package.version);
+    Proposal {
+        released: Some(tag.version),
+        version,
+        reason,
+    }
+}
+
+fn reason(change: &Change) -> String {
+    let api = &change.api;
+    match change.step() {
+        Step::Nothing => "nothing changed".to_owned(),
+        Step::Fix => "files changed, the public API did not".to_owned(),
+        Step::Addition => format!("{} in the public API", counted(api.added.len(), "addition")),
+        Step::Breaking => format!(
+            "{} of the public API",
+            counted(api.breakages().len(), "breaking change")
+        ),
+    }
+}
+
+fn describe(
+    package: &Package,
+    change: &Change,
+    proposal: &Proposal,
+    packages: &[Package],
+) -> Vec<String> {
+    let Package { name, version, .. } = package;
+    let tag = change.tag.as_ref();
+    let tag = tag.map_or_else(
+        || "no tag".to_owned(),
+        |tag| format!("last tag {}", tag.name),
+    );
+    let mut lines = vec![format!("{name}: manifest {version}, {tag}")];
+    if change.tag.is_some() {
+        lines.push(format!("  {} changed", counted(change.files.len(), "file")));
+    }
+    let mut listed = |kind: &str, items: Vec<String>| {
+        for item in items.iter().take(LISTED) {
+            lines.push(format!("  {kind} {item}"));
+        }
+        if items.len() > LISTED {
+            lines.push(format!("  {kind} … and {} more", items.len() - LISTED));
+        }
+    };
+    listed("breaking:", change.api.breakages());
+    listed("added:   ", change.api.added.clone());
+    lines.push(format!(
+        "  propose {}: {}",
+        proposal.version, proposal.reason
+    ));
+    let users: Vec<&str> = packages
+        .iter()
+        .filter(|other| other.uses.contains(name))
+        .map(|other| other.name.as_str())
+        .collect();
+    if !users.is_empty() {
+        lines.push(format!("  used by {}", users.join(", ")));
+    }
+    lines
+}
+
+/// For each package that takes a step: which of those that use it have to move, and why.
+fn who_moves(packages: &[Package], proposals: &BTreeMap<&str, Proposal>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for below in packages {
+        let Some(proposal) = proposals.get(below.name.as_str()) else {
+            continue;
+        };
+        if proposal
+            .released
+            .is_none_or(|released| released == proposal.version)
+        {
+            continue;
+        }
+        let Proposal { version, .. } = proposal;
+        for package in packages.iter().filter(|it| it.uses.contains(&below.name)) {
+            let own = proposals.get(package.name.as_str());
+            if own.is_none_or(|own| own.released.is_none()) {
+                continue;
+            }
+            let (need, does) = if proposal.breaks() {
+                ("must", "does not admit")
+            } else {
+                ("need not", "admits")
+            };
+            lines.push(format!(
+                "{} {need} move for {} {version}: what it asks for {does} that",
+                package.name, below.name
+            ));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("no crate moves another".to_owned());
+    }
+    lines
+}
+
+fn counted(number: usize, thing: &str) -> String {
+    match number {
+        0 => format!("no {thing}"),
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
+}
