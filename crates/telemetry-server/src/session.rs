@@ -40,9 +40,10 @@ use crate::dir_events::{DirEvents, FileId, FileWatch, Seen};
 use crate::dispatch::Dispatcher;
 use crate::identity::WorkerContext;
 use crate::pipeline::Quarantine;
+use crate::region::Region;
 pub use acks::{MAX_ACK_BYTES, MAX_ACK_DELAY};
 use arrival::Caller;
-pub(crate) use arrival::{Arrival, Carrier};
+pub(crate) use arrival::{Accepted, Arrival, Carrier};
 use backoff::{Backoff, REFUSED_BASE};
 use progress::Ending;
 use telemetry_core::Address;
@@ -129,8 +130,10 @@ pub(crate) struct Session {
     arrivals: mpsc::Receiver<Arrival>,
     /// A connection that is to be served next.
     next: Option<Arrival>,
-    /// Whoever opened the last one that arrived.
+    /// Whoever opened the last one that was served.
     caller: Caller,
+    /// Those that opened connections that were not served, and what they handed over.
+    passed: Vec<(Caller, Option<Region>)>,
     /// The policy the worker should have.
     policy: watch::Receiver<Arc<PolicySpec>>,
     run: watch::Receiver<Run>,
@@ -163,6 +166,7 @@ impl Session {
             arrivals: link.arrivals,
             next: None,
             caller: Caller::default(),
+            passed: Vec::new(),
             policy,
             run,
             drain,
@@ -176,15 +180,16 @@ impl Session {
     /// meanwhile: then it may be run again.
     pub(crate) async fn run(&mut self) -> Over {
         while !self.must_stop() {
+            self.settle_passed().await;
             if let Some(arrival) = self.next.take() {
                 if self.serve(arrival).await.is_break() {
-                    return Over::Left;
+                    return self.leave().await;
                 }
                 continue;
             }
             let Some(endpoint) = self.endpoint.clone() else {
                 if self.await_return().await.is_break() {
-                    return Over::Left;
+                    return self.leave().await;
                 }
                 continue;
             };

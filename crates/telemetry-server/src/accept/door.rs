@@ -25,7 +25,7 @@ use super::hearing::Hearing;
 use crate::dir_events::Seen;
 use crate::manager::{Admission, Caller, Manager, Refusal};
 use crate::region::Region;
-use crate::session::{Ancestry, Arrival, Carrier, Life};
+use crate::session::{Accepted, Ancestry, Arrival, Carrier, Life};
 
 /// Most connections that have not introduced themselves; one more, and the oldest goes.
 pub const MAX_UNINTRODUCED: usize = 64;
@@ -104,8 +104,8 @@ impl Door {
                     let (end, ended) = oneshot::channel();
                     self.make_room();
                     self.waiting.push_back(end);
-                    let since = Instant::now();
-                    visits.spawn(Arc::clone(&self.hall).visit(stream, since, ended));
+                    let accepted = Accepted::now();
+                    visits.spawn(Arc::clone(&self.hall).visit(stream, accepted, ended));
                 }
                 Err(error) => {
                     tracing::warn!(%error, ?pause, "cannot accept a worker; trying again");
@@ -196,7 +196,7 @@ impl Hall {
     async fn visit(
         self: Arc<Self>,
         stream: UnixStream,
-        since: Instant,
+        accepted: Accepted,
         ended: oneshot::Receiver<Refusal>,
     ) {
         let credentials = stream.peer_cred();
@@ -227,7 +227,7 @@ impl Hall {
             life: pid.map(Life::of).unwrap_or_default(),
             ancestry: ancestry.unwrap_or_default(),
         };
-        let _served = self.let_in(stream, caller, handed, since).await;
+        let _served = self.let_in(stream, caller, handed, accepted).await;
     }
 
     /// Claims the id of a caller, welcomes it and gives its connection to its session; or sends it off.
@@ -237,7 +237,7 @@ impl Hall {
         mut stream: Carrier,
         caller: Caller,
         handed: Handed,
-        since: Instant,
+        accepted: Accepted,
     ) -> bool {
         if is_planted(Mistake::AnswersFirst) {
             stream.welcome().await;
@@ -258,7 +258,7 @@ impl Hall {
             pid: caller.pid,
             life: caller.life,
             region: self.region(handed, caller.pid),
-            since,
+            accepted,
         });
         true
     }

@@ -2,6 +2,8 @@
 //!
 //! It was introduced, checked and given an id before; the session only serves it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use telemetry_core::IntroductionAnswer;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
@@ -25,7 +27,25 @@ pub(crate) struct Arrival {
     /// Its memory, if it handed that over.
     pub(crate) region: Option<Region>,
     /// When it was accepted. Which of two is newer does not show in the order in which they are handed over.
-    pub(crate) since: Instant,
+    pub(crate) accepted: Accepted,
+}
+
+/// When a connection was accepted; those of one process in the order in which they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Accepted {
+    /// Its number among all of them. A clock may say the same of two.
+    number: u64,
+    pub(super) at: Instant,
+}
+
+impl Accepted {
+    pub(crate) fn now() -> Self {
+        static ACCEPTED: AtomicU64 = AtomicU64::new(0);
+        Self {
+            number: ACCEPTED.fetch_add(1, Ordering::Relaxed),
+            at: Instant::now(),
+        }
+    }
 }
 
 /// A process that opened a connection.
@@ -37,7 +57,7 @@ pub(super) struct Caller {
     /// Tells when it has ended.
     pub(super) life: Life,
     /// When the connection was accepted.
-    since: Option<Instant>,
+    accepted: Option<Accepted>,
     /// Whether somebody was told of its end.
     is_booked: bool,
 }
@@ -49,7 +69,7 @@ impl Caller {
             incarnation: arrival.incarnation.clone(),
             pid: arrival.pid,
             life: std::mem::take(&mut arrival.life),
-            since: Some(arrival.since),
+            accepted: Some(arrival.accepted),
             is_booked: false,
         }
     }
@@ -59,16 +79,27 @@ impl Caller {
         self.incarnation == arrival.incarnation
     }
 
-    /// Whether it has given this one up: it opened another one later, which is served or was.
-    pub(super) fn has_given_up(&self, arrival: &Arrival) -> bool {
-        let is_older = self.since.is_some_and(|since| arrival.since < since);
-        is_older && self.opened(arrival)
+    /// Whether it is the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.incarnation == other.incarnation
+    }
+
+    /// Whether this one was there before the one that it opened, and is handed over behind it: given up, or of somebody
+    /// who was here before.
+    pub(super) fn is_before(&self, arrival: &Arrival) -> bool {
+        self.accepted.is_some_and(|it| arrival.accepted < it)
+    }
+
+    /// Whether that earlier one has ended: its number is this one's by now, or it is gone.
+    pub(super) fn outlived(&self, earlier: &Self) -> bool {
+        let is_its_number = self.pid.is_some() && self.pid == earlier.pid;
+        is_its_number || earlier.life.was_gone() || earlier.life.is_over()
     }
 
     /// What is known of it if it never said anything, once it has ended; to be told once.
     pub(super) fn take_end(&mut self, now_ns: i64) -> Option<Silent> {
-        let is_there = self.since.is_some() && !std::mem::replace(&mut self.is_booked, true);
-        let lived = self.since.map_or(0, |since| since.elapsed().as_nanos());
+        let is_there = self.accepted.is_some() && !std::mem::replace(&mut self.is_booked, true);
+        let lived = self.accepted.map_or(0, |it| it.at.elapsed().as_nanos());
         is_there.then(|| Silent {
             incarnation: self.incarnation.clone(),
             since_ns: now_ns.saturating_sub(i64::try_from(lived).unwrap_or(i64::MAX)),

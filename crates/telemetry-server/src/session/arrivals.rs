@@ -13,10 +13,12 @@ use super::arrival::{Arrival, Caller};
 use super::info::StreamState;
 use super::progress::Ending;
 use super::stream::PROCESS_ENDED;
-use super::{Session, stopped};
+use super::{Over, Session, stopped};
 
 /// Between two looks at whether an announced connection is there.
 const ANNOUNCED: Duration = Duration::from_millis(5);
+/// How often it is looked at its end whether those that were passed over have ended.
+const LAST_LOOKS: usize = 100;
 
 impl Session {
     /// Whether somebody dialled in whom the session has not seen yet.
@@ -36,8 +38,8 @@ impl Session {
 
     /// Serves a connection, and waits for the worker's return if it was lost. Breaks if the worker left.
     pub(super) async fn serve(&mut self, mut arrival: Arrival) -> ControlFlow<()> {
-        if self.caller.has_given_up(&arrival) {
-            self.record.keep(&self.shared, arrival);
+        if self.caller.is_before(&arrival) {
+            self.pass(arrival);
             return ControlFlow::Continue(());
         }
         if !self.caller.opened(&arrival) {
@@ -45,28 +47,27 @@ impl Session {
             self.record.read_out().await;
             self.book_end_if_over();
         }
-        // Only the newest is of use: the worker gave the others up before it opened it.
+        // Only the newest is of use: the worker gave the others up before it opened it. In which order they were handed
+        // over says nothing.
         while let Ok(mut older) = self.arrivals.try_recv() {
-            let is_same = older.incarnation == arrival.incarnation;
-            // Two of one process may have been handed over the other way round.
-            if !is_same || older.since >= arrival.since {
+            if older.accepted > arrival.accepted {
                 std::mem::swap(&mut older, &mut arrival);
             }
-            if is_same {
+            if older.incarnation == arrival.incarnation {
                 arrival.region = arrival.region.or(older.region);
             } else {
                 // It gave nothing up: nobody was quick enough for it.
-                self.record.read_out().await;
-                self.record.receive(&self.shared, &mut older);
-                self.caller = Caller::of(&mut older);
-                self.book_end_if_over();
+                self.pass(older);
             }
         }
+        self.settle_passed().await;
         // What is handed over now must not be taken for what the process before left.
         self.record.read_out().await;
         self.record.receive(&self.shared, &mut arrival);
         self.caller = Caller::of(&mut arrival);
-        let error = match Box::pin(self.arrived(arrival)).await {
+        let ending = Box::pin(self.arrived(arrival)).await;
+        self.settle_passed().await;
+        let error = match ending {
             Ending::Stopped { .. } => return ControlFlow::Continue(()),
             Ending::Superseded => {
                 self.book_end_if_over();
@@ -105,6 +106,46 @@ impl Session {
             }
             () = sleep_until(until) => self.left("it did not come back"),
         }
+    }
+
+    /// A connection is not served, since a newer one is or was. What came with it is kept.
+    pub(super) fn pass(&mut self, mut arrival: Arrival) {
+        let region = arrival.region.take();
+        self.passed.push((Caller::of(&mut arrival), region));
+    }
+
+    /// Books the ends of those that were passed over, as far as they have ended. One that lives dials in again, and is
+    /// looked at as long as the session lasts. To be called while no stream is open.
+    pub(super) async fn settle_passed(&mut self) {
+        for (mut passed, region) in std::mem::take(&mut self.passed) {
+            self.record.read_out().await;
+            if self.caller.is_same(&passed) {
+                // What it handed over came with the newer connection as well.
+                continue;
+            }
+            if self.caller.outlived(&passed) {
+                // The end of one that is supervised is told by somebody else.
+                if (region.is_some() || !self.record.is_supervised())
+                    && let Some(end) = passed.take_end(self.record.now_ns())
+                {
+                    self.record.earlier_ended(&self.shared, end, region);
+                }
+            } else {
+                self.passed.push((passed, region));
+            }
+        }
+    }
+
+    /// The worker has left, but for those that were passed over and are about to end.
+    pub(super) async fn leave(&mut self) -> Over {
+        for _ in 0..LAST_LOOKS {
+            self.settle_passed().await;
+            if self.passed.is_empty() || self.is_awaited() {
+                break;
+            }
+            sleep(ANNOUNCED).await;
+        }
+        Over::Left
     }
 
     /// The process behind the last connection has ended.

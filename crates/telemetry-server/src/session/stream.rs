@@ -106,7 +106,7 @@ impl Session {
         };
         self.record.asked(arrival.pid, LinkKind::In);
         let reader = self.reader(Some(arrival.incarnation)).await;
-        let progress = Progress::new(reader, peer, arrival.since, Speech::Extended);
+        let progress = Progress::new(reader, peer, arrival.accepted.at, Speech::Extended);
         self.converse(connected, progress).await
     }
 
@@ -178,8 +178,8 @@ impl Session {
                     progress.course = Course::Leaving { silence, last };
                 }
                 Some(arrival) = self.arrivals.recv(), if !progress.course.is_leaving() => {
-                    if self.caller.has_given_up(&arrival) {
-                        self.record.keep(&self.shared, arrival);
+                    if self.caller.is_before(&arrival) {
+                        self.pass(arrival);
                     } else {
                         self.next = Some(arrival);
                         progress.leave(Cause::Superseded);

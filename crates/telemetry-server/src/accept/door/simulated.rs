@@ -4,11 +4,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::{Door, Hall};
 use crate::manager::{Caller, Manager};
-use crate::session::{Ancestry, Carrier, Life};
+use crate::session::{Accepted, Ancestry, Carrier, Life};
 use crate::simulated::Io;
 
 /// Takes connections as an [`Acceptor`](crate::Acceptor) does.
@@ -25,7 +24,7 @@ impl SimulatedDoor {
     /// One connection of this process, which hands its memory over, until its session has it or it is sent off;
     /// whether its session has it.
     pub async fn visit(self, mut stream: Box<dyn Io>, pid: u32, memory: Option<OwnedFd>) -> bool {
-        let since = Instant::now();
+        let accepted = Accepted::now();
         let hall = self.0;
         let (_end, ended) = oneshot::channel();
         let introduced = hall.introduction(&mut stream, ended).await;
@@ -44,6 +43,6 @@ impl SimulatedDoor {
             life: Life::of(pid),
             ancestry: Ancestry::simulated(pid),
         };
-        hall.let_in(stream, caller, Ok(memory), since).await
+        hall.let_in(stream, caller, Ok(memory), accepted).await
     }
 }

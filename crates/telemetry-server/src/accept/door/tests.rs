@@ -52,7 +52,7 @@ impl Worker {
             pid: None,
             life: Life::default(),
             region: None,
-            since: Instant::now(),
+            accepted: Accepted::now(),
         };
         (theirs, permit, arrival)
     }

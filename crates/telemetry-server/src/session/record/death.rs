@@ -136,17 +136,6 @@ impl Record {
         }
     }
 
-    /// Keeps the memory that comes with a connection which is not served, if the one that is brought none.
-    pub(in super::super) fn keep(&self, shared: &Shared, mut arrival: Arrival) {
-        let memory = self.lock();
-        let held = memory.held.as_ref();
-        let has_one = held.is_some_and(|held| held.is_of(&arrival.incarnation));
-        drop(memory);
-        if arrival.region.is_some() && !has_one {
-            self.receive(shared, &mut arrival);
-        }
-    }
-
     /// Keeps the memory of a worker.
     pub(crate) fn hold(&self, held: Held) {
         self.lock().held = Some(held);
@@ -187,6 +176,33 @@ impl Record {
     pub(in super::super) fn caller_ended(&self, shared: &Shared, caller: Silent) {
         self.lock().account.caller_ended(caller);
         self.settle(shared);
+    }
+
+    /// The same of one that was here before the worker whose memory is kept, with the memory that it left.
+    pub(in super::super) fn earlier_ended(
+        &self,
+        shared: &Shared,
+        caller: Silent,
+        region: Option<Region>,
+    ) {
+        let mut memory = self.lock();
+        let left = region.map(|region| Held {
+            region: Arc::new(region),
+            incarnation: caller.incarnation.clone(),
+            pid: caller.pid,
+            process: None,
+            // Its number may be another process's by now.
+            became_another: true,
+            kept: None,
+        });
+        let kept = std::mem::replace(&mut memory.held, left);
+        memory.account.caller_ended(caller);
+        drop(memory);
+        self.settle(shared);
+        let mut memory = self.lock();
+        if memory.held.is_none() {
+            memory.held = kept;
+        }
     }
 
     /// Whether the memory of a worker is kept whose process has ended, or whose end was not asked for.
