@@ -84,6 +84,11 @@ impl Caller {
         self.incarnation == other.incarnation
     }
 
+    /// Whether its end is still to be told.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.accepted.is_some() && !self.is_booked
+    }
+
     /// Whether this one was there before the one that it opened, and is handed over behind it: given up, or of somebody
     /// who was here before.
     pub(super) fn is_before(&self, arrival: &Arrival) -> bool {

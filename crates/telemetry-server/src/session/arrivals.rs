@@ -64,7 +64,11 @@ impl Session {
         // What is handed over now must not be taken for what the process before left.
         self.record.read_out().await;
         self.record.receive(&self.shared, &mut arrival);
-        self.caller = Caller::of(&mut arrival);
+        let before = std::mem::replace(&mut self.caller, Caller::of(&mut arrival));
+        if before.is_awaited() {
+            // It may be about to end, and nobody would look.
+            self.passed.push((before, None));
+        }
         let ending = Box::pin(self.arrived(arrival)).await;
         self.settle_passed().await;
         let error = match ending {
