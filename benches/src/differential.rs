@@ -8,7 +8,7 @@
 mod cases;
 mod same;
 
-use telemetry_core::random_u64;
+use telemetry_core::emit::random_u64;
 
 use crate::environment;
 use crate::measure::Effort;

@@ -12,7 +12,10 @@ use std::time::Duration;
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::ServeConfig;
-use telemetry_core::{Address, Recorder, RecorderConfig, SystemClock};
+use telemetry_core::{
+    Address, SystemClock,
+    emit::{Recorder, RecorderConfig},
+};
 use tempfile::TempDir;
 
 use crate::environment;

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::{ConnectConfig, ServeConfig};
-use telemetry_core::{Address, EventRef, Recorder, RecorderConfig, SystemClock};
+use telemetry_core::{
+    Address, EventRef, SystemClock,
+    emit::{Recorder, RecorderConfig},
+};
 use telemetry_server::WorkerContext;
 
 use crate::environment;

@@ -1,6 +1,6 @@
 //! What must hold: the laws at every moment, and every single event at the end.
 
-use telemetry_server::{IncarnationInfo, StreamState};
+use telemetry_server::stream::{IncarnationInfo, StreamState};
 
 use crate::laws::laws_of;
 use crate::worker::{Ended, How, incarnation};

@@ -4,7 +4,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use telemetry_client::region::region_file;
-use telemetry_core::{Clock, Identity, Recorder, RecorderConfig};
+use telemetry_core::{
+    Clock,
+    emit::{Identity, Recorder, RecorderConfig},
+};
 
 /// A recorder, and what others read its memory by. Without a name for that it lies on the heap.
 ///

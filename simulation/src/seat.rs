@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use telemetry_core::{Address, Catalog, Clock, EventRef, Source, ValueRef};
+use telemetry_core::{Address, Clock, EventRef, Source, ValueRef, catalog::Catalog};
 use telemetry_server::{
-    ControlRefused, Dispatcher, Manager, ManagerConfig, Target, Totals, WorkerContext, WorkerId,
+    ControlRefused, Manager, ManagerConfig, Target, Totals, WorkerContext, WorkerId,
+    dispatch::Dispatcher,
 };
 
 use crate::plan::{Shape, Way, Wish};

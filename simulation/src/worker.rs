@@ -8,8 +8,10 @@ use std::time::Duration;
 use telemetry_client::serve::simulated::{SimulatedRoad, dial_in, serve_dialled, set_pid};
 use telemetry_client::serve::{Identity, StreamConfig, TelemetryService};
 use telemetry_core::{
-    Address, Callsite, Clock, Fields, Identity as Whose, Introduction, Overflow, QueueLimits,
-    Reason, Recorder, RecorderConfig, ValueRef, capability,
+    Address, Clock, ValueRef,
+    emit::{Callsite, Fields, Identity as Whose, Overflow, QueueLimits, Recorder, RecorderConfig},
+    ledger::Reason,
+    wire::{Introduction, capability},
 };
 use telemetry_server::simulated;
 use tokio::sync::{mpsc, watch};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use telemetry_core::Clock;
-use telemetry_server::SimulatedDoor;
+use telemetry_server::accept::SimulatedDoor;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 

@@ -13,8 +13,9 @@ use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::{Identity, StreamConfig, TelemetryService};
 use telemetry_core::{
-    INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, Outcome, Recorder, RecorderConfig,
-    SystemClock, introduction_body_bytes,
+    Outcome, SystemClock,
+    emit::{Recorder, RecorderConfig},
+    wire::{INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, introduction_body_bytes},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;

@@ -3,9 +3,10 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use telemetry_core::WorkerSnapshot;
+use telemetry_core::ledger::WorkerSnapshot;
 use telemetry_server::{
-    Address, Manager, ManagerConfig, StreamInfo, StreamState, WorkerContext, WorkerId,
+    Address, Manager, ManagerConfig, WorkerContext, WorkerId,
+    stream::{StreamInfo, StreamState},
 };
 
 use tokio::runtime::{Builder, Runtime};

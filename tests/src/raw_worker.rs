@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use telemetry_core::{FrameSplitter, frame_header};
+use telemetry_core::wire::{FrameSplitter, frame_header};
 use telemetry_proto::{TelemetryControl, TelemetryEvent, WorkerHello, WorkerReport};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use prost_types::Timestamp;
-use telemetry_core::{Pattern, random_u64};
+use telemetry_core::{catalog::Pattern, emit::random_u64};
 use telemetry_proto::bridge_service_server::{BridgeService, BridgeServiceServer};
 use telemetry_proto::telemetry_control::Control;
 use telemetry_proto::telemetry_value::Value;

@@ -12,8 +12,9 @@ use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::{Identity, ServeConfig, ServeLimits, StreamConfig};
 use telemetry_client::{Telemetry, TelemetryBuilder};
 use telemetry_core::{
-    Address, Outcome, PolicySpec, QueueLimits, Recorder, RecorderConfig, SystemClock,
-    WorkerSnapshot,
+    Address, Outcome, SystemClock,
+    emit::{PolicySpec, QueueLimits, Recorder, RecorderConfig},
+    ledger::WorkerSnapshot,
 };
 use tempfile::TempDir;
 
@@ -49,7 +50,7 @@ pub struct WorkerBuilder {
 pub fn worker() -> WorkerBuilder {
     WorkerBuilder {
         id: "worker".to_owned(),
-        queue: telemetry_core::DEFAULT_QUEUE_EVENTS,
+        queue: telemetry_core::emit::DEFAULT_QUEUE_EVENTS,
         policy: PolicySpec::default(),
         tcp: false,
     }

@@ -2,7 +2,7 @@
 //!
 //! The text is the catalog's own; this file knows only where it goes.
 
-use telemetry_core::Catalog;
+use telemetry_core::catalog::Catalog;
 
 use crate::{artifacts::Artifacts, failure::Failure, workspace};
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::StreamConfig;
-use telemetry_core::{Outcome, QueueLimits, Recorder, RecorderConfig, SystemClock};
+use telemetry_core::{
+    Outcome, SystemClock,
+    emit::{QueueLimits, Recorder, RecorderConfig},
+};
 
 use crate::stream::{Load, resident, spawn};
 

@@ -7,7 +7,10 @@ use std::time::Duration;
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::ServeConfig;
-use telemetry_core::{Address, Outcome, QueueLimits, Recorder, RecorderConfig, SystemClock};
+use telemetry_core::{
+    Address, Outcome, SystemClock,
+    emit::{QueueLimits, Recorder, RecorderConfig},
+};
 use tempfile::TempDir;
 
 use crate::stream::{Load, Played, spawn};

@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 
 use prost::Message;
 use telemetry_core::{
-    Catalog, DecodeError, DecodeLimits, DecodedEvent, EventEncoder, SpanContext, SpanId, ValueRef,
-    append_sequence, encode_event_parts,
+    SpanContext, SpanId, ValueRef,
+    catalog::Catalog,
+    wire::{
+        DecodeError, DecodeLimits, DecodedEvent, EventEncoder, append_sequence, encode_event_parts,
+    },
 };
 use telemetry_proto::telemetry_value::Value;
 use telemetry_proto::{SpanContext as ProtoSpan, TelemetryEvent, TelemetryValue};

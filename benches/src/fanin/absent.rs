@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use telemetry_server::{StreamState, WorkerContext};
+use telemetry_server::{WorkerContext, stream::StreamState};
 
 use crate::report::{Bound, Row};
 use crate::stream::{Collector, cpu, spawn};

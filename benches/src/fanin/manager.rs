@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use telemetry_server::{Manager, StreamState, WorkerContext};
+use telemetry_server::{Manager, WorkerContext, stream::StreamState};
 
 use super::found::{Found, Level};
 use super::workers::Order;

@@ -16,7 +16,10 @@ use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::{
     DEFAULT_KEEP_ALIVE_INTERVAL, DEFAULT_KEEP_ALIVE_TIMEOUT, StreamConfig, TelemetryService,
 };
-use telemetry_core::{QueueLimits, Recorder, RecorderConfig, SystemClock};
+use telemetry_core::{
+    SystemClock,
+    emit::{QueueLimits, Recorder, RecorderConfig},
+};
 use tokio::net::UnixListener;
 use tokio::runtime::{Builder, Runtime};
 

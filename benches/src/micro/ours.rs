@@ -8,7 +8,9 @@ use telemetry_client::backend::{Backend, StreamBackend};
 use telemetry_client::serve::StreamConfig;
 use telemetry_client::{EventHandle, Operation, Span, Telemetry};
 use telemetry_core::{
-    Budget, Control, Outcome, QueueLimits, Recorder, RecorderConfig, SamplingRule, SystemClock,
+    Outcome, SystemClock,
+    emit::{Budget, QueueLimits, Recorder, RecorderConfig, SamplingRule},
+    wire::Control,
 };
 
 use crate::measure::Batches;

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
-use telemetry_core::{Budget, Queue, QueueLimits};
+use telemetry_core::emit::{Budget, Queue, QueueLimits};
 
 use crate::measure::{Effort, median};
 use crate::report::Table;

@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use prost::Message;
 use telemetry_core::{
-    Catalog, DecodeLimits, EventEncoder, EventRef, Source, SpanContext, SystemClock, ValueRef,
-    append_sequence, decode_event, encode_event_parts,
+    EventRef, Source, SpanContext, SystemClock, ValueRef,
+    catalog::Catalog,
+    wire::{DecodeLimits, EventEncoder, append_sequence, decode_event, encode_event_parts},
 };
 use telemetry_proto::TelemetryEvent;
-use telemetry_server::{Dispatcher, Frame, Pipeline, Quarantine};
+use telemetry_server::{
+    dispatch::Dispatcher,
+    pipeline::{Frame, Pipeline, Quarantine},
+};
 
 use crate::measure::{BATCH, Batches};
 use crate::peers::{ID, TOOLS};

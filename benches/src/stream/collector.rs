@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use telemetry_core::{Address, StreamSnapshot};
+use telemetry_core::{Address, ledger::StreamSnapshot};
 use telemetry_server::{
-    AcceptConfig, Acceptor, Manager, ManagerConfig, PrometheusConfig, PrometheusExporter,
-    StreamInfo, StreamState, WorkerContext, WorkerId,
+    Manager, ManagerConfig, WorkerContext, WorkerId,
+    accept::{AcceptConfig, Acceptor},
+    export::{PrometheusConfig, PrometheusExporter},
+    stream::{StreamInfo, StreamState},
 };
 use tokio::runtime::{Builder, Runtime};
 

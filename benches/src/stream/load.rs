@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use telemetry_client::{EventHandle, Telemetry};
-use telemetry_core::{Outcome, frame_header};
+use telemetry_core::{Outcome, wire::frame_header};
 use telemetry_proto::telemetry_value::Value;
 use telemetry_proto::{TelemetryEvent, TelemetryValue};
 

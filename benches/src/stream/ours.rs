@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::ServeConfig;
-use telemetry_core::{Address, QueueLimits, Recorder, RecorderConfig, SystemClock};
+use telemetry_core::{
+    Address, SystemClock,
+    emit::{QueueLimits, Recorder, RecorderConfig},
+};
 use telemetry_server::WorkerId;
 use tempfile::TempDir;
 

@@ -16,8 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Callsite, Control, ControlError, Fields, NameError, Outcome, Recorder, SpanDecision, Ties,
-    WorkerSnapshot,
+    Outcome,
+    catalog::NameError,
+    emit::{Callsite, Fields, Recorder, SpanDecision, Ties},
+    ledger::WorkerSnapshot,
+    wire::{Control, ControlError},
 };
 
 use crate::region::RegionKind;
@@ -246,7 +249,11 @@ macro_rules! through_recorder {
             self.recorder.resolve(name)
         }
 
-        fn decide(&self, sites: &SpanSites, ties: &telemetry_core::Ties<'_>) -> Option<SpanFate> {
+        fn decide(
+            &self,
+            sites: &SpanSites,
+            ties: &telemetry_core::emit::Ties<'_>,
+        ) -> Option<SpanFate> {
             self.recorder.decide(sites, ties)
         }
 

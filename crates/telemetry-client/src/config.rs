@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Address, AddressError, Clock, ControlError, DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec,
-    QueueLimits, Recorder, RecorderConfig, SystemClock, TraceContext,
+    Address, AddressError, Clock, SystemClock, TraceContext,
+    emit::{DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec, QueueLimits, Recorder, RecorderConfig},
+    wire::ControlError,
 };
 
 use crate::backend::{
@@ -281,7 +282,7 @@ impl Worker {
 
     /// Ends sampling and telemetry within the configured time; returns the ledger. Dropping the
     /// worker does the same.
-    pub fn shutdown(&mut self) -> telemetry_core::WorkerSnapshot {
+    pub fn shutdown(&mut self) -> telemetry_core::ledger::WorkerSnapshot {
         self.resource = None;
         self.telemetry.shutdown(self.exit_timeout)
     }

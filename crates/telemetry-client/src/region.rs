@@ -22,8 +22,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 #[cfg(target_os = "linux")]
-use telemetry_core::Identity;
-use telemetry_core::{Clock, ControlError, Layout, Recorder, RecorderConfig, Region};
+use telemetry_core::emit::Identity;
+use telemetry_core::{
+    Clock,
+    emit::{Layout, Recorder, RecorderConfig, Region},
+    wire::ControlError,
+};
 
 use crate::own_fd::{Losses, OwnFd};
 

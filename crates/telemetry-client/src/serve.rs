@@ -2,7 +2,7 @@
 //!
 //! [`TelemetryService`] is the service alone, to be mounted in a gRPC server that a program has
 //! already. [`Server`] is the whole: a socket, a thread, limits on every resource a peer can take.
-//! This room moves bytes between a [`Recorder`](telemetry_core::Recorder) and HTTP/2; what an event
+//! This room moves bytes between a [`Recorder`](telemetry_core::emit::Recorder) and HTTP/2; what an event
 //! is and which are kept is decided in `telemetry-core`.
 
 mod accept;

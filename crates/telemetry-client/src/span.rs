@@ -14,7 +14,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use telemetry_core::{
-    Fields, OpenSlot, SpanContext, SpanPhase, Ties, TraceContext, Value, ValueRef,
+    SpanContext, SpanPhase, TraceContext, Value, ValueRef,
+    emit::{Fields, OpenSlot, Ties},
 };
 
 use self::entries::{Entries, with_slice};

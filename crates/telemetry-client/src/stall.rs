@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{Fields, OpenSpan, Recorder, ValueRef};
+use telemetry_core::{
+    ValueRef,
+    emit::{Fields, OpenSpan, Recorder},
+};
 
 use busy::Busy;
 
@@ -29,7 +32,7 @@ pub const BEAT_INTERVAL: Duration = Duration::from_millis(100);
 /// Open spans that an event names.
 const MAX_NAMED_SPANS: usize = 16;
 /// Bytes of all their names, which is what the value of a metadata entry may have.
-const MAX_NAMED_BYTES: usize = telemetry_core::MAX_VALUE_BYTES;
+const MAX_NAMED_BYTES: usize = telemetry_core::catalog::MAX_VALUE_BYTES;
 /// How much later than it should the watch may look, nanoseconds. If it is more, the whole process or
 /// machine stood still, and the stamp says nothing.
 const MAX_LATE: u64 = 250_000_000;

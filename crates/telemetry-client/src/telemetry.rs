@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Callsite, Clock, Fields, NameError, Outcome, Recorder, Switch, SystemClock, Threshold,
-    ValueRef, WorkerSnapshot,
+    Clock, Outcome, SystemClock, ValueRef,
+    catalog::NameError,
+    emit::{Callsite, Fields, Recorder, Switch, Threshold},
+    ledger::WorkerSnapshot,
 };
 
 use crate::backend::{Backend, Draw, NoopBackend, Site, SpanSites};
@@ -21,7 +23,7 @@ use crate::region::RegionKind;
 /// # use std::sync::Arc;
 /// # use std::time::Duration;
 /// use telemetry_client::{Telemetry, backend::MemoryBackend};
-/// use telemetry_core::{RecorderConfig, SystemClock};
+/// use telemetry_core::{SystemClock, emit::RecorderConfig};
 ///
 /// let clock = Arc::new(SystemClock::new());
 /// let memory = Arc::new(MemoryBackend::new(RecorderConfig::default(), clock)?);
@@ -31,7 +33,7 @@ use crate::region::RegionKind;
 ///
 /// assert_eq!(memory.take()[0].metadata("tool"), Some("grep"));
 /// assert_eq!(telemetry.shutdown(Duration::ZERO).emitted, 1);
-/// # Ok::<(), telemetry_core::ControlError>(())
+/// # Ok::<(), telemetry_core::wire::ControlError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Telemetry {
@@ -314,5 +316,5 @@ fn switch_of(site: &Result<Site, NameError>) -> Arc<Switch> {
 /// The outcome of an event whose name is none; the backend has counted it.
 fn refused(error: &NameError) -> Outcome {
     tracing::debug!(%error, "an event was dropped");
-    Outcome::Dropped(telemetry_core::Reason::InvalidName)
+    Outcome::Dropped(telemetry_core::ledger::Reason::InvalidName)
 }

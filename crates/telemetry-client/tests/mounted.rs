@@ -6,7 +6,11 @@ use std::time::Duration;
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::StreamConfig;
-use telemetry_core::{Control, Recorder, RecorderConfig, SystemClock};
+use telemetry_core::{
+    SystemClock,
+    emit::{Recorder, RecorderConfig},
+    wire::Control,
+};
 use telemetry_proto::PingRequest;
 use telemetry_proto::bridge_service_client::BridgeServiceClient;
 use tonic::transport::server::TcpIncoming;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use telemetry_client::backend::{Backend, MemoryBackend};
 use telemetry_client::{ResourceSampler, Sampling, Telemetry};
-use telemetry_core::{Event, RecorderConfig, SystemClock, ValueRef};
+use telemetry_core::{Event, SystemClock, ValueRef, emit::RecorderConfig};
 
 #[test]
 fn memory_and_cpu_are_sampled_until_the_sampler_is_dropped() {

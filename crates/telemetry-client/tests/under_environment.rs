@@ -2,7 +2,7 @@
 
 use telemetry_client::backend::MemoryBackend;
 use telemetry_client::{CORRELATION_HEADER, Config, Telemetry, current_span, inject};
-use telemetry_core::{RecorderConfig, SystemClock, TraceContext};
+use telemetry_core::{SystemClock, TraceContext, emit::RecorderConfig};
 
 use std::sync::Arc;
 

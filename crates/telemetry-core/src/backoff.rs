@@ -14,7 +14,7 @@ use crate::correlation::random_u64;
 ///
 /// ```
 /// use std::time::Duration;
-/// use telemetry_core::Backoff;
+/// use telemetry_core::wire::Backoff;
 ///
 /// let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 /// assert!(backoff.next_wait() <= Duration::from_millis(100));

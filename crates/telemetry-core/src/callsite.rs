@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
+use crate::codec::encode_event_parts;
 use crate::ledger::NameCount;
 use crate::name::{EventName, NameError};
 use crate::policy::{Policy, Threshold};
 use crate::queue::MAX_TAG;
 use crate::region::{MAX_SITES, Part};
-use crate::wire::encode_event_parts;
 use counts::SiteCounts;
 
 pub(crate) use counts::{Ended, names_in, totals_of};

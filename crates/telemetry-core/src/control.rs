@@ -1,7 +1,7 @@
 //! Control: what a manager tells a worker while it runs, and the policy it adds up to.
 //!
 //! This room knows the instructions, how each changes the desired policy and their form on the
-//! wire. It decides about no event: that is the compiled [`Policy`](crate::Policy), one floor up.
+//! wire. It decides about no event: that is the compiled [`Policy`](crate::emit::Policy), one floor up.
 
 use std::fmt;
 
@@ -116,12 +116,12 @@ pub struct SamplingRule {
 /// Everything a worker should know about which events to keep. The default keeps them all.
 ///
 /// ```
-/// use telemetry_core::{Control, PolicySpec, SamplingRule};
+/// use telemetry_core::{emit::{PolicySpec, SamplingRule}, wire::Control};
 ///
 /// let rule = SamplingRule { rate: 0.1, patterns: vec!["tool.*".into()] };
 /// let spec = PolicySpec::default().apply(&Control::Sampling(rule))?;
 /// assert_eq!(spec.sampling.len(), 1);
-/// # Ok::<(), telemetry_core::ControlError>(())
+/// # Ok::<(), telemetry_core::wire::ControlError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
-use crate::catalog::{EventId, EventSpec};
 use crate::correlation::SpanContext;
+use crate::table::{EventId, EventSpec};
 use crate::value::ValueRef;
 
 pub use metadata::{MetadataIter, MetadataValue};

@@ -30,7 +30,7 @@ pub struct Introduction {
     pub incarnation: String,
     /// Its process id as it sees it itself; 0 if it does not say.
     pub pid: u32,
-    /// What it can do, in the words of [`capability`](crate::capability).
+    /// What it can do, in the words of [`capability`](crate::wire::capability).
     pub capabilities: Vec<String>,
     /// Attempts that failed since its last connection.
     pub attempts: u32,

@@ -25,12 +25,12 @@ const MAX_QUOTED_CHARS: usize = 80;
 /// from `A-Z a-z 0-9 _ -`.
 ///
 /// ```
-/// use telemetry_core::EventName;
+/// use telemetry_core::catalog::EventName;
 ///
 /// let name = EventName::new("tool.execution.stop")?;
 /// assert_eq!(name.segments().collect::<Vec<_>>(), ["tool", "execution", "stop"]);
 /// assert!(EventName::new("tool..stop").is_err());
-/// # Ok::<(), telemetry_core::NameError>(())
+/// # Ok::<(), telemetry_core::catalog::NameError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

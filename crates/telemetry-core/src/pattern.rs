@@ -47,12 +47,12 @@ impl Default for PatternLimits {
 /// Names are ASCII, so a character is a byte here.
 ///
 /// ```
-/// use telemetry_core::Pattern;
+/// use telemetry_core::catalog::Pattern;
 ///
 /// assert!(Pattern::new("python.*")?.matches("python.call.stop"));
 /// assert!(!Pattern::new("python.*")?.matches("python"));
 /// assert!(Pattern::new("tool.*.{start,stop}")?.matches("tool.execution.stop"));
-/// # Ok::<(), telemetry_core::PatternError>(())
+/// # Ok::<(), telemetry_core::catalog::PatternError>(())
 /// ```
 #[derive(Clone)]
 pub struct Pattern {

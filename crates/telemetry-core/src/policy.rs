@@ -16,13 +16,13 @@ use sampling::Rules;
 /// A compiled [`PolicySpec`]. The default keeps every event.
 ///
 /// ```
-/// use telemetry_core::{Policy, PolicySpec, Threshold};
+/// use telemetry_core::emit::{Policy, PolicySpec, Threshold};
 ///
 /// let deny = vec!["python.*".to_owned()];
 /// let policy = Policy::compile(&PolicySpec { deny, ..PolicySpec::default() })?;
 /// assert_eq!(policy.threshold("python.call.stop"), Threshold::FILTERED);
 /// assert_eq!(policy.threshold("tool.execution.stop"), Threshold::KEEP);
-/// # Ok::<(), telemetry_core::ControlError>(())
+/// # Ok::<(), telemetry_core::wire::ControlError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
@@ -137,7 +137,7 @@ impl Threshold {
     }
 
     /// Decides about one event. `draw` gives a number that is uniform over all of `u64`, from
-    /// [`correlation_draw`](crate::correlation_draw) or [`next_draw`]; it is called only if the answer depends on it.
+    /// [`correlation_draw`](crate::emit::correlation_draw) or [`next_draw`]; it is called only if the answer depends on it.
     #[must_use]
     #[inline]
     pub fn decide(self, draw: impl FnOnce() -> u64) -> Verdict {

@@ -19,7 +19,7 @@ pub use redact::{REDACTED, Redactor, SECRET_KEYS};
 /// Limits and redaction together: what every text of an event goes through.
 ///
 /// ```
-/// use telemetry_core::{Limits, Redactor, Sanitizer};
+/// use telemetry_core::catalog::{Limits, Redactor, Sanitizer};
 ///
 /// let sanitizer = Sanitizer::new(Limits::default(), Redactor::default());
 /// assert_eq!(sanitizer.value("command", "ls\u{1b}[31m").text, r"ls\u{001B}[31m");

@@ -8,8 +8,8 @@ const MAX_EDITS: usize = 3;
 ///
 /// ```
 /// let known = ["duration", "bytes"];
-/// assert_eq!(telemetry_core::nearest("duraton", known), Some("duration"));
-/// assert_eq!(telemetry_core::nearest("speed", known), None);
+/// assert_eq!(telemetry_core::catalog::nearest("duraton", known), Some("duration"));
+/// assert_eq!(telemetry_core::catalog::nearest("speed", known), None);
 /// ```
 #[must_use]
 pub fn nearest<'c>(given: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {

@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::sample::select;
 use proptest::{prop_assert_eq, proptest};
-use telemetry_core::{EventName, Pattern, PatternLimits, PatternSet};
+use telemetry_core::catalog::{EventName, Pattern, PatternLimits, PatternSet};
 
 /// One piece of a pattern.
 #[derive(Debug, Clone)]

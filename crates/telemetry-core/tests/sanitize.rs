@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::sample::select;
 use proptest::{prop_assert, prop_assert_eq, proptest};
-use telemetry_core::{Limits, REDACTED, Redactor, Sanitizer, escape, truncate};
+use telemetry_core::catalog::{Limits, REDACTED, Redactor, Sanitizer, escape, truncate};
 
 /// What must not come out, listed independently of the code under test.
 const FORMAT_CONTROLS: [char; 14] = [

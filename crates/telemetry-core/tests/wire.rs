@@ -9,8 +9,11 @@ use proptest::collection::{hash_map, vec};
 use proptest::prelude::*;
 use prost::Message;
 use telemetry_core::{
-    DecodeError, DecodeLimits, DecodedEvent, EventEncoder, SpanContext, SpanId, ValueRef,
-    append_sequence, decode_event, encode_event_parts,
+    SpanContext, SpanId, ValueRef,
+    wire::{
+        DecodeError, DecodeLimits, DecodedEvent, EventEncoder, append_sequence, decode_event,
+        encode_event_parts,
+    },
 };
 use telemetry_proto::telemetry_value::Value as ProtoValue;
 use telemetry_proto::{SpanContext as ProtoSpan, TelemetryEvent, TelemetryValue};

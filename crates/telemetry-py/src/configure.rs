@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyKeyError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use telemetry_core::Control;
+use telemetry_core::wire::Control;
 
 use crate::configured::{self, Texts};
 use crate::phase::{self, Phase};

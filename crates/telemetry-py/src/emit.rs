@@ -14,7 +14,9 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
 use telemetry_core::{
-    Callsite, Draft, Drawn, Outcome, Reason, Recorder, SpanContext, Ties, ValueRef,
+    Outcome, SpanContext, ValueRef,
+    emit::{Callsite, Draft, Drawn, Recorder, Ties},
+    ledger::Reason,
 };
 
 use crate::calls;

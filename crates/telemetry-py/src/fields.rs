@@ -11,7 +11,7 @@ use arrayvec::ArrayString;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use telemetry_core::{Draft, Note, ValueRef};
+use telemetry_core::{ValueRef, emit::Draft, ledger::Note};
 
 use crate::calls;
 use crate::convert::{Measured, any_measurement, any_text, exact_measurement, exact_text, swallow};

@@ -49,7 +49,7 @@ pub(crate) fn settle() {
     watch();
     let generation = generation();
     if SEEDED.swap(generation, Ordering::Relaxed) != generation {
-        telemetry_core::reseed();
+        telemetry_core::emit::reseed();
     }
 }
 

@@ -11,7 +11,11 @@ use rustc_hash::FxHashMap;
 use telemetry_client::backend::Backend;
 use telemetry_client::region::{RegionKind, SharedRegion};
 use telemetry_client::{ResourceError, ResourceSampler, Sampling, Telemetry};
-use telemetry_core::{Callsite, NameError, Recorder, Redactor, WorkerSnapshot};
+use telemetry_core::{
+    catalog::{NameError, Redactor},
+    emit::{Callsite, Recorder},
+    ledger::WorkerSnapshot,
+};
 
 use crate::fork;
 use crate::identity::ByIdentity;

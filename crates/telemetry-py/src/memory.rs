@@ -155,7 +155,7 @@ unsafe impl GlobalAlloc for Patient {
 /// What a thread gets where the system has nothing: by and by the same, or a piece of the reserve.
 #[cold]
 fn without_memory(layout: Layout, again: impl Fn() -> *mut u8) -> *mut u8 {
-    if telemetry_core::is_sending_thread() {
+    if telemetry_core::emit::is_sending_thread() {
         loop {
             std::thread::sleep(WAIT);
             let found = again();

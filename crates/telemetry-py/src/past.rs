@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use telemetry_core::{Recorder, WorkerSnapshot};
+use telemetry_core::{emit::Recorder, ledger::WorkerSnapshot};
 
 /// What became of the events of recorders that were ended; one for a process, which its incarnations hand on.
 #[derive(Debug, Default, Clone)]

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use telemetry_core::{MAX_VALUE_BYTES, Redactor, escape, truncate};
+use telemetry_core::catalog::{MAX_VALUE_BYTES, Redactor, escape, truncate};
 
 use crate::convert::{any_text, guarded, type_name};
 

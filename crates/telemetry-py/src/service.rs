@@ -19,7 +19,7 @@ use telemetry_client::serve::{
     StreamConfig,
 };
 use telemetry_client::{Config, Heartbeat};
-use telemetry_core::{Address, Recorder};
+use telemetry_core::{Address, emit::Recorder};
 
 use crate::fork;
 

@@ -13,7 +13,7 @@ use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use telemetry_client::region::{self, SharedRegion};
 use telemetry_client::{Config, ConfigError};
-use telemetry_core::{ControlError, Recorder, nearest};
+use telemetry_core::{catalog::nearest, emit::Recorder, wire::ControlError};
 
 use crate::clock;
 use crate::configured;

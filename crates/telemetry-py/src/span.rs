@@ -15,7 +15,7 @@ use pyo3::PyVisit;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
-use telemetry_core::{SpanContext, SpanDecision};
+use telemetry_core::{SpanContext, emit::SpanDecision};
 
 use crate::awaited::Awaited;
 use crate::context::correlation_text;

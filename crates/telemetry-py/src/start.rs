@@ -11,7 +11,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use telemetry_client::backend::{Backend, StderrBackend};
-use telemetry_core::{Address, Redactor, SystemClock};
+use telemetry_core::{Address, SystemClock, catalog::Redactor};
 
 use crate::convert::strict;
 use crate::incarnation::Found;

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use telemetry_client::region::RegionKind;
-use telemetry_core::WorkerSnapshot;
+use telemetry_core::ledger::WorkerSnapshot;
 
 use crate::sink::Sink;
 use crate::state;

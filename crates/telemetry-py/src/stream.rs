@@ -15,7 +15,10 @@ use pyo3::types::PyDict;
 use telemetry_client::MAX_QUEUE_EVENTS;
 use telemetry_client::serve::{HostedStreams, StreamConfig};
 use telemetry_core::{
-    Control, Outcome, Overflow, Reason, Recorder, RecorderConfig, SamplingRule, SystemClock,
+    Outcome, SystemClock,
+    emit::{Overflow, Recorder, RecorderConfig, SamplingRule},
+    ledger::Reason,
+    wire::Control,
 };
 
 use crate::context::correlation_text;

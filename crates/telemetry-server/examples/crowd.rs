@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use telemetry_server::{
-    Address, Manager, ManagerConfig, PrometheusConfig, PrometheusExporter, WorkerContext,
+    Address, Manager, ManagerConfig, WorkerContext,
+    export::{PrometheusConfig, PrometheusExporter},
 };
 
 const WORKERS: usize = 1_024;

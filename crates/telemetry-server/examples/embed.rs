@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use telemetry_core::EventRef;
 use telemetry_server::{
-    Manager, ManagerConfig, Pool, PoolConfig, PrometheusConfig, PrometheusExporter, QueuedConfig,
-    Transport,
+    Manager, ManagerConfig,
+    dispatch::QueuedConfig,
+    export::{PrometheusConfig, PrometheusExporter},
+    pool::{Pool, PoolConfig, Transport},
 };
 
 /// A worker in one line of shell: one event every tenth of a second.

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::manager::Manager;
 
+pub use crate::socket_dir::SocketDirError;
 pub use bind::AcceptError;
 pub use door::MAX_UNINTRODUCED;
 #[cfg(feature = "simulation")]

@@ -11,7 +11,7 @@
 mod lines;
 mod record;
 
-use telemetry_core::{Reason, StreamSnapshot};
+use telemetry_core::ledger::{Reason, StreamSnapshot};
 
 use crate::pipeline::{Frame, Pipeline};
 

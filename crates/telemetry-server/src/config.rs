@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Catalog, PatternLimits, PatternSet};
+use telemetry_core::catalog::{Catalog, PatternLimits, PatternSet};
 use toml::de::DeTable;
 
 use crate::identity::identity_fault;
@@ -48,7 +48,7 @@ pub struct Config {
     /// `[manager] node`: the node name in metadata; the host's name when absent.
     pub node: Option<String>,
     /// `[manager] run_dir`: the manager's own directory, to be held with
-    /// [`RunDir::lock`](crate::RunDir::lock); the default is a directory named as the file, below
+    /// [`RunDir::lock`](crate::pool::RunDir::lock); the default is a directory named as the file, below
     /// `$XDG_RUNTIME_DIR/telemetry`, `$RUNTIME_DIRECTORY` itself, or below `/run/telemetry` for root.
     /// Absent where there is no place for it; [`load`](Self::load) refuses pools then.
     pub run_dir: Option<PathBuf>,

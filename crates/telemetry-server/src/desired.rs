@@ -11,7 +11,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use telemetry_core::{Control, ControlError, PolicySpec, escape};
+use telemetry_core::{
+    catalog::escape,
+    emit::PolicySpec,
+    wire::{Control, ControlError},
+};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -281,7 +285,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use telemetry_core::SamplingRule;
+    use telemetry_core::emit::SamplingRule;
 
     use super::*;
 

@@ -22,7 +22,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use telemetry_core::{Catalog, Clock, EventId, EventRef, Source};
+use telemetry_core::{
+    Clock, EventRef, Source,
+    catalog::{Catalog, EventId},
+};
 
 pub use attach::AttachError;
 pub use emit::EmitError;
@@ -261,7 +264,7 @@ impl Shared {
         let mut pending = VecDeque::from(failed);
         while let Some((entry, failure)) = pending.pop_front() {
             tracing::warn!(
-                handler_id = %telemetry_core::escape(&entry.id),
+                handler_id = %telemetry_core::catalog::escape(&entry.id),
                 event_name = %failure.event_name,
                 kind = failure.kind.as_str(),
                 reason = %failure.reason,

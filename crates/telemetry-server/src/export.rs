@@ -14,3 +14,5 @@ pub use prometheus::{
     MAX_LABELS, MAX_SHARDS, MetricSource, ProcessMetrics, PrometheusConfig, PrometheusExporter,
     SIZE_BUCKETS,
 };
+#[cfg(feature = "prometheus")]
+pub use prometheus_client;

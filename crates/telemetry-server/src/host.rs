@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Sanitizer, Source, ValueRef};
+use telemetry_core::{Source, ValueRef, catalog::Sanitizer};
 
 use crate::dispatch::Dispatcher;
 
@@ -35,7 +35,7 @@ const MAX_METADATA: usize = 4;
 /// fail.
 ///
 /// ```no_run
-/// # fn show(host: &telemetry_server::Host) {
+/// # fn show(host: &telemetry_server::host::Host) {
 /// host.session().created("s-1");
 /// let call = host.in_pool("gpu").for_worker("gpu-3").grpc_call("Execute", "c-42");
 /// // … the call …

@@ -1,4 +1,40 @@
-//! The manager role: collect, check, enrich and dispatch the telemetry of worker processes.
+//! The manager role: collect, check, enrich and dispatch the telemetry of worker processes, and control
+//! them.
+//!
+//! A [`Manager`] is given workers by id and address, or they dial in to an [`accept::Acceptor`]. It reads
+//! one stream of each; what arrives goes through the [`pipeline`] to the handlers that are attached to its
+//! [`dispatch::Dispatcher`].
+//!
+//! ```no_run
+//! use telemetry_server::{Manager, ManagerConfig, WorkerContext, WorkerId, dispatch::QueuedConfig};
+//! use telemetry_server::export::LogHandler;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let manager = Manager::start(ManagerConfig::new("machine-1"))?;
+//! manager.dispatcher().attach_queued("log", &["snakepit.*"], LogHandler, QueuedConfig::default())?;
+//! let worker = WorkerContext::new(WorkerId::from("web-1"), "web");
+//! manager.register_worker(worker, "unix:/run/web/web-1.sock".parse()?)?;
+//! manager.shutdown(std::time::Duration::from_secs(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Doors
+//!
+//! The root has the manager, the names of its workers and what it is told to do with them. What else a
+//! program may want is behind a door each:
+//!
+//! * [`stream`]: what is known of each worker's stream and of each process behind it.
+//! * [`dispatch`]: handlers, attached to patterns of event names. [`export`]: handlers that are there:
+//!   log, and Prometheus (feature `prometheus`). [`host`]: events of the program around the manager.
+//! * [`accept`]: workers that dial in. `watch_dir` (feature `pool`): those that somebody else starts here.
+//! * `pool` (feature `pool`): processes of the manager's own.
+//! * `http` (feature `http`), `config` (feature `config`): what the `telemetry` command is made of, with
+//!   [`process`], what a long-lived process needs.
+//! * [`pipeline`]: the way from bytes to handlers alone.
+//!
+//! Types of other crates in signatures are reached through [`telemetry_core`] and the other crates that
+//! are re-exported here.
 //!
 //! # Floors
 //!
@@ -15,12 +51,12 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod accept;
+pub mod accept;
 mod accounts;
 #[cfg(feature = "pool")]
 mod capture;
 #[cfg(feature = "config")]
-mod config;
+pub mod config;
 mod deadline;
 mod descriptors;
 mod desired;
@@ -32,19 +68,19 @@ mod desired;
     )
 )]
 mod dir_events;
-mod dispatch;
-mod export;
-mod host;
+pub mod dispatch;
+pub mod export;
+pub mod host;
 #[cfg(feature = "http")]
-mod http;
+pub mod http;
 mod identity;
 mod lossy;
 mod manager;
 #[cfg(feature = "pool")]
 mod orphans;
-mod pipeline;
+pub mod pipeline;
 #[cfg(feature = "pool")]
-mod pool;
+pub mod pool;
 mod region;
 #[cfg(feature = "pool")]
 mod run_dir;
@@ -54,73 +90,40 @@ mod session;
 pub mod simulated;
 mod socket_dir;
 #[cfg(feature = "pool")]
-mod watch_dir;
+pub mod watch_dir;
 
-#[cfg(feature = "http")]
-pub use self::http::{
-    ApiResource, ApiSource, HTTP_HEAD_TIMEOUT, HttpConfig, HttpError, HttpServer, HttpState,
-    MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES, MAX_TAPS, TAP_QUEUE,
-};
-#[cfg(feature = "simulation")]
-#[doc(hidden)]
-pub use accept::SimulatedDoor;
-pub use accept::{AcceptConfig, AcceptError, Acceptor, INTRODUCTION_TIMEOUT, MAX_UNINTRODUCED};
-pub use accounts::{IncarnationInfo, LostSpan};
-#[cfg(feature = "pool")]
-pub use capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
-#[cfg(feature = "config")]
-pub use config::{
-    AcceptSection, Config, ConfigError, DEFAULT_LISTEN, EndpointSection, HttpSection, LogFilter,
-    LogFilterError, LogFormat, LogSection, OwnLogSection, Place, WatchSection,
-};
-pub use descriptors::{OpenDescriptors, raise_descriptor_limit};
 pub use desired::{ControlReceipt, ControlRefused, Target};
-pub use dispatch::{
-    AttachError, DEFAULT_HANDLER_DRAIN, DEFAULT_HANDLER_QUEUE, DEFAULT_HANDLER_QUEUE_BYTES,
-    Discard, Dispatcher, EmitError, Handler, HandlerError, HandlerInfo, HandlerLedger,
-    MAX_DISPATCH_DEPTH, MAX_HANDLER_QUEUE, MemoryHandler, QueuedConfig, fallible,
-};
-pub use export::LogHandler;
-#[cfg(feature = "prometheus")]
-pub use export::{
-    DEFAULT_SERIES_LIMIT, DURATION_BUCKETS, ExpositionFormat, HandlerMetrics, MAX_LABEL_BYTES,
-    MAX_LABELS, MAX_SHARDS, MetricSource, ProcessMetrics, PrometheusConfig, PrometheusExporter,
-    SIZE_BUCKETS,
-};
-pub use host::{
-    Buffer, CircuitBreakerEvents, GrpcCall, HardwareEvents, HardwareStep, HeartbeatEvents, Host,
-    ObservedBody, ObservedGrpc, PythonException, PythonExceptionEvents, QueueContext, QueueEvents,
-    RetryEvents, ScriptShutdown, SessionEvents, SessionStoreEvents, ZeroCopyEvents,
-};
 pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
-pub use lossy::{LOG_QUEUE_BYTES, LossyWriter};
 pub use manager::{
     DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, Totals,
     UNREGISTER_DRAIN,
 };
-#[cfg(feature = "pool")]
-pub use orphans::OrphanReaper;
-pub use pipeline::{Batch, Frame, MAX_QUARANTINED_NAMES, Pipeline, Quarantine, QuarantinedName};
-#[cfg(feature = "pool")]
-pub use pool::{
-    DEFAULT_GRACE, DEFAULT_HEALTHY_AFTER, DEFAULT_RESTART_BASE, DEFAULT_RESTART_CAP, DEFAULT_SIZE,
-    DEFAULT_STATUS_INTERVAL, MAX_LAST_LINE_BYTES, MAX_POOL_NAME_BYTES, MAX_POOL_SIZE,
-    OnManagerExit, Pool, PoolConfig, PoolError, PoolLoad, PoolStatus, RestartDelays, StderrTarget,
-    Transport, WorkerState, WorkerStatus, WorkerTelemetry, end_strangers,
-};
-#[cfg(feature = "pool")]
-pub use run_dir::{RunDir, RunDirError};
-pub use session::{
-    BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError, FIRST_DIALS,
-    HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, LinkKind,
-    MAX_ACK_BYTES, MAX_ACK_DELAY, MAX_DIALS_PER_SECOND, MAX_FRAME, MAX_HEADER_LIST,
-    MAX_LOCAL_RESETS, MAX_MESSAGE_BYTES, MIN_REDIAL, Peer, REFUSED_CAP, REPLACED_BACKOFF,
-    RegionStore, STREAM_WINDOW, StreamInfo, StreamState,
-};
-pub use socket_dir::SocketDirError;
+pub use telemetry_core;
 pub use telemetry_core::{Address, AddressError};
-#[cfg(feature = "pool")]
-pub use watch_dir::{MAX_WATCHED, VANISHED_AFTER, WatchDir};
+
+/// What is known of a worker's stream, and of the processes behind it.
+///
+/// A worker's stream survives its processes: each life of one is an incarnation. The limits here are those
+/// of a connection, whoever opened it.
+pub mod stream {
+    pub use crate::accounts::{IncarnationInfo, LostSpan};
+    pub use crate::session::{
+        BACKOFF_BASE, BACKOFF_CAP, BACKOFF_RESET_AFTER, CONNECTION_WINDOW, DialError, FIRST_DIALS,
+        HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, LinkKind,
+        MAX_ACK_BYTES, MAX_ACK_DELAY, MAX_DIALS_PER_SECOND, MAX_FRAME, MAX_HEADER_LIST,
+        MAX_LOCAL_RESETS, MAX_MESSAGE_BYTES, MIN_REDIAL, Peer, REFUSED_CAP, REPLACED_BACKOFF,
+        RegionStore, STREAM_WINDOW, StreamInfo, StreamState,
+    };
+}
+
+/// What a process needs that manages for weeks: descriptors, a log that never holds it up, and nobody's
+/// orphans left.
+pub mod process {
+    pub use crate::descriptors::{OpenDescriptors, raise_descriptor_limit};
+    pub use crate::lossy::{LOG_QUEUE_BYTES, LossyWriter};
+    #[cfg(feature = "pool")]
+    pub use crate::orphans::OrphanReaper;
+}
 
 /// The README's example is a test.
 #[cfg(doctest)]

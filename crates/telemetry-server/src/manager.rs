@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{Catalog, PolicySpec};
+use telemetry_core::{catalog::Catalog, emit::PolicySpec};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout_at;
@@ -84,12 +84,12 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// [`ControlError`](telemetry_core::ControlError) if the initial policy is not valid.
+    /// [`ControlError`](telemetry_core::wire::ControlError) if the initial policy is not valid.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn start(config: ManagerConfig) -> Result<Self, telemetry_core::ControlError> {
+    pub fn start(config: ManagerConfig) -> Result<Self, telemetry_core::wire::ControlError> {
         config.policy.validate()?;
         let shared = Shared {
             node: config.node.into(),

@@ -52,7 +52,7 @@ fn started() -> MutexGuard<'static, BTreeSet<u32>> {
 
 /// Waits for orphans, so that none stays as a zombie. Dropping it stops that.
 ///
-/// For programs that start processes through [`Pool`](crate::Pool) only: a child that the program
+/// For programs that start processes through [`Pool`](crate::pool::Pool) only: a child that the program
 /// started by itself would be taken for an orphan.
 #[derive(Debug)]
 pub struct OrphanReaper {

@@ -13,8 +13,10 @@ mod validate;
 use std::sync::{Arc, LazyLock};
 
 use telemetry_core::{
-    Catalog, Content, DecodeError, DecodeLimits, DecodedEvent, EventParts, EventRef, EventSpec,
-    Limits, Note, Reason, Redactor, Source, StreamSnapshot, ValueRef, truncate,
+    EventParts, EventRef, Source, ValueRef,
+    catalog::{Catalog, EventSpec, Limits, Redactor, truncate},
+    ledger::{Note, Reason, StreamSnapshot},
+    wire::{Content, DecodeError, DecodeLimits, DecodedEvent},
 };
 
 use crate::accounts::{Arrival, LedgerWriter};

@@ -42,9 +42,10 @@ use tokio::task::JoinSet;
 
 use crate::deadline::bounded;
 use crate::manager::Manager;
-use crate::run_dir::RunDir;
 use crate::socket_dir;
 
+pub use crate::capture::{MAX_LINE_BYTES as MAX_STDERR_LINE_BYTES, StderrCapture};
+pub use crate::run_dir::{RunDir, RunDirError};
 pub use config::{
     DEFAULT_GRACE, DEFAULT_HEALTHY_AFTER, DEFAULT_RESTART_BASE, DEFAULT_RESTART_CAP, DEFAULT_SIZE,
     DEFAULT_STATUS_INTERVAL, MAX_NAME_BYTES as MAX_POOL_NAME_BYTES, MAX_SIZE as MAX_POOL_SIZE,

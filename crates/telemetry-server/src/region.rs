@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
 use rustix::io::pread;
-use telemetry_core::{MAX_REGION_BYTES, ReadAt};
+use telemetry_core::emit::{MAX_REGION_BYTES, ReadAt};
 
 /// Without these somebody else could write it, or it could end while it is read.
 const SEALS: SealFlags = SealFlags::SHRINK

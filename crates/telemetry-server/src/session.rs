@@ -32,7 +32,7 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::PolicySpec;
+use telemetry_core::emit::PolicySpec;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use telemetry_core::{MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS};
+use telemetry_core::wire::{MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS};
 
 /// Mode of a directory that we create.
 const PRIVATE_MODE: u32 = 0o700;

@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use telemetry_core::{Address, IntroductionAnswer};
-use telemetry_server::SimulatedDoor;
+use telemetry_core::{Address, wire::IntroductionAnswer};
+use telemetry_server::accept::SimulatedDoor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 

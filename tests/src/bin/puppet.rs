@@ -19,7 +19,7 @@ use serde_json::{Value as Json, json};
 use telemetry_client::backend::{Backend, StreamBackend};
 use telemetry_client::serve::{ServeConfig, StreamConfig};
 use telemetry_client::{Config, Telemetry};
-use telemetry_core::{Outcome, Recorder, SystemClock, Value};
+use telemetry_core::{Outcome, SystemClock, Value, emit::Recorder};
 use telemetry_tests::PATIENCE;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};

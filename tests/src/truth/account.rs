@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use telemetry_server::{IncarnationInfo, Manager, Totals};
+use telemetry_server::{Manager, Totals, stream::IncarnationInfo};
 
 /// What a manager says about one incarnation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use telemetry_server::{
-    AcceptConfig, Acceptor, Address, Manager, ManagerConfig, Pool, PoolConfig, RunDir, StreamState,
-    WorkerContext, WorkerId, WorkerState,
+    Address, Manager, ManagerConfig, WorkerContext, WorkerId,
+    accept::{AcceptConfig, Acceptor},
+    pool::{Pool, PoolConfig, RunDir, WorkerState},
+    stream::StreamState,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use telemetry_server::{Manager, Pool, StreamState, WorkerContext, WorkerId};
+use telemetry_server::{Manager, WorkerContext, WorkerId, pool::Pool, stream::StreamState};
 use tokio::task::JoinHandle;
 
 use super::account::{Book, incarnations, pools};
@@ -154,7 +154,7 @@ impl Story {
             let status = pool.status();
             let worker = status.workers.first()?;
             let pid = worker.pid?;
-            let is_ready = worker.state == telemetry_server::WorkerState::Ready;
+            let is_ready = worker.state == telemetry_server::pool::WorkerState::Ready;
             (is_ready && self.pages.returned(pid) >= emitted).then_some(pid)
         })
         .await

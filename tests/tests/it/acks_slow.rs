@@ -115,7 +115,7 @@ async fn one_manager_dispatches_nothing_twice_to_a_worker_that_comes_back() {
 fn hello(fill: impl FnOnce(&mut telemetry_proto::WorkerHello)) -> Vec<u8> {
     use prost::Message;
     let mut hello = telemetry_proto::WorkerHello {
-        protocol_revision: telemetry_core::PROTOCOL_REVISION,
+        protocol_revision: telemetry_core::wire::PROTOCOL_REVISION,
         incarnation_id: "0123456789abcdef0123456789abcdef".into(),
         capabilities: vec!["ack".into(), "goodbye".into()],
         replay_bytes: 1 << 19,

@@ -1,6 +1,6 @@
 //! Each control, by what it does to the events: toggle, sampling, filter, and one that is refused.
 
-use telemetry_core::{Outcome, Reason};
+use telemetry_core::{Outcome, ledger::Reason};
 use telemetry_server::Target;
 use telemetry_tests::{TestManager, worker};
 

@@ -6,8 +6,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use telemetry_core::{Catalog, EventRef, Origin, Unit};
-use telemetry_server::{ManagerConfig, Pool, PoolConfig};
+use telemetry_core::{
+    EventRef,
+    catalog::{Catalog, Origin, Unit},
+};
+use telemetry_server::{
+    ManagerConfig,
+    pool::{Pool, PoolConfig},
+};
 use telemetry_tests::{
     NODE, PATIENCE, POOL, Proxy, Puppet, TestManager, Witness, puppet_pool, within, worker,
 };

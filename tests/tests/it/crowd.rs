@@ -8,8 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use telemetry_client::serve::{ConnectConfig, Connection, Identity, StreamConfig};
-use telemetry_core::{Address, Fields, Recorder, RecorderConfig, SystemClock};
-use telemetry_server::{AcceptConfig, Acceptor, StreamState};
+use telemetry_core::{
+    Address, SystemClock,
+    emit::{Fields, Recorder, RecorderConfig},
+};
+use telemetry_server::{
+    accept::{AcceptConfig, Acceptor},
+    stream::StreamState,
+};
 use telemetry_tests::{PATIENCE, TestManager, within, worker};
 
 const WORKERS: usize = 256;

@@ -1,10 +1,10 @@
 //! Desired control reaches workers: now, after a reconnect, after a restart, and as far as a stock worker
 //! understands it.
 
-use telemetry_core::{Outcome, Reason};
+use telemetry_core::{Outcome, ledger::Reason};
 use telemetry_proto::TelemetryControl;
 use telemetry_proto::telemetry_control::Control as Wire;
-use telemetry_server::{StreamState, Target};
+use telemetry_server::{Target, stream::StreamState};
 use telemetry_tests::{PATIENCE, Proxy, RawWorker, StockWorker, eventually, within};
 
 use crate::end_to_end::{OurWorker, manager, register, until};

@@ -7,7 +7,10 @@ mod pool;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use telemetry_server::{LinkKind, ManagerConfig, StreamInfo, StreamState, WorkerId};
+use telemetry_server::{
+    ManagerConfig, WorkerId,
+    stream::{LinkKind, StreamInfo, StreamState},
+};
 use telemetry_tests::{Caller, NODE, PATIENCE, eventually, within};
 
 use house::{House, Process};

@@ -3,7 +3,10 @@
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
-use telemetry_server::{AcceptConfig, Acceptor, Address, ManagerConfig};
+use telemetry_server::{
+    Address, ManagerConfig,
+    accept::{AcceptConfig, Acceptor},
+};
 use telemetry_tests::{Caller, NODE, PATIENCE, TestManager, eventually};
 use tokio::task::spawn_blocking;
 

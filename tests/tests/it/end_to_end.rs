@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 
 use telemetry_client::serve::{Identity, ServeConfig, Server, StreamConfig};
 use telemetry_core::{
-    Address, Fields, Note, Outcome, Reason, Recorder, RecorderConfig, SystemClock, ValueRef,
+    Address, Outcome, SystemClock, ValueRef,
+    emit::{Fields, Recorder, RecorderConfig},
+    ledger::{Note, Reason},
 };
 use telemetry_server::{
-    Manager, ManagerConfig, StreamInfo, StreamState, UNREGISTER_DRAIN, WorkerContext, WorkerId,
+    Manager, ManagerConfig, UNREGISTER_DRAIN, WorkerContext, WorkerId,
+    stream::{StreamInfo, StreamState},
 };
 use telemetry_tests::{PATIENCE, Proxy, RawWorker, StockWorker, Witness, eventually, raw_event};
 

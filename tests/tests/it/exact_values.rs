@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use serde_json::{Value as Json, json};
 use telemetry_core::{Event, Value};
-use telemetry_server::{Pool, PoolConfig, WorkerId};
+use telemetry_server::{
+    WorkerId,
+    pool::{Pool, PoolConfig},
+};
 use telemetry_tests::{
     NODE, PATIENCE, POOL, Puppet, TestManager, Told, eventually, puppet_pool, python, within,
 };

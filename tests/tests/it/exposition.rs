@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use telemetry_core::escape;
+use telemetry_core::catalog::escape;
 use telemetry_server::{
-    ExpositionFormat, HandlerMetrics, PrometheusConfig, PrometheusExporter, QueuedConfig,
+    dispatch::QueuedConfig,
+    export::{ExpositionFormat, HandlerMetrics, PrometheusConfig, PrometheusExporter},
 };
 use telemetry_tests::{PATIENCE, TestManager, python, worker};
 

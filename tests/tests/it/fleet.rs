@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use telemetry_core::EventRef;
-use telemetry_server::StreamState;
+use telemetry_server::stream::StreamState;
 use telemetry_tests::{Proxy, Seed, TestManager, Worker, worker};
 
 const WORKERS: usize = 128;

@@ -14,7 +14,8 @@ use rustix::fs::{OFlags, SealFlags, fcntl_get_seals, fcntl_getfl};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Signal;
 use telemetry_core::{
-    INTRODUCTION_HEAD_BYTES, Introduction, ReadAt, capability, introduction_body_bytes, recover,
+    emit::{ReadAt, recover},
+    wire::{INTRODUCTION_HEAD_BYTES, Introduction, capability, introduction_body_bytes},
 };
 use telemetry_tests::truth::{Kind, Loose, Pages, Program, order_only};
 use telemetry_tests::{eventually, python_or_skip};

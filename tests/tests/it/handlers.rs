@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use telemetry_core::{EventRef, Reason};
-use telemetry_server::QueuedConfig;
+use telemetry_core::{EventRef, ledger::Reason};
+use telemetry_server::dispatch::QueuedConfig;
 use telemetry_tests::{PATIENCE, TestManager, Turnstile, Witness, worker};
 
 const NAME: &str = "tool.execution.start";

@@ -3,8 +3,8 @@
 
 use std::ops::RangeInclusive;
 
-use telemetry_core::Note;
-use telemetry_server::{StreamInfo, WorkerId};
+use telemetry_core::ledger::Note;
+use telemetry_server::{WorkerId, stream::StreamInfo};
 use telemetry_tests::{RawStream, RawWorker, TestManager};
 
 const NAME: &str = "tool.execution.start";

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use telemetry_core::{EventRef, Outcome, Reason};
+use telemetry_core::{EventRef, Outcome, ledger::Reason};
 use telemetry_server::WorkerId;
 use telemetry_tests::{PATIENCE, TestManager, Turnstile, Worker, worker};
 

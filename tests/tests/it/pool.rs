@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use telemetry_server::{
-    Manager, ManagerConfig, Pool, PoolConfig, PoolStatus, Target, WorkerId, WorkerState,
+    Manager, ManagerConfig, Target, WorkerId,
+    pool::{Pool, PoolConfig, PoolStatus, WorkerState},
 };
 use telemetry_tests::{PATIENCE, Witness, eventually, within};
 use tempfile::TempDir;

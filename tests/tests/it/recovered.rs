@@ -6,7 +6,10 @@
 use std::path::PathBuf;
 
 use rustix::process::Signal;
-use telemetry_server::{AcceptConfig, Acceptor, Address};
+use telemetry_server::{
+    Address,
+    accept::{AcceptConfig, Acceptor},
+};
 use telemetry_tests::truth::{
     Finding, Kind, Loose, Program, Story, gone, order_only, process_state, signal,
 };

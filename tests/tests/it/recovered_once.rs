@@ -9,9 +9,14 @@ use std::time::Duration;
 
 use telemetry_client::region::{recorder, region_file};
 use telemetry_client::serve::{ConnectConfig, Connection, Identity, StreamConfig};
-use telemetry_core::{EventRef, Fields, Outcome, Recorder, RecorderConfig, SystemClock, ValueRef};
+use telemetry_core::{
+    EventRef, Outcome, SystemClock, ValueRef,
+    emit::{Fields, Recorder, RecorderConfig},
+};
 use telemetry_server::{
-    AcceptConfig, Acceptor, Address, ManagerConfig, RegionStore, Totals, WorkerId,
+    Address, ManagerConfig, Totals, WorkerId,
+    accept::{AcceptConfig, Acceptor},
+    stream::RegionStore,
 };
 use telemetry_tests::{NODE, PATIENCE, TestManager, Turnstile, WITNESS, eventually, within};
 use tempfile::TempDir;
@@ -69,7 +74,7 @@ fn emit(recorder: &Recorder) {
 /// The memory of a worker with some events, none of which was sent.
 fn memory(incarnation: u128) -> OwnedFd {
     let config = RecorderConfig::default();
-    let identity = telemetry_core::Identity {
+    let identity = telemetry_core::emit::Identity {
         pid: 1,
         incarnation,
     };

@@ -1,9 +1,15 @@
 //! Rubbish from a worker: each kind is counted under its reason, and nobody else notices.
 
 use prost::Message;
-use telemetry_core::{Note, Reason, frame_header};
+use telemetry_core::{
+    ledger::{Note, Reason},
+    wire::frame_header,
+};
 use telemetry_proto::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
-use telemetry_server::{StreamInfo, StreamState, WorkerId};
+use telemetry_server::{
+    WorkerId,
+    stream::{StreamInfo, StreamState},
+};
 use telemetry_tests::{RawStream, RawWorker, TestManager, Worker, raw_event, worker};
 
 const START: &str = "tool.execution.start";

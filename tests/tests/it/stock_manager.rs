@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemetry_core::Reason;
+use telemetry_core::ledger::Reason;
 use telemetry_proto::telemetry_control::Control;
 use telemetry_proto::{TelemetryControl, TelemetryEventFilter, TelemetrySamplingUpdate};
 use telemetry_tests::{PATIENCE, STOCK_TIMEOUT, StockManager, Worker, eventually, toggle, worker};

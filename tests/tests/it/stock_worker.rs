@@ -1,6 +1,6 @@
 //! Snakepit's worker with our manager: its events arrive, and what it cannot do is said.
 
-use telemetry_server::{StreamState, Target};
+use telemetry_server::{Target, stream::StreamState};
 use telemetry_tests::{StockWorker, TestManager, eventually};
 
 const START: &str = "tool.execution.start";

@@ -2,8 +2,8 @@
 //! cuts of its stream, and nothing leaks in between.
 
 use serde_json::json;
-use telemetry_core::{Outcome, Reason};
-use telemetry_server::{Pool, Target, WorkerId};
+use telemetry_core::{Outcome, ledger::Reason};
+use telemetry_server::{Target, WorkerId, pool::Pool};
 use telemetry_tests::{
     PATIENCE, POOL, Proxy, Puppet, TestManager, Told, puppet_pool, within, worker,
 };

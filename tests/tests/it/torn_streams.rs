@@ -1,7 +1,7 @@
 //! Connections that break after n bytes, for n all over the start of a stream: no event arrives in
 //! part, none is missing or comes twice, and the connection after the break is as good as new.
 
-use telemetry_server::{ManagerConfig, StreamState};
+use telemetry_server::{ManagerConfig, stream::StreamState};
 use telemetry_tests::{NODE, Proxy, TestManager, Worker, eventually, worker};
 
 const NAME: &str = "tool.execution.start";

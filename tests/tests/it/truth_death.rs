@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use telemetry_server::{Pool, WorkerState};
+use telemetry_server::pool::{Pool, WorkerState};
 use telemetry_tests::truth::{
     Expected, Kind, Order, PoolRole, Program, Remote, Role, Story, by_process, gone, judge,
     order_only, signal,

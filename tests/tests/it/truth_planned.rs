@@ -4,7 +4,7 @@
 //! `TRUTH_RECYCLES=200` makes the run longer.
 
 use rustix::process::Signal;
-use telemetry_server::WorkerState;
+use telemetry_server::pool::WorkerState;
 use telemetry_tests::truth::{Expected, Story, gone, is_gone, signal};
 use telemetry_tests::{POOL, eventually, python_or_skip, within};
 

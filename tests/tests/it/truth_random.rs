@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use telemetry_core::Outcome;
-use telemetry_server::{StreamState, WorkerContext, WorkerId};
+use telemetry_server::{WorkerContext, WorkerId, stream::StreamState};
 use telemetry_tests::truth::{
     Arrivals, Counted, EVENT, Laws, TAG, Verdict, by_incarnation, incarnations, judge, pools,
 };

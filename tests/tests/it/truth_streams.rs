@@ -1,6 +1,9 @@
 //! Streams that are cut, and streams that another manager takes and gives back.
 
-use telemetry_server::{Manager, StreamInfo, StreamState};
+use telemetry_server::{
+    Manager,
+    stream::{StreamInfo, StreamState},
+};
 use telemetry_tests::truth::{Arrivals, Kind, Story, pools};
 use telemetry_tests::{POOL, Proxy, TestManager, eventually};
 

@@ -27,7 +27,7 @@ const WORKER: &str = r#"fn main() {
 }
 "#;
 
-const MANAGER: &str = r#"use telemetry_server::{LogHandler, Manager, ManagerConfig};
+const MANAGER: &str = r#"use telemetry_server::{Manager, ManagerConfig, export::LogHandler};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use telemetry_core::{
-    Control, ControlError, Fields, NameError, Outcome, Reason, Ties, WorkerSnapshot,
+    Outcome,
+    catalog::NameError,
+    emit::{Fields, Ties},
+    ledger::{Reason, WorkerSnapshot},
+    wire::{Control, ControlError},
 };
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites};

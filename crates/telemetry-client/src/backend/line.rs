@@ -7,7 +7,11 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde_json::{Map, Value as Json, json};
-use telemetry_core::{LINE_PREFIX, SpanContext, escape, truncate};
+use telemetry_core::{
+    SpanContext,
+    catalog::{escape, truncate},
+    wire::LINE_PREFIX,
+};
 use telemetry_proto::{TelemetryEvent, telemetry_value};
 
 /// Longest line, newline included: what a pipe takes in one piece.

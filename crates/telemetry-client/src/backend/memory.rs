@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use prost::Message;
 use telemetry_core::{
-    Clock, Control, ControlError, Event, EventOrigin, Fields, NameError, Outcome, Reason, Recorder,
-    RecorderConfig, SpanContext, Value, WorkerSnapshot,
+    Clock, Event, EventOrigin, Outcome, SpanContext, Value,
+    catalog::NameError,
+    emit::{Fields, Recorder, RecorderConfig},
+    ledger::{Reason, WorkerSnapshot},
+    wire::{Control, ControlError},
 };
 use telemetry_proto::{TelemetryEvent, telemetry_value};
 

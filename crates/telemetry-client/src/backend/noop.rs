@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use telemetry_core::{Control, ControlError, Fields, NameError, Outcome, Ties, WorkerSnapshot};
+use telemetry_core::{
+    Outcome,
+    catalog::NameError,
+    emit::{Fields, Ties},
+    ledger::WorkerSnapshot,
+    wire::{Control, ControlError},
+};
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites};
 

@@ -14,8 +14,11 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use telemetry_core::{
-    Clock, Control, ControlError, Fields, NameError, Note, Outcome, Reason, Recorder,
-    RecorderConfig, ValueRef, WorkerSnapshot,
+    Clock, Outcome, ValueRef,
+    catalog::NameError,
+    emit::{Fields, Recorder, RecorderConfig},
+    ledger::{Note, Reason, WorkerSnapshot},
+    wire::{Control, ControlError},
 };
 use telemetry_proto::TelemetryEvent;
 

@@ -4,7 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use telemetry_core::{
-    Address, Control, ControlError, Fields, NameError, Outcome, Reason, Recorder, WorkerSnapshot,
+    Address, Outcome,
+    catalog::NameError,
+    emit::{Fields, Recorder},
+    ledger::{Reason, WorkerSnapshot},
+    wire::{Control, ControlError},
 };
 
 use super::{Backend, Draw, Site, SpanFate, SpanSites, through_recorder};

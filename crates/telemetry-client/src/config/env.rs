@@ -7,7 +7,11 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use telemetry_core::{Address, Overflow, Pattern, PolicySpec, SamplingRule, TraceContext};
+use telemetry_core::{
+    Address, TraceContext,
+    catalog::Pattern,
+    emit::{Overflow, PolicySpec, SamplingRule},
+};
 
 use super::{BackendKind, Config, ConfigError, MAX_QUEUE_EVENTS};
 

@@ -10,7 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use telemetry_core::{Identity, Layout, Region};
+use telemetry_core::emit::{Identity, Layout, Region};
 
 use super::mapped::Mapped;
 use crate::own_fd::{Losses, OwnFd};

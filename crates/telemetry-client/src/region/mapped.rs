@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::io::{Errno, pwrite};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
-use telemetry_core::Layout;
+use telemetry_core::emit::Layout;
 
 use crate::own_fd::FORKS;
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use rustix::fs::{SealFlags, fcntl_get_seals};
 use telemetry_core::{
-    Fields, Outcome, ReadAt, Recorder, RecorderConfig, SystemClock, ValueRef, recover,
+    Outcome, SystemClock, ValueRef,
+    emit::{Fields, ReadAt, Recorder, RecorderConfig, recover},
 };
 
 use super::*;
@@ -104,7 +105,7 @@ fn emits_until_it_is_killed() {
         if count == 8_000 {
             recorder.drain_frames(
                 &mut Vec::new(),
-                telemetry_core::Budget {
+                telemetry_core::emit::Budget {
                     events: 8_000,
                     bytes: usize::MAX,
                 },

@@ -14,7 +14,10 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use telemetry_core::{Address, MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS};
+use telemetry_core::{
+    Address,
+    wire::{MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS},
+};
 
 use super::own_file::OwnFile;
 

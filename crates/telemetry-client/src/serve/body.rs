@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use telemetry_core::Budget;
+use telemetry_core::emit::Budget;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{CorrelationId, PROTOCOL_REVISION, capability};
+use telemetry_core::{
+    CorrelationId,
+    wire::{PROTOCOL_REVISION, capability},
+};
 use telemetry_proto::WorkerHello;
 
 use crate::region::{RegionKind, SharedRegion};

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Address, AddressError, Introduction, Recorder};
+use telemetry_core::{Address, AddressError, emit::Recorder, wire::Introduction};
 
 use super::config::StreamConfig;
 use super::dial_in::{Dialler, Standing};

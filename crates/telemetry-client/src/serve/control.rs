@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
-use telemetry_core::{FrameError, FrameSplitter};
+use telemetry_core::wire::{FrameError, FrameSplitter};
 use tokio::task::{AbortHandle, yield_now};
 use tonic::Status;
 

@@ -7,7 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{Address, Backoff, Introduction, IntroductionAnswer};
+use telemetry_core::{
+    Address,
+    wire::{Backoff, Introduction, IntroductionAnswer},
+};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::connection::{AtStop, Ended, connection};

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use prost::Message;
-use telemetry_core::Control;
+use telemetry_core::wire::Control;
 use telemetry_proto::{TelemetryControl, telemetry_control};
 use tonic::Status;
 

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use telemetry_core::{Budget, FRAME_HEADER_BYTES, FrameSplitter, Recorder, frame_header};
+use telemetry_core::{
+    emit::{Budget, Recorder},
+    wire::{FRAME_HEADER_BYTES, FrameSplitter, frame_header},
+};
 use tonic::Status;
 
 use super::config::StreamConfig;
@@ -32,7 +35,7 @@ const ONE: Budget = Budget {
 /// # use std::sync::Arc;
 /// # use std::task::Waker;
 /// # use telemetry_client::serve::{HostedStreams, Next, StreamConfig};
-/// # use telemetry_core::{Fields, Recorder, RecorderConfig, SystemClock};
+/// # use telemetry_core::{SystemClock, emit::{Fields, Recorder, RecorderConfig}};
 /// let clock = Arc::new(SystemClock::new());
 /// let recorder = Arc::new(Recorder::new(RecorderConfig::default(), clock)?);
 /// let streams = HostedStreams::new(Arc::clone(&recorder), StreamConfig::default());
@@ -60,7 +63,7 @@ impl HostedStreams {
     }
 
     /// Opens a stream; the one before takes no more events. `expects_hello` says whether the request has
-    /// the header [`REVISION_HEADER`](telemetry_core::REVISION_HEADER).
+    /// the header [`REVISION_HEADER`](telemetry_core::wire::REVISION_HEADER).
     #[must_use]
     pub fn open(&self, expects_hello: bool) -> HostedStream {
         let sessions = Arc::clone(&self.sessions);

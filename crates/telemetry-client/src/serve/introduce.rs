@@ -15,8 +15,11 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use telemetry_core::{
-    Address, INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, IntroductionError,
-    introduction_body_bytes,
+    Address,
+    wire::{
+        INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, IntroductionError,
+        introduction_body_bytes,
+    },
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;

@@ -3,7 +3,7 @@
 //! A manager that comes back is told how many that were. It knows how many of them it got, so the rest
 //! is missing; and whatever else was sent meanwhile, others have to account for.
 
-use telemetry_core::truncate;
+use telemetry_core::catalog::truncate;
 
 /// Managers that are told apart; the one that was given nothing for longest is forgotten for a further
 /// one.

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use telemetry_core::truncate;
+use telemetry_core::catalog::truncate;
 
 /// Longest part of the name that the program or the host makes up, in bytes.
 const MAX_PART_BYTES: usize = 40;

@@ -14,7 +14,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
-use telemetry_core::{Budget, FRAME_HEADER_BYTES, frame_header};
+use telemetry_core::{
+    emit::Budget,
+    wire::{FRAME_HEADER_BYTES, frame_header},
+};
 use telemetry_proto::WorkerReport;
 use tonic::Status;
 

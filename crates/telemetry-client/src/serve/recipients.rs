@@ -3,7 +3,7 @@
 //!
 //! Kept as runs of sequences, newest last. Runs only ever grow where streams alternate between managers.
 
-use telemetry_core::truncate;
+use telemetry_core::catalog::truncate;
 
 /// Runs that are kept; the oldest ones count as the next one's beyond that.
 const MAX_RUNS: usize = 64;

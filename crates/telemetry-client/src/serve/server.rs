@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Address, Recorder};
+use telemetry_core::{Address, emit::Recorder};
 
 use super::accept::serve;
 use super::bind::{BindError, Bound};

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use prost::Message;
-use telemetry_core::{REVISION_HEADER, Recorder};
+use telemetry_core::{emit::Recorder, wire::REVISION_HEADER};
 use telemetry_proto::{HEARTBEAT_PATH, PING_PATH, SERVICE_NAME, STREAM_TELEMETRY_PATH};
 use tonic::Status;
 use tonic::body::Body;
@@ -42,12 +42,12 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infalli
 /// ```no_run
 /// # use std::sync::Arc;
 /// # use telemetry_client::serve::{StreamConfig, TelemetryService};
-/// # use telemetry_core::{Recorder, RecorderConfig, SystemClock};
+/// # use telemetry_core::{SystemClock, emit::{Recorder, RecorderConfig}};
 /// let clock = Arc::new(SystemClock::new());
 /// let recorder = Arc::new(Recorder::new(RecorderConfig::default(), clock)?);
 /// let service = TelemetryService::new(recorder, StreamConfig::default());
 /// // tonic::transport::Server::builder().add_service(service)
-/// # Ok::<(), telemetry_core::ControlError>(())
+/// # Ok::<(), telemetry_core::wire::ControlError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct TelemetryService {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use atomic_waker::AtomicWaker;
-use telemetry_core::{Greeting, Position};
+use telemetry_core::wire::{Greeting, Position};
 use telemetry_proto::WorkerReport;
 
 /// One stream.

@@ -7,7 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 
-use telemetry_core::{Budget, IsWritten, Keep, Mistake, Reason, Recorder, is_planted};
+use telemetry_core::{
+    Mistake,
+    emit::{Budget, IsWritten, Keep, Recorder},
+    is_planted,
+    ledger::Reason,
+};
 
 use super::config::StreamConfig;
 use super::managers::Managers;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::pin::pin;
 
-use telemetry_core::{Address, Introduction};
+use telemetry_core::{Address, wire::Introduction};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use telemetry_core::mark_sending_thread;
+use telemetry_core::emit::mark_sending_thread;
 
 /// Longest time to wait until a thread that was started runs.
 const THREAD_START: Duration = Duration::from_millis(100);

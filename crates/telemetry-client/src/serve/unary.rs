@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use prost_types::Timestamp;
-use telemetry_core::FrameSplitter;
+use telemetry_core::wire::FrameSplitter;
 use telemetry_proto::{HeartbeatRequest, HeartbeatResponse, PingRequest, PingResponse};
 use tokio::time::timeout;
 use tonic::Status;

@@ -5,7 +5,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use telemetry_core::{NameError, OpenSlot, Recorder, SpanId};
+use telemetry_core::{
+    SpanId,
+    catalog::NameError,
+    emit::{OpenSlot, Recorder},
+};
 
 use super::SpanBuilder;
 use crate::backend::SpanSites;

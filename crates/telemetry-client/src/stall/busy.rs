@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Instant;
 
-use telemetry_core::OpenSpan;
+use telemetry_core::emit::OpenSpan;
 
 /// Threads that are looked at.
 const MAX_THREADS: usize = 32;

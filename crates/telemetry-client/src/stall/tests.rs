@@ -1,7 +1,11 @@
 //! A watch on a clock that tests move.
 
 use prost::Message;
-use telemetry_core::{Budget, FRAME_HEADER_BYTES, Keep, ManualClock, RecorderConfig};
+use telemetry_core::{
+    ManualClock,
+    emit::{Budget, Keep, RecorderConfig},
+    wire::FRAME_HEADER_BYTES,
+};
 use telemetry_proto::TelemetryEvent;
 use telemetry_proto::telemetry_value::Value;
 
@@ -141,7 +145,7 @@ fn sixteen_spans_are_named_at_most_and_their_names_are_bounded() {
         .collect();
     patient.pass(700);
     let named = patient.emitted()[0].metadata["open_spans"].clone();
-    assert!(named.len() <= telemetry_core::MAX_VALUE_BYTES && named.len() > 900);
+    assert!(named.len() <= telemetry_core::catalog::MAX_VALUE_BYTES && named.len() > 900);
     assert!(named.split(',').all(|name| name.len() == 96), "{named}");
     for slot in slots {
         patient.recorder.open_spans().close(slot);

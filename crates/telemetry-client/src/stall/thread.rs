@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use telemetry_core::seed_generation;
+use telemetry_core::emit::seed_generation;
 
 thread_local! {
     /// The number, and the generation it was asked for in: the first thread of a fork has a new one.

@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use telemetry_client::Telemetry;
 use telemetry_client::backend::{Backend, CompositeBackend, MemoryBackend};
-use telemetry_core::{Control, Outcome, PolicySpec, Reason, Recorder, WorkerSnapshot};
+use telemetry_core::{
+    Outcome,
+    emit::{PolicySpec, Recorder},
+    ledger::{Reason, WorkerSnapshot},
+    wire::Control,
+};
 
 use crate::lines::{full_device, lines_to};
 use crate::rig::{NOTHING, PATIENCE, balanced, clock, config, recorder, stream};
@@ -35,25 +40,25 @@ fn a_part_that_panics_takes_nothing_from_the_others() {
         fn resolve(
             &self,
             name: &str,
-        ) -> Result<telemetry_client::backend::Site, telemetry_core::NameError> {
+        ) -> Result<telemetry_client::backend::Site, telemetry_core::catalog::NameError> {
             self.0.resolve(name)
         }
         fn record(
             &self,
             _site: &telemetry_client::backend::Site,
             _draw: telemetry_client::backend::Draw<'_>,
-            _fields: &telemetry_core::Fields<'_>,
+            _fields: &telemetry_core::emit::Fields<'_>,
         ) -> Outcome {
             panic!("this backend is broken")
         }
         fn decide(
             &self,
             sites: &telemetry_client::backend::SpanSites,
-            ties: &telemetry_core::Ties<'_>,
+            ties: &telemetry_core::emit::Ties<'_>,
         ) -> Option<telemetry_client::backend::SpanFate> {
             self.0.decide(sites, ties)
         }
-        fn apply(&self, control: &Control) -> Result<(), telemetry_core::ControlError> {
+        fn apply(&self, control: &Control) -> Result<(), telemetry_core::wire::ControlError> {
             self.0.apply(control)
         }
         fn flush(&self, timeout: Duration) -> bool {

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StderrBackend;
-use telemetry_core::{Outcome, PolicySpec, Reason, ValueRef, WorkerSnapshot};
+use telemetry_core::{
+    Outcome, ValueRef,
+    emit::PolicySpec,
+    ledger::{Reason, WorkerSnapshot},
+};
 
 use crate::rig::{NOTHING, PATIENCE, balanced, clock, config};
 

@@ -8,7 +8,13 @@ mod rig;
 use std::time::Duration;
 
 use telemetry_client::Telemetry;
-use telemetry_core::{Control, Limits, Note, Outcome, PolicySpec, Reason, SamplingRule, ValueRef};
+use telemetry_core::{
+    Outcome, ValueRef,
+    catalog::Limits,
+    emit::{PolicySpec, SamplingRule},
+    ledger::{Note, Reason},
+    wire::Control,
+};
 
 use rig::{Make, NOTHING, PATIENCE, balanced, composite, memory, recorder, stderr, stream};
 

@@ -8,7 +8,11 @@ use telemetry_client::backend::{
     Backend, CompositeBackend, MemoryBackend, NoopBackend, StderrBackend, StreamBackend,
 };
 use telemetry_client::serve::StreamConfig;
-use telemetry_core::{ManualClock, PolicySpec, Recorder, RecorderConfig, ValueRef, WorkerSnapshot};
+use telemetry_core::{
+    ManualClock, ValueRef,
+    emit::{PolicySpec, Recorder, RecorderConfig},
+    ledger::WorkerSnapshot,
+};
 
 /// Longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use prost::Message;
 use telemetry_client::serve::{HostedStreams, Next, StreamConfig};
-use telemetry_core::{Control, Greeting, Recorder, RecorderConfig, SystemClock};
+use telemetry_core::{
+    SystemClock,
+    emit::{Recorder, RecorderConfig},
+    wire::{Control, Greeting},
+};
 use telemetry_proto::TelemetryEvent;
 
 use super::{ON, emit, say};
@@ -34,14 +38,14 @@ fn random_cuts(seed: u64) {
     let clock = Arc::new(SystemClock::new());
     let small = random(2) == 0;
     let config = RecorderConfig {
-        queue: telemetry_core::QueueLimits {
+        queue: telemetry_core::emit::QueueLimits {
             events: 64,
             bytes: if small { 2_048 } else { 1 << 16 },
         },
         overflow: if random(2) == 0 {
-            telemetry_core::Overflow::DropOldest
+            telemetry_core::emit::Overflow::DropOldest
         } else {
-            telemetry_core::Overflow::DropNewest
+            telemetry_core::emit::Overflow::DropNewest
         },
         ..RecorderConfig::default()
     };
@@ -62,7 +66,7 @@ fn random_cuts(seed: u64) {
         let last = round == rounds;
         emit(&streams, 0..random(20) as i64);
         let mut stream = streams.open(true);
-        let position = met.then(|| telemetry_core::Position {
+        let position = met.then(|| telemetry_core::wire::Position {
             incarnation_id: incarnation.clone(),
             handled,
             acknowledged: handled,
@@ -72,7 +76,7 @@ fn random_cuts(seed: u64) {
             &stream,
             &Control::Hello(Greeting {
                 manager_id: "m".into(),
-                protocol_revision: telemetry_core::PROTOCOL_REVISION,
+                protocol_revision: telemetry_core::wire::PROTOCOL_REVISION,
                 acknowledges: true,
                 epoch: 0,
                 position,

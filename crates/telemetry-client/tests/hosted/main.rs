@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use prost::Message;
 use telemetry_client::serve::{HostedStream, HostedStreams, Next, StreamConfig};
-use telemetry_core::{Control, Fields, Greeting, Recorder, RecorderConfig, SystemClock, ValueRef};
+use telemetry_core::{
+    SystemClock, ValueRef,
+    emit::{Fields, Recorder, RecorderConfig},
+    wire::{Control, Greeting},
+};
 use telemetry_proto::TelemetryEvent;
 use tonic::Code;
 
@@ -245,7 +249,7 @@ fn whoever_waits_is_woken_once_for_many_events() {
 fn acknowledging() -> Control {
     Control::Hello(Greeting {
         manager_id: "m".into(),
-        protocol_revision: telemetry_core::PROTOCOL_REVISION,
+        protocol_revision: telemetry_core::wire::PROTOCOL_REVISION,
         acknowledges: true,
         ..Greeting::default()
     })

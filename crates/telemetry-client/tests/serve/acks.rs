@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
-use telemetry_core::{Control, Greeting, PROTOCOL_REVISION, PolicySpec, Position};
+use telemetry_core::{
+    emit::PolicySpec,
+    wire::{Control, Greeting, PROTOCOL_REVISION, Position},
+};
 use telemetry_proto::WorkerHello;
 
 use crate::manager::{Manager, Stream, count_of, framed};

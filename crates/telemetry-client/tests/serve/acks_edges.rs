@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h2::client;
-use telemetry_core::{Control, Greeting, PROTOCOL_REVISION, PolicySpec, Position, REVISION_HEADER};
+use telemetry_core::{
+    emit::PolicySpec,
+    wire::{Control, Greeting, PROTOCOL_REVISION, Position, REVISION_HEADER},
+};
 use telemetry_proto::{STREAM_TELEMETRY_PATH, WorkerHello};
 use tokio::net::UnixStream;
 

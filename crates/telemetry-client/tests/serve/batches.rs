@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_client::serve::{ServeConfig, StreamConfig};
-use telemetry_core::FrameSplitter;
+use telemetry_core::wire::FrameSplitter;
 
 use crate::manager::{Manager, Stream};
 use crate::{PATIENCE, Worker};

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use telemetry_client::region::RegionKind;
 use telemetry_client::serve::{ConnectConfig, ConnectError, Connection};
 use telemetry_core::{
-    Address, Fields, INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, Outcome,
-    PolicySpec, Recorder, introduction_body_bytes,
+    Address, Outcome,
+    emit::{Fields, PolicySpec, Recorder},
+    wire::{INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, introduction_body_bytes},
 };
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,7 +133,7 @@ async fn it_says_who_it_is_and_serves_on_the_connection_it_opened() {
 async fn it_is_the_incarnation_that_its_region_belongs_to_and_says_that_there_is_one() {
     use telemetry_client::region;
     use telemetry_client::serve::StreamConfig;
-    use telemetry_core::{RecorderConfig, SystemClock, capability};
+    use telemetry_core::{SystemClock, emit::RecorderConfig, wire::capability};
 
     const INCARNATION: &str = "000102030405060708090a0b0c0d0e0f";
     let clock = Arc::new(SystemClock::new());

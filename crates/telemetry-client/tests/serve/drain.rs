@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use telemetry_client::serve::StreamConfig;
 use telemetry_core::{
-    Control, Outcome, PROTOCOL_REVISION, PolicySpec, Reason, Recorder, SamplingRule,
-    WRITE_THROUGH_WAIT,
+    Outcome,
+    emit::{PolicySpec, Recorder, SamplingRule, WRITE_THROUGH_WAIT},
+    ledger::Reason,
+    wire::{Control, PROTOCOL_REVISION},
 };
 use telemetry_proto::WorkerReport;
 
@@ -55,7 +57,7 @@ async fn promise(stream: &mut Stream) -> WorkerReport {
 async fn emit(worker: &Worker, name: &'static str) -> Outcome {
     let recorder = Arc::clone(&worker.recorder);
     let emit = move || match recorder.callsite(name) {
-        Ok(site) => recorder.record(&site, &telemetry_core::Fields::default()),
+        Ok(site) => recorder.record(&site, &telemetry_core::emit::Fields::default()),
         Err(_) => Outcome::Dropped(Reason::InvalidName),
     };
     tokio::task::spawn_blocking(emit).await.expect("no panic")
@@ -142,7 +144,7 @@ async fn time(recorder: &Arc<Recorder>, emits: usize) -> Duration {
         let site = recorder.callsite("tool.result_size").expect("valid");
         let begun = Instant::now();
         for _ in 0..emits {
-            recorder.record(&site, &telemetry_core::Fields::default());
+            recorder.record(&site, &telemetry_core::emit::Fields::default());
         }
         begun.elapsed()
     };

@@ -22,7 +22,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_client::serve::{ServeConfig, Server, StreamConfig};
-use telemetry_core::{Address, Fields, Outcome, Recorder, RecorderConfig, SystemClock, ValueRef};
+use telemetry_core::{
+    Address, Outcome, SystemClock, ValueRef,
+    emit::{Fields, Recorder, RecorderConfig},
+};
 use tempfile::TempDir;
 
 /// Longer than anything here takes; a test that waits this long fails.

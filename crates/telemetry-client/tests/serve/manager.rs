@@ -9,7 +9,10 @@ use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
-use telemetry_core::{Control, FrameSplitter, Greeting, PolicySpec, frame_header};
+use telemetry_core::{
+    emit::PolicySpec,
+    wire::{Control, FrameSplitter, Greeting, frame_header},
+};
 use telemetry_proto::{STREAM_TELEMETRY_PATH, TelemetryEvent, WorkerReport, telemetry_value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};

@@ -6,7 +6,12 @@ use std::time::Duration;
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::{ServeConfig, Server, StreamConfig};
 use telemetry_client::{Heartbeat, MIN_STALL_LIMIT, Telemetry};
-use telemetry_core::{Address, Outcome, PROTOCOL_REVISION, PolicySpec, REVISION_HEADER, Reason};
+use telemetry_core::{
+    Address, Outcome,
+    emit::PolicySpec,
+    ledger::Reason,
+    wire::{PROTOCOL_REVISION, REVISION_HEADER},
+};
 use telemetry_proto::{STREAM_TELEMETRY_PATH, WorkerReport};
 
 use crate::manager::{Manager, Stream, request};

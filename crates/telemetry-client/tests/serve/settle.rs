@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use telemetry_client::backend::{Backend, StreamBackend};
 use telemetry_client::serve::{ServeConfig, StreamConfig};
-use telemetry_core::{Address, Fields, Outcome, Recorder};
+use telemetry_core::{
+    Address, Outcome,
+    emit::{Fields, Recorder},
+};
 
 use crate::gated::{Gate, Gated};
 use crate::manager::{Manager, Stream};

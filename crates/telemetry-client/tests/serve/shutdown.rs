@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use telemetry_client::Telemetry;
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::{ServeConfig, Server};
-use telemetry_core::{Address, Outcome, PolicySpec, Reason};
+use telemetry_core::{Address, Outcome, emit::PolicySpec, ledger::Reason};
 
 use crate::manager::{Manager, count_of};
 use crate::settle::{emit_large, gated_stream};

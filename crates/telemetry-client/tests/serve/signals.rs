@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal as Number, getpid, kill_process};
 use telemetry_client::backend::StreamBackend;
 use telemetry_client::serve::ServeConfig;
 use telemetry_client::{Signal, Telemetry};
-use telemetry_core::{Address, PolicySpec};
+use telemetry_core::{Address, emit::PolicySpec};
 
 use crate::manager::{Manager, count_of};
 use crate::{PATIENCE, recorder};
@@ -159,7 +159,7 @@ fn every_telemetry_is_shut_down_before_the_process_ends() {
     let test = "signals::every_telemetry_is_shut_down_before_the_process_ends";
     if std::env::var_os(CHILD).is_some() {
         let lines = |_| {
-            let config = telemetry_core::RecorderConfig::default();
+            let config = telemetry_core::emit::RecorderConfig::default();
             let clock = Arc::new(telemetry_core::SystemClock::new());
             let output = Box::new(std::io::stdout());
             let backend =

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use telemetry_client::serve::{Identity, ServeConfig, StreamConfig};
-use telemetry_core::{Outcome, PolicySpec, Reason, SamplingRule};
+use telemetry_core::{
+    Outcome,
+    emit::{PolicySpec, SamplingRule},
+    ledger::Reason,
+};
 use telemetry_proto::STREAM_TELEMETRY_PATH;
 
 use crate::manager::{Manager, Stream, count_of, framed, request};
@@ -215,7 +219,7 @@ async fn the_old_manager_has_no_say_any_more() {
     let (_second_manager, mut second) = stock_stream(&worker).await;
     first.rest().await;
     // The stream is over; a control on it may not even be sendable, and must change nothing.
-    let muted = telemetry_core::Control::Toggle { enabled: false };
+    let muted = telemetry_core::wire::Control::Toggle { enabled: false };
     let bytes = prost::Message::encode_to_vec(&muted.to_proto());
     let _refused_or_ignored = first.send.send_data(framed(&bytes), false);
     worker.emit_many(0..50);
@@ -294,7 +298,7 @@ async fn a_stock_manager_is_clamped_instead_of_refused() {
         rate: -3.0,
         patterns: Vec::new(),
     };
-    stream.control(&telemetry_core::Control::Sampling(rule));
+    stream.control(&telemetry_core::wire::Control::Sampling(rule));
     let sampled_out = Outcome::Dropped(Reason::SampledOut);
     until("the rate is 0", || {
         worker.emit("tool.result_size", 0) == sampled_out

@@ -4,7 +4,11 @@ use std::collections::HashSet;
 use std::future::poll_fn;
 
 use telemetry_client::{CORRELATION_HEADER, Span, current_span, extract, inject};
-use telemetry_core::{Event, PolicySpec, Reason, SamplingRule, SpanPhase};
+use telemetry_core::{
+    Event, SpanPhase,
+    emit::{PolicySpec, SamplingRule},
+    ledger::Reason,
+};
 
 use super::{Fixture, fixture};
 

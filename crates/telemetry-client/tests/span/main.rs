@@ -12,7 +12,10 @@ use std::time::Duration;
 use telemetry_client::Telemetry;
 use telemetry_client::backend::{Backend, MemoryBackend};
 use telemetry_core::{
-    Clock, Control, Event, ManualClock, PolicySpec, Reason, RecorderConfig, SamplingRule, ValueRef,
+    Clock, Event, ManualClock, ValueRef,
+    emit::{PolicySpec, RecorderConfig, SamplingRule},
+    ledger::Reason,
+    wire::Control,
 };
 
 struct Fixture {

@@ -9,8 +9,11 @@ use telemetry_client::backend::{
     Backend, CompositeBackend, Draw, Phase, Site, SpanFate, SpanSites,
 };
 use telemetry_core::{
-    Control, ControlError, Fields, ManualClock, NameError, Outcome, PolicySpec, Reason, Recorder,
-    RecorderConfig, Ties, ValueRef, WorkerSnapshot,
+    ManualClock, Outcome, ValueRef,
+    catalog::NameError,
+    emit::{Fields, PolicySpec, Recorder, RecorderConfig, Ties},
+    ledger::{Reason, WorkerSnapshot},
+    wire::{Control, ControlError},
 };
 
 use super::{Fixture, fixture};

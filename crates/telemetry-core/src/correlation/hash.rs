@@ -24,7 +24,7 @@ const MIX_B: u64 = 0xc4ce_b9fe_1a85_ec53;
 /// It spreads ids evenly; it does not resist somebody who chooses ids to be kept.
 ///
 /// ```
-/// assert_eq!(telemetry_core::correlation_draw("request-1"), 0xb3c2_eebc_8a33_dbe9);
+/// assert_eq!(telemetry_core::emit::correlation_draw("request-1"), 0xb3c2_eebc_8a33_dbe9);
 /// ```
 #[must_use]
 pub fn correlation_draw(correlation_id: &str) -> u64 {

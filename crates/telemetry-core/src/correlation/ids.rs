@@ -30,7 +30,7 @@ impl TraceId {
     /// process, version and language. `None` for the empty id.
     ///
     /// An id of 32 hexadecimal digits, upper or lower case and not all zero, is the trace id. Of any other
-    /// text it is a hash of 128 bits: the first 64 are [`correlation_draw`](crate::correlation_draw), the
+    /// text it is a hash of 128 bits: the first 64 are [`correlation_draw`](crate::emit::correlation_draw), the
     /// last 64 the same with `0xc4ceb9fe1a85ec53` as start in the place of `0x9e3779b97f4a7c15`; the
     /// last bit is set where all would be zero.
     ///

@@ -1,7 +1,7 @@
 //! What handlers read from an event, and who wins when two say different things.
 
 use super::*;
-use crate::catalog::Catalog;
+use crate::table::Catalog;
 use crate::value::Value;
 
 fn worker() -> Source {

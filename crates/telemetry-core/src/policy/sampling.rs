@@ -1,6 +1,6 @@
 //! Sampling: which rule counts for a name, and the numbers that are drawn against its threshold.
 //!
-//! There are two draws. [`correlation_draw`](crate::correlation_draw) is a pure function of the correlation
+//! There are two draws. [`correlation_draw`](crate::emit::correlation_draw) is a pure function of the correlation
 //! id, so that start and stop of a request, and all workers that take part in it, decide alike; events
 //! that have a trace and no such id are drawn by that. [`next_draw`] serves events that have neither.
 
@@ -65,7 +65,7 @@ thread_local! {
 ///
 /// It is spread more evenly than random numbers, so that a rate is met within a few events of what
 /// it should be, over any stretch of draws, instead of within their square root. After
-/// [`reseed`](crate::reseed) it starts anew.
+/// [`reseed`](crate::emit::reseed) it starts anew.
 #[must_use]
 pub fn next_draw() -> u64 {
     SEQUENCE.with(|cell| {

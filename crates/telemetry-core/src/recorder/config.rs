@@ -16,7 +16,7 @@ pub enum Overflow {
     DropOldest,
 }
 
-/// How a [`Recorder`](crate::Recorder) is set up.
+/// How a [`Recorder`](crate::emit::Recorder) is set up.
 #[derive(Debug, Clone)]
 pub struct RecorderConfig {
     /// Bounds of the queue.
@@ -29,7 +29,7 @@ pub struct RecorderConfig {
     pub redactor: Redactor,
     /// The policy until a manager sends one.
     pub policy: PolicySpec,
-    /// Names that are kept, up to [`MAX_CALLSITES`](crate::MAX_CALLSITES); more are still recorded,
+    /// Names that are kept, up to [`MAX_CALLSITES`](crate::emit::MAX_CALLSITES); more are still recorded,
     /// at a higher cost each.
     pub max_callsites: usize,
 }

@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use super::Recorder;
+use crate::codec::{DecodeLimits, append_sequence, decode_event, frame_header, sequence_len};
 use crate::ledger::Reason;
 use crate::mistake::{Mistake, is_planted};
 use crate::queue::{Budget, Fate, Record, Sleep};
-use crate::wire::{DecodeLimits, append_sequence, decode_event, frame_header, sequence_len};
 
 /// What was drained into frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use super::Recorder;
 use super::scratch::Scratch;
 use crate::callsite::Callsite;
+use crate::codec::{EventEncoder, MAX_SEQUENCE_BYTES};
 use crate::correlation::SpanContext;
 use crate::gate::Outcome;
 use crate::ledger::{Note, Reason};
 use crate::policy::Threshold;
 use crate::sanitize::{REDACTED, truncate};
 use crate::value::ValueRef;
-use crate::wire::{EventEncoder, MAX_SEQUENCE_BYTES};
 
 /// What one event carries beside its name.
 #[derive(Debug, Clone, Copy, Default)]

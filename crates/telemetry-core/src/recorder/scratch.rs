@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
-use crate::wire::EventEncoder;
+use crate::codec::EventEncoder;
 
 /// An encoder with more memory than this is given back to the allocator after use.
 const MAX_KEPT_BYTES: usize = 16 * 1024;

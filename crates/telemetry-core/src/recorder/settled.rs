@@ -110,7 +110,7 @@ impl Recorder {
     }
 
     /// Begins write-through mode: from now on an emit returns once its outcome is written, if that
-    /// does not take longer than [`WRITE_THROUGH_WAIT`](crate::WRITE_THROUGH_WAIT), and events wait for
+    /// does not take longer than [`WRITE_THROUGH_WAIT`](crate::emit::WRITE_THROUGH_WAIT), and events wait for
     /// no others. It ends with the stream. What is queued and counted by now is for the pump to send.
     pub fn begin_write_through(&self) {
         self.gate.begin_write_through();

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::drain::Keep;
 use super::{Recorder, RecorderConfig};
-use crate::SystemClock;
 use crate::queue::Budget;
+use crate::time::SystemClock;
 
 /// The law that `check` states holds in every settled reading.
 #[test]
@@ -29,7 +29,7 @@ fn a_reading_between_the_count_and_the_release_breaks_no_law() {
             let mut out = Vec::new();
             for _ in 0..3_000 {
                 for _ in 0..100 {
-                    recorder.record(&site, &crate::Fields::default());
+                    recorder.record(&site, &super::Fields::default());
                 }
                 out.clear();
                 let all = Budget {

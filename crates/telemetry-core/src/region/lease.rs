@@ -26,7 +26,9 @@ impl fmt::Debug for Lease {
 mod tests {
     use std::sync::Arc;
 
-    use crate::{Recorder, RecorderConfig, Region, SystemClock};
+    use crate::recorder::{Recorder, RecorderConfig};
+    use crate::region::Region;
+    use crate::time::SystemClock;
 
     #[test]
     fn a_lease_ends_with_the_recorder() {

@@ -63,7 +63,7 @@ impl Redactor {
     /// keys that are known by their beginning, and private keys.
     ///
     /// ```
-    /// use telemetry_core::Redactor;
+    /// use telemetry_core::catalog::Redactor;
     ///
     /// let redactor = Redactor::default();
     /// let shown = redactor.hide_in("no login: user=ada password=hunter2");

@@ -4,7 +4,7 @@
 //! and mangle what is none. Where a text is likely to quote a secret, as the message of an exception, its
 //! source hides them (`hidden.rs`).
 
-use crate::catalog::Catalog;
+use crate::table::Catalog;
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "[redacted]";

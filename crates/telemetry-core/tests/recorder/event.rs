@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Fields, ManualClock, Outcome, Reason, Recorder, RecorderConfig, Ties, ValueRef,
+    ManualClock, Outcome, ValueRef,
+    emit::{Fields, Recorder, RecorderConfig, Ties},
+    ledger::Reason,
 };
 use telemetry_proto::telemetry_value::Value as ProtoValue;
 
@@ -126,7 +128,7 @@ fn a_long_value_is_cut_on_a_char_boundary_and_noted() {
         recorder
             .snapshot()
             .notes
-            .get(telemetry_core::Note::Truncated),
+            .get(telemetry_core::ledger::Note::Truncated),
         1
     );
 }
@@ -146,7 +148,7 @@ fn a_secret_is_hidden_however_long_its_key_and_whatever_carries_it() {
     recorder.drain_frames(&mut bytes, ALL);
     assert!(!bytes.windows(6).any(|window| window == b"canary"));
     let notes = recorder.snapshot().notes;
-    assert_eq!(notes.get(telemetry_core::Note::Redacted), 2);
+    assert_eq!(notes.get(telemetry_core::ledger::Note::Redacted), 2);
 }
 
 #[test]
@@ -173,7 +175,10 @@ fn a_dropped_event_notes_the_same_whole_or_field_by_field() {
 
     assert_eq!(piecewise.snapshot(), whole.snapshot());
     assert_eq!(
-        whole.snapshot().notes.get(telemetry_core::Note::Redacted),
+        whole
+            .snapshot()
+            .notes
+            .get(telemetry_core::ledger::Note::Redacted),
         1
     );
 }
@@ -215,8 +220,11 @@ fn the_largest_event_that_is_accepted_can_be_read_with_its_sequence() {
         }
         let mut bytes = Vec::new();
         recorder.drain_frames(&mut bytes, ALL);
-        telemetry_core::decode_event(&bytes[5..], &telemetry_core::DecodeLimits::default())
-            .unwrap_or_else(|error| panic!("{error}"));
+        telemetry_core::wire::decode_event(
+            &bytes[5..],
+            &telemetry_core::wire::DecodeLimits::default(),
+        )
+        .unwrap_or_else(|error| panic!("{error}"));
     }
     panic!("the limit lies within the range that was tried");
 }

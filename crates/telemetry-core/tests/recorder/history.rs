@@ -1,7 +1,12 @@
 //! The ledger after any history.
 
 use proptest::prelude::*;
-use telemetry_core::{Budget, Control, Fields, Outcome, Overflow, Reason, SamplingRule, ValueRef};
+use telemetry_core::{
+    Outcome, ValueRef,
+    emit::{Budget, Fields, Overflow, SamplingRule},
+    ledger::Reason,
+    wire::Control,
+};
 
 use crate::small_queue;
 

@@ -10,8 +10,9 @@ mod settled;
 use prost::Message;
 use std::sync::Arc;
 use telemetry_core::{
-    Budget, Fields, FrameSplitter, ManualClock, Outcome, Overflow, QueueLimits, Recorder,
-    RecorderConfig,
+    ManualClock, Outcome,
+    emit::{Budget, Fields, Overflow, QueueLimits, Recorder, RecorderConfig},
+    wire::FrameSplitter,
 };
 use telemetry_proto::TelemetryEvent;
 

@@ -1,7 +1,10 @@
 //! What passes: toggle, filter and sampling, of single events and of spans.
 
 use telemetry_core::{
-    Budget, Control, Fields, Outcome, Overflow, PolicySpec, Reason, RecorderConfig, SamplingRule,
+    Outcome,
+    emit::{Budget, Fields, Overflow, PolicySpec, RecorderConfig, SamplingRule},
+    ledger::Reason,
+    wire::Control,
 };
 
 use crate::{drain, emit, recorder, small_queue};
@@ -17,7 +20,7 @@ fn toggled_off_nothing_is_emitted_and_nothing_counted() {
     assert!(recorder.callsite("not valid").is_err());
     assert_eq!(
         recorder.snapshot(),
-        telemetry_core::WorkerSnapshot::default()
+        telemetry_core::ledger::WorkerSnapshot::default()
     );
     recorder
         .gate()

@@ -4,7 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
-use telemetry_core::{Fields, Outcome, Overflow, QueueLimits, Reason, RecorderConfig};
+use telemetry_core::{
+    Outcome,
+    emit::{Fields, Overflow, QueueLimits, RecorderConfig},
+    ledger::Reason,
+};
 
 use crate::{ALL, drain, emit, recorder, small_queue};
 

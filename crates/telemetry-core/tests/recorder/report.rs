@@ -2,7 +2,7 @@
 
 use prost::Message;
 use std::sync::atomic::{AtomicBool, Ordering};
-use telemetry_core::Overflow;
+use telemetry_core::emit::Overflow;
 
 use crate::{emit, small_queue};
 
@@ -10,7 +10,9 @@ use crate::{emit, small_queue};
 fn a_report_is_settled_only_if_it_balances() {
     let recorder = small_queue(64, Overflow::DropOldest);
     let difference = |report: &telemetry_proto::WorkerReport| {
-        telemetry_core::snapshot_from_report(report).0.difference()
+        telemetry_core::ledger::snapshot_from_report(report)
+            .0
+            .difference()
     };
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -59,7 +61,7 @@ fn a_report_leaves_out_what_another_backend_took() {
         recorder.gate().count_delivered();
         recorder.drain_frames(
             &mut frames,
-            telemetry_core::Budget {
+            telemetry_core::emit::Budget {
                 events: 1,
                 bytes: 1,
             },

@@ -3,7 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use telemetry_core::{Outcome, Overflow, Reason, Recorder, Ties, WRITE_THROUGH_WAIT};
+use telemetry_core::{
+    Outcome,
+    emit::{Overflow, Recorder, Ties, WRITE_THROUGH_WAIT},
+    ledger::Reason,
+};
 
 use crate::{drain, emit, recorder, small_queue};
 
@@ -35,7 +39,7 @@ fn pumped<T: Send>(recorder: &Recorder, run: impl FnOnce() -> T + Send) -> T {
 
 #[test]
 fn without_a_stream_nobody_waits_for_one() {
-    let recorder = recorder(telemetry_core::RecorderConfig::default());
+    let recorder = recorder(telemetry_core::emit::RecorderConfig::default());
     assert!(!recorder.has_stream() && recorder.settle(Duration::MAX));
     emit(&recorder, "a");
     assert!(!recorder.settle(Duration::MAX));
@@ -162,7 +166,7 @@ fn every_kind_of_end_waits_but_off() {
     let oversize = "x".repeat(100_000);
     let long = ["k"; 33].map(|key| (key, &*oversize));
     assert!(waits(&recorder, &|| {
-        let fields = telemetry_core::Fields {
+        let fields = telemetry_core::emit::Fields {
             metadata: &long,
             ..Default::default()
         };
@@ -172,9 +176,9 @@ fn every_kind_of_end_waits_but_off() {
     assert!(waits(&recorder, &|| {
         drop(recorder.draft(&site, Ties::of_id(""), None).expect("kept"));
     }));
-    let policy = |enabled, rate, deny: &[&str]| telemetry_core::PolicySpec {
+    let policy = |enabled, rate, deny: &[&str]| telemetry_core::emit::PolicySpec {
         enabled,
-        sampling: vec![telemetry_core::SamplingRule {
+        sampling: vec![telemetry_core::emit::SamplingRule {
             rate,
             patterns: Vec::new(),
         }],
@@ -182,7 +186,7 @@ fn every_kind_of_end_waits_but_off() {
         ..Default::default()
     };
     let apply = |policy| {
-        let control = telemetry_core::Control::Policy(policy);
+        let control = telemetry_core::wire::Control::Policy(policy);
         recorder.gate().apply(&control).expect("valid");
     };
     apply(policy(true, 0.0, &[]));
@@ -211,7 +215,7 @@ fn the_thread_that_sends_never_waits_for_itself() {
     recorder.begin_write_through();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            telemetry_core::mark_sending_thread();
+            telemetry_core::emit::mark_sending_thread();
             emit(&recorder, "a");
         });
     });

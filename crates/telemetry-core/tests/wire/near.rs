@@ -4,7 +4,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use telemetry_core::{
-    Catalog, Content, DecodeLimits, DecodedEvent, ValueRef, decode_event, encode_event_parts,
+    ValueRef,
+    catalog::Catalog,
+    wire::{Content, DecodeLimits, DecodedEvent, decode_event, encode_event_parts},
 };
 
 use super::{cases, delimited, same_verdict, varint};

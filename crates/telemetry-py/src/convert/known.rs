@@ -8,7 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyInt, PyTuple, PyType};
-use telemetry_core::MAX_VALUE_BYTES;
+use telemetry_core::catalog::MAX_VALUE_BYTES;
 
 use super::swallow;
 use crate::calls;

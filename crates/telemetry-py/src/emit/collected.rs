@@ -3,7 +3,10 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use telemetry_core::{
-    Draft, Limits, Note, REDACTED, Reason, Recorder, Redactor, SpanContext, ValueRef, truncate,
+    SpanContext, ValueRef,
+    catalog::{Limits, REDACTED, Redactor, truncate},
+    emit::{Draft, Recorder},
+    ledger::{Note, Reason},
 };
 
 use crate::fields::Entries;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use telemetry_core::{Callsite, Draft, Ties};
+use telemetry_core::emit::{Callsite, Draft, Ties};
 
 use super::{Contents, UNREADABLE};
 use crate::convert::exact_text;

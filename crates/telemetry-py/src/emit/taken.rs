@@ -3,7 +3,7 @@
 //! A map of the wire holds the last entry of a key, so that a `duration` of the program would replace the one
 //! that was measured.
 
-use telemetry_core::{Note, ValueRef};
+use telemetry_core::{ValueRef, ledger::Note};
 
 use super::wrong;
 use crate::fields::Entries;

@@ -3,7 +3,10 @@
 use pyo3::exceptions::{PyGeneratorExit, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
-use telemetry_core::{MAX_VALUE_BYTES, Note, Redactor, truncate};
+use telemetry_core::{
+    catalog::{MAX_VALUE_BYTES, Redactor, truncate},
+    ledger::Note,
+};
 
 use crate::calls;
 use crate::convert::{any_text, swallow, type_name};

@@ -4,7 +4,10 @@ use std::mem;
 use std::sync::Arc;
 
 use telemetry_client::thread_id;
-use telemetry_core::{OpenSlot, Recorder, SpanContext};
+use telemetry_core::{
+    SpanContext,
+    emit::{OpenSlot, Recorder},
+};
 
 use crate::fork;
 use crate::incarnation::SpanSites;

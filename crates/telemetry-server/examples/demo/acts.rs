@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use telemetry_server::{StreamInfo, StreamState, Target, WorkerId};
+use telemetry_server::{
+    Target, WorkerId,
+    stream::{StreamInfo, StreamState},
+};
 
 use crate::stage::{Fault, POOL, Stage};
 

@@ -137,5 +137,5 @@ impl Collected {
 /// A metadata entry of an event, fit for a terminal.
 fn text(event: &EventRef<'_>, key: &str) -> String {
     let value = event.metadata(key);
-    telemetry_core::escape(value.as_deref().unwrap_or("?")).into_owned()
+    telemetry_core::catalog::escape(value.as_deref().unwrap_or("?")).into_owned()
 }

@@ -8,8 +8,12 @@ use std::time::{Duration, Instant};
 
 use telemetry_core::EventRef;
 use telemetry_server::{
-    AcceptConfig, Acceptor, Address, HttpError, HttpServer, HttpState, Manager, ManagerConfig,
-    Pool, PoolConfig, PrometheusConfig, PrometheusExporter, StreamInfo, Target, WorkerId,
+    Address, Manager, ManagerConfig, Target, WorkerId,
+    accept::{AcceptConfig, Acceptor},
+    export::{PrometheusConfig, PrometheusExporter},
+    http::{HttpError, HttpServer, HttpState},
+    pool::{Pool, PoolConfig},
+    stream::StreamInfo,
 };
 
 use crate::Options;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemetry_server::{StreamInfo, Target};
+use telemetry_server::{Target, stream::StreamInfo};
 
 use crate::stage::{Fault, Stage};
 use crate::view;

@@ -1,6 +1,6 @@
 //! What is on the board: text made from figures, nothing else.
 
-use telemetry_server::{PoolStatus, StreamInfo, Totals};
+use telemetry_server::{Totals, pool::PoolStatus, stream::StreamInfo};
 
 use crate::figures::{Collected, Tool};
 use crate::stage::Stage;

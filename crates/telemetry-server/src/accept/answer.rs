@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{IntroductionAnswer, IntroductionError, escape, truncate};
+use telemetry_core::{
+    catalog::{escape, truncate},
+    wire::{IntroductionAnswer, IntroductionError},
+};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 

@@ -10,7 +10,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Introduction, IntroductionAnswer, Mistake, escape, is_planted};
+use telemetry_core::{
+    Mistake,
+    catalog::escape,
+    is_planted,
+    wire::{Introduction, IntroductionAnswer},
+};
 use tokio::io::AsyncRead;
 use tokio::net::UnixStream;
 use tokio::net::unix::SocketAddr;

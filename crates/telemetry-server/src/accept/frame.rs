@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use telemetry_core::{
+use telemetry_core::wire::{
     INTRODUCTION_HEAD_BYTES, Introduction, IntroductionError, introduction_body_bytes,
 };
 use tokio::io::{AsyncRead, AsyncReadExt};

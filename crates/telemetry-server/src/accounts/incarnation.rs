@@ -12,7 +12,7 @@ mod report;
 
 use std::time::Instant;
 
-use telemetry_core::{Counts, Notes, StreamSnapshot, WorkerSnapshot};
+use telemetry_core::ledger::{Counts, Notes, StreamSnapshot, WorkerSnapshot};
 
 use super::info::LostSpan;
 use super::ledger::{LedgerReader, LedgerWriter};

@@ -1,7 +1,7 @@
 //! What operators and tests see of one incarnation. Plain data, copied out at one moment.
 
 use serde::Serialize;
-use telemetry_core::Counts;
+use telemetry_core::ledger::Counts;
 
 use crate::identity::WorkerId;
 

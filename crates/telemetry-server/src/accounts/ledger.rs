@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
 use std::time::Instant;
 
-use telemetry_core::{Counts, Mistake, Note, Notes, Reason, StreamSnapshot, is_planted};
+use telemetry_core::{
+    Mistake, is_planted,
+    ledger::{Counts, Note, Notes, Reason, StreamSnapshot},
+};
 
 use super::plausible::allowance;
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use telemetry_core::WorkerSnapshot;
+use telemetry_core::ledger::WorkerSnapshot;
 
 /// Most events that a worker can emit in a second of its life; who claims more lies or is broken.
 const MAX_EVENTS_PER_SECOND: u64 = 1_000_000_000;

@@ -9,7 +9,7 @@ mod sums;
 
 use std::sync::Arc;
 
-use telemetry_core::{Notes, StreamSnapshot, WorkerSnapshot};
+use telemetry_core::ledger::{Notes, StreamSnapshot, WorkerSnapshot};
 
 use super::book::{Book, Key, Place, Shared, lock};
 use super::incarnation::{News, Parting};

@@ -4,7 +4,7 @@
 
 use std::mem;
 
-use telemetry_core::LINE_PREFIX;
+use telemetry_core::wire::LINE_PREFIX;
 
 /// What a telemetry line begins with.
 pub(super) const PREFIX: &[u8] = LINE_PREFIX.as_bytes();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use telemetry_core::{Catalog, Label, MetricKind, Unit};
+use telemetry_core::catalog::{Catalog, Label, MetricKind, Unit};
 
 use super::error::ConfigError;
 use super::section::Section;

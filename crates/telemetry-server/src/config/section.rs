@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use telemetry_core::nearest;
+use telemetry_core::catalog::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use telemetry_core::{Catalog, Pattern, PatternError, nearest};
+use telemetry_core::catalog::{Catalog, Pattern, PatternError, nearest};
 use thiserror::Error;
 
 use super::handler::Handler;

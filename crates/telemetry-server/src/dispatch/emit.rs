@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use telemetry_core::{EventParts, EventRef, Origin, Source, ValueRef};
+use telemetry_core::{EventParts, EventRef, Source, ValueRef, catalog::Origin};
 use thiserror::Error;
 
 use super::attach::suggest;

@@ -47,7 +47,7 @@ where
 /// A handler out of a closure that may fail.
 ///
 /// ```
-/// use telemetry_server::{Handler, fallible};
+/// use telemetry_server::dispatch::{Handler, fallible};
 ///
 /// let handler = fallible(|event| match event.measurement("duration") {
 ///     Some(_) => Ok(()),

@@ -3,7 +3,7 @@
 //! Plain data, copied out of the running handler at one moment.
 
 use serde::Serialize;
-use telemetry_core::{Counts, Imbalance};
+use telemetry_core::ledger::{Counts, Imbalance};
 
 /// One attached handler, at the moment it was asked for.
 #[derive(Clone, PartialEq, Debug, Serialize)]

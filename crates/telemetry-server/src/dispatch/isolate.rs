@@ -7,7 +7,11 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use telemetry_core::{EventRef, Reason, escape, truncate};
+use telemetry_core::{
+    EventRef,
+    catalog::{escape, truncate},
+    ledger::Reason,
+};
 
 use super::handler::{Handler, HandlerError};
 

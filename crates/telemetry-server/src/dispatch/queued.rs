@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
 use telemetry_core::{
-    Catalog, Counts, Event, EventId, EventParts, EventRef, EventSpec, Reason, Source, Value,
-    ValueRef,
+    Event, EventParts, EventRef, Source, Value, ValueRef,
+    catalog::{Catalog, EventId, EventSpec},
+    ledger::{Counts, Reason},
 };
 
 use super::handler::Handler;

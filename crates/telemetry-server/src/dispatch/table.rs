@@ -7,7 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use telemetry_core::{Catalog, Counts, EventRef, Pattern, Reason};
+use telemetry_core::{
+    EventRef,
+    catalog::{Catalog, Pattern},
+    ledger::{Counts, Reason},
+};
 
 use super::handler::Handler;
 use super::info::{HandlerInfo, HandlerLedger};

@@ -5,7 +5,9 @@ use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use telemetry_core::{Catalog, EventParts, EventRef, ManualClock, Reason, Source, ValueRef};
+use telemetry_core::{
+    EventParts, EventRef, ManualClock, Source, ValueRef, catalog::Catalog, ledger::Reason,
+};
 
 use super::{
     AttachError, Dispatcher, EmitError, Handler, MAX_DISPATCH_DEPTH, MemoryHandler, QueuedConfig,

@@ -6,7 +6,10 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-use telemetry_core::{EventRef, Rate, ValueRef, escape};
+use telemetry_core::{
+    EventRef, ValueRef,
+    catalog::{Rate, escape},
+};
 use tracing::Level;
 
 use crate::dispatch::{Handler, HandlerError};

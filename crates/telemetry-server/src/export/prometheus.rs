@@ -15,7 +15,7 @@ mod store;
 use std::fmt;
 use std::sync::Arc;
 
-use telemetry_core::{Catalog, EventRef};
+use telemetry_core::{EventRef, catalog::Catalog};
 
 use crate::dispatch::{Handler, HandlerError};
 

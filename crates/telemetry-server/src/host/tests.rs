@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use telemetry_core::{Catalog, Event, EventSpec, KeyId, KeySpec, ManualClock, Origin};
+use telemetry_core::{
+    Event, ManualClock,
+    catalog::{Catalog, EventSpec, KeyId, KeySpec, Origin},
+};
 
 use super::*;
 use crate::dispatch::MemoryHandler;

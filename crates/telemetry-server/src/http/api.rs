@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use http_body::Frame;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use telemetry_core::{Event, EventRef, escape};
+use telemetry_core::{Event, EventRef, catalog::escape};
 use tokio::sync::mpsc;
 
 use super::HttpState;

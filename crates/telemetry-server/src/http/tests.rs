@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use telemetry_core::{Catalog, EventParts, EventRef, Source, SystemClock, ValueRef};
+use telemetry_core::{EventParts, EventRef, Source, SystemClock, ValueRef, catalog::Catalog};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 

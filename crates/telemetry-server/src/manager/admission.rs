@@ -9,7 +9,10 @@ mod place;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Introduction, IntroductionAnswer, escape};
+use telemetry_core::{
+    catalog::escape,
+    wire::{Introduction, IntroductionAnswer},
+};
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::time::Instant;
 

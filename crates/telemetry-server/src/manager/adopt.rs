@@ -8,7 +8,7 @@ use crate::region::Region;
 use crate::session::{Held, read_name};
 
 impl Manager {
-    /// Takes back the memory of a worker that a [`RegionStore`](crate::RegionStore) kept under this name,
+    /// Takes back the memory of a worker that a [`RegionStore`](crate::stream::RegionStore) kept under this name,
     /// from an earlier life of this manager. If the worker's process is gone, what it left is dispatched and
     /// counted for its pool: what an earlier manager dispatched without having acknowledged it comes a second
     /// time. Else it is awaited for as long as one that is away, and read if it does not come back.

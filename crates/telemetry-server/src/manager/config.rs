@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Catalog, Clock, PolicySpec, Source, SystemClock, random_u64};
+use telemetry_core::{
+    Clock, Source, SystemClock,
+    catalog::Catalog,
+    emit::{PolicySpec, random_u64},
+};
 use thiserror::Error;
 
 use crate::dispatch::Dispatcher;
@@ -35,7 +39,7 @@ pub struct ManagerConfig {
     /// Whether `snakepit.grpc.stream.message` is emitted for every message. Default: no.
     pub message_events: bool,
     /// Most dials per second over all workers that were dialled before; first dials have
-    /// [`FIRST_DIALS`](crate::FIRST_DIALS) times as many of their own. Default: 50.
+    /// [`FIRST_DIALS`](crate::stream::FIRST_DIALS) times as many of their own. Default: 50.
     pub dials_per_second: u32,
     /// How long a worker that dialled in and lost its connection keeps its place while its process may
     /// still be there. Default: 30 s.

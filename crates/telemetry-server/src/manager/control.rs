@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use telemetry_core::{Control, SamplingRule, capability};
+use telemetry_core::{
+    emit::SamplingRule,
+    wire::{Control, capability},
+};
 
 use super::Manager;
 use super::RegisterError;

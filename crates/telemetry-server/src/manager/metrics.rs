@@ -7,7 +7,7 @@
 use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
-use telemetry_core::{Counts, Reason, Stage};
+use telemetry_core::ledger::{Counts, Reason, Stage};
 
 use super::{Manager, PoolInfo, Totals};
 use crate::export::prometheus::{MetricSource, encode_counters, encode_gauges};
@@ -174,7 +174,8 @@ fn level(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ManagerConfig, PrometheusConfig, PrometheusExporter, WorkerContext};
+    use crate::export::{PrometheusConfig, PrometheusExporter};
+    use crate::{ManagerConfig, WorkerContext};
 
     #[tokio::test]
     async fn a_worker_that_never_came_is_down_and_balanced() {

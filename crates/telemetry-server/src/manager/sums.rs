@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use telemetry_core::StreamSnapshot;
+use telemetry_core::ledger::StreamSnapshot;
 
 use super::{Inner, Totals};
 use crate::accounts::Strays;

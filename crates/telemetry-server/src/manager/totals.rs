@@ -1,7 +1,7 @@
 //! Sums over workers: those that are registered and those that ended, so that no total ever falls.
 
 use serde::Serialize;
-use telemetry_core::{Imbalance, StreamSnapshot, WorkerSnapshot};
+use telemetry_core::ledger::{Imbalance, StreamSnapshot, WorkerSnapshot};
 
 use crate::accounts::Strays;
 use crate::session::{StreamInfo, StreamState};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
-use telemetry_core::{MAX_NAME_BYTES, escape, truncate};
+use telemetry_core::catalog::{MAX_NAME_BYTES, escape, truncate};
 
 /// Most names that are kept apart; further ones share one entry.
 pub const MAX_QUARANTINED_NAMES: usize = 256;

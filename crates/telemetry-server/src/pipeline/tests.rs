@@ -2,7 +2,11 @@
 
 use prost::Message;
 use std::sync::Arc;
-use telemetry_core::{Catalog, Note, REDACTED, Reason, Source, SystemClock, ValueRef};
+use telemetry_core::{
+    Source, SystemClock, ValueRef,
+    catalog::{Catalog, REDACTED},
+    ledger::{Note, Reason},
+};
 use telemetry_proto::telemetry_value::Value;
 use telemetry_proto::{TelemetryEvent, TelemetryValue, WorkerHello};
 

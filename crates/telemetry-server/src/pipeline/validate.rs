@@ -2,7 +2,10 @@
 
 use arrayvec::ArrayVec;
 use telemetry_core::{
-    DecodedEvent, Limits, MAX_DECODED_FIELDS, Note, REDACTED, Reason, Redactor, ValueRef, truncate,
+    ValueRef,
+    catalog::{Limits, REDACTED, Redactor, truncate},
+    ledger::{Note, Reason},
+    wire::{DecodedEvent, MAX_DECODED_FIELDS},
 };
 
 /// Measurements that passed.

@@ -184,7 +184,7 @@ impl PoolConfig {
 /// What becomes of workers whose manager dies, however it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnManagerExit {
-    /// They go on. The next manager with the same [`RunDir`](crate::RunDir) adopts them.
+    /// They go on. The next manager with the same [`RunDir`](crate::pool::RunDir) adopts them.
     Keep,
     /// The system sends them SIGTERM.
     Stop,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use telemetry_core::escape;
+use telemetry_core::catalog::escape;
 
 use super::status::LastEnd;
 

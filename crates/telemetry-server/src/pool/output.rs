@@ -10,7 +10,7 @@ use std::process::ChildStderr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::StreamSnapshot;
+use telemetry_core::ledger::StreamSnapshot;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::{Notify, oneshot};

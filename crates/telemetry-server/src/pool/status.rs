@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use telemetry_core::StreamSnapshot;
+use telemetry_core::ledger::StreamSnapshot;
 
 /// The pool at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -51,7 +51,7 @@ pub struct WorkerStatus {
     /// Id of the last process that ended.
     pub last_pid: Option<u32>,
     /// The last line that process wrote to stderr and that was no telemetry, as it is, at most
-    /// [`MAX_LAST_LINE_BYTES`](crate::MAX_LAST_LINE_BYTES).
+    /// [`MAX_LAST_LINE_BYTES`](crate::pool::MAX_LAST_LINE_BYTES).
     pub last_stderr: Option<String>,
     /// Age of the running process in milliseconds.
     pub age_ms: Option<u64>,

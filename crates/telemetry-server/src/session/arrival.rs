@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use telemetry_core::IntroductionAnswer;
+use telemetry_core::wire::IntroductionAnswer;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use telemetry_core::random_u64;
+use telemetry_core::emit::random_u64;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until};
 
@@ -35,7 +35,7 @@ pub const REFUSED_CAP: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Backoff {
     /// Those after failures.
-    failures: telemetry_core::Backoff,
+    failures: telemetry_core::wire::Backoff,
     /// Times in a row that the socket refused.
     refusals: u32,
 }
@@ -43,7 +43,7 @@ pub(super) struct Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self {
-            failures: telemetry_core::Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
+            failures: telemetry_core::wire::Backoff::new(BACKOFF_BASE, BACKOFF_CAP),
             refusals: 0,
         }
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use prost::Message;
-use telemetry_core::{Control, frame_header};
+use telemetry_core::wire::{Control, frame_header};
 use tokio::sync::mpsc;
 
 /// Controls that may wait for the peer's window. Newer policies wait in the session, where the
@@ -69,7 +69,7 @@ fn frames<'a, M: Message + 'a>(messages: impl IntoIterator<Item = &'a M>) -> Byt
 
 #[cfg(test)]
 mod tests {
-    use telemetry_core::{FrameSplitter, PolicySpec};
+    use telemetry_core::{emit::PolicySpec, wire::FrameSplitter};
     use telemetry_proto::TelemetryControl;
 
     use super::*;

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use telemetry_core::{PROTOCOL_REVISION, REVISION_HEADER};
+use telemetry_core::wire::{PROTOCOL_REVISION, REVISION_HEADER};
 use telemetry_proto::{PING_PATH, PingRequest, STREAM_TELEMETRY_PATH};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};

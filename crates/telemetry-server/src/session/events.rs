@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use telemetry_core::{Source, ValueRef, truncate};
+use telemetry_core::{Source, ValueRef, catalog::truncate};
 
 use super::peer::Peer;
 use crate::dispatch::Dispatcher;

@@ -1,7 +1,10 @@
 //! What operators and tests see of one worker's stream. Plain data, copied out at one moment.
 
 use serde::Serialize;
-use telemetry_core::{SamplingRule, StreamSnapshot, WorkerSnapshot};
+use telemetry_core::{
+    emit::SamplingRule,
+    ledger::{StreamSnapshot, WorkerSnapshot},
+};
 
 use super::peer::LinkKind;
 use crate::identity::WorkerId;

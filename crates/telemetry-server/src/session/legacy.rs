@@ -3,7 +3,10 @@
 //! It knows toggle, sampling and filter, and ignores the patterns of a sampling control: a rule with
 //! patterns would change the rate of everything. Such rules are not sent but reported.
 
-use telemetry_core::{Control, PolicySpec, SamplingRule};
+use telemetry_core::{
+    emit::{PolicySpec, SamplingRule},
+    wire::Control,
+};
 
 /// A policy in the words of a stock worker.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use telemetry_core::random_u64;
+use telemetry_core::emit::random_u64;
 use tokio::time::Instant;
 
 use super::acks::Acks;

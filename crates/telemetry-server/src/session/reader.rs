@@ -4,7 +4,11 @@
 use std::sync::Arc;
 
 use prost::Message;
-use telemetry_core::{FrameError, FrameSplitter, Source, escape};
+use telemetry_core::{
+    Source,
+    catalog::escape,
+    wire::{FrameError, FrameSplitter},
+};
 use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::record::Record;

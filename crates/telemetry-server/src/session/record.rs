@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{Clock, Position, SamplingRule};
+use telemetry_core::{Clock, emit::SamplingRule, wire::Position};
 use tokio::sync::watch;
 
 use super::changes::Changes;

@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use prost::encoding;
 use telemetry_core::{
-    EventOrigin, Mistake, Note, Recovered, RecoveryError, Source, is_planted, recover,
+    EventOrigin, Mistake, Source,
+    emit::{Recovered, RecoveryError, recover},
+    is_planted,
+    ledger::Note,
 };
 
 use super::Shared;
@@ -121,7 +124,10 @@ fn tell(record: &Record, held: &Held, left: &Recovered, recovered: u64) {
             "events of a worker that died were read from its memory");
     }
     if let Some(latest) = left.spans.first() {
-        let (open, operation) = (left.spans.len(), telemetry_core::escape(&latest.operation));
+        let (open, operation) = (
+            left.spans.len(),
+            telemetry_core::catalog::escape(&latest.operation),
+        );
         tracing::warn!(%worker, pid, open, %operation, span_id = format!("{:016x}", latest.span_id),
             "a worker died while it was at work");
     }

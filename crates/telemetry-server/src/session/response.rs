@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::Body;
 use hyper::body::Incoming;
-use telemetry_core::{escape, truncate};
+use telemetry_core::catalog::{escape, truncate};
 
 use super::dial::Answer;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::body::Incoming;
-use telemetry_core::{Mistake, capability, is_planted};
+use telemetry_core::{Mistake, is_planted, wire::capability};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use telemetry_core::{Control, Greeting, Mistake, PROTOCOL_REVISION, PolicySpec, is_planted};
+use telemetry_core::{
+    Mistake,
+    emit::PolicySpec,
+    is_planted,
+    wire::{Control, Greeting, PROTOCOL_REVISION},
+};
 
 use super::Session;
 use super::control::control_frames;

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use telemetry_core::random_u64;
+use telemetry_core::emit::random_u64;
 use tokio::net::UnixStream;
 
 use crate::session::REFUSED_CAP;

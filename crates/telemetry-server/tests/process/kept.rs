@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Signal;
 use telemetry_core::{
-    Fields, Identity, Outcome, Recorder, RecorderConfig, Region, SystemClock, ValueRef,
+    Outcome, SystemClock, ValueRef,
+    emit::{Fields, Identity, Recorder, RecorderConfig, Region},
 };
 
 use crate::rig::{IDLE, Manager, PATIENCE, command, configured, wait};

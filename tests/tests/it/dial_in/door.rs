@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use telemetry_core::{Introduction, IntroductionAnswer};
-use telemetry_server::{INTRODUCTION_TIMEOUT, StreamInfo, StreamState, Target, WorkerId};
+use telemetry_core::wire::{Introduction, IntroductionAnswer};
+use telemetry_server::{
+    Target, WorkerId,
+    accept::INTRODUCTION_TIMEOUT,
+    stream::{StreamInfo, StreamState},
+};
 use telemetry_tests::{Caller, PATIENCE, answer, within};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use telemetry_core::{Introduction, IntroductionAnswer};
-use telemetry_server::{AcceptConfig, Acceptor, ManagerConfig, Totals, WorkerId};
+use telemetry_core::wire::{Introduction, IntroductionAnswer};
+use telemetry_server::{
+    ManagerConfig, Totals, WorkerId,
+    accept::{AcceptConfig, Acceptor},
+};
 use telemetry_tests::{NODE, TestManager, WITNESS, ask, eventually, within};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};

@@ -1,6 +1,9 @@
 //! Workers of a pool that dial in, and the processes that they start.
 
-use telemetry_server::{LinkKind, Pool, PoolConfig, StreamInfo, StreamState};
+use telemetry_server::{
+    pool::{Pool, PoolConfig},
+    stream::{LinkKind, StreamInfo, StreamState},
+};
 use telemetry_tests::{PATIENCE, eventually, within};
 
 use super::house::{CALLER, House};

@@ -6,7 +6,7 @@
 
 use std::task::Context;
 
-use telemetry_core::Mark;
+use telemetry_core::emit::Mark;
 
 use super::Pump;
 

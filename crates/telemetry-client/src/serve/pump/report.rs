@@ -1,6 +1,6 @@
 //! What a stream says of its worker: hello, reports while it lasts, a last one at its end.
 
-use telemetry_core::{REVISION_WITH_CLOSED_REASONS, fold_for_closed_reasons};
+use telemetry_core::{ledger::fold_for_closed_reasons, wire::REVISION_WITH_CLOSED_REASONS};
 use telemetry_proto::{TelemetryEvent, WorkerReport};
 use tonic::Status;
 

@@ -2,7 +2,11 @@
 
 use std::task::Waker;
 
-use telemetry_core::{Fields, Greeting, Recorder, RecorderConfig, SystemClock};
+use telemetry_core::{
+    SystemClock,
+    emit::{Fields, Recorder, RecorderConfig},
+    wire::Greeting,
+};
 
 use super::super::body::CHUNK;
 use super::super::config::StreamConfig;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::codec::{DecodeLimits, decode_event};
 use crate::control::PolicySpec;
 use crate::recorder::{Fields, Keep, Recorder, RecorderConfig};
 use crate::time::ManualClock;
-use crate::wire::{DecodeLimits, decode_event};
 
 #[test]
 fn counters_names_spans_and_events_of_a_recorder_are_recovered() {

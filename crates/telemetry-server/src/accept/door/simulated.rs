@@ -10,7 +10,7 @@ use crate::manager::{Caller, Manager};
 use crate::session::{Accepted, Ancestry, Carrier, Life};
 use crate::simulated::Io;
 
-/// Takes connections as an [`Acceptor`](crate::Acceptor) does.
+/// Takes connections as an [`Acceptor`](crate::accept::Acceptor) does.
 #[derive(Debug, Clone)]
 pub struct SimulatedDoor(Arc<Hall>);
 

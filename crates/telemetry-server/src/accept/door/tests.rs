@@ -4,7 +4,7 @@
 use std::process::{Child, Command};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use telemetry_core::Introduction;
+use telemetry_core::wire::Introduction;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::OwnedPermit;
 

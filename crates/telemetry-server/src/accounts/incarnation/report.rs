@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use telemetry_core::{Counts, Notes, StreamSnapshot, WorkerSnapshot};
+use telemetry_core::ledger::{Counts, Notes, StreamSnapshot, WorkerSnapshot};
 
 use super::super::plausible::{Implausible, allowance, is_consistent, is_plausible};
 use super::{Base, Incarnation, News, Parting};

@@ -1,6 +1,6 @@
 //! The arithmetic of one life, number by number.
 
-use telemetry_core::Reason;
+use telemetry_core::ledger::Reason;
 
 use super::super::ledger::LedgerWriter;
 use super::*;

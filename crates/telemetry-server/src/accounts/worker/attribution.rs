@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use telemetry_core::{Mistake, StreamSnapshot, is_planted};
+use telemetry_core::{Mistake, is_planted, ledger::StreamSnapshot};
 
 use super::super::book::{Claim, Key, Place, Shared, lock};
 use super::super::incarnation::{End, Incarnation};

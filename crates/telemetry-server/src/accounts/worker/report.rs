@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use telemetry_core::{Mistake, Note, WorkerSnapshot, is_planted};
+use telemetry_core::{
+    Mistake, is_planted,
+    ledger::{Note, WorkerSnapshot},
+};
 
 use super::super::book::{Shared, lock};
 use super::super::incarnation::News;

@@ -1,7 +1,7 @@
 //! Workers that lie, break the rules or die at the worst moment: no sum falls, nothing is counted twice,
 //! and nobody else's account is touched.
 
-use telemetry_core::{Note, Reason};
+use telemetry_core::ledger::{Note, Reason};
 
 use super::super::incarnation::{End, Silent};
 use super::super::ledger::Arrival;

@@ -1,7 +1,7 @@
 //! What an account shows: its sums at one moment, with what only the present incarnation and the open
 //! stream know.
 
-use telemetry_core::{StreamSnapshot, WorkerSnapshot};
+use telemetry_core::ledger::{StreamSnapshot, WorkerSnapshot};
 
 use super::super::book::lock;
 use super::{Account, Open, Standing};

@@ -2,7 +2,7 @@
 
 mod world;
 
-use telemetry_core::Note;
+use telemetry_core::ledger::Note;
 
 use super::*;
 use crate::accounts::{IncarnationInfo, Place};

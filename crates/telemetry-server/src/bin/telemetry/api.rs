@@ -75,7 +75,7 @@ impl Api {
             return Err(Failure::Failed(format!(
                 "http://{} answered {status}: {}",
                 self.authority,
-                telemetry_core::escape(&reason(&told.unwrap_or_default()))
+                telemetry_core::catalog::escape(&reason(&told.unwrap_or_default()))
             )));
         }
         Ok(answer)

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use telemetry_core::Catalog;
-use telemetry_server::Config;
+use telemetry_core::catalog::Catalog;
+use telemetry_server::config::Config;
 
 use crate::failure::Failure;
 

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use telemetry_core::PatternError;
-use telemetry_server::ConfigError;
+use telemetry_core::catalog::PatternError;
+use telemetry_server::config::ConfigError;
 
 /// Why a subcommand ended without success.
 #[derive(Debug)]

@@ -12,7 +12,11 @@ use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 
-use telemetry_server::{Config, LogFilter, LogFormat, LossyWriter, OwnLogSection, StderrTarget};
+use telemetry_server::{
+    config::{Config, LogFilter, LogFormat, OwnLogSection},
+    pool::StderrTarget,
+    process::LossyWriter,
+};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;

@@ -13,12 +13,21 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use telemetry_core::{PolicySpec, SamplingRule, Source, SystemClock, escape};
+use telemetry_core::{
+    Source, SystemClock,
+    catalog::escape,
+    emit::{PolicySpec, SamplingRule},
+};
 use telemetry_server::{
-    AcceptConfig, Acceptor, Config, Dispatcher, HandlerMetrics, HttpConfig, HttpServer, HttpState,
-    LogHandler, Manager, ManagerConfig, OnManagerExit, OpenDescriptors, OrphanReaper, Pool,
-    PoolConfig, PoolInfo, ProcessMetrics, PrometheusConfig, PrometheusExporter, QueuedConfig,
-    RunDir, WatchDir, WorkerContext, WorkerTelemetry, end_strangers, raise_descriptor_limit,
+    Manager, ManagerConfig, PoolInfo, WorkerContext,
+    accept::{AcceptConfig, Acceptor},
+    config::Config,
+    dispatch::{Dispatcher, QueuedConfig},
+    export::{HandlerMetrics, LogHandler, ProcessMetrics, PrometheusConfig, PrometheusExporter},
+    http::{HttpConfig, HttpServer, HttpState},
+    pool::{OnManagerExit, Pool, PoolConfig, RunDir, WorkerTelemetry, end_strangers},
+    process::{OpenDescriptors, OrphanReaper, raise_descriptor_limit},
+    watch_dir::WatchDir,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

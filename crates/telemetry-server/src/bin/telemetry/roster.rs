@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Value, json};
 use telemetry_server::{
-    ApiResource, ApiSource, Manager, Pool, PoolStatus, WorkerState, WorkerStatus,
+    Manager,
+    http::{ApiResource, ApiSource},
+    pool::{Pool, PoolStatus, WorkerState, WorkerStatus},
 };
 
 /// Answers for the manager and its pools.

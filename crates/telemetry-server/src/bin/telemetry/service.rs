@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use sd_notify::{NotifyState, listen_fds_with_names, notify, notify_with_fds};
-use telemetry_server::RegionStore;
+use telemetry_server::stream::RegionStore;
 
 /// What it was given to keep; what is not ours is not touched. To be called once, before anything is
 /// opened.

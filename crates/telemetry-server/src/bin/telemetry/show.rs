@@ -2,7 +2,7 @@
 //! workers.
 
 use serde_json::Value;
-use telemetry_core::escape;
+use telemetry_core::catalog::escape;
 
 /// A field as one word: text escaped, `-` for nothing.
 pub(crate) fn word(value: Option<&Value>) -> String {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use http_body_util::BodyExt;
 use serde_json::Value;
-use telemetry_core::Pattern;
+use telemetry_core::catalog::Pattern;
 
 use crate::api::{Api, block_on, query_value};
 use crate::failure::Failure;

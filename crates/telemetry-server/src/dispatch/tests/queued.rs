@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use telemetry_core::{EventRef, Reason};
+use telemetry_core::{EventRef, ledger::Reason};
 
 use super::{AttachError, FAILURE, PATIENCE, STOP, dispatcher, execute, ids, names};
 use crate::dispatch::{

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use telemetry_core::{Catalog, EventParts, EventRef, Source, ValueRef};
+use telemetry_core::{EventParts, EventRef, Source, ValueRef, catalog::Catalog};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::LogHandler;

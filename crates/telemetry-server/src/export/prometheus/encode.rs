@@ -15,7 +15,7 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use telemetry_core::{MetricKind, escape};
+use telemetry_core::catalog::{MetricKind, escape};
 
 use super::plan::{Family, Plan};
 use super::series::{Cell, Series};

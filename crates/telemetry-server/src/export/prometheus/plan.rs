@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Unit as MetricUnit;
 use rustc_hash::FxHashSet;
-use telemetry_core::{Catalog, EventSpec, KeySpec, MetricKind, Unit, escape};
+use telemetry_core::catalog::{Catalog, EventSpec, KeySpec, MetricKind, Unit, escape};
 
 /// Most labels of one metric besides `pool` and `worker_id`; later keys of the event are left out.
 pub const MAX_LABELS: usize = 12;

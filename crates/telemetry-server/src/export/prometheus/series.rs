@@ -3,7 +3,7 @@
 //! Plain words without any sharing: whoever holds a series owns it. Nothing ever falls here, except
 //! that a gauge is replaced.
 
-use telemetry_core::{EventRef, MetricKind};
+use telemetry_core::{EventRef, catalog::MetricKind};
 
 use super::plan::{Measure, Plan};
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrayvec::ArrayVec;
 use hashbrown::HashTable;
 use rustc_hash::FxHasher;
-use telemetry_core::{EventRef, Source, is_same_text, truncate};
+use telemetry_core::{EventRef, Source, catalog::truncate, is_same_text};
 
 use super::plan::{MAX_LABELS, Plan};
 use super::series::Series;

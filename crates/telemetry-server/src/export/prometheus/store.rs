@@ -14,7 +14,11 @@ use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 use prometheus_client::encoding::DescriptorEncoder;
 use rustc_hash::{FxHashMap, FxHasher};
-use telemetry_core::{Catalog, EventRef, Source, escape, random_u64};
+use telemetry_core::{
+    EventRef, Source,
+    catalog::{Catalog, escape},
+    emit::random_u64,
+};
 
 use super::PrometheusConfig;
 use super::encode::{

@@ -4,7 +4,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use prometheus_client::encoding::DescriptorEncoder;
-use telemetry_core::{Catalog, EventParts, EventRef, ManualClock, Source, SystemClock, ValueRef};
+use telemetry_core::{
+    EventParts, EventRef, ManualClock, Source, SystemClock, ValueRef, catalog::Catalog,
+};
 
 use super::{ExpositionFormat, HandlerMetrics, MetricSource, PrometheusConfig, PrometheusExporter};
 use crate::dispatch::{Dispatcher, Handler, MemoryHandler};

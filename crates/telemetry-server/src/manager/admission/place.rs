@@ -1,6 +1,6 @@
 //! Which id those get who dial in: their own, one beside it, or that of a child.
 
-use telemetry_core::{IntroductionAnswer, escape};
+use telemetry_core::{catalog::escape, wire::IntroductionAnswer};
 
 use super::super::Refusal;
 use super::super::names::{Claim, Standing, child, numbered};

@@ -190,8 +190,18 @@ async fn stderr_is_telemetry_and_everything_else() {
     let counts = &pool.status().workers[0].stderr;
     counts.check().unwrap();
     assert_eq!((counts.received, counts.dispatched), (3, 1));
-    assert_eq!(counts.rejected.get(telemetry_core::Reason::UnknownEvent), 1);
-    assert_eq!(counts.rejected.get(telemetry_core::Reason::DecodeError), 1);
+    assert_eq!(
+        counts
+            .rejected
+            .get(telemetry_core::ledger::Reason::UnknownEvent),
+        1
+    );
+    assert_eq!(
+        counts
+            .rejected
+            .get(telemetry_core::ledger::Reason::DecodeError),
+        1
+    );
     pool.shutdown(Duration::ZERO).await;
 }
 

@@ -10,7 +10,12 @@ use std::sync::Arc;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
-use telemetry_core::{Mistake, OpenSpan, Recovered, WorkerSnapshot, identify, is_planted};
+use telemetry_core::{
+    Mistake,
+    emit::{OpenSpan, Recovered, identify},
+    is_planted,
+    ledger::WorkerSnapshot,
+};
 
 use super::{Memory, Record, word};
 use crate::accounts::{

@@ -1,6 +1,9 @@
 //! What a worker says on its stream: who it is, and how it stands.
 
-use telemetry_core::{escape, snapshot_from_report, truncate};
+use telemetry_core::{
+    catalog::{escape, truncate},
+    ledger::snapshot_from_report,
+};
 use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::{MAX_TEXT_BYTES, Record};

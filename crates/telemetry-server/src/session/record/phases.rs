@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemetry_core::{escape, truncate};
+use telemetry_core::catalog::{escape, truncate};
 
 use super::{MAX_TEXT_BYTES, Record};
 use crate::accounts::{LedgerWriter, Parting};

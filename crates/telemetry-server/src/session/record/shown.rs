@@ -1,6 +1,6 @@
 //! What operators are shown of a worker.
 
-use telemetry_core::Note;
+use telemetry_core::ledger::Note;
 
 use super::Record;
 use crate::session::info::StreamInfo;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use telemetry_core::{ManualClock, Note, Reason, WorkerSnapshot};
+use telemetry_core::{
+    ManualClock,
+    ledger::{Note, Reason, WorkerSnapshot},
+};
 use telemetry_proto::{ReasonCount, WorkerHello, WorkerReport};
 
 use super::*;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use telemetry_core::Reason;
+use telemetry_core::ledger::Reason;
 
 use super::super::super::incarnation::End;
 use super::super::sums::Sums;

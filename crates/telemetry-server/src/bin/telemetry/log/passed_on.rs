@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use telemetry_server::{LogFormat, LossyWriter, StderrTarget};
+use telemetry_server::{config::LogFormat, pool::StderrTarget, process::LossyWriter};
 
 use super::json::{Line, now};
 

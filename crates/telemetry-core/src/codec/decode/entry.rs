@@ -9,8 +9,8 @@ use std::str;
 
 use super::field::Field;
 use super::{DecodeError, Keys};
+use crate::codec::varint::take_varint;
 use crate::value::ValueRef;
-use crate::wire::varint::take_varint;
 
 /// Tag of the key in both kinds of entries, field 1 with a length.
 const KEY: u8 = 0x0a;

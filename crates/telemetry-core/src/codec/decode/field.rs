@@ -9,7 +9,7 @@ use std::str;
 use arrayvec::ArrayVec;
 
 use super::DecodeError;
-use crate::wire::varint::take_varint;
+use crate::codec::varint::take_varint;
 
 /// How deep groups of an unknown field may nest.
 const MAX_GROUP_DEPTH: usize = 100;

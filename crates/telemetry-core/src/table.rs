@@ -17,8 +17,8 @@ use std::sync::{Arc, LazyLock};
 
 use rustc_hash::FxHashMap;
 
+use crate::codec::{Keys, encode_event_parts};
 use crate::suggest::nearest;
-use crate::wire::{Keys, encode_event_parts};
 use lookup::Lookup;
 
 pub use builder::{CatalogBuilder, CatalogError, KeyRole, MAX_USER_EVENTS, MAX_USER_KEYS};

@@ -36,7 +36,7 @@ const RESERVED_KEYS: [&str; 2] = ["le", "quantile"];
 /// Puts a catalog together: everything built in, and what the user adds.
 ///
 /// ```
-/// use telemetry_core::{Catalog, Label, Unit};
+/// use telemetry_core::catalog::{Catalog, Label, Unit};
 ///
 /// let catalog = Catalog::builder()
 ///     .measurement_key("tokens", Unit::Count)
@@ -46,7 +46,7 @@ const RESERVED_KEYS: [&str; 2] = ["le", "quantile"];
 ///     .build()?;
 /// let stop = catalog.by_wire_name("inference.stop").expect("just added");
 /// assert_eq!(&*stop.name, "snakepit.python.inference.stop");
-/// # Ok::<(), telemetry_core::CatalogError>(())
+/// # Ok::<(), telemetry_core::catalog::CatalogError>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
