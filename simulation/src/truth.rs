@@ -63,7 +63,8 @@ impl Truth {
                 known.kept.insert(number, kept);
             }
             Outcome::Dropped(_) => known.emitted.entry(incarnation).or_default().dropped += 1,
-            Outcome::Off => {}
+            // A worker that is off emits nothing.
+            _ => {}
         }
     }
 

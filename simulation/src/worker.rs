@@ -132,16 +132,11 @@ impl Worker {
         } = birth;
         simulated::begin_process(pid, parent);
         set_pid(&incarnation(number), pid);
-        let config = RecorderConfig {
-            queue: QueueLimits {
-                events: shape.events,
-                bytes: shape.ring,
-            },
-            overflow: match shape.evicts {
-                true => Overflow::DropOldest,
-                false => Overflow::DropNewest,
-            },
-            ..RecorderConfig::default()
+        let mut config = RecorderConfig::default();
+        config.queue = QueueLimits::new(shape.events, shape.ring);
+        config.overflow = match shape.evicts {
+            true => Overflow::DropOldest,
+            false => Overflow::DropNewest,
         };
         let whose = Whose {
             pid,
@@ -164,10 +159,8 @@ impl Worker {
             incarnation_id: incarnation(number),
             package_version: "0".to_owned(),
         };
-        let config = StreamConfig {
-            identity,
-            ..StreamConfig::default()
-        };
+        let mut config = StreamConfig::default();
+        config.identity = identity;
         let service = TelemetryService::new(Arc::clone(&recorder), config);
         let served = service.clone();
         let (stop, stopped) = watch::channel(None);

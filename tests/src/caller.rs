@@ -55,12 +55,10 @@ impl Caller {
             pid: std::process::id(),
             ..Introduction::default()
         };
-        let config = StreamConfig {
-            identity,
-            report_interval: REPORT_INTERVAL,
-            first_control_wait: PATIENCE,
-            ..StreamConfig::default()
-        };
+        let mut config = StreamConfig::default();
+        config.identity = identity;
+        config.report_interval = REPORT_INTERVAL;
+        config.first_control_wait = PATIENCE;
         let (backend, service) = StreamBackend::mounted(recorder, config);
         let telemetry = Telemetry::builder().backend(Arc::new(backend)).build();
         Self {

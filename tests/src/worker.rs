@@ -92,14 +92,9 @@ impl WorkerBuilder {
             Address::Unix(dir.path().join("worker.sock"))
         };
         let bytes = self.queue.saturating_mul(QUEUE_BYTES_PER_EVENT);
-        let config = RecorderConfig {
-            queue: QueueLimits {
-                events: self.queue,
-                bytes,
-            },
-            policy: self.policy,
-            ..RecorderConfig::default()
-        };
+        let mut config = RecorderConfig::default();
+        config.queue = QueueLimits::new(self.queue, bytes);
+        config.policy = self.policy;
         let recorder = Recorder::new(config, Arc::new(SystemClock::new()));
         let recorder = Arc::new(recorder.expect("a valid policy"));
         let identity = Identity {
@@ -107,23 +102,17 @@ impl WorkerBuilder {
             ..Identity::default()
         };
         let incarnation = identity.incarnation_id.clone();
-        let stream = StreamConfig {
-            identity,
-            report_interval: REPORT_INTERVAL,
-            first_control_wait: PATIENCE,
-            ..StreamConfig::default()
-        };
+        let mut stream = StreamConfig::default();
+        stream.identity = identity;
+        stream.report_interval = REPORT_INTERVAL;
+        stream.first_control_wait = PATIENCE;
         // A manager that a story holds still, or a machine that has no time, is no dead peer.
-        let limits = ServeLimits {
-            handshake_timeout: PATIENCE,
-            keep_alive_timeout: PATIENCE,
-            ..ServeLimits::default()
-        };
-        let config = ServeConfig {
-            stream,
-            limits,
-            ..ServeConfig::default()
-        };
+        let mut limits = ServeLimits::default();
+        limits.handshake_timeout = PATIENCE;
+        limits.keep_alive_timeout = PATIENCE;
+        let mut config = ServeConfig::default();
+        config.stream = stream;
+        config.limits = limits;
         let backend = StreamBackend::serve(&address, recorder, config);
         let backend = Arc::new(backend.expect("a free address"));
         let address = backend
@@ -177,7 +166,7 @@ impl Worker {
     pub fn socket(&self) -> PathBuf {
         match &self.address {
             Address::Unix(path) => path.clone(),
-            Address::Tcp(address) => panic!("a worker at {address} has no socket file"),
+            address => panic!("a worker at {address} has no socket file"),
         }
     }
 

@@ -37,10 +37,10 @@ impl Memory {
 /// The role: `EVENTS BYTES`. Prints `IDLE FILLED`, bytes.
 pub(super) fn play(arguments: &[String]) {
     let [events, bytes] = arguments else { return };
-    let queue = QueueLimits {
-        events: events.parse().expect("a number"),
-        bytes: bytes.parse().expect("a number"),
-    };
+    let queue = QueueLimits::new(
+        events.parse().expect("a number"),
+        bytes.parse().expect("a number"),
+    );
     // What a first emit needs of its thread is no cost of the queue.
     let other = telemetry(QueueLimits::default());
     assert_eq!(Load::new(&other).offer(), Outcome::Accepted);
@@ -56,10 +56,8 @@ pub(super) fn play(arguments: &[String]) {
 
 /// Emits, and nobody reads.
 fn telemetry(queue: QueueLimits) -> Telemetry {
-    let config = RecorderConfig {
-        queue,
-        ..RecorderConfig::default()
-    };
+    let mut config = RecorderConfig::default();
+    config.queue = queue;
     let recorder = Recorder::new(config, Arc::new(SystemClock::new())).expect("a policy");
     let (backend, _service) = StreamBackend::mounted(Arc::new(recorder), StreamConfig::default());
     Telemetry::builder().backend(Arc::new(backend)).build()

@@ -38,10 +38,8 @@ impl Worker {
     pub(super) fn start(events: usize, bytes: usize) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let address = Address::Unix(dir.path().join("worker.sock"));
-        let config = RecorderConfig {
-            queue: QueueLimits { events, bytes },
-            ..RecorderConfig::default()
-        };
+        let mut config = RecorderConfig::default();
+        config.queue = QueueLimits::new(events, bytes);
         let recorder = Recorder::new(config, Arc::new(SystemClock::new())).expect("a policy");
         let served = StreamBackend::serve(&address, Arc::new(recorder), ServeConfig::default());
         let telemetry = Telemetry::builder()

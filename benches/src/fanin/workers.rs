@@ -114,13 +114,8 @@ pub(super) fn play(arguments: &[String]) {
 
 impl Worker {
     fn start(runtime: &Runtime, path: &Path) -> Self {
-        let config = RecorderConfig {
-            queue: QueueLimits {
-                events: QUEUE_EVENTS,
-                bytes: QUEUE_BYTES,
-            },
-            ..RecorderConfig::default()
-        };
+        let mut config = RecorderConfig::default();
+        config.queue = QueueLimits::new(QUEUE_EVENTS, QUEUE_BYTES);
         let recorder = Recorder::new(config, Arc::new(SystemClock::new())).expect("a policy");
         let recorder = Arc::new(recorder);
         let (backend, service) =

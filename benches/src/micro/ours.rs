@@ -31,14 +31,10 @@ impl Worker {
 
     /// With a queue of `events`.
     pub(crate) fn with_queue(events: usize) -> Self {
-        let queue = QueueLimits {
-            events,
-            bytes: events * 1_024,
-        };
-        Self::with_config(RecorderConfig {
-            queue,
-            ..RecorderConfig::default()
-        })
+        let queue = QueueLimits::new(events, events * 1_024);
+        let mut config = RecorderConfig::default();
+        config.queue = queue;
+        Self::with_config(config)
     }
 
     fn with_config(config: RecorderConfig) -> Self {
@@ -60,10 +56,7 @@ impl Worker {
         let worker = Self::new();
         let patterns: Vec<_> = (0..globs).map(|n| format!("other{n}.*")).collect();
         for patterns in patterns.chunks(64) {
-            let rule = SamplingRule {
-                rate: 0.5,
-                patterns: patterns.to_vec(),
-            };
+            let rule = SamplingRule::new(0.5, patterns.to_vec());
             worker.apply(&Control::Sampling(rule));
         }
         worker

@@ -75,10 +75,7 @@ pub(super) fn table(effort: Effort) -> Table {
 }
 
 fn ours(producers: usize, records: usize) -> (f64, Duration) {
-    let queue = Queue::new(QueueLimits {
-        events: ROOM,
-        bytes: 1 << 20,
-    });
+    let queue = Queue::new(QueueLimits::new(ROOM, 1 << 20));
     run(iter::repeat_n(&queue, producers).collect(), &queue, records)
 }
 

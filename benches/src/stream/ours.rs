@@ -58,13 +58,8 @@ impl Ours {
             Socket::Unix => Address::Unix(dir.path().join("worker.sock")),
             Socket::Tcp => Address::Tcp(([127, 0, 0, 1], 0).into()),
         };
-        let config = RecorderConfig {
-            queue: QueueLimits {
-                events: QUEUE_EVENTS,
-                bytes: QUEUE_BYTES,
-            },
-            ..RecorderConfig::default()
-        };
+        let mut config = RecorderConfig::default();
+        config.queue = QueueLimits::new(QUEUE_EVENTS, QUEUE_BYTES);
         let recorder = Recorder::new(config, Arc::new(SystemClock::new())).expect("a policy");
         let recorder = Arc::new(recorder);
         let served = StreamBackend::serve(&address, Arc::clone(&recorder), ServeConfig::default());

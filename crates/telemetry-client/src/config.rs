@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use telemetry_core::{
     Address, AddressError, Clock, SystemClock, TraceContext,
-    emit::{DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec, QueueLimits, Recorder, RecorderConfig},
+    emit::{DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec, Recorder, RecorderConfig},
     wire::ControlError,
 };
 
@@ -36,6 +36,7 @@ pub const MAX_QUEUE_EVENTS: usize = 1 << 20;
 
 /// A kind of backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BackendKind {
     /// Emits nothing.
     None,
@@ -51,6 +52,7 @@ pub enum BackendKind {
 
 /// The settings of a worker.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// Where events go; more than one is a composite, none at all emits nothing.
     pub backends: Vec<BackendKind>,
@@ -111,6 +113,7 @@ impl Default for Config {
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// A variable has a value that makes no sense.
     #[error("{variable}={value:?} is not allowed; expected {expected}")]
@@ -149,15 +152,11 @@ impl Config {
     /// How a recorder with these settings is set up.
     #[must_use]
     pub fn recorder(&self) -> RecorderConfig {
-        RecorderConfig {
-            queue: QueueLimits {
-                events: self.max_buffer,
-                ..QueueLimits::default()
-            },
-            overflow: self.overflow,
-            policy: self.policy.clone(),
-            ..RecorderConfig::default()
-        }
+        let mut config = RecorderConfig::default();
+        config.queue.events = self.max_buffer;
+        config.overflow = self.overflow;
+        config.policy = self.policy.clone();
+        config
     }
 
     /// Who the worker says it is, with an incarnation id of its own.

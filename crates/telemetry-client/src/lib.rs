@@ -84,6 +84,8 @@ pub use span::{
 pub use stall::{BEAT_INTERVAL, DEFAULT_STALL_LIMIT, Heartbeat, MIN_STALL_LIMIT, thread_id};
 pub use start::{connect, serve, start};
 pub use telemetry::{EventHandle, Telemetry, TelemetryBuilder};
+#[doc(no_inline)]
+pub use telemetry_core;
 pub use telemetry_core::{Outcome, SpanContext, SpanPhase, TraceContext};
 
 /// The README's examples are tests.

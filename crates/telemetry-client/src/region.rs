@@ -37,6 +37,7 @@ pub use fork::forget_in_child;
 
 /// Where events and counters of a worker lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RegionKind {
     /// In memory that ends with the process, the heap or as good as that.
     Heap,

@@ -21,6 +21,7 @@ pub const MIN_RESOURCE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What is sampled, and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sampling {
     /// Time between samples; one below [`MIN_RESOURCE_INTERVAL`] is raised to it.
     pub interval: Duration,
@@ -54,6 +55,7 @@ const STATM: &str = "/proc/self/statm";
 
 /// Why a process cannot be sampled.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResourceError {
     /// There is no `/proc`, or it is not readable.
     #[error("memory cannot be sampled: {STATM}: {0}")]

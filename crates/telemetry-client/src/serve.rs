@@ -54,3 +54,5 @@ pub use server::{
 pub use service::TelemetryService;
 
 pub use crate::own_fd::{OpenFd, open_fds};
+#[doc(no_inline)]
+pub use {http, tonic, tower_service};

@@ -17,6 +17,7 @@ use crate::telemetry::Telemetry;
 
 /// A signal that ends a process which does nothing about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Signal {
     /// `SIGTERM`: the usual request to end.
     Terminate,
@@ -52,6 +53,7 @@ impl Signal {
 
 /// Why signals cannot be waited for.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignalError {
     /// The system refuses the handler.
     #[error("cannot set a handler for {signals:?}: {source}")]

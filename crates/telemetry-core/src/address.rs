@@ -24,6 +24,7 @@ use crate::protocol::MAX_SOCKET_PATH_BYTES;
 /// # Ok::<(), telemetry_core::AddressError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Address {
     /// A unix socket at this path.
     Unix(PathBuf),
@@ -33,6 +34,7 @@ pub enum Address {
 
 /// A text that is no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AddressError {
     /// Neither a path nor a port.
     #[error(

@@ -16,6 +16,7 @@ pub const MAX_SAMPLING_RULES: usize = 64;
 
 /// One instruction to a worker.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Control {
     /// Turns all events on or off; rules and filters stay.
     Toggle {
@@ -49,6 +50,7 @@ pub enum Control {
 
 /// What a manager says first: who it is, and where it stands with this worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Greeting {
     /// Identity of the manager.
     pub manager_id: String,
@@ -106,6 +108,7 @@ impl Greeting {
 
 /// The share of some events to keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SamplingRule {
     /// Probability in [0, 1] with which an event is kept.
     pub rate: f64,
@@ -113,18 +116,39 @@ pub struct SamplingRule {
     pub patterns: Vec<String>,
 }
 
+impl SamplingRule {
+    /// Keeps each event whose wire name one of `patterns` matches with the probability `rate`; of no
+    /// patterns, every event.
+    pub fn new(rate: f64, patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            rate,
+            patterns: patterns.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// Keeps every event with the probability `rate`.
+    #[must_use]
+    pub const fn of_all(rate: f64) -> Self {
+        Self {
+            rate,
+            patterns: Vec::new(),
+        }
+    }
+}
+
 /// Everything a worker should know about which events to keep. The default keeps them all.
 ///
 /// ```
 /// use telemetry_core::{emit::{PolicySpec, SamplingRule}, wire::Control};
 ///
-/// let rule = SamplingRule { rate: 0.1, patterns: vec!["tool.*".into()] };
+/// let rule = SamplingRule::new(0.1, ["tool.*"]);
 /// let spec = PolicySpec::default().apply(&Control::Sampling(rule))?;
 /// assert_eq!(spec.sampling.len(), 1);
 /// # Ok::<(), telemetry_core::wire::ControlError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct PolicySpec {
     /// Grows with every change at the manager; 0 before the first one.
     pub revision: u64,
@@ -140,6 +164,7 @@ pub struct PolicySpec {
 
 /// Why a control was refused. Whatever was in force before stays in force.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum ControlError {
     /// A sampling rate is no probability.
     #[error("sampling rate {rate} is not allowed; expected a number from 0 to 1")]
@@ -163,6 +188,7 @@ pub enum ControlError {
 /// What is wrong in which list of a control.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{list}: {error}")]
+#[non_exhaustive]
 pub struct PatternListError {
     /// The list.
     pub list: PatternList,

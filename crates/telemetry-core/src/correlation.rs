@@ -26,6 +26,7 @@ pub struct CorrelationId([u8; 16]);
 /// Why a text is no [`CorrelationId`]. Events may carry any text as correlation id; only this type
 /// is strict.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum CorrelationIdError {
     /// Wrong length.
     #[error("a correlation id has 32 hexadecimal digits, this text has {bytes} bytes")]

@@ -23,6 +23,7 @@ pub use owned::Event;
 /// How an event came to the manager.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum EventOrigin {
     /// From its worker, while that lived.
     #[default]

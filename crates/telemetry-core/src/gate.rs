@@ -22,6 +22,7 @@ const READ_ATTEMPTS: usize = 8;
 
 /// What became of one emit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It was taken over by the backend.
     Accepted,
@@ -33,6 +34,7 @@ pub enum Outcome {
 
 /// The decision about a span's events, made once when it starts.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct SpanDecision {
     /// About the start event.
     pub start: Drawn,
@@ -78,6 +80,7 @@ struct ControlState {
 
 /// Where control stands.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct ControlStatus {
     /// The policy in force.
     pub spec: PolicySpec,

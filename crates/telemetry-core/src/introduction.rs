@@ -39,6 +39,7 @@ pub struct Introduction {
 /// What the manager answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum IntroductionAnswer {
     /// HTTP/2 begins.
     Welcome,
@@ -61,6 +62,7 @@ pub enum IntroductionAnswer {
 
 /// Why bytes are no introduction.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum IntroductionError {
     /// The peer wants to be served.
     #[error(

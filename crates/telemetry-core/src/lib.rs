@@ -90,6 +90,8 @@ pub use event::{
 pub use gate::Outcome;
 pub use time::{Clock, ManualClock, SystemClock};
 pub use value::{Value, ValueRef};
+#[doc(no_inline)]
+pub use {arrayvec, telemetry_proto};
 
 /// What is known: events, their keys, names and patterns, and what may be in metadata.
 ///

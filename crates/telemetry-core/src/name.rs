@@ -38,6 +38,7 @@ pub struct EventName(Arc<str>);
 
 /// Why a text is no event name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum NameError {
     /// The text is empty.
     #[error("the event name is empty; expected segments joined by dots, such as `tool.call.stop`")]

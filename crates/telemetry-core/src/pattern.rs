@@ -23,6 +23,7 @@ const SPECIAL: [char; 6] = ['*', '?', '[', '{', '}', '\\'];
 
 /// How large a list of patterns may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PatternLimits {
     /// Most patterns in the list.
     pub max_patterns: usize,
@@ -84,6 +85,7 @@ pub struct PatternSet {
 
 /// What is wrong with a pattern or a list of them.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum PatternError {
     /// The list has too many patterns.
     #[error("a list of {count} patterns is too long; at most {max} are allowed")]

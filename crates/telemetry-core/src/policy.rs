@@ -43,6 +43,7 @@ pub struct Threshold(u64);
 
 /// What becomes of one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Verdict {
     /// It is recorded.
     Keep,

@@ -88,6 +88,7 @@ pub const MAX_RECORD_BYTES: usize = (1 << 26) - 1;
 
 /// The two bounds of a [`Queue`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QueueLimits {
     /// Most records that wait at once; at least 1.
     pub events: usize,
@@ -98,6 +99,12 @@ pub struct QueueLimits {
 }
 
 impl QueueLimits {
+    /// So many records, and so many bytes over all of them.
+    #[must_use]
+    pub const fn new(events: usize, bytes: usize) -> Self {
+        Self { events, bytes }
+    }
+
     /// The layout of a region with a ring for these, and with room for so many names.
     #[must_use]
     pub fn layout(self, callsites: usize) -> Layout {
@@ -116,6 +123,7 @@ impl Default for QueueLimits {
 
 /// Why a record was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refused {
     /// There was no room.
     #[error("the queue is full")]
@@ -128,6 +136,7 @@ pub enum Refused {
 /// A record was stored.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pushed {
     /// Whether the caller has to wake the consumer. Nobody else has to if it sleeps, or lets records
     /// gather and has a batch of them now; everybody has to of an eager one.

@@ -62,6 +62,7 @@ impl ReadAt for [u8] {
 
 /// Why nothing was recovered.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecoveryError {
     /// The bytes could not be read.
     #[error("the region could not be read: {0}")]
@@ -110,6 +111,7 @@ pub struct Recovered {
 
 /// One event that was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecoveredEvent<'a> {
     /// Its sequence; of one that was never sent the one that it would have got.
     pub sequence: u64,

@@ -35,6 +35,7 @@ pub struct Sanitizer {
 
 /// A text after sanitizing, and what had to be done to it beyond escaping.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sanitized<'a> {
     /// The text to use; borrowed if nothing had to change or only the end was cut.
     pub text: Cow<'a, str>,

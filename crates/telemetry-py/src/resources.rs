@@ -21,11 +21,10 @@ pub(crate) fn sample_resources(
     cpu: bool,
 ) -> PyResult<bool> {
     guarded(py, || {
-        let sampling = Sampling {
-            interval: Duration::try_from_secs_f64(interval).unwrap_or(Duration::MAX),
-            memory,
-            cpu,
-        };
+        let mut sampling = Sampling::default();
+        sampling.interval = Duration::try_from_secs_f64(interval).unwrap_or(Duration::MAX);
+        sampling.memory = memory;
+        sampling.cpu = cpu;
         let Some(state) = state::latest(py) else {
             return Ok(true);
         };

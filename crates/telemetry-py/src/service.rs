@@ -117,19 +117,18 @@ impl Service {
             let recorder = Arc::clone(recorder);
             Arc::new(Heartbeat::new(recorder, limit))
         });
-        let stream = || StreamConfig {
-            heartbeat: heartbeat.clone(),
-            ..config.stream()
+        let stream = || {
+            let mut stream_config = config.stream();
+            stream_config.heartbeat = heartbeat.clone();
+            stream_config
         };
         let host = match ask {
             Ask::Connect(managers) => {
-                let connect = ConnectConfig {
-                    stream: StreamConfig {
-                        region: region.cloned(),
-                        ..stream()
-                    },
-                    ..ConnectConfig::default()
-                };
+                let mut connect = ConnectConfig::default();
+                let mut stream_config = stream();
+                stream_config.region = region.cloned();
+
+                connect.stream = stream_config;
                 let managers = managers.clone();
                 Connection::start(managers, Arc::clone(recorder), connect)
                     .map(Host::Connection)
@@ -275,11 +274,9 @@ fn serve(
     patience: Duration,
 ) -> Result<Server, ServeError> {
     let try_at = |address: &Address| {
-        let serve = ServeConfig {
-            stream: stream(),
-            ready_file: ready_file.map(PathBuf::from),
-            ..ServeConfig::default()
-        };
+        let mut serve = ServeConfig::default();
+        serve.stream = stream();
+        serve.ready_file = ready_file.map(PathBuf::from);
         Server::start(address, Arc::clone(recorder), serve)
     };
     let since = Instant::now();
@@ -308,6 +305,8 @@ pub(crate) fn sibling(address: &Address) -> Address {
             }
             Address::Unix(path.with_file_name(name))
         }
+        // No process listens at another.
+        other => other.clone(),
     }
 }
 

@@ -144,7 +144,7 @@ impl PyStream {
 
     /// Keeps a share of the events that match one of the patterns; without patterns, of all.
     fn set_sampling(&self, py: Python<'_>, rate: f64, patterns: Vec<String>) -> PyResult<()> {
-        self.apply(py, &Control::Sampling(SamplingRule { rate, patterns }))
+        self.apply(py, &Control::Sampling(SamplingRule::new(rate, patterns)))
     }
 
     /// Lets through what matches `allow`, or everything if that is empty, and not `deny`.

@@ -44,6 +44,7 @@ const MAX_BUFFER: usize = 1_048_576;
 
 /// Everything the file says.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// `[manager] node`: the node name in metadata; the host's name when absent.
     pub node: Option<String>,
@@ -83,6 +84,7 @@ pub struct Config {
 
 /// `[accept]`
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AcceptSection {
     /// A unix socket; `{run_dir}/manager.sock` unless the file says otherwise.
     pub listen: Address,
@@ -92,6 +94,7 @@ pub struct AcceptSection {
 
 /// `[http]`
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HttpSection {
     /// Address of `/metrics`, `/healthz` and `/api`.
     pub listen: SocketAddr,
@@ -104,6 +107,7 @@ pub struct HttpSection {
 
 /// `[[endpoint]]`
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct EndpointSection {
     /// Id of the worker.
     pub worker_id: String,
@@ -115,6 +119,7 @@ pub struct EndpointSection {
 
 /// `[watch]`
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WatchSection {
     /// Directory with `{worker_id}.sock` files.
     pub directory: PathBuf,
@@ -124,6 +129,7 @@ pub struct WatchSection {
 
 /// `[exporters.log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LogSection {
     /// Level the events are logged at.
     pub level: tracing::Level,

@@ -27,6 +27,7 @@ const MAX_RESTING: usize = 4_096;
 /// Who a control is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Target {
     /// One registered worker.
     Worker(WorkerId),
@@ -101,12 +102,11 @@ struct Worker {
 impl Desired {
     /// Policies that start from `initial`, which must be valid.
     pub(crate) fn new(initial: PolicySpec) -> Self {
+        let mut all = initial;
+        all.revision = 1;
         let state = State {
             revision: 1,
-            all: PolicySpec {
-                revision: 1,
-                ..initial
-            },
+            all,
             ..State::default()
         };
         Self {
@@ -157,10 +157,8 @@ impl Desired {
         };
         let policy = PolicySpec::clone(&worker.policy.borrow());
         let base = state.base(worker.pool.as_deref());
-        let as_base = PolicySpec {
-            revision: base.revision,
-            ..policy.clone()
-        };
+        let mut as_base = policy.clone();
+        as_base.revision = base.revision;
         if as_base == *base {
             return;
         }
@@ -186,10 +184,10 @@ impl Desired {
         let state = &mut *guard;
         let revision = state.revision + 1;
         let next = |spec: &PolicySpec| -> Result<PolicySpec, ControlError> {
-            Ok(PolicySpec {
-                revision,
-                ..spec.apply(control)?
-            })
+            let mut policy = spec.apply(control)?;
+            policy.revision = revision;
+
+            Ok(policy)
         };
         if let Target::Worker(id) = target
             && !state.workers.contains_key(id)
@@ -294,10 +292,7 @@ mod tests {
     }
 
     fn rate(rate: f64, pattern: &str) -> Control {
-        Control::Sampling(SamplingRule {
-            rate,
-            patterns: vec![pattern.to_owned()],
-        })
+        Control::Sampling(SamplingRule::new(rate, [pattern.to_owned()]))
     }
 
     fn worker(id: &str) -> Target {

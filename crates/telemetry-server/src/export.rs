@@ -15,4 +15,5 @@ pub use prometheus::{
     SIZE_BUCKETS,
 };
 #[cfg(feature = "prometheus")]
+#[doc(no_inline)]
 pub use prometheus_client;

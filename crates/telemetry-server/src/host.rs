@@ -25,6 +25,9 @@ pub use machine::{Buffer, HardwareEvents, HardwareStep, ScriptShutdown, ZeroCopy
 pub use resilience::{CircuitBreakerEvents, HeartbeatEvents, RetryEvents};
 pub use session::{QueueContext, QueueEvents, SessionEvents, SessionStoreEvents};
 
+#[doc(no_inline)]
+pub use {::http, http_body, tower_service};
+
 /// Most metadata entries that a helper gives.
 const MAX_METADATA: usize = 4;
 

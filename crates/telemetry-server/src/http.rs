@@ -52,6 +52,7 @@ const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers
 
 /// Who may reach the server.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct HttpConfig {
     /// Names and addresses, without ports, that a `Host` header may give besides loopback ones.
     pub allowed_hosts: Vec<String>,

@@ -66,6 +66,7 @@ impl Serialize for WorkerId {
 
 /// What the registering program knows about a worker. It overrides what the worker says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WorkerContext {
     /// The id.
     pub worker_id: WorkerId,

@@ -33,8 +33,7 @@
 //!   [`process`], what a long-lived process needs.
 //! * [`pipeline`]: the way from bytes to handlers alone.
 //!
-//! Types of other crates in signatures are reached through [`telemetry_core`] and the other crates that
-//! are re-exported here.
+//! Crates whose types are in signatures are re-exported, here and in [`host`] and [`export`].
 //!
 //! # Floors
 //!
@@ -98,8 +97,9 @@ pub use manager::{
     DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, Totals,
     UNREGISTER_DRAIN,
 };
-pub use telemetry_core;
 pub use telemetry_core::{Address, AddressError};
+#[doc(no_inline)]
+pub use {telemetry_core, tokio, tracing};
 
 /// What is known of a worker's stream, and of the processes behind it.
 ///

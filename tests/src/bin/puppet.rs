@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use telemetry_client::backend::{Backend, StreamBackend};
-use telemetry_client::serve::{ServeConfig, StreamConfig};
+use telemetry_client::serve::ServeConfig;
 use telemetry_client::{Config, Telemetry};
 use telemetry_core::{Outcome, SystemClock, Value, emit::Recorder};
 use telemetry_tests::PATIENCE;
@@ -50,15 +50,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn serve(config: &Config, recorder: Arc<Recorder>) -> Result<Telemetry, Box<dyn Error>> {
     let address = config.address.as_ref().ok_or("a puppet needs an address")?;
-    let stream = StreamConfig {
-        identity: config.identity(),
-        first_control_wait: PATIENCE,
-        ..StreamConfig::default()
-    };
-    let serve = ServeConfig {
-        stream,
-        ..ServeConfig::default()
-    };
+    let mut serve = ServeConfig::default();
+    serve.stream.identity = config.identity();
+    serve.stream.first_control_wait = PATIENCE;
     let backend = StreamBackend::serve(address, recorder, serve)?;
     Ok(Telemetry::builder().backend(Arc::new(backend)).build())
 }
@@ -154,6 +148,7 @@ fn tell(outcomes: impl Iterator<Item = Outcome>) -> Json {
             Outcome::Accepted => accepted += 1,
             Outcome::Off => off += 1,
             Outcome::Dropped(_) => dropped += 1,
+            other => panic!("{other:?} is counted nowhere"),
         }
     }
     json!({ "accepted": accepted, "off": off, "dropped": dropped })

@@ -10,10 +10,7 @@ use telemetry_core::{
     EventRef,
     catalog::{Catalog, Origin, Unit},
 };
-use telemetry_server::{
-    ManagerConfig,
-    pool::{Pool, PoolConfig},
-};
+use telemetry_server::{ManagerConfig, pool::Pool};
 use telemetry_tests::{
     NODE, PATIENCE, POOL, Proxy, Puppet, TestManager, Witness, puppet_pool, within, worker,
 };
@@ -112,10 +109,7 @@ async fn every_event_of_the_manager_and_its_dispatcher_is_seen_to_arrive() {
     // A link: a copy could not be run while another thread's child has it open for writing.
     std::os::unix::fs::symlink(PUPPET, &program).unwrap();
     let mut config = puppet_pool(program.to_str().unwrap(), dir.path());
-    config = PoolConfig {
-        name: "short-lived".to_owned(),
-        ..config
-    };
+    config.name = "short-lived".to_owned();
     let short_lived = within("a pool", Pool::start(&manager, config))
         .await
         .unwrap();

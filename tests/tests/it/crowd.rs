@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use telemetry_client::serve::{ConnectConfig, Connection, Identity, StreamConfig};
+use telemetry_client::serve::{ConnectConfig, Connection, Identity};
 use telemetry_core::{
     Address, SystemClock,
     emit::{Fields, Recorder, RecorderConfig},
@@ -101,15 +101,10 @@ fn dial(door: &Address, number: usize) -> (Arc<Recorder>, Connection) {
         ..Fields::default()
     };
     recorder.record(&site, &fields);
-    let config = ConnectConfig {
-        stream: StreamConfig {
-            identity: Identity {
-                worker_id: format!("w{number:03}"),
-                ..Identity::default()
-            },
-            ..StreamConfig::default()
-        },
-        ..ConnectConfig::default()
+    let mut config = ConnectConfig::default();
+    config.stream.identity = Identity {
+        worker_id: format!("w{number:03}"),
+        ..Identity::default()
     };
     let connection = Connection::start(vec![door.clone()], Arc::clone(&recorder), config);
     (recorder, connection.expect("a thread"))

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use telemetry_client::serve::{Identity, ServeConfig, Server, StreamConfig};
+use telemetry_client::serve::{Identity, ServeConfig, Server};
 use telemetry_core::{
     Address, Outcome, SystemClock, ValueRef,
     emit::{Fields, Recorder, RecorderConfig},
@@ -33,17 +33,11 @@ impl OurWorker {
     }
 
     pub(crate) fn serve(socket: &Path, recorder: Arc<Recorder>, identity: Identity) -> Self {
-        let stream = StreamConfig {
-            identity,
-            report_interval: Duration::from_millis(20),
-            // Of a manager that is late on a busy machine, too.
-            first_control_wait: PATIENCE,
-            ..StreamConfig::default()
-        };
-        let config = ServeConfig {
-            stream,
-            ..ServeConfig::default()
-        };
+        let mut config = ServeConfig::default();
+        config.stream.identity = identity;
+        config.stream.report_interval = Duration::from_millis(20);
+        // Of a manager that is late on a busy machine, too.
+        config.stream.first_control_wait = PATIENCE;
         let address = Address::Unix(socket.to_owned());
         let server = Server::start(&address, Arc::clone(&recorder), config).expect("a free socket");
         Self { recorder, server }

@@ -73,18 +73,14 @@ async fn a_slow_queued_handler_delays_neither_the_stream_nor_another_handler() {
         gate.pass();
         remember(event);
     };
-    let config = QueuedConfig {
-        capacity: SLOW_QUEUE,
-        ..QueuedConfig::default()
-    };
+    let mut config = QueuedConfig::default();
+    config.capacity = SLOW_QUEUE;
     dispatcher
         .attach_queued("slow", &[TOOLS], block, config)
         .unwrap();
     let quick = Witness::new();
-    let config = QueuedConfig {
-        capacity: 4_096,
-        ..QueuedConfig::default()
-    };
+    let mut config = QueuedConfig::default();
+    config.capacity = 4_096;
     dispatcher
         .attach_queued("quick", &[TOOLS], quick.handler(), config)
         .unwrap();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use telemetry_client::region::{recorder, region_file};
-use telemetry_client::serve::{ConnectConfig, Connection, Identity, StreamConfig};
+use telemetry_client::serve::{ConnectConfig, Connection, Identity};
 use telemetry_core::{
     EventRef, Outcome, SystemClock, ValueRef,
     emit::{Fields, Recorder, RecorderConfig},
@@ -198,14 +198,9 @@ async fn the_memory_of_a_successor_that_lives_is_not_read_in_place_of_the_dead_o
     let recorder = Arc::new(recorder);
     emit(&recorder);
     region.as_ref().expect("a place").move_in();
-    let config = ConnectConfig {
-        stream: StreamConfig {
-            identity,
-            region,
-            ..StreamConfig::default()
-        },
-        ..ConnectConfig::default()
-    };
+    let mut config = ConnectConfig::default();
+    config.stream.identity = identity;
+    config.stream.region = region;
     let at = vec![Address::Unix(house.socket.clone())];
     let connection = Connection::start(at, Arc::clone(&recorder), config).expect("an address");
     // It is welcome and waits; nothing shows that from outside.

@@ -53,10 +53,8 @@ impl CompositeBackend {
     /// A ledger of the events that parts panicked over.
     fn of_panics(&self) -> WorkerSnapshot {
         let panicked = self.panicked.load(Ordering::Relaxed);
-        let mut sum = WorkerSnapshot {
-            emitted: panicked,
-            ..WorkerSnapshot::default()
-        };
+        let mut sum = WorkerSnapshot::default();
+        sum.emitted = panicked;
         sum.dropped.add(Reason::BackendError, panicked);
         sum
     }

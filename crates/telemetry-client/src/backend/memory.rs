@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prost::Message;
 use telemetry_core::{
-    Clock, Event, EventOrigin, Outcome, SpanContext, Value,
+    Clock, Event, Outcome, SpanContext, Value,
     catalog::NameError,
     emit::{Fields, Recorder, RecorderConfig},
     ledger::{Reason, WorkerSnapshot},
@@ -98,14 +98,12 @@ fn read_event(message: TelemetryEvent) -> Event {
     measurements.sort_by(|a, b| a.0.cmp(&b.0));
     let mut metadata: Vec<_> = message.metadata.into_iter().collect();
     metadata.sort();
-    Event {
-        name: message.event_parts.join(".").into(),
-        measurements,
-        metadata,
-        timestamp_ns: message.timestamp_ns,
-        correlation_id: message.correlation_id,
-        sampling_rate: message.sampling_rate.unwrap_or(1.0),
-        span: message.span.as_ref().and_then(SpanContext::from_message),
-        origin: EventOrigin::Live,
-    }
+    let mut event = Event::new(message.event_parts.join("."));
+    event.measurements = measurements;
+    event.metadata = metadata;
+    event.timestamp_ns = message.timestamp_ns;
+    event.correlation_id = message.correlation_id;
+    event.sampling_rate = message.sampling_rate.unwrap_or(1.0);
+    event.span = message.span.as_ref().and_then(SpanContext::from_message);
+    event
 }

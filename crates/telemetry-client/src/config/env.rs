@@ -132,10 +132,7 @@ impl Config {
         }
         if let Some(rate) = vars.parse("TELEMETRY_SAMPLING_RATE", rate, "a probability from 0 to 1")
         {
-            config.policy.sampling.push(SamplingRule {
-                rate,
-                patterns: Vec::new(),
-            });
+            config.policy.sampling.push(SamplingRule::of_all(rate));
         }
         if let Some(rules) = vars.parse(
             "TELEMETRY_SAMPLING_PATTERNS",
@@ -280,10 +277,7 @@ fn sampling_rules(text: &str) -> Option<Vec<SamplingRule>> {
     Pattern::split_list(text)
         .map(|rule| {
             let (glob, share) = rule.rsplit_once('=')?;
-            Some(SamplingRule {
-                rate: rate(share.trim())?,
-                patterns: vec![glob.trim().to_owned()],
-            })
+            Some(SamplingRule::new(rate(share.trim())?, [glob.trim()]))
         })
         .collect()
 }

@@ -244,10 +244,11 @@ fn a_child_that_knows_nothing_of_it_leaves_its_parent_alone() {
 
 #[test]
 fn one_place_is_used_by_one_recorder_after_the_other() {
-    let config = || RecorderConfig {
+    let config = || {
+        let mut config = RecorderConfig::default();
         // A size that no other test of this process uses.
-        max_callsites: 333,
-        ..RecorderConfig::default()
+        config.max_callsites = 333;
+        config
     };
     let clock = Arc::new(SystemClock::new());
     for number in 0..200 {

@@ -28,6 +28,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a worker cannot listen at an address.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BindError {
     /// The path does not fit a socket address.
     #[error(
@@ -40,6 +41,12 @@ pub enum BindError {
         path: PathBuf,
         /// Its length.
         bytes: usize,
+    },
+    /// No worker can listen at such an address.
+    #[error("a worker cannot listen at {address}; a unix socket and a loopback port are allowed")]
+    NotServed {
+        /// The address.
+        address: Address,
     },
     /// The path has no directory or no name.
     #[error("{} is no path of a socket; expected a directory and a file name", path.display())]
@@ -158,6 +165,9 @@ impl Bound {
         match address {
             Address::Unix(path) => bind_unix(path),
             Address::Tcp(address) => bind_tcp(*address),
+            other => Err(BindError::NotServed {
+                address: other.clone(),
+            }),
         }
     }
 

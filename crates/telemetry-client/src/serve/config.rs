@@ -81,6 +81,7 @@ pub(super) fn capabilities(region: RegionKind) -> Vec<String> {
 
 /// How the streams of a worker behave.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct StreamConfig {
     /// Who the worker is.
     pub identity: Identity,

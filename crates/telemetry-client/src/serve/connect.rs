@@ -20,6 +20,7 @@ use crate::region::{RegionKind, SharedRegion};
 
 /// How a [`Connection`] is set up.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ConnectConfig {
     /// Who the worker is and how its streams behave. A worker without an id calls itself
     /// `{program}-{host}-{pid}`.
@@ -30,6 +31,7 @@ pub struct ConnectConfig {
 
 /// Why a worker cannot begin to dial in.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// There is nobody to connect to.
     #[error("no manager is named; set TELEMETRY_MANAGER to unix:/path/to/manager.sock")]

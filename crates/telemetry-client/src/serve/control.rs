@@ -90,5 +90,6 @@ pub(super) fn frame_status(error: FrameError) -> Status {
     match error {
         FrameError::Compressed(_) => Status::unimplemented(error.to_string()),
         FrameError::TooLarge { .. } => Status::resource_exhausted(error.to_string()),
+        _ => Status::invalid_argument(error.to_string()),
     }
 }

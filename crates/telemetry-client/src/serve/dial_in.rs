@@ -195,6 +195,11 @@ impl<R: Road> Dialler<'_, R> {
                     }
                     failed(self, error, REFUSED_REST / 2 + backoff.next_wait())
                 }
+                other => {
+                    let error =
+                        format!("the manager answered what this version does not know: {other:?}");
+                    failed(self, error, REFUSED_REST / 2 + backoff.next_wait())
+                }
             },
         }
     }

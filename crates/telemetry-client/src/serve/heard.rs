@@ -105,10 +105,8 @@ impl Hearing {
             }
             Control::Goodbye => return self.session.say_goodbye(),
             Control::Drain => return self.session.drain(),
-            Control::Toggle { .. }
-            | Control::Sampling(_)
-            | Control::Filter { .. }
-            | Control::Policy(_) => {}
+            // What changes the policy is the gate's.
+            _ => {}
         }
         let control = if self.session.is_greeted() {
             Some(control)

@@ -34,6 +34,7 @@ pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What peers may take of a server.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ServeLimits {
     /// Connections at once; more are closed as they come.
     pub max_connections: usize,
@@ -70,6 +71,7 @@ impl Default for ServeLimits {
 
 /// How a [`Server`] is set up.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct ServeConfig {
     /// Who the worker is and how its streams behave.
     pub stream: StreamConfig,
@@ -82,6 +84,7 @@ pub struct ServeConfig {
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// The address is not safe, not free or not an address.
     #[error(transparent)]

@@ -60,24 +60,16 @@ fn check(make: Make, traits: Traits) {
     assert_eq!(emit(&telemetry, "tool.result_size"), Outcome::Accepted);
 
     // A refused control changes nothing.
-    let nan = SamplingRule {
-        rate: f64::NAN,
-        patterns: Vec::new(),
-    };
+    let nan = SamplingRule::of_all(f64::NAN);
     assert!(telemetry.backend().apply(&Control::Sampling(nan)).is_err());
     assert_eq!(emit(&telemetry, "tool.result_size"), Outcome::Accepted);
 
     // Sampled out and filtered are counted; deny wins.
-    let none = SamplingRule {
-        rate: 0.0,
-        patterns: vec!["sampled.*".into()],
-    };
-    let policy = PolicySpec {
-        sampling: vec![none],
-        allow: vec!["*".into()],
-        deny: vec!["denied.*".into()],
-        ..on()
-    };
+    let none = SamplingRule::new(0.0, ["sampled.*"]);
+    let mut policy = on();
+    policy.sampling = vec![none];
+    policy.allow = vec!["*".into()];
+    policy.deny = vec!["denied.*".into()];
     let telemetry = fresh(policy);
     assert_eq!(
         emit(&telemetry, "sampled.event"),
@@ -93,14 +85,10 @@ fn check(make: Make, traits: Traits) {
     assert_eq!(balanced(&telemetry).emitted, 3 * traits.copies);
 
     // With a correlation id, the decision is the same for every event and every backend.
-    let half = SamplingRule {
-        rate: 0.5,
-        patterns: Vec::new(),
-    };
-    let telemetry = fresh(PolicySpec {
-        sampling: vec![half],
-        ..on()
-    });
+    let half = SamplingRule::of_all(0.5);
+    let mut policy = on();
+    policy.sampling = vec![half];
+    let telemetry = fresh(policy);
     let mut kept = 0;
     for id in 0..200 {
         let id = format!("request-{id}");

@@ -24,10 +24,9 @@ pub(crate) const NOTHING: &[(&str, ValueRef<'_>)] = &[];
 pub(crate) type Make = fn(PolicySpec) -> Arc<dyn Backend>;
 
 pub(crate) fn config(policy: PolicySpec) -> RecorderConfig {
-    RecorderConfig {
-        policy,
-        ..RecorderConfig::default()
-    }
+    let mut config = RecorderConfig::default();
+    config.policy = policy;
+    config
 }
 
 pub(crate) fn clock() -> Arc<ManualClock> {

@@ -37,23 +37,16 @@ fn random_cuts(seed: u64) {
     };
     let clock = Arc::new(SystemClock::new());
     let small = random(2) == 0;
-    let config = RecorderConfig {
-        queue: telemetry_core::emit::QueueLimits {
-            events: 64,
-            bytes: if small { 2_048 } else { 1 << 16 },
-        },
-        overflow: if random(2) == 0 {
-            telemetry_core::emit::Overflow::DropOldest
-        } else {
-            telemetry_core::emit::Overflow::DropNewest
-        },
-        ..RecorderConfig::default()
+    let mut config = RecorderConfig::default();
+    config.queue = telemetry_core::emit::QueueLimits::new(64, if small { 2_048 } else { 1 << 16 });
+    config.overflow = if random(2) == 0 {
+        telemetry_core::emit::Overflow::DropOldest
+    } else {
+        telemetry_core::emit::Overflow::DropNewest
     };
     let recorder = Recorder::new(config, clock).expect("the default policy");
-    let config = StreamConfig {
-        batch_delay: Duration::ZERO,
-        ..StreamConfig::default()
-    };
+    let mut config = StreamConfig::default();
+    config.batch_delay = Duration::ZERO;
     let incarnation = config.identity.incarnation_id.clone();
     let streams = HostedStreams::new(Arc::new(recorder), config);
     let mut handled = 0_u64;
@@ -72,16 +65,14 @@ fn random_cuts(seed: u64) {
             acknowledged: handled,
         });
         let told = position.as_ref().map_or(0, |it| it.handled);
-        say(
-            &stream,
-            &Control::Hello(Greeting {
-                manager_id: "m".into(),
-                protocol_revision: telemetry_core::wire::PROTOCOL_REVISION,
-                acknowledges: true,
-                epoch: 0,
-                position,
-            }),
-        );
+        let mut greeting = Greeting::default();
+        greeting.manager_id = "m".into();
+        greeting.protocol_revision = telemetry_core::wire::PROTOCOL_REVISION;
+        greeting.acknowledges = true;
+        greeting.epoch = 0;
+        greeting.position = position;
+
+        say(&stream, &Control::Hello(greeting));
         say(&stream, &ON);
         let mut left = if last { u64::MAX } else { random(60) };
         let mut said_goodbye = false;

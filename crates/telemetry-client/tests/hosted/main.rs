@@ -30,10 +30,8 @@ impl Wake for Count {
 fn streams(batch_delay: Duration) -> HostedStreams {
     let clock = Arc::new(SystemClock::new());
     let recorder = Recorder::new(RecorderConfig::default(), clock).expect("the default policy");
-    let config = StreamConfig {
-        batch_delay,
-        ..StreamConfig::default()
-    };
+    let mut config = StreamConfig::default();
+    config.batch_delay = batch_delay;
     HostedStreams::new(Arc::new(recorder), config)
 }
 
@@ -61,11 +59,11 @@ fn say(stream: &HostedStream, control: &Control) {
 }
 
 fn hello() -> Control {
-    Control::Hello(Greeting {
-        manager_id: "m".into(),
-        protocol_revision: 1,
-        ..Greeting::default()
-    })
+    let mut greeting = Greeting::default();
+    greeting.manager_id = "m".into();
+    greeting.protocol_revision = 1;
+
+    Control::Hello(greeting)
 }
 
 const ON: Control = Control::Toggle { enabled: true };
@@ -247,12 +245,12 @@ fn whoever_waits_is_woken_once_for_many_events() {
 
 /// A manager that acknowledges.
 fn acknowledging() -> Control {
-    Control::Hello(Greeting {
-        manager_id: "m".into(),
-        protocol_revision: telemetry_core::wire::PROTOCOL_REVISION,
-        acknowledges: true,
-        ..Greeting::default()
-    })
+    let mut greeting = Greeting::default();
+    greeting.manager_id = "m".into();
+    greeting.protocol_revision = telemetry_core::wire::PROTOCOL_REVISION;
+    greeting.acknowledges = true;
+
+    Control::Hello(greeting)
 }
 
 #[test]

@@ -15,17 +15,17 @@ use crate::{PATIENCE, Worker};
 
 /// A manager that acknowledges; `handled`: where it stands with which incarnation.
 fn greeting(name: &str, handled: Option<(&str, u64)>) -> Greeting {
-    Greeting {
-        manager_id: name.into(),
-        protocol_revision: PROTOCOL_REVISION,
-        acknowledges: true,
-        epoch: 0,
-        position: handled.map(|(incarnation_id, handled)| Position {
-            incarnation_id: incarnation_id.into(),
-            handled,
-            acknowledged: handled,
-        }),
-    }
+    let mut greeting = Greeting::default();
+    greeting.manager_id = name.into();
+    greeting.protocol_revision = PROTOCOL_REVISION;
+    greeting.acknowledges = true;
+    greeting.epoch = 0;
+    greeting.position = handled.map(|(incarnation_id, handled)| Position {
+        incarnation_id: incarnation_id.into(),
+        handled,
+        acknowledged: handled,
+    });
+    greeting
 }
 
 /// Opens a stream with this greeting; the worker's hello.
@@ -169,10 +169,8 @@ async fn a_manager_of_an_older_epoch_is_refused_and_one_without_never() {
     for (epoch, refused) in [(5, false), (4, true), (0, false), (5, false), (6, false)] {
         let manager = Manager::dial(&worker.socket()).await;
         let mut stream = manager.stream().await;
-        let hello = Greeting {
-            epoch,
-            ..greeting("a", None)
-        };
+        let mut hello = greeting("a", None);
+        hello.epoch = epoch;
         stream.control(&Control::Hello(hello));
         stream.policy(PolicySpec::default());
         if refused {

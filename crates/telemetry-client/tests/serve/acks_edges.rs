@@ -15,17 +15,17 @@ use crate::Worker;
 use crate::manager::{Manager, Stream, count_of, framed, request};
 
 fn greeting(name: &str, handled: Option<(&str, u64)>) -> Greeting {
-    Greeting {
-        manager_id: name.into(),
-        protocol_revision: PROTOCOL_REVISION,
-        acknowledges: true,
-        epoch: 0,
-        position: handled.map(|(incarnation_id, handled)| Position {
-            incarnation_id: incarnation_id.into(),
-            handled,
-            acknowledged: handled,
-        }),
-    }
+    let mut greeting = Greeting::default();
+    greeting.manager_id = name.into();
+    greeting.protocol_revision = PROTOCOL_REVISION;
+    greeting.acknowledges = true;
+    greeting.epoch = 0;
+    greeting.position = handled.map(|(incarnation_id, handled)| Position {
+        incarnation_id: incarnation_id.into(),
+        handled,
+        acknowledged: handled,
+    });
+    greeting
 }
 
 async fn open_with(
@@ -74,23 +74,23 @@ async fn acknowledge(worker: &Worker, stream: &mut Stream, sequence: u64) {
 #[tokio::test]
 async fn a_refused_manager_does_not_change_the_policy() {
     let worker = Worker::start();
-    let hello = Greeting {
-        epoch: 5,
-        ..greeting("new", None)
-    };
+    let mut hello = greeting("new", None);
+    hello.epoch = 5;
     let (_new, _stream, _) = open(&worker, hello).await;
     let manager = Manager::dial(&worker.socket()).await;
     let mut stream = manager.stream().await;
     // In one piece, as our manager sends them.
     let opening = [
-        Control::Hello(Greeting {
-            epoch: 4,
-            ..greeting("old", None)
+        Control::Hello({
+            let mut greeting = greeting("old", None);
+            greeting.epoch = 4;
+            greeting
         }),
-        Control::Policy(PolicySpec {
-            enabled: false,
-            revision: 77,
-            ..PolicySpec::default()
+        Control::Policy({
+            let mut policy = PolicySpec::default();
+            policy.enabled = false;
+            policy.revision = 77;
+            policy
         }),
     ];
     let opening: Vec<u8> = opening
@@ -236,10 +236,10 @@ async fn a_second_hello_does_not_fill_the_ring() {
     worker.emit_many(0..1);
     let (_manager, mut stream, _) = open(&worker, greeting("a", None)).await;
     assert_eq!(sequences(&mut stream, 1).await, [1]);
-    stream.control(&Control::Hello(Greeting {
-        acknowledges: false,
-        ..greeting("a", None)
-    }));
+    let mut greeting = greeting("a", None);
+    greeting.acknowledges = false;
+
+    stream.control(&Control::Hello(greeting));
     tokio::time::sleep(Duration::from_millis(50)).await;
     for round in 0..40 {
         worker.emit_many(round * 1_000..round * 1_000 + 1_000);

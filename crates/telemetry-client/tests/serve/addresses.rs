@@ -7,7 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use telemetry_client::serve::{ServeConfig, ServeLimits, Server};
+use telemetry_client::serve::{ServeConfig, Server};
 use telemetry_core::Address;
 
 use crate::manager::Manager;
@@ -161,28 +161,20 @@ async fn a_free_port_is_chosen_and_told() {
 #[test]
 fn a_peer_of_another_user_is_turned_away() {
     let foreign = rustix::process::geteuid().as_raw() + 1;
-    let limits = ServeLimits {
-        allowed_uid: foreign,
-        ..ServeLimits::default()
-    };
-    let worker = Worker::with(ServeConfig {
-        limits,
-        ..ServeConfig::default()
-    });
+    let mut serve = ServeConfig::default();
+    serve.limits.allowed_uid = foreign;
+
+    let worker = Worker::with(serve);
     assert!(is_closed(&mut connect(&worker), PATIENCE));
 }
 
 #[test]
 fn a_peer_that_drips_bytes_is_closed_at_the_handshake_deadline() {
     let timeout = Duration::from_millis(200);
-    let limits = ServeLimits {
-        handshake_timeout: timeout,
-        ..ServeLimits::default()
-    };
-    let worker = Worker::with(ServeConfig {
-        limits,
-        ..ServeConfig::default()
-    });
+    let mut serve = ServeConfig::default();
+    serve.limits.handshake_timeout = timeout;
+
+    let worker = Worker::with(serve);
     let begun = Instant::now();
     let mut peer = connect(&worker);
     // A part of the preface. Fails if the deadline is over by now.
@@ -193,14 +185,10 @@ fn a_peer_that_drips_bytes_is_closed_at_the_handshake_deadline() {
 
 #[test]
 fn connections_beyond_the_limit_are_closed_at_once() {
-    let limits = ServeLimits {
-        max_connections: 2,
-        ..ServeLimits::default()
-    };
-    let worker = Worker::with(ServeConfig {
-        limits,
-        ..ServeConfig::default()
-    });
+    let mut serve = ServeConfig::default();
+    serve.limits.max_connections = 2;
+
+    let worker = Worker::with(serve);
     let mut peers: Vec<_> = (0..3).map(|_| connect(&worker)).collect();
     assert!(is_closed(&mut peers[2], PATIENCE));
     assert!(!is_closed(&mut peers[0], Duration::from_millis(50)));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_client::serve::{ServeConfig, StreamConfig};
+use telemetry_client::serve::ServeConfig;
 use telemetry_core::wire::FrameSplitter;
 
 use crate::manager::{Manager, Stream};
@@ -12,14 +12,10 @@ use crate::{PATIENCE, Worker};
 /// A worker whose events gather for longer than any test waits, with a stream on which the first
 /// event has left: it was alone, so it left at once.
 async fn gathering() -> (Worker, Manager, Stream) {
-    let stream = StreamConfig {
-        batch_delay: Duration::from_secs(3_600),
-        ..StreamConfig::default()
-    };
-    let worker = Worker::with(ServeConfig {
-        stream,
-        ..ServeConfig::default()
-    });
+    let mut serve = ServeConfig::default();
+    serve.stream.batch_delay = Duration::from_secs(3_600);
+
+    let worker = Worker::with(serve);
     let manager = Manager::dial(&worker.socket()).await;
     let mut stream = manager.stream().await;
     stream.toggle(true);

@@ -36,10 +36,8 @@ impl Worker {
 
     fn of(directory: TempDir, managers: Vec<Address>) -> Self {
         let recorder = recorder();
-        let config = ConnectConfig {
-            stream: stream_config(),
-            ..ConnectConfig::default()
-        };
+        let mut config = ConnectConfig::default();
+        config.stream = stream_config();
         let connection = Connection::start(managers, Arc::clone(&recorder), config);
         Self {
             recorder,
@@ -132,7 +130,6 @@ async fn it_says_who_it_is_and_serves_on_the_connection_it_opened() {
 #[tokio::test]
 async fn it_is_the_incarnation_that_its_region_belongs_to_and_says_that_there_is_one() {
     use telemetry_client::region;
-    use telemetry_client::serve::StreamConfig;
     use telemetry_core::{SystemClock, emit::RecorderConfig, wire::capability};
 
     const INCARNATION: &str = "000102030405060708090a0b0c0d0e0f";
@@ -142,13 +139,10 @@ async fn it_is_the_incarnation_that_its_region_belongs_to_and_says_that_there_is
     region.as_ref().expect("a place").move_in();
     let directory = private_directory();
     let listener = UnixListener::bind(directory.path().join("m.sock")).expect("a free path");
-    let config = ConnectConfig {
-        stream: StreamConfig {
-            region,
-            ..stream_config()
-        },
-        ..ConnectConfig::default()
-    };
+    let mut config = ConnectConfig::default();
+    let mut stream = stream_config();
+    stream.region = region;
+    config.stream = stream;
     let managers = vec![address(&directory, "m.sock")];
     let connection = Connection::start(managers, Arc::new(recorder), config).expect("a thread");
     assert_eq!(connection.region(), RegionKind::Shared);

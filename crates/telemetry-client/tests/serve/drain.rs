@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use telemetry_client::serve::StreamConfig;
 use telemetry_core::{
     Outcome,
     emit::{PolicySpec, Recorder, SamplingRule, WRITE_THROUGH_WAIT},
@@ -19,11 +18,11 @@ use crate::{PATIENCE, Worker, stream_config};
 
 /// A worker that is to write through; what has gathered before would gather for ever.
 fn worker() -> Worker {
-    Worker::streaming(StreamConfig {
-        batch_delay: Duration::from_secs(3_600),
-        report_interval: Duration::from_secs(3_600),
-        ..stream_config()
-    })
+    let mut stream = stream_config();
+    stream.batch_delay = Duration::from_secs(3_600);
+    stream.report_interval = Duration::from_secs(3_600);
+
+    Worker::streaming(stream)
 }
 
 /// A stream whose manager has said hello and what it wants.
@@ -106,14 +105,11 @@ async fn an_emit_that_returned_is_in_the_socket_with_its_report() {
 async fn a_drop_that_returned_is_in_a_report() {
     let worker = worker();
     let (_manager, mut stream, gate) = greeted(&worker).await;
-    stream.policy(PolicySpec {
-        deny: vec!["tool.denied".into()],
-        sampling: vec![SamplingRule {
-            rate: 0.0,
-            patterns: vec!["tool.rare".into()],
-        }],
-        ..PolicySpec::default()
-    });
+    let mut policy = PolicySpec::default();
+    policy.deny = vec!["tool.denied".into()];
+    policy.sampling = vec![SamplingRule::new(0.0, ["tool.rare"])];
+
+    stream.policy(policy);
     stream.control(&Control::Drain);
     promise(&mut stream).await;
     let drops = [

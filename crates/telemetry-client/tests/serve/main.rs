@@ -44,10 +44,9 @@ impl Worker {
     }
 
     fn streaming(stream: StreamConfig) -> Self {
-        Self::with(ServeConfig {
-            stream,
-            ..ServeConfig::default()
-        })
+        let mut serve = ServeConfig::default();
+        serve.stream = stream;
+        Self::with(serve)
     }
 
     fn with(config: ServeConfig) -> Self {
@@ -87,10 +86,9 @@ impl Worker {
 
 /// The usual settings, but the first control may come as late as a busy machine lets it.
 fn stream_config() -> StreamConfig {
-    StreamConfig {
-        first_control_wait: PATIENCE,
-        ..StreamConfig::default()
-    }
+    let mut stream = StreamConfig::default();
+    stream.first_control_wait = PATIENCE;
+    stream
 }
 
 fn recorder() -> Arc<Recorder> {

@@ -151,11 +151,10 @@ impl Stream {
     }
 
     pub(crate) fn hello_of(&mut self, protocol_revision: u32) {
-        self.control(&Control::Hello(Greeting {
-            manager_id: "test".into(),
-            protocol_revision,
-            ..Greeting::default()
-        }));
+        let mut greeting = Greeting::default();
+        greeting.manager_id = "test".into();
+        greeting.protocol_revision = protocol_revision;
+        self.control(&Control::Hello(greeting));
     }
 
     pub(crate) fn toggle(&mut self, enabled: bool) {

@@ -20,10 +20,10 @@ use crate::streams::until;
 use crate::{PATIENCE, Worker, private_directory, recorder, stream_config};
 
 fn reporting() -> Worker {
-    Worker::streaming(StreamConfig {
-        report_interval: Duration::from_millis(5),
-        ..stream_config()
-    })
+    let mut stream = stream_config();
+    stream.report_interval = Duration::from_millis(5);
+
+    Worker::streaming(stream)
 }
 
 /// A stream whose manager said hello, and its first report.
@@ -115,10 +115,9 @@ async fn the_last_report_to_one_manager_is_the_first_to_the_next() {
 
 #[tokio::test]
 async fn a_stream_that_was_given_events_reports_what_is_true_now() {
-    let worker = Worker::streaming(StreamConfig {
-        first_control_wait: Duration::ZERO,
-        ..StreamConfig::default()
-    });
+    let mut stream = StreamConfig::default();
+    stream.first_control_wait = Duration::ZERO;
+    let worker = Worker::streaming(stream);
     let (_first_manager, _first, _) = greeted(&worker, PROTOCOL_REVISION).await;
     let newer = Manager::dial(&worker.socket()).await;
     let mut second = newer.stream().await;
@@ -148,11 +147,10 @@ async fn an_old_stream_that_reads_nothing_does_not_delay_the_new_one() {
 
 #[tokio::test]
 async fn a_manager_that_announces_a_hello_gets_it_before_any_event() {
-    let worker = Worker::streaming(StreamConfig {
-        first_control_wait: Duration::ZERO,
-        hello_wait: PATIENCE,
-        ..StreamConfig::default()
-    });
+    let mut stream = StreamConfig::default();
+    stream.first_control_wait = Duration::ZERO;
+    stream.hello_wait = PATIENCE;
+    let worker = Worker::streaming(stream);
     worker.emit_many(0..1);
     let manager = Manager::dial(&worker.socket()).await;
     let mut stream = manager.stream_with(announcing()).await;
@@ -171,11 +169,10 @@ async fn a_manager_that_announces_a_hello_gets_it_before_any_event() {
 
 #[tokio::test]
 async fn a_manager_that_announces_a_hello_and_says_none_gets_events_in_the_end() {
-    let worker = Worker::streaming(StreamConfig {
-        first_control_wait: PATIENCE * 100,
-        hello_wait: Duration::from_millis(20),
-        ..StreamConfig::default()
-    });
+    let mut stream = StreamConfig::default();
+    stream.first_control_wait = PATIENCE * 100;
+    stream.hello_wait = Duration::from_millis(20);
+    let worker = Worker::streaming(stream);
     worker.emit_many(0..1);
     let manager = Manager::dial(&worker.socket()).await;
     let mut stream = manager.stream_with(announcing()).await;
@@ -184,10 +181,9 @@ async fn a_manager_that_announces_a_hello_and_says_none_gets_events_in_the_end()
 
 #[tokio::test]
 async fn a_manager_that_announces_a_hello_and_falls_silent_is_not_waited_for() {
-    let worker = Worker::streaming(StreamConfig {
-        hello_wait: PATIENCE * 100,
-        ..stream_config()
-    });
+    let mut stream = stream_config();
+    stream.hello_wait = PATIENCE * 100;
+    let worker = Worker::streaming(stream);
     worker.emit_many(0..1);
     let manager = Manager::dial(&worker.socket()).await;
     let mut stream = manager.stream_with(announcing()).await;
@@ -236,14 +232,11 @@ fn announcing() -> http::Request<()> {
 async fn a_program_that_does_not_beat_is_reported_while_it_does_not_and_with_its_spans() {
     let (directory, recorder) = (private_directory(), recorder());
     let heart = Arc::new(Heartbeat::new(Arc::clone(&recorder), MIN_STALL_LIMIT));
-    let config = ServeConfig {
-        stream: StreamConfig {
-            report_interval: Duration::from_millis(5),
-            heartbeat: Some(Arc::clone(&heart)),
-            ..stream_config()
-        },
-        ..ServeConfig::default()
-    };
+    let mut config = ServeConfig::default();
+    let mut stream = stream_config();
+    stream.report_interval = Duration::from_millis(5);
+    stream.heartbeat = Some(Arc::clone(&heart));
+    config.stream = stream;
     let address = Address::Unix(directory.path().join("worker.sock"));
     let server = Server::start(&address, Arc::clone(&recorder), config).unwrap();
     let worker = Worker {

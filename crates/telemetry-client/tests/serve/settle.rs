@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use telemetry_client::backend::{Backend, StreamBackend};
-use telemetry_client::serve::{ServeConfig, StreamConfig};
+use telemetry_client::serve::ServeConfig;
 use telemetry_core::{
     Address, Outcome,
     emit::{Fields, Recorder},
@@ -146,10 +146,9 @@ async fn a_flush_of_nothing_new_is_answered_and_sends_nothing() {
 
 #[tokio::test]
 async fn what_a_flush_counted_is_reported_although_no_event_was_sent() {
-    let worker = Worker::streaming(StreamConfig {
-        report_interval: Duration::MAX,
-        ..crate::stream_config()
-    });
+    let mut stream = crate::stream_config();
+    stream.report_interval = Duration::MAX;
+    let worker = Worker::streaming(stream);
     let manager = Manager::dial(&worker.socket()).await;
     let mut stream = manager.stream().await;
     stream.hello();

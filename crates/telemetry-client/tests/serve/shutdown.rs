@@ -94,10 +94,8 @@ fn a_server_that_closes_alone_keeps_what_is_queued() {
 fn the_ready_file_names_the_address_while_the_server_listens() {
     let directory = private_directory();
     let ready_file = directory.path().join("ready");
-    let config = ServeConfig {
-        ready_file: Some(ready_file.clone()),
-        ..ServeConfig::default()
-    };
+    let mut config = ServeConfig::default();
+    config.ready_file = Some(ready_file.clone());
     let worker = Worker::with(config);
     let text = std::fs::read_to_string(&ready_file).expect("a ready file");
     let address: Address = text.trim_end().parse().expect("an address");
@@ -131,10 +129,8 @@ fn a_ready_file_that_is_another_servers_by_now_stays() {
     let ready_file = directory.path().join("ready");
     let start = |name: &str| {
         let address = Address::Unix(directory.path().join(name));
-        let config = ServeConfig {
-            ready_file: Some(ready_file.clone()),
-            ..ServeConfig::default()
-        };
+        let mut config = ServeConfig::default();
+        config.ready_file = Some(ready_file.clone());
         Server::start(&address, recorder(), config).expect("a free socket")
     };
     let before = start("before.sock");
@@ -155,10 +151,8 @@ fn what_lies_at_the_place_of_the_unfinished_ready_file_is_not_followed() {
     symlink(&victim, directory.path().join(unfinished)).expect("a link");
     let ready_file = directory.path().join("ready");
     let address = Address::Unix(directory.path().join("worker.sock"));
-    let config = ServeConfig {
-        ready_file: Some(ready_file.clone()),
-        ..ServeConfig::default()
-    };
+    let mut config = ServeConfig::default();
+    config.ready_file = Some(ready_file.clone());
     let _server = Server::start(&address, recorder(), config).expect("a free socket");
     assert!(ready_file.exists());
     let found = std::fs::read_to_string(&victim).expect("the victim");

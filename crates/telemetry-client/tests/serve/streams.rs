@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemetry_client::serve::{Identity, ServeConfig, StreamConfig};
+use telemetry_client::serve::{Identity, ServeConfig};
 use telemetry_core::{
     Outcome,
     emit::{PolicySpec, SamplingRule},
@@ -73,18 +73,17 @@ async fn a_manager_that_said_hello_gets_hello_report_and_then_events() {
     };
     let incarnation = identity.incarnation_id.clone();
     assert_eq!(incarnation.len(), 32);
-    let worker = Worker::streaming(StreamConfig {
-        identity,
-        ..stream_config()
-    });
+    let mut stream = stream_config();
+    stream.identity = identity;
+    let worker = Worker::streaming(stream);
     worker.emit_many(0..3);
     let manager = Manager::dial(&worker.socket()).await;
     let mut stream = manager.stream().await;
     stream.hello();
-    stream.policy(PolicySpec {
-        revision: 7,
-        ..PolicySpec::default()
-    });
+    let mut policy = PolicySpec::default();
+    policy.revision = 7;
+
+    stream.policy(policy);
     let hello = stream
         .next()
         .await
@@ -117,10 +116,9 @@ async fn a_manager_that_said_hello_gets_hello_report_and_then_events() {
 
 #[tokio::test]
 async fn a_stock_manager_gets_neither_hello_nor_report() {
-    let worker = Worker::streaming(StreamConfig {
-        report_interval: Duration::from_millis(1),
-        ..stream_config()
-    });
+    let mut stream = stream_config();
+    stream.report_interval = Duration::from_millis(1);
+    let worker = Worker::streaming(stream);
     let (_manager, mut stream) = stock_stream(&worker).await;
     worker.emit_many(0..5);
     worker.recorder.close();
@@ -230,22 +228,18 @@ async fn the_old_manager_has_no_say_any_more() {
 
 #[tokio::test]
 async fn a_bad_control_is_reported_and_the_stream_goes_on() {
-    let worker = Worker::streaming(StreamConfig {
-        report_interval: Duration::from_millis(5),
-        ..stream_config()
-    });
+    let mut stream = stream_config();
+    stream.report_interval = Duration::from_millis(5);
+    let worker = Worker::streaming(stream);
     let manager = Manager::dial(&worker.socket()).await;
     let mut stream = manager.stream().await;
     stream.hello();
-    let bad = SamplingRule {
-        rate: 7.5,
-        patterns: Vec::new(),
-    };
-    stream.policy(PolicySpec {
-        revision: 3,
-        sampling: vec![bad],
-        ..PolicySpec::default()
-    });
+    let bad = SamplingRule::of_all(7.5);
+    let mut policy = PolicySpec::default();
+    policy.revision = 3;
+    policy.sampling = vec![bad];
+
+    stream.policy(policy);
     let report = loop {
         let report = stream.next_report().await;
         if !report.control_error.is_empty() {
@@ -274,11 +268,11 @@ async fn a_policy_that_is_too_long_is_reported_as_rejected() {
     let worker = Worker::start();
     let manager = Manager::dial(&worker.socket()).await;
     let mut stream = manager.stream().await;
-    stream.policy(PolicySpec {
-        revision: 9,
-        deny: vec!["x".into(); 100],
-        ..PolicySpec::default()
-    });
+    let mut policy = PolicySpec::default();
+    policy.revision = 9;
+    policy.deny = vec!["x".into(); 100];
+
+    stream.policy(policy);
     stream.hello();
     assert!(stream.next().await.expect("a frame").hello.is_some());
     let report = stream.next_report().await;
@@ -294,10 +288,7 @@ async fn a_policy_that_is_too_long_is_reported_as_rejected() {
 async fn a_stock_manager_is_clamped_instead_of_refused() {
     let worker = Worker::start();
     let (_manager, mut stream) = stock_stream(&worker).await;
-    let rule = SamplingRule {
-        rate: -3.0,
-        patterns: Vec::new(),
-    };
+    let rule = SamplingRule::of_all(-3.0);
     stream.control(&telemetry_core::wire::Control::Sampling(rule));
     let sampled_out = Outcome::Dropped(Reason::SampledOut);
     until("the rate is 0", || {

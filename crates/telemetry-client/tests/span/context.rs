@@ -210,14 +210,10 @@ fn the_flags_of_a_caller_are_carried_onward() {
 
 #[test]
 fn sampling_keeps_or_drops_what_inherits_an_id_as_a_whole() {
-    let half = SamplingRule {
-        rate: 0.5,
-        patterns: Vec::new(),
-    };
-    let fixture = fixture(PolicySpec {
-        sampling: vec![half],
-        ..PolicySpec::default()
-    });
+    let half = SamplingRule::of_all(0.5);
+    let mut policy = PolicySpec::default();
+    policy.sampling = vec![half];
+    let fixture = fixture(policy);
     let telemetry = &fixture.telemetry;
     let mut seen = HashSet::new();
     for number in 0..200 {

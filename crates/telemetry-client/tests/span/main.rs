@@ -26,10 +26,8 @@ struct Fixture {
 
 fn fixture(policy: PolicySpec) -> Fixture {
     let clock = Arc::new(ManualClock::new(1_000));
-    let config = RecorderConfig {
-        policy,
-        ..RecorderConfig::default()
-    };
+    let mut config = RecorderConfig::default();
+    config.policy = policy;
     let shared = Arc::clone(&clock) as Arc<dyn Clock>;
     let memory = Arc::new(MemoryBackend::new(config, Arc::clone(&shared)).expect("a policy"));
     let backend = Arc::clone(&memory) as Arc<dyn Backend>;
@@ -214,14 +212,10 @@ async fn a_task_that_panics_ends_its_span_as_panic() {
 
 #[test]
 fn a_sampled_out_span_is_dropped_whole_and_a_kept_one_kept_whole() {
-    let half = SamplingRule {
-        rate: 0.5,
-        patterns: Vec::new(),
-    };
-    let fixture = fixture(PolicySpec {
-        sampling: vec![half],
-        ..PolicySpec::default()
-    });
+    let half = SamplingRule::of_all(0.5);
+    let mut policy = PolicySpec::default();
+    policy.sampling = vec![half];
+    let fixture = fixture(policy);
     let mut kept = 0;
     for _ in 0..400 {
         let span = fixture.telemetry.span("tool.execution").start();
@@ -251,10 +245,7 @@ fn a_sampled_out_span_is_dropped_whole_and_a_kept_one_kept_whole() {
 fn a_rate_that_changes_under_way_does_not_split_the_span() {
     let fixture = Fixture::new();
     let span = fixture.telemetry.span("tool.execution").start();
-    let none = SamplingRule {
-        rate: 0.0,
-        patterns: Vec::new(),
-    };
+    let none = SamplingRule::of_all(0.0);
     fixture
         .memory
         .apply(&Control::Sampling(none))
@@ -265,10 +256,9 @@ fn a_rate_that_changes_under_way_does_not_split_the_span() {
 
 #[test]
 fn a_span_begun_while_off_stays_silent() {
-    let fixture = fixture(PolicySpec {
-        enabled: false,
-        ..PolicySpec::default()
-    });
+    let mut policy = PolicySpec::default();
+    policy.enabled = false;
+    let fixture = fixture(policy);
     let span = fixture.telemetry.span("tool.execution").start();
     fixture
         .memory

@@ -72,10 +72,9 @@ fn a_refused_operation_counts_every_span() {
 
 #[test]
 fn control_that_arrives_later_switches_an_operation() {
-    let fixture = fixture(PolicySpec {
-        enabled: false,
-        ..PolicySpec::default()
-    });
+    let mut policy = PolicySpec::default();
+    policy.enabled = false;
+    let fixture = fixture(policy);
     let toggle = |enabled| {
         let toggle = Control::Toggle { enabled };
         fixture.memory.apply(&toggle).expect("a toggle");

@@ -23,6 +23,7 @@ pub fn frame_header(len: usize) -> [u8; FRAME_HEADER_BYTES] {
 
 /// Why a stream of frames cannot be read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FrameError {
     /// The peer compresses, which was never offered.
     #[error("the message is compressed (flag {0}); only uncompressed messages are accepted")]

@@ -40,6 +40,7 @@ pub struct TraceContext {
 
 /// Why a text is no `traceparent`. Positions are bytes from 0.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum TraceContextError {
     /// Too short for the four fields.
     #[error("traceparent has {bytes} bytes; `version-traceid-spanid-flags` needs 55")]

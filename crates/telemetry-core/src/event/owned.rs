@@ -18,6 +18,7 @@ pub(super) const JSON_FIELDS: usize = 6;
 ///
 /// Serializes as an object with `measurements` and `metadata` as objects in their order.
 #[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
 pub struct Event {
     /// The event name: `snakepit.python.tool.execution.stop`.
     pub name: Arc<str>,
@@ -38,6 +39,20 @@ pub struct Event {
 }
 
 impl Event {
+    /// A live event of this name, without anything else in it.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            measurements: Vec::new(),
+            metadata: Vec::new(),
+            timestamp_ns: 0,
+            correlation_id: String::new(),
+            sampling_rate: 1.0,
+            span: None,
+            origin: EventOrigin::Live,
+        }
+    }
+
     /// The event name as text.
     #[must_use]
     pub fn name(&self) -> &str {

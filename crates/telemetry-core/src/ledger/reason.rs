@@ -41,6 +41,7 @@ macro_rules! closed_list {
         $(#[$outer])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
+        #[non_exhaustive]
         pub enum $name {
             $($(#[$doc])* $variant = $number,)+
         }

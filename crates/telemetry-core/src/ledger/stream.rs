@@ -7,6 +7,7 @@ use super::worker::Imbalance;
 
 /// A reading of what the manager counted for one worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct StreamSnapshot {
     /// Events that arrived and were not duplicates.
     pub received: u64,

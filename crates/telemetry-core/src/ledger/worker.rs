@@ -218,6 +218,7 @@ const _: () = {
 
 /// Counts of one event name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct NameCount {
     /// The wire name.
     pub name: String,
@@ -232,6 +233,7 @@ pub struct NameCount {
 /// Counters are read one after the other. A reading taken while other threads emit may be off by the
 /// events under way; once they are through, the laws hold to the last event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct WorkerSnapshot {
     /// Events that entered `emit` and left it again, whatever became of them.
     pub emitted: u64,
@@ -278,6 +280,7 @@ fn is_zero(count: &u64) -> bool {
 /// A broken law of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("ledger law {law} does not hold: {left_name} = {left}, but {right_name} = {right}")]
+#[non_exhaustive]
 pub struct Imbalance {
     /// Name of the law, such as `W1`.
     pub law: &'static str,

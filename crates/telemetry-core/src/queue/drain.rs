@@ -25,6 +25,7 @@ pub struct Budget {
 
 /// What was handed out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Drained {
     /// Records.
     pub events: usize,

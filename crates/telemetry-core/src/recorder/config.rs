@@ -8,6 +8,7 @@ use crate::sanitize::{Limits, Redactor};
 
 /// What happens to a full queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// The new event is dropped as `queue_full`.
     #[default]
@@ -18,6 +19,7 @@ pub enum Overflow {
 
 /// How a [`Recorder`](crate::emit::Recorder) is set up.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RecorderConfig {
     /// Bounds of the queue.
     pub queue: QueueLimits,

@@ -11,6 +11,7 @@ use crate::queue::{Budget, Fate, Record, Sleep};
 
 /// What was drained into frames.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FramedOut {
     /// How many events.
     pub events: usize,

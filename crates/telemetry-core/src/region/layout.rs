@@ -93,6 +93,7 @@ pub struct Identity {
 
 /// Why words are no region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RegionError {
     /// It is something else, of another byte order, or was never signed.
     #[error("these are not the words of a region")]

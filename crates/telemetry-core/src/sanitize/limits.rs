@@ -25,6 +25,7 @@ pub const MAX_CORRELATION_ID_BYTES: usize = 128;
 /// How large an event and its parts may be. All sizes are bytes of UTF-8, texts after escaping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Limits {
     /// An encoded event with the longest sequence number; [`MAX_EVENT_BYTES`].
     pub event_bytes: usize,

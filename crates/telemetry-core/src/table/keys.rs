@@ -104,6 +104,7 @@ impl fmt::Display for Unit {
     "unknown unit {given:?}; allowed: nanoseconds, milliseconds, bytes, count, percent, celsius, watts, \
      unix_nanoseconds, none"
 )]
+#[non_exhaustive]
 pub struct UnknownUnit {
     /// The word as it was given.
     pub given: String,

@@ -60,7 +60,7 @@ proptest! {
                     recorder.gate().apply(&filter).expect("valid");
                 }
                 Step::Sample(on) => {
-                    let rule = SamplingRule { rate: if on { 0.5 } else { 1.0 }, patterns: vec![] };
+                    let rule = SamplingRule::of_all(if on { 0.5 } else { 1.0 });
                     recorder.gate().apply(&Control::Sampling(rule)).expect("valid");
                 }
                 Step::Toggle(enabled) => {

@@ -30,15 +30,13 @@ fn recorder(config: RecorderConfig) -> Recorder {
 }
 
 fn small_queue(events: usize, overflow: Overflow) -> Recorder {
-    let queue = QueueLimits {
-        events,
-        ..QueueLimits::default()
-    };
-    recorder(RecorderConfig {
-        queue,
-        overflow,
-        ..RecorderConfig::default()
-    })
+    let mut queue = QueueLimits::default();
+    queue.events = events;
+    let mut config = RecorderConfig::default();
+    config.queue = queue;
+    config.overflow = overflow;
+
+    recorder(config)
 }
 
 fn emit(recorder: &Recorder, name: &str) -> Outcome {

@@ -33,11 +33,11 @@ fn toggled_off_nothing_is_emitted_and_nothing_counted() {
 fn an_invalid_control_changes_nothing_and_is_reported() {
     let recorder = recorder(RecorderConfig::default());
     let deny = |pattern: &str, revision| {
-        Control::Policy(PolicySpec {
-            revision,
-            deny: vec![pattern.to_owned()],
-            ..PolicySpec::default()
-        })
+        let mut policy = PolicySpec::default();
+        policy.revision = revision;
+        policy.deny = vec![pattern.to_owned()];
+
+        Control::Policy(policy)
     };
     recorder.gate().apply(&deny("a.*", 1)).expect("valid");
     assert!(recorder.gate().apply(&deny("b.[", 2)).is_err());
@@ -95,10 +95,7 @@ fn what_was_queued_before_a_policy_is_drained_only_as_far_as_that_allows() {
 #[test]
 fn sampling_a_quarter_keeps_a_quarter_and_leaves_others_alone() {
     let recorder = small_queue(100_000, Overflow::DropNewest);
-    let rule = SamplingRule {
-        rate: 0.25,
-        patterns: vec!["tool.*".to_owned()],
-    };
+    let rule = SamplingRule::new(0.25, ["tool.*"]);
     recorder
         .gate()
         .apply(&Control::Sampling(rule))
@@ -121,12 +118,7 @@ fn a_span_is_kept_or_dropped_whole_even_when_the_rate_changes_within() {
         ["op.start", "op.stop", "op.exception"].map(|n| recorder.callsite(n).expect("valid"));
     for round in 0..2_000 {
         let rate = if round % 3 == 0 { 0.5 } else { 0.1 };
-        let rule = |rate| {
-            Control::Sampling(SamplingRule {
-                rate,
-                patterns: Vec::new(),
-            })
-        };
+        let rule = |rate| Control::Sampling(SamplingRule::of_all(rate));
         recorder.gate().apply(&rule(rate)).expect("valid");
         let decision = recorder
             .decide_span(&start, &stop, &exception, "", None)
@@ -142,12 +134,7 @@ fn a_span_is_kept_or_dropped_whole_even_when_the_rate_changes_within() {
 #[test]
 fn an_event_of_a_span_carries_the_rate_at_which_it_was_drawn() {
     let recorder = small_queue(100_000, Overflow::DropNewest);
-    let rule = |rate| {
-        Control::Sampling(SamplingRule {
-            rate,
-            patterns: vec!["*.stop".to_owned()],
-        })
-    };
+    let rule = |rate| Control::Sampling(SamplingRule::new(rate, ["*.stop"]));
     let [start, stop, exception] =
         ["op.start", "op.stop", "op.exception"].map(|n| recorder.callsite(n).expect("valid"));
     let mut kept = 0;
@@ -178,10 +165,7 @@ fn an_event_that_was_filtered_when_its_span_started_is_drawn_by_its_own_rate() {
         allow: Vec::new(),
         deny: deny.iter().map(|&glob| glob.to_owned()).collect(),
     };
-    let rule = SamplingRule {
-        rate: 0.25,
-        patterns: Vec::new(),
-    };
+    let rule = SamplingRule::of_all(0.25);
     recorder
         .gate()
         .apply(&Control::Sampling(rule))
@@ -203,10 +187,7 @@ fn an_event_that_was_filtered_when_its_span_started_is_drawn_by_its_own_rate() {
 #[test]
 fn events_of_one_correlation_id_are_kept_or_dropped_together() {
     let recorder = small_queue(100_000, Overflow::DropNewest);
-    let rule = SamplingRule {
-        rate: 0.5,
-        patterns: Vec::new(),
-    };
+    let rule = SamplingRule::of_all(0.5);
     recorder
         .gate()
         .apply(&Control::Sampling(rule))
@@ -231,10 +212,9 @@ fn events_of_one_correlation_id_are_kept_or_dropped_together() {
 
 #[test]
 fn names_beyond_the_table_are_recorded_and_still_obey_the_policy() {
-    let recorder = recorder(RecorderConfig {
-        max_callsites: 2,
-        ..RecorderConfig::default()
-    });
+    let mut config = RecorderConfig::default();
+    config.max_callsites = 2;
+    let recorder = recorder(config);
     for name in ["a", "b", "c", "d"] {
         assert_eq!(emit(&recorder, name), Outcome::Accepted);
     }

@@ -99,14 +99,10 @@ fn waiting_for_ever_is_allowed() {
 
 #[test]
 fn an_event_larger_than_the_queue_evicts_nothing() {
-    let recorder = recorder(RecorderConfig {
-        queue: QueueLimits {
-            events: 64,
-            bytes: 500,
-        },
-        overflow: Overflow::DropOldest,
-        ..RecorderConfig::default()
-    });
+    let mut config = RecorderConfig::default();
+    config.queue = QueueLimits::new(64, 500);
+    config.overflow = Overflow::DropOldest;
+    let recorder = recorder(config);
     emit(&recorder, "a");
     let site = recorder.callsite("b").expect("valid");
     let text = "x".repeat(1_000);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use telemetry_core::{
     Outcome,
-    emit::{Overflow, Recorder, Ties, WRITE_THROUGH_WAIT},
+    emit::{Overflow, PolicySpec, Recorder, SamplingRule, Ties, WRITE_THROUGH_WAIT},
     ledger::Reason,
 };
 
@@ -176,14 +176,12 @@ fn every_kind_of_end_waits_but_off() {
     assert!(waits(&recorder, &|| {
         drop(recorder.draft(&site, Ties::of_id(""), None).expect("kept"));
     }));
-    let policy = |enabled, rate, deny: &[&str]| telemetry_core::emit::PolicySpec {
-        enabled,
-        sampling: vec![telemetry_core::emit::SamplingRule {
-            rate,
-            patterns: Vec::new(),
-        }],
-        deny: deny.iter().map(|glob| (*glob).to_owned()).collect(),
-        ..Default::default()
+    let policy = |enabled, rate, deny: &[&str]| {
+        let mut policy = PolicySpec::default();
+        policy.enabled = enabled;
+        policy.sampling = vec![SamplingRule::of_all(rate)];
+        policy.deny = deny.iter().map(|glob| (*glob).to_owned()).collect();
+        policy
     };
     let apply = |policy| {
         let control = telemetry_core::wire::Control::Policy(policy);

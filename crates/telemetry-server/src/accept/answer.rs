@@ -44,7 +44,8 @@ pub(super) fn why(error: &IntroductionError) -> Refusal {
         IntroductionError::Http2 => Refusal::Http2,
         IntroductionError::Unknown => Refusal::Unknown,
         IntroductionError::TooLong { .. } => Refusal::TooLong,
-        IntroductionError::Malformed { .. } => Refusal::Malformed,
+        // Whatever else a later version finds is in the words of the answer.
+        _ => Refusal::Malformed,
     }
 }
 

@@ -295,11 +295,10 @@ impl Incarnation {
 
     /// What has come to its end and is not in the sums yet.
     pub(super) fn news(&self, counted: &StreamSnapshot) -> WorkerSnapshot {
-        WorkerSnapshot {
-            emitted: self.settled(counted).saturating_sub(self.emitted),
-            sent: self.settled_sent(counted).saturating_sub(self.sent),
-            ..WorkerSnapshot::default()
-        }
+        let mut snapshot = WorkerSnapshot::default();
+        snapshot.emitted = self.settled(counted).saturating_sub(self.emitted);
+        snapshot.sent = self.settled_sent(counted).saturating_sub(self.sent);
+        snapshot
     }
 
     /// Its open stream is over; the writer's last words. Returns what that adds to the sums.

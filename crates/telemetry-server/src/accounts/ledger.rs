@@ -371,15 +371,16 @@ impl Cells {
         for note in Note::ALL {
             notes.set(*note, load(&self.notes[note.number() as usize]));
         }
-        StreamSnapshot {
-            received: load(&self.received),
-            dispatched: load(&self.dispatched),
-            rejected,
-            gaps: load(&self.gaps),
-            highest_sequence: load(&self.highest),
-            sequenced: load(&self.sequenced),
-            notes,
-        }
+        let mut snapshot = StreamSnapshot::default();
+        snapshot.received = load(&self.received);
+        snapshot.dispatched = load(&self.dispatched);
+        snapshot.rejected = rejected;
+        snapshot.gaps = load(&self.gaps);
+        snapshot.highest_sequence = load(&self.highest);
+        snapshot.sequenced = load(&self.sequenced);
+        snapshot.notes = notes;
+
+        snapshot
     }
 }
 

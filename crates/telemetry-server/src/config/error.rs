@@ -39,6 +39,7 @@ pub enum ConfigError {
 
 /// A place in a configuration file; lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Place {
     /// Name of the file as it was given.
     pub file: String,

@@ -12,6 +12,7 @@ use super::section::Section;
 
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct OwnLogSection {
     /// What each line looks like.
     pub format: LogFormat,
@@ -21,6 +22,7 @@ pub struct OwnLogSection {
 
 /// What a line of the log looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum LogFormat {
     /// For people.
     #[default]
@@ -71,6 +73,7 @@ impl Default for LogFilter {
     "{entry:?} is not allowed; use off, error, warn, info, debug or trace, or a list such as \
      \"info,telemetry_server::session=debug\""
 )]
+#[non_exhaustive]
 pub struct LogFilterError {
     /// The entry that is wrong.
     pub entry: String,

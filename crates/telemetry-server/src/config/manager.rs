@@ -84,7 +84,7 @@ pub(super) fn accept(
     let is_on = section.flag("enabled")?.unwrap_or(true);
     let listen = section.parsed("listen", |text| match text.parse::<Address>() {
         Ok(Address::Unix(path)) => Ok(Address::Unix(std::path::absolute(&path).unwrap_or(path))),
-        Ok(port @ Address::Tcp(_)) => Err(format!(
+        Ok(port) => Err(format!(
             "{port} is a port, at which workers can only dial in with TLS, which this version does \
              not have; use \"unix:/path/to.sock\""
         )),

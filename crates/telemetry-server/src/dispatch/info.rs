@@ -58,15 +58,7 @@ impl HandlerLedger {
         let right = parts
             .iter()
             .fold(0_u64, |sum, part| sum.saturating_add(*part));
-        if self.dispatched == right {
-            return Ok(());
-        }
-        Err(Imbalance {
-            law: "M2",
-            left_name: "dispatched",
-            left: self.dispatched,
-            right_name: "delivered + dropped + queued + in flight",
-            right,
-        })
+        let parts = "delivered + dropped + queued + in flight";
+        Imbalance::check("M2", ("dispatched", self.dispatched), (parts, right))
     }
 }

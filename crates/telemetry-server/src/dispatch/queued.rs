@@ -35,6 +35,7 @@ pub const MAX_HANDLER_QUEUE: usize = 1 << 20;
 
 /// How a queued handler is kept apart from those who dispatch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct QueuedConfig {
     /// Most events waiting, from 1 to [`MAX_HANDLER_QUEUE`]; the newest beyond it are dropped.
     pub capacity: usize,

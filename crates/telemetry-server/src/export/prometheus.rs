@@ -35,6 +35,7 @@ pub const DEFAULT_SERIES_LIMIT: usize = 2_000;
 
 /// How the exporter counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PrometheusConfig {
     /// Most series of one metric, over all workers. Events with further label values are counted in
     /// one more series, labelled `overflow="true"`, and noted as `cardinality_folded`.

@@ -44,10 +44,7 @@ impl Manager {
         rate: f64,
         patterns: &[String],
     ) -> Result<ControlReceipt, ControlRefused> {
-        let rule = SamplingRule {
-            rate,
-            patterns: patterns.to_vec(),
-        };
+        let rule = SamplingRule::new(rate, patterns.to_vec());
         self.control(&target, &Control::Sampling(rule))
     }
 

@@ -14,6 +14,7 @@ pub const MAX_QUARANTINED_NAMES: usize = 256;
 
 /// One name that the catalog does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct QuarantinedName {
     /// The wire name, cut to 519 bytes and escaped; `…` stands for all names beyond the bound.
     pub name: String,

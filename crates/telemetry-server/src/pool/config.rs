@@ -32,6 +32,7 @@ pub const MAX_NAME_BYTES: usize = 64;
 
 /// One named group of equal worker processes.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PoolConfig {
     /// Name of the pool: `[A-Za-z0-9_-]`, at most [`MAX_NAME_BYTES`]. Workers are called
     /// `{name}-{n}`, n from 1.
@@ -183,6 +184,7 @@ impl PoolConfig {
 
 /// What becomes of workers whose manager dies, however it dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnManagerExit {
     /// They go on. The next manager with the same [`RunDir`](crate::pool::RunDir) adopts them.
     Keep,
@@ -192,6 +194,7 @@ pub enum OnManagerExit {
 
 /// How a spawned worker is told to emit: each field becomes one environment variable.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct WorkerTelemetry {
     /// False: `TELEMETRY_DISABLED=1`, the worker emits nothing and no stream is dialled.
     pub enabled: bool,
@@ -223,6 +226,7 @@ impl Default for WorkerTelemetry {
 
 /// The way a worker's events take to the manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Transport {
     /// The gRPC stream over the worker's own socket; it can be controlled.
     Stream,
@@ -232,6 +236,7 @@ pub enum Transport {
 
 /// Full-jitter exponential backoff between restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RestartDelays {
     /// Upper bound of the first delay; it doubles with each failure.
     pub base: Duration,
@@ -268,6 +273,7 @@ impl RestartDelays {
 
 /// Where the part of the workers' stderr goes that is not telemetry.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum StderrTarget {
     /// To our own stderr, byte for byte.
     Inherit,

@@ -12,6 +12,7 @@ use telemetry_core::ledger::StreamSnapshot;
 
 /// The pool at one moment.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct PoolStatus {
     /// Name of the pool.
     pub name: String,
@@ -27,6 +28,7 @@ pub struct PoolStatus {
 
 /// One worker of a pool at one moment.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct WorkerStatus {
     /// `{pool}-{n}`.
     pub worker_id: String,
@@ -59,9 +61,32 @@ pub struct WorkerStatus {
     pub stderr: StreamSnapshot,
 }
 
+impl WorkerStatus {
+    /// A worker of this id whose first process was just started.
+    pub fn new(worker_id: impl Into<String>) -> Self {
+        Self {
+            worker_id: worker_id.into(),
+            pid: None,
+            state: WorkerState::Starting,
+            restarts: 0,
+            failures: 0,
+            adopted: false,
+            last_exit: None,
+            last_exit_planned: false,
+            last_exit_code: None,
+            last_signal: None,
+            last_pid: None,
+            last_stderr: None,
+            age_ms: None,
+            stderr: StreamSnapshot::default(),
+        }
+    }
+}
+
 /// Where a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WorkerState {
     /// The process runs, its stream is not open yet.
     Starting,

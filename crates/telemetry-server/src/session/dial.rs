@@ -53,6 +53,7 @@ const GOODBYE: Duration = Duration::from_millis(250);
 
 /// Why a worker could not be reached or its stream not be opened.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum DialError {
     /// There is no socket file; the worker is not up yet, or gone.
     #[error("there is no socket at {}", path.display())]
@@ -108,12 +109,12 @@ pub enum DialError {
         found: u32,
     },
     /// HTTP/2 could not be started, or the peer ended it before it answered.
-    #[error("HTTP/2 with {peer}: {}", chain(error))]
+    #[error("HTTP/2 with {peer}: {}", chain(&**error))]
     Http2 {
         /// The other end.
         peer: Peer,
         /// What went wrong.
-        error: hyper::Error,
+        error: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The peer did not answer the request for the stream.
     #[error("no response headers from {peer} within {HANDSHAKE_TIMEOUT:?}")]
@@ -253,6 +254,7 @@ async fn connect(endpoint: &Address) -> Result<Stream, DialError> {
             stream.set_nodelay(true)?;
             Ok(Stream::Tcp(stream))
         }),
+        _ => Err(io::ErrorKind::Unsupported.into()),
     };
     connected.map_err(|error| DialError::Connect {
         endpoint: endpoint.clone(),
@@ -281,7 +283,7 @@ pub(super) async fn open(
         .await
         .map_err(|error| DialError::Http2 {
             peer: peer.clone(),
-            error,
+            error: error.into(),
         })?;
     tasks.executor().execute(async move {
         // Whatever ends the connection also ends the stream on it, where it is reported.

@@ -30,10 +30,7 @@ pub(super) fn legacy_controls(policy: &PolicySpec) -> LegacyControls {
             Control::Toggle {
                 enabled: policy.enabled,
             },
-            Control::Sampling(SamplingRule {
-                rate,
-                patterns: Vec::new(),
-            }),
+            Control::Sampling(SamplingRule::of_all(rate)),
             Control::Filter {
                 allow: policy.allow.clone(),
                 deny: policy.deny.clone(),
@@ -49,20 +46,12 @@ mod tests {
 
     #[test]
     fn a_rule_with_patterns_is_reported_and_not_sent() {
-        let general = SamplingRule {
-            rate: 0.5,
-            patterns: Vec::new(),
-        };
-        let special = SamplingRule {
-            rate: 0.0,
-            patterns: vec!["tool.*".into()],
-        };
-        let policy = PolicySpec {
-            enabled: false,
-            sampling: vec![general.clone(), special.clone()],
-            deny: vec!["python.*".into()],
-            ..PolicySpec::default()
-        };
+        let general = SamplingRule::of_all(0.5);
+        let special = SamplingRule::new(0.0, ["tool.*"]);
+        let mut policy = PolicySpec::default();
+        policy.enabled = false;
+        policy.sampling = vec![general.clone(), special.clone()];
+        policy.deny = vec!["python.*".into()];
         let legacy = legacy_controls(&policy);
         assert_eq!(legacy.controls[0], Control::Toggle { enabled: false });
         assert_eq!(legacy.controls[1], Control::Sampling(general));
@@ -72,10 +61,7 @@ mod tests {
     #[test]
     fn a_policy_without_rules_resets_the_rate() {
         let legacy = legacy_controls(&PolicySpec::default());
-        let all = SamplingRule {
-            rate: 1.0,
-            patterns: Vec::new(),
-        };
+        let all = SamplingRule::of_all(1.0);
         assert_eq!(legacy.controls[1], Control::Sampling(all));
     }
 }

@@ -276,6 +276,7 @@ impl Session {
                 }
                 Arrived::Failed(error) => {
                     let peer = progress.peer.clone();
+                    let error = error.into();
                     let error = DialError::Http2 { peer, error };
                     return Err(Ending::NotOpened { error, asked: true });
                 }

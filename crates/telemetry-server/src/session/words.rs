@@ -23,13 +23,13 @@ impl Session {
         legacy: bool,
         introduced: Option<(&str, Option<u32>)>,
     ) -> Bytes {
-        let hello = Control::Hello(Greeting {
-            manager_id: self.shared.manager_id.clone(),
-            protocol_revision: PROTOCOL_REVISION,
-            acknowledges: true,
-            epoch: 0,
-            position: self.record.tell_position(introduced),
-        });
+        let mut greeting = Greeting::default();
+        greeting.manager_id = self.shared.manager_id.clone();
+        greeting.protocol_revision = PROTOCOL_REVISION;
+        greeting.acknowledges = true;
+        greeting.epoch = 0;
+        greeting.position = self.record.tell_position(introduced);
+        let hello = Control::Hello(greeting);
         let mut policy = self.newest_policy();
         if is_planted(Mistake::ForgetsPolicy) {
             policy = Arc::default();

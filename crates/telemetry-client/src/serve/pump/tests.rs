@@ -22,10 +22,9 @@ fn who_waits_for_its_last_acknowledgement_is_not_asked_at_once_again() {
         StreamConfig::default(),
     ));
     let session = sessions.begin(true);
-    session.greet(Greeting {
-        acknowledges: true,
-        ..Greeting::default()
-    });
+    let mut greeting = Greeting::default();
+    greeting.acknowledges = true;
+    session.greet(greeting);
     session.instruct();
     let begun = Instant::now();
     let mut pump = Pump::new(sessions, session, Outbox::new(None), CHUNK, begun);

@@ -4,6 +4,7 @@ use super::MAX_DECODED_FIELDS;
 
 /// What one event may carry; each at most what the structure holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DecodeLimits {
     /// Most bytes of the event.
     pub bytes: usize,
@@ -25,6 +26,7 @@ impl Default for DecodeLimits {
 
 /// Why bytes are no acceptable event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// The bytes end inside a field, or an integer is longer than 64 bits.
     #[error("the bytes of {0} are cut short or malformed")]

@@ -11,13 +11,11 @@ fn incarnation() -> Incarnation {
 
 /// What a worker reports that has sent and queued so many and dropped so many.
 fn report(sent: u64, queued: u64, dropped: u64) -> WorkerSnapshot {
-    let mut report = WorkerSnapshot {
-        emitted: sent + queued + dropped,
-        accepted: sent + queued,
-        sent,
-        queued,
-        ..WorkerSnapshot::default()
-    };
+    let mut report = WorkerSnapshot::default();
+    report.emitted = sent + queued + dropped;
+    report.accepted = sent + queued;
+    report.sent = sent;
+    report.queued = queued;
     report.dropped.add(Reason::QueueFull, dropped);
     report
 }

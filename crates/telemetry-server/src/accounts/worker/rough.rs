@@ -66,13 +66,11 @@ impl Rough {
 
     /// A report: so many sent, queued and dropped.
     fn report(&mut self, sent: u64, queued: u64, dropped: u64) -> Result<(), Implausible> {
-        let mut snapshot = WorkerSnapshot {
-            emitted: sent + queued + dropped,
-            accepted: sent + queued,
-            sent,
-            queued,
-            ..WorkerSnapshot::default()
-        };
+        let mut snapshot = WorkerSnapshot::default();
+        snapshot.emitted = sent + queued + dropped;
+        snapshot.accepted = sent + queued;
+        snapshot.sent = sent;
+        snapshot.queued = queued;
         snapshot.dropped.add(Reason::QueueFull, dropped);
         let said = Said {
             snapshot,

@@ -93,9 +93,8 @@ impl Account {
 
 /// What is emitted and sent for certain if this arrived.
 pub(super) fn evident(counted: &StreamSnapshot) -> WorkerSnapshot {
-    WorkerSnapshot {
-        emitted: counted.received.saturating_add(counted.gaps),
-        sent: counted.sequenced.saturating_add(counted.gaps),
-        ..WorkerSnapshot::default()
-    }
+    let mut snapshot = WorkerSnapshot::default();
+    snapshot.emitted = counted.received.saturating_add(counted.gaps);
+    snapshot.sent = counted.sequenced.saturating_add(counted.gaps);
+    snapshot
 }

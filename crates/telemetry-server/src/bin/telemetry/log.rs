@@ -46,7 +46,7 @@ pub(crate) struct Log {
 impl Log {
     /// From now on everything that is traced, and every panic, goes to stderr as `config` wants it.
     pub(crate) fn set_up(config: &Config) -> Result<Self, Failure> {
-        let OwnLogSection { format, level } = config.own_log.clone();
+        let OwnLogSection { format, level, .. } = config.own_log.clone();
         let own = from_environment()?.unwrap_or(level);
         let events = config.log.as_ref().map(|log| log.level);
         let writer = LossyWriter::to_stderr()
@@ -58,8 +58,8 @@ impl Log {
             .with_ansi(wants_colour())
             .with_writer(move || to.clone());
         let lines = match format {
-            LogFormat::Text => lines.boxed(),
             LogFormat::Json => lines.with_ansi(false).event_format(Json).boxed(),
+            _ => lines.boxed(),
         };
         tracing_subscriber::registry()
             .with(targets(&own, events))

@@ -158,12 +158,9 @@ async fn start(
         Source::of_node(node.as_str()),
         clock,
     );
-    let prometheus = PrometheusExporter::new(
-        Arc::clone(&config.catalog),
-        PrometheusConfig {
-            series_limit: config.series_limit,
-        },
-    );
+    let mut counting = PrometheusConfig::default();
+    counting.series_limit = config.series_limit;
+    let prometheus = PrometheusExporter::new(Arc::clone(&config.catalog), counting);
     dispatcher
         .attach("prometheus", "*", prometheus.clone())
         .map_err(Failure::of)?;
@@ -188,10 +185,10 @@ async fn start(
     });
     prometheus.add_source(manager.clone());
     prometheus.add_source(HandlerMetrics(dispatcher.clone()));
-    prometheus.add_source(ProcessMetrics {
-        log: log.writer().clone(),
-        descriptors: OpenDescriptors::open().ok(),
-    });
+    prometheus.add_source(ProcessMetrics::new(
+        log.writer().clone(),
+        OpenDescriptors::open().ok(),
+    ));
     let mut running = Running {
         manager,
         dispatcher,
@@ -204,10 +201,9 @@ async fn start(
     let roster = Roster::new(running.manager.clone());
     if let Some(http) = &config.http {
         let state = HttpState::new(running.dispatcher.clone(), prometheus, roster.clone());
-        let allowed = HttpConfig {
-            allowed_hosts: http.allowed_hosts.clone(),
-            allow_remote: http.allow_remote,
-        };
+        let mut allowed = HttpConfig::default();
+        allowed.allowed_hosts = http.allowed_hosts.clone();
+        allowed.allow_remote = http.allow_remote;
         let server = HttpServer::bind_with(http.listen, state, allowed).await;
         running.http = Some(server.map_err(Failure::of)?);
     }
@@ -312,17 +308,12 @@ fn tell_ledger(manager: &Manager) {
 
 /// What `[telemetry]` says is where the policy of every worker starts, spawned or not.
 fn policy(telemetry: &WorkerTelemetry) -> PolicySpec {
-    let mut policy = PolicySpec {
-        enabled: telemetry.enabled,
-        ..PolicySpec::default()
-    };
+    let mut policy = PolicySpec::default();
+    policy.enabled = telemetry.enabled;
     policy.deny.clone_from(&telemetry.excluded_events);
     if telemetry.sampling_rate < 1.0 {
         let rate = telemetry.sampling_rate;
-        policy.sampling.push(SamplingRule {
-            rate,
-            patterns: Vec::new(),
-        });
+        policy.sampling.push(SamplingRule::of_all(rate));
     }
     policy
 }

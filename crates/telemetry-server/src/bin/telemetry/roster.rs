@@ -130,22 +130,15 @@ mod tests {
     use super::*;
 
     fn worker(state: WorkerState) -> WorkerStatus {
-        WorkerStatus {
-            worker_id: "p-1".into(),
-            pid: None,
-            state,
-            restarts: 3,
-            failures: 3,
-            adopted: false,
-            last_exit: Some("exit code 1".into()),
-            last_exit_planned: false,
-            last_exit_code: Some(1),
-            last_signal: None,
-            last_pid: Some(7),
-            last_stderr: Some("ValueError: x".into()),
-            age_ms: None,
-            stderr: Default::default(),
-        }
+        let mut status = WorkerStatus::new("p-1");
+        status.state = state;
+        status.restarts = 3;
+        status.failures = 3;
+        status.last_exit = Some("exit code 1".into());
+        status.last_exit_code = Some(1);
+        status.last_pid = Some(7);
+        status.last_stderr = Some("ValueError: x".into());
+        status
     }
 
     #[test]
@@ -161,11 +154,9 @@ mod tests {
 
     #[test]
     fn a_planned_end_leaves_no_error_behind() {
-        let planned = WorkerStatus {
-            pid: Some(8),
-            last_exit_planned: true,
-            ..worker(WorkerState::Ready)
-        };
+        let mut planned = worker(WorkerState::Ready);
+        planned.pid = Some(8);
+        planned.last_exit_planned = true;
         let mut row = json!({ "state": "streaming", "last_error": "the stream ended" });
         add_process(&mut row, &planned);
         assert_eq!((&row["pid"], &row["last_error"]), (&json!(8), &Value::Null));

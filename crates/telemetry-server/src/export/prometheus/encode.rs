@@ -49,6 +49,7 @@ impl<S: MetricSource + ?Sized> MetricSource for Arc<S> {
 
 /// The two text formats.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub enum ExpositionFormat {
     /// OpenMetrics 1.0.
     #[default]

@@ -13,11 +13,20 @@ use crate::lossy::LossyWriter;
 /// Shows the process itself: `telemetry_log_lines_dropped_total`, `telemetry_open_fds` and
 /// `telemetry_max_fds`. Without a limit of descriptors there is no `telemetry_max_fds`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ProcessMetrics {
     /// Where the log goes.
     pub log: LossyWriter,
     /// Counts descriptors; none where there is no `/proc`.
     pub descriptors: Option<OpenDescriptors>,
+}
+
+impl ProcessMetrics {
+    /// Metrics of the log that goes to `log`, and of this process's descriptors where it has them counted.
+    #[must_use]
+    pub const fn new(log: LossyWriter, descriptors: Option<OpenDescriptors>) -> Self {
+        Self { log, descriptors }
+    }
 }
 
 impl MetricSource for ProcessMetrics {

@@ -50,13 +50,11 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn report(&self) -> WorkerSnapshot {
-        let mut report = WorkerSnapshot {
-            emitted: self.emitted,
-            accepted: self.sent + self.queued,
-            sent: self.sent,
-            queued: self.queued,
-            ..WorkerSnapshot::default()
-        };
+        let mut report = WorkerSnapshot::default();
+        report.emitted = self.emitted;
+        report.accepted = self.sent + self.queued;
+        report.sent = self.sent;
+        report.queued = self.queued;
         report.dropped.add(Reason::QueueFull, self.dropped);
         report
     }
