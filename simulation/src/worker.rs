@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use telemetry_client::serve::simulated::{SimulatedRoad, dial_in, serve_dialled, set_pid};
-use telemetry_client::serve::{Identity, StreamConfig, TelemetryService};
+use telemetry_client::serve::{StreamConfig, TelemetryService};
 use telemetry_core::{
     Address, Clock, ValueRef,
     emit::{Callsite, Fields, Identity as Whose, Overflow, QueueLimits, Recorder, RecorderConfig},
@@ -146,21 +146,15 @@ impl Worker {
         let site = |name| recorder.callsite(name).map_err(|it| it.to_string());
         let sites = [site(EVENTS[0])?, site(EVENTS[1])?];
         let recorder = Arc::new(recorder);
-        let introduction = Introduction {
-            worker: name.clone(),
-            incarnation: incarnation(number),
-            pid,
-            capabilities: capability::ALL.map(str::to_owned).into(),
-            ..Introduction::default()
-        };
-        let identity = Identity {
-            worker_id: name,
-            pool_name: String::new(),
-            incarnation_id: incarnation(number),
-            package_version: "0".to_owned(),
-        };
+        let mut introduction = Introduction::default();
+        introduction.worker = name.clone();
+        introduction.incarnation = incarnation(number);
+        introduction.pid = pid;
+        introduction.capabilities = capability::ALL.map(str::to_owned).into();
         let mut config = StreamConfig::default();
-        config.identity = identity;
+        config.identity.worker_id = name;
+        config.identity.incarnation_id = incarnation(number);
+        config.identity.package_version = "0".to_owned();
         let service = TelemetryService::new(Arc::clone(&recorder), config);
         let served = service.clone();
         let (stop, stopped) = watch::channel(None);

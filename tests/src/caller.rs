@@ -44,17 +44,13 @@ impl Caller {
     pub fn new(id: &str, pool: &str) -> Self {
         let recorder = Recorder::new(RecorderConfig::default(), Arc::new(SystemClock::new()));
         let recorder = Arc::new(recorder.expect("a valid policy"));
-        let identity = Identity {
-            worker_id: id.to_owned(),
-            ..Identity::default()
-        };
-        let introduction = Introduction {
-            worker: id.to_owned(),
-            pool: pool.to_owned(),
-            incarnation: identity.incarnation_id.clone(),
-            pid: std::process::id(),
-            ..Introduction::default()
-        };
+        let mut identity = Identity::default();
+        identity.worker_id = id.to_owned();
+        let mut introduction = Introduction::default();
+        introduction.worker = id.to_owned();
+        introduction.pool = pool.to_owned();
+        introduction.incarnation = identity.incarnation_id.clone();
+        introduction.pid = std::process::id();
         let mut config = StreamConfig::default();
         config.identity = identity;
         config.report_interval = REPORT_INTERVAL;

@@ -97,10 +97,8 @@ impl WorkerBuilder {
         config.policy = self.policy;
         let recorder = Recorder::new(config, Arc::new(SystemClock::new()));
         let recorder = Arc::new(recorder.expect("a valid policy"));
-        let identity = Identity {
-            worker_id: self.id.clone(),
-            ..Identity::default()
-        };
+        let mut identity = Identity::default();
+        identity.worker_id = self.id.clone();
         let incarnation = identity.incarnation_id.clone();
         let mut stream = StreamConfig::default();
         stream.identity = identity;

@@ -21,6 +21,7 @@ const HTTP2: &[u8] = b"PRI ";
 /// Who a worker says it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct Introduction {
     /// The id it was given, or the one it gave itself.
     pub worker: String,

@@ -75,6 +75,12 @@ pub use generated::{
     telemetry_control, telemetry_value,
 };
 
+#[doc(no_inline)]
+pub use prost;
+#[cfg(any(feature = "grpc-client", feature = "grpc-server"))]
+#[doc(no_inline)]
+pub use tonic;
+
 /// Runs the examples of the README as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use telemetry_client::serve::{ConnectConfig, Connection, Identity};
+use telemetry_client::serve::{ConnectConfig, Connection};
 use telemetry_core::{
     Address, SystemClock,
     emit::{Fields, Recorder, RecorderConfig},
@@ -102,10 +102,7 @@ fn dial(door: &Address, number: usize) -> (Arc<Recorder>, Connection) {
     };
     recorder.record(&site, &fields);
     let mut config = ConnectConfig::default();
-    config.stream.identity = Identity {
-        worker_id: format!("w{number:03}"),
-        ..Identity::default()
-    };
+    config.stream.identity.worker_id = format!("w{number:03}");
     let connection = Connection::start(vec![door.clone()], Arc::clone(&recorder), config);
     (recorder, connection.expect("a thread"))
 }

@@ -187,10 +187,8 @@ async fn the_memory_of_a_successor_that_lives_is_not_read_in_place_of_the_dead_o
     house.adopt(&process, 1);
     process.kill();
     let told = house.end_of_process().await;
-    let identity = Identity {
-        worker_id: WORKER.to_owned(),
-        ..Identity::default()
-    };
+    let mut identity = Identity::default();
+    identity.worker_id = WORKER.to_owned();
     let config = RecorderConfig::default();
     let clock = Arc::new(SystemClock::new());
     let (recorder, region) =

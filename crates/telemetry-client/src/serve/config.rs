@@ -24,6 +24,7 @@ pub const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Who a worker says it is, to a manager that said hello.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Identity {
     /// The id the worker was given; empty if none was. The manager's own record wins.
     pub worker_id: String,

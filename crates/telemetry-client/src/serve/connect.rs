@@ -112,14 +112,11 @@ impl Connection {
         if identity.worker_id.is_empty() {
             identity.worker_id = own_name(&identity.incarnation_id);
         }
-        let introduction = Introduction {
-            worker: identity.worker_id.clone(),
-            pool: identity.pool_name.clone(),
-            incarnation: identity.incarnation_id.clone(),
-            pid: std::process::id(),
-            capabilities: Vec::new(),
-            attempts: 0,
-        };
+        let mut introduction = Introduction::default();
+        introduction.worker = identity.worker_id.clone();
+        introduction.pool = identity.pool_name.clone();
+        introduction.incarnation = identity.incarnation_id.clone();
+        introduction.pid = std::process::id();
         let worker_id = identity.worker_id.clone();
         let managers: Arc<[Address]> = managers.into();
         let heart = config.stream.heartbeat.clone();

@@ -264,10 +264,8 @@ async fn say(
 ) -> io::Result<()> {
     let frame = |region| {
         let capabilities = capabilities(region);
-        let introduction = Introduction {
-            capabilities,
-            ..introduction.clone()
-        };
+        let mut introduction = introduction.clone();
+        introduction.capabilities = capabilities;
         introduction.to_frame()
     };
     if let Some(region) = region {

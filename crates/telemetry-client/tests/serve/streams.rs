@@ -66,11 +66,9 @@ async fn a_silent_manager_gets_events_after_the_first_control_wait() {
 
 #[tokio::test]
 async fn a_manager_that_said_hello_gets_hello_report_and_then_events() {
-    let identity = Identity {
-        worker_id: "w1".into(),
-        pool_name: "p".into(),
-        ..Identity::default()
-    };
+    let mut identity = Identity::default();
+    identity.worker_id = "w1".into();
+    identity.pool_name = "p".into();
     let incarnation = identity.incarnation_id.clone();
     assert_eq!(incarnation.len(), 32);
     let mut stream = stream_config();

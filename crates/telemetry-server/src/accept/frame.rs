@@ -50,11 +50,10 @@ mod tests {
     use super::*;
 
     fn introduction() -> Introduction {
-        Introduction {
-            worker: "w".into(),
-            incarnation: "0".repeat(32),
-            ..Introduction::default()
-        }
+        let mut introduction = Introduction::default();
+        introduction.worker = "w".into();
+        introduction.incarnation = "0".repeat(32);
+        introduction
     }
 
     #[tokio::test]

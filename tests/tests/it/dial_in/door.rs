@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use telemetry_core::wire::{Introduction, IntroductionAnswer};
+use telemetry_core::wire::IntroductionAnswer;
 use telemetry_server::{
     Target, WorkerId,
     accept::INTRODUCTION_TIMEOUT,
@@ -41,10 +41,8 @@ async fn what_is_no_introduction_is_refused_with_what_is_wrong_with_it() {
     let mut long = introduction("w").to_frame();
     long[11] = 1;
     let not_json = [&b"TELEMETRY/1"[..], &[0, 0, 0, 3], b"abc"].concat();
-    let malformed = Introduction {
-        incarnation: "1".to_owned(),
-        ..introduction("w")
-    };
+    let mut malformed = introduction("w");
+    malformed.incarnation = "1".to_owned();
     for (bytes, wanted) in [
         (
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),

@@ -137,9 +137,8 @@ pub(super) fn reason(answer: Option<IntroductionAnswer>) -> String {
 }
 
 pub(super) fn introduction(worker: &str) -> Introduction {
-    Introduction {
-        worker: worker.to_owned(),
-        incarnation: "0123456789abcdef0123456789abcdef".to_owned(),
-        ..Introduction::default()
-    }
+    let mut introduction = Introduction::default();
+    introduction.worker = worker.to_owned();
+    introduction.incarnation = "0123456789abcdef0123456789abcdef".to_owned();
+    introduction
 }

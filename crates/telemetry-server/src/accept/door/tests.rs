@@ -26,11 +26,9 @@ struct Worker {
 impl Worker {
     fn new() -> Self {
         let manager = Manager::start(ManagerConfig::new("node")).expect("a sound policy");
-        let introduction = Introduction {
-            worker: "w".to_owned(),
-            incarnation: "0123456789abcdef0123456789abcdef".to_owned(),
-            ..Introduction::default()
-        };
+        let mut introduction = Introduction::default();
+        introduction.worker = "w".to_owned();
+        introduction.incarnation = "0123456789abcdef0123456789abcdef".to_owned();
         Self {
             hall: Door::new(manager).hall,
             caller: Caller {

@@ -40,11 +40,9 @@ fn manager() -> Manager {
 }
 
 fn caller(worker: &str, incarnation: u64, pid: Option<u32>) -> Caller {
-    let introduction = Introduction {
-        worker: worker.to_owned(),
-        incarnation: format!("{incarnation:032x}"),
-        ..Introduction::default()
-    };
+    let mut introduction = Introduction::default();
+    introduction.worker = worker.to_owned();
+    introduction.incarnation = format!("{incarnation:032x}");
     Caller {
         introduction,
         pid,
