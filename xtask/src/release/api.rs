@@ -43,9 +43,9 @@ const UNASKED: [&str; 6] = [
 /// Texts by the path of their file, from the root.
 pub(crate) type Texts = BTreeMap<String, String>;
 
-/// The texts of all `packages`, from their sources.
-pub(crate) fn generate(packages: &[Package]) -> Result<Texts, Failure> {
-    let rustdoc = Rustdoc::ready()?;
+/// The texts of all `packages` of the workspace in `root`, from their sources.
+pub(crate) fn generate(root: &Path, packages: &[Package]) -> Result<Texts, Failure> {
+    let rustdoc = Rustdoc::ready(root)?;
     let mut texts = Texts::new();
     for package in packages {
         texts.insert(package.path(FILE), text(&rustdoc.json(package)?)?);

@@ -16,8 +16,10 @@ const INTERNAL_FEATURES: [&str; 3] = ["default", "simulation", "world"];
 /// One published package.
 #[derive(Debug)]
 pub(crate) struct Package {
-    /// Its name in the manifest, which is its name in a registry.
+    /// Its name in the manifest.
     pub(crate) name: String,
+    /// Its name in a registry, which is another where somebody else has that one.
+    pub(crate) published: String,
     /// The version in the manifest.
     pub(crate) version: Version,
     /// Its directory, from the root.
@@ -31,15 +33,25 @@ pub(crate) struct Package {
 }
 
 impl Package {
+    /// The name of the tag of its version.
+    pub(crate) fn tag(&self) -> String {
+        tag(&self.name, self.version)
+    }
+
     /// The path of `file`, a file of the package, from the root.
     pub(crate) fn path(&self, file: &str) -> String {
         format!("{}/{file}", self.directory)
     }
 
-    /// Its name as code writes it.
+    /// Its name as code writes it, whatever it is published as.
     pub(crate) fn library(&self) -> String {
         self.name.replace('-', "_")
     }
+}
+
+/// The name of the tag of a release.
+pub(crate) fn tag(name: &str, version: Version) -> String {
+    format!("{name}-v{version}")
 }
 
 /// The published packages of the workspace in `root`.
@@ -61,10 +73,19 @@ fn published_of(root: &Path, metadata: &Value) -> Result<Vec<Package>, Failure> 
         .iter()
         .filter_map(|package| package["name"].as_str())
         .collect();
+    let renamed = &metadata["metadata"]["release"]["names"];
+    for name in renamed.as_object().into_iter().flat_map(|it| it.keys()) {
+        if !names.contains(name.as_str()) {
+            return Err(Failure::Machine(format!(
+                "[workspace.metadata.release.names] names {name}, which is no published package; those are {}",
+                Vec::from_iter(names).join(", ")
+            )));
+        }
+    }
     published
         .iter()
         .map(|package| {
-            read(root, package, &names).ok_or_else(|| {
+            read(root, package, &names, renamed).ok_or_else(|| {
                 Failure::Machine(format!(
                     "{} has no name, or a version that is not three numbers",
                     package["manifest_path"]
@@ -74,7 +95,8 @@ fn published_of(root: &Path, metadata: &Value) -> Result<Vec<Package>, Failure> 
         .collect()
 }
 
-fn read(root: &Path, package: &Value, names: &BTreeSet<&str>) -> Option<Package> {
+fn read(root: &Path, package: &Value, names: &BTreeSet<&str>, renamed: &Value) -> Option<Package> {
+    let name = package["name"].as_str()?;
     let uses = metadata::list(package, "dependencies")
         .filter(|dependency| dependency["kind"].is_null())
         .filter_map(|dependency| dependency["name"].as_str())
@@ -83,7 +105,8 @@ fn read(root: &Path, package: &Value, names: &BTreeSet<&str>) -> Option<Package>
         .collect();
     let features = package["features"].as_object().into_iter();
     Some(Package {
-        name: package["name"].as_str()?.to_owned(),
+        name: name.to_owned(),
+        published: renamed[name].as_str().unwrap_or(name).to_owned(),
         version: Version::parse(package["version"].as_str()?)?,
         directory: directory(root, package)?,
         uses,
@@ -155,12 +178,16 @@ mod tests {
         assert_eq!(server.directory, "crates/telemetry-server");
         assert!(server.features.contains(&"http".to_owned()));
         assert!(!server.features.contains(&"simulation".to_owned()));
+        assert_eq!(server.library(), "telemetry_server");
+        assert_eq!(server.published, "telemetry-manager");
+        assert_eq!(packages[1].published, "telemetry-core");
     }
 
     #[test]
     fn a_circle_is_named() {
         let package = |name: &str, uses: &str| Package {
             name: name.to_owned(),
+            published: name.to_owned(),
             version: Version::parse("0.1.0").unwrap(),
             directory: format!("crates/{name}"),
             uses: BTreeSet::from([uses.to_owned()]),
