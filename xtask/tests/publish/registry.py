@@ -11,7 +11,8 @@ Prints the address of its index, then speaks with whoever started it, line by li
 
 Each is answered with `done` and its word. It says `held STEP NAME` when it has stopped, and `refused NAME` when it was
 given a version that it has. Steps are `ask` (the index is asked for NAME before it has been taken),
-`begin` (an upload came in, nothing is noted), `taken` (the upload is noted, nothing is answered) and `wait` (the index is
+`begin` (an upload came in, and is never
+taken), `taken` (the upload is noted, nothing is answered) and `wait` (the index is
 asked for NAME after it was taken). It ends when its standard input does.
 
 Every upload that was taken is a line of DIRECTORY/uploads: name, version, checksum. The archives lie beside it.
@@ -45,15 +46,16 @@ def say(*words):
 
 
 def stop_at(step, name):
-    """Waits here if that was asked for."""
+    """Waits here if that was asked for; says whether it was."""
     global hold
     with lock:
         if hold != (step, name, len(uploads())):
-            return
+            return False
         hold = None
         going.clear()
     say("held", step, name)
     going.wait()
+    return True
 
 
 def index_line(about, checksum):
@@ -123,8 +125,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         about = json.loads(body[4 : 4 + length])
         archive = body[8 + length :]
         name, version = about["name"], about["vers"]
-        stop_at("begin", name)
-        if self.is_gone():
+        if stop_at("begin", name):
+            # Whoever was stopped here is killed: nothing is taken, and nothing goes on before it is gone.
+            self.rfile.read(1)
             self.close_connection = True
             return
         with lock:
@@ -141,18 +144,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 file.write(f"{name} {version} {checksum}\n")
         stop_at("taken", name)
         self.answer(200, {"warnings": {"invalid_categories": [], "invalid_badges": [], "other": []}})
-
-    def is_gone(self):
-        """Whether nobody waits for the answer any more."""
-        self.connection.setblocking(False)
-        try:
-            return self.connection.recv(1) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        finally:
-            self.connection.setblocking(True)
 
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
