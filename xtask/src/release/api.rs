@@ -69,6 +69,11 @@ pub(crate) fn committed(root: &Path, packages: &[Package]) -> Result<Texts, Fail
     Ok(texts)
 }
 
+/// The text of `package` among `texts`; empty for one that has none, as a Python package.
+pub(crate) fn of<'a>(texts: &'a Texts, package: &Package) -> &'a str {
+    texts.get(&package.path(FILE)).map_or("", String::as_str)
+}
+
 /// The files that hold `texts`.
 pub(crate) fn files(texts: &Texts) -> Artifacts {
     let mut artifacts = Artifacts::default();

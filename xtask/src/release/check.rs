@@ -41,7 +41,7 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
             api::committed(root, &packages)?
         }
     };
-    found.extend(problems(root, &packages, &texts)?);
+    found.extend(problems(root, &packages::released(root)?, &texts)?);
     let export = Export::of_work_tree(root, &packages)?;
     for package in &packages {
         let faults = contents::faults(&export, package)?;
@@ -76,7 +76,7 @@ pub(crate) fn problems(
     let mut problems = Vec::new();
     let mut broken: Vec<(&Package, Version)> = Vec::new();
     for package in packages {
-        let text = &texts[&package.path(api::FILE)];
+        let text = api::of(texts, package);
         let change = Change::of(root, package, text)?;
         problems.extend(version_fault(package, &change));
         if let Some(tag) = &change.tag {

@@ -25,6 +25,15 @@ const AT_THE_TOP: [&str; 5] = [
     "public-api.txt",
 ];
 
+/// What is built into a Python package, beside its sources.
+const OF_PYTHON: [&str; 5] = [
+    "CHANGELOG.md",
+    "Cargo.toml",
+    "README.md",
+    "build.rs",
+    "pyproject.toml",
+];
+
 /// The most bytes of a packed and compressed package. The largest has three quarters of it.
 const MOST_BYTES: u64 = 512 * 1024;
 
@@ -89,6 +98,14 @@ pub(crate) fn is_expected(path: &str) -> bool {
         Some(("src", below)) => is_rust || below.starts_with("generated/"),
         Some(("examples", _)) => is_rust || path.ends_with(".toml"),
         Some(_) => false,
+    }
+}
+
+/// Whether the file at `path`, from the directory of a Python package, is in what is built of that.
+pub(crate) fn is_of_python(path: &str) -> bool {
+    match path.split_once('/') {
+        None => OF_PYTHON.contains(&path),
+        Some((directory, _)) => directory == "src" || directory == "python",
     }
 }
 

@@ -1,6 +1,8 @@
-//! The packages that are published: those in `crates/` that do not say `publish = false`.
+//! The packages that are published: those in `crates/` that do not say `publish = false`, in the order in which
+//! they can be published, each after those that it depends on.
 //!
-//! In the order in which they can be published: each after those that it depends on.
+//! Beside them are Python packages, which have a `pyproject.toml`. They are released, with a version, a changelog
+//! and a tag, and go to no registry of crates.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -13,7 +15,10 @@ use super::version::Version;
 /// Features that serve our own tests only; what they open is not public.
 const INTERNAL_FEATURES: [&str; 3] = ["default", "simulation", "world"];
 
-/// One published package.
+/// What a package has that is a Python package.
+const OF_PYTHON: &str = "pyproject.toml";
+
+/// One package that is released.
 #[derive(Debug)]
 pub(crate) struct Package {
     /// Its name in the manifest.
@@ -30,6 +35,8 @@ pub(crate) struct Package {
     pub(crate) features: Vec<String>,
     /// Where its source is, if that is said anywhere.
     pub(crate) repository: Option<String>,
+    /// Whether it is a Python package, which goes to no registry of crates.
+    pub(crate) is_python: bool,
 }
 
 impl Package {
@@ -56,19 +63,27 @@ pub(crate) fn tag(name: &str, version: Version) -> String {
 
 /// The published packages of the workspace in `root`.
 pub(crate) fn published(root: &Path) -> Result<Vec<Package>, Failure> {
-    in_order(published_of(root, &metadata::own(root)?)?)
+    let mut packages = released(root)?;
+    packages.retain(|package| !package.is_python);
+    Ok(packages)
 }
 
-fn published_of(root: &Path, metadata: &Value) -> Result<Vec<Package>, Failure> {
-    let is_published = |package: &&Value| {
-        package["publish"]
-            .as_array()
-            .is_none_or(|to| !to.is_empty())
-            && directory(root, package).is_some_and(|directory| directory.starts_with("crates/"))
+/// Every package of the workspace in `root` that is released; those of Python last, they are used by none.
+pub(crate) fn released(root: &Path) -> Result<Vec<Package>, Failure> {
+    in_order(released_of(root, &metadata::own(root)?)?)
+}
+
+fn released_of(root: &Path, metadata: &Value) -> Result<Vec<Package>, Failure> {
+    let is_ours = |package: &&Value| {
+        directory(root, package).is_some_and(|directory| directory.starts_with("crates/"))
     };
-    let published: Vec<&Value> = metadata::list(metadata, "packages")
-        .filter(is_published)
-        .collect();
+    let is_published = |package: &&Value| {
+        let to = package["publish"].as_array();
+        to.is_none_or(|to| !to.is_empty())
+    };
+    let (published, kept): (Vec<&Value>, Vec<&Value>) = metadata::list(metadata, "packages")
+        .filter(is_ours)
+        .partition(is_published);
     let names: BTreeSet<&str> = published
         .iter()
         .filter_map(|package| package["name"].as_str())
@@ -82,8 +97,10 @@ fn published_of(root: &Path, metadata: &Value) -> Result<Vec<Package>, Failure> 
             )));
         }
     }
+    let of_python = kept.into_iter().filter(|package| is_python(package));
     published
-        .iter()
+        .into_iter()
+        .chain(of_python)
         .map(|package| {
             read(root, package, &names, renamed).ok_or_else(|| {
                 Failure::Machine(format!(
@@ -119,7 +136,13 @@ fn read(root: &Path, package: &Value, names: &BTreeSet<&str>, renamed: &Value) -
             .as_str()
             .filter(|address| !address.is_empty())
             .map(str::to_owned),
+        is_python: is_python(package),
     })
+}
+
+fn is_python(package: &Value) -> bool {
+    let manifest = package["manifest_path"].as_str();
+    manifest.is_some_and(|manifest| Path::new(manifest).with_file_name(OF_PYTHON).exists())
 }
 
 /// The directory of a package, from the root.
@@ -129,9 +152,12 @@ fn directory(root: &Path, package: &Value) -> Option<String> {
     directory.to_str().map(str::to_owned)
 }
 
-/// Each package after those that it uses; by name where that leaves a choice.
+/// Each package after those that it uses; those of Python last, and by name where that leaves a choice.
 fn in_order(mut waiting: Vec<Package>) -> Result<Vec<Package>, Failure> {
-    waiting.sort_by(|one, other| one.name.cmp(&other.name));
+    waiting.sort_by(|one, other| {
+        let key = |it: &Package| (it.is_python, it.name.clone());
+        key(one).cmp(&key(other))
+    });
     let mut ordered: Vec<Package> = Vec::new();
     while !waiting.is_empty() {
         let is_ready = |package: &Package| {
@@ -184,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn the_python_package_is_released_after_all_that_it_uses() {
+        let packages = released(workspace::root()).unwrap();
+        let last = packages.last().unwrap();
+        assert_eq!((&*last.name, last.is_python), ("telemetry-py", true));
+        assert!(last.uses.contains("telemetry-client"), "{last:?}");
+    }
+
+    #[test]
     fn a_circle_is_named() {
         let package = |name: &str, uses: &str| Package {
             name: name.to_owned(),
@@ -193,6 +227,7 @@ mod tests {
             uses: BTreeSet::from([uses.to_owned()]),
             features: Vec::new(),
             repository: None,
+            is_python: false,
         };
         let failure = in_order(vec![package("a", "b"), package("b", "a")]).unwrap_err();
         assert!(failure.to_string().ends_with("circle: a, b"), "{failure}");

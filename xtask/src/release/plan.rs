@@ -83,7 +83,13 @@ pub(crate) fn changed_files(
 fn is_of(package: &Package, path: &str) -> bool {
     let below = path.strip_prefix(&package.directory);
     let below = below.and_then(|rest| rest.strip_prefix('/'));
-    below.is_none_or(contents::is_expected)
+    below.is_none_or(|path| {
+        if package.is_python {
+            contents::is_of_python(path)
+        } else {
+            contents::is_expected(path)
+        }
+    })
 }
 
 /// Versions that somebody wants instead of those that would be proposed, by package.
@@ -126,7 +132,7 @@ impl Plan {
     /// The plan for the work tree `root`, with what is proposed where there is no wish. A wish that is not
     /// allowed is refused.
     pub(crate) fn of(root: &Path, wishes: &Wishes) -> Result<Self, Failure> {
-        let packages = packages::published(root)?;
+        let packages = packages::released(root)?;
         let (proposals, lines) = proposals(root, &packages, wishes)?;
         Ok(Self {
             packages,
@@ -155,7 +161,7 @@ fn proposals(
     let mut lines = Vec::new();
     let mut refused = unknown(packages, wishes);
     for package in packages {
-        let text = &texts[&package.path(api::FILE)];
+        let text = api::of(&texts, package);
         let change = Change::of(root, package, text)?;
         let moved = moved_by(package, packages, &proposals, text);
         let (mut proposal, lowest) = propose(package, &change, moved);
@@ -194,7 +200,7 @@ fn unknown(packages: &[Package], wishes: &Wishes) -> Vec<String> {
         .filter(|name| !names.contains(&name.as_str()))
         .map(|name| {
             format!(
-                "{name} is not published; those that are: {}",
+                "{name} is not released; those that are: {}",
                 names.join(", ")
             )
         })

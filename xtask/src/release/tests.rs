@@ -47,9 +47,7 @@ impl Released {
         released.package("low-core", "0.1.0", Some("low-wire"), CORE_API);
         released.package("low-server", "0.1.0", Some("low-core"), SERVER_API);
         released.describe("uint32 pid = 4;");
-        let lock = &["generate-lockfile", "--offline", "--quiet"];
-        let mut cargo = process::cargo();
-        process::output(cargo.current_dir(released.root()).args(lock)).unwrap();
+        released.lock();
         released.write(".gitignore", "/target/\n");
         released.git(&["init", "--quiet"]);
         for setting in [
@@ -96,6 +94,12 @@ impl Released {
 
     fn git(&self, arguments: &[&str]) {
         self.asked(arguments);
+    }
+
+    fn lock(&self) {
+        let mut cargo = process::cargo();
+        let arguments = ["generate-lockfile", "--offline", "--quiet"];
+        process::output(cargo.current_dir(self.root()).args(arguments)).unwrap();
     }
 
     /// What git says to `arguments`.

@@ -64,7 +64,7 @@ fn the_first_release_keeps_the_versions_and_dates_the_changelogs() {
     }
     let told = released.asked(&["log", "-1", "--format=%B"]);
     let crates = "* low-wire 0.1.0\n* low-core 0.1.0\n* low-server 0.1.0";
-    assert_eq!(told, format!("Release 3 crates\n\n{crates}"));
+    assert_eq!(told, format!("Release 3 packages\n\n{crates}"));
     assert_eq!(released.asked(&["status", "--porcelain"]), "");
     assert_eq!(released.problems(), [""; 0]);
 }
@@ -161,7 +161,7 @@ fn a_version_that_is_too_low_or_of_no_crate_is_refused() {
     released.refuses(&[("low-core", "0.0.9")], expected);
     let expected = "low-wire 0.1.0 is released: the tag low-wire-v0.1.0 exists";
     released.refuses(&[("low-wire", "0.1.0")], expected);
-    let expected = "lower is not published; those that are: low-wire, low-core, low-server";
+    let expected = "lower is not released; those that are: low-wire, low-core, low-server";
     released.refuses(&[("lower", "0.2.0")], expected);
     released.write("crates/low-core/public-api.txt", "");
     released.commit();
@@ -187,4 +187,33 @@ fn a_changelog_with_nothing_to_release_is_refused_and_named() {
     released.commit();
     let expected = "crates/low-core/CHANGELOG.md has nothing in [Unreleased], which is to be released as 0.1.1";
     released.refuses(&[], expected);
+}
+
+#[test]
+fn a_python_package_is_released_like_the_others_and_published_nowhere() {
+    let released = Released::untagged();
+    released.package("low-py", "0.1.0", Some("low-core"), "");
+    let manifest = released.read("crates/low-py/Cargo.toml");
+    let manifest = manifest.replace("edition", "publish = false\nedition");
+    released.write("crates/low-py/Cargo.toml", manifest);
+    released.write("crates/low-py/pyproject.toml", "[project]\n");
+    released.lock();
+    released.commit();
+    released.prepare(&[]).unwrap();
+    let tags = released.asked(&["tag", "--list", "low-py-*"]);
+    assert_eq!(tags, "low-py-v0.1.0");
+    let published = packages::published(released.root()).unwrap();
+    assert!(published.iter().all(|package| package.name != "low-py"));
+
+    released.write("crates/low-py/tests/test_it.py", "");
+    released.commit();
+    assert!(
+        released.plan().contains("low-py-v0.1.0\n  no file changed"),
+        "{}",
+        released.plan()
+    );
+    released.write("crates/low-py/python/low.py", "");
+    released.commit();
+    let plan = released.plan();
+    assert!(plan.contains("propose 0.1.1: files changed"), "{plan}");
 }
