@@ -78,7 +78,10 @@ impl Writing {
             [(_, only)] => (format!("Release {only}"), String::new()),
             several => {
                 let lines = several.iter().map(|(_, what)| format!("* {what}\n"));
-                (format!("Release {} packages", several.len()), lines.collect())
+                (
+                    format!("Release {} packages", several.len()),
+                    lines.collect(),
+                )
             }
         };
         Ok(Self {

@@ -10,10 +10,9 @@ Prints the address of its index, then speaks with whoever started it, line by li
     go                       go on
 
 Each is answered with `done` and its word. It says `held STEP NAME` when it has stopped, and `refused NAME` when it was
-given a version that it has. Steps are `ask` (the index is asked for NAME before it has been taken),
-`begin` (an upload came in, and is never
-taken), `taken` (the upload is noted, nothing is answered) and `wait` (the index is
-asked for NAME after it was taken). It ends when its standard input does.
+given a version that it has. Steps are `ask` (the index is asked for NAME before it has been taken), `begin` (an upload
+came in, and is never taken), `taken` (the upload is noted, nothing is answered) and `wait` (the index is asked for NAME
+after it was taken). It ends when its standard input does.
 
 Every upload that was taken is a line of DIRECTORY/uploads: name, version, checksum. The archives lie beside it.
 """
