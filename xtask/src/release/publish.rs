@@ -137,7 +137,7 @@ fn upload(export: &Export, package: &Package, registry: &Registry) -> Result<Str
 
 /// Whether cargo says in `line` that the registry has what it should take.
 fn is_of_an_earlier_upload(line: &str) -> bool {
-    line.contains("already uploaded") || line.contains("already exists")
+    line.contains("is already uploaded") || line.contains("already exists on")
 }
 
 /// A package as it is called here, and as it is called there.
