@@ -73,9 +73,10 @@ impl Workspace {
     }
 
     fn package(&self, name: &str, code: &str, uses: &str) {
+        // With the feature that ours have, pages and public API are two builds, and both stay fresh.
         let manifest = format!(
             "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\nrust-version = \"1.88\"\n\
-             license = \"MIT\"\ndescription = \"A crate.\"\nrepository.workspace = true\n\n[dependencies]\n{uses}"
+             license = \"MIT\"\ndescription = \"A crate.\"\nrepository.workspace = true\n\n[features]\nsimulation = []\n\n[dependencies]\n{uses}"
         );
         let code = code.replace("pub ", "/// A thing.\npub ");
         for (file, text) in [
