@@ -124,6 +124,13 @@ impl Artifacts {
 }
 
 impl Difference {
+    /// The file that it is about.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Missing(path) | Self::Differs(path) | Self::Orphan(path) => path,
+        }
+    }
+
     /// The sentence for a difference that has been removed.
     fn done(&self) -> String {
         match self {
@@ -145,7 +152,7 @@ impl std::fmt::Display for Difference {
 }
 
 /// Every file below `directory`, as paths relative to `root`. An absent directory has none.
-fn files_below(root: &Path, directory: &Path) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn files_below(root: &Path, directory: &Path) -> Result<Vec<PathBuf>, Failure> {
     let absolute = root.join(directory);
     let entries = match fs::read_dir(&absolute) {
         Ok(entries) => entries,

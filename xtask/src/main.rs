@@ -75,9 +75,8 @@ enum Command {
     Simulate(simulate::Run),
     /// Try the emit path's queue in the orders of its threads that the memory model allows.
     Loom(loom::Depth),
-    /// Show and check what a release of the published crates would be, and rehearse it.
-    #[command(subcommand)]
-    Release(release::Task),
+    /// Show and check what a release of the published crates would be, rehearse it, and make it.
+    Release(release::Release),
     /// Run what a change must pass: format, lints, freshness, feature sets, docs, every test.
     Ci,
 }
@@ -110,7 +109,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Chaos(run) => chaos::run(&run),
         Command::Simulate(run) => simulate::run(&run),
         Command::Loom(depth) => loom::run(&depth),
-        Command::Release(task) => release::run(&task),
+        Command::Release(release) => release::run(&release),
         Command::Ci => ci::run(),
         Command::Demo(show) => demo::run(&show),
     }

@@ -48,6 +48,11 @@ const DIRECTION: &[(&str, &[&str], &str)] = &[
         "the Python package is a worker",
     ),
     (
+        "xtask-start",
+        &["xtask", "telemetry-core"],
+        "it says that xtask is compiled, so it is compiled before",
+    ),
+    (
         "xtask",
         &["telemetry-client", "telemetry-server", "telemetry-py"],
         "the tool must be quick to compile",

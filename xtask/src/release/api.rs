@@ -43,9 +43,9 @@ const UNASKED: [&str; 6] = [
 /// Texts by the path of their file, from the root.
 pub(crate) type Texts = BTreeMap<String, String>;
 
-/// The texts of all `packages`, from their sources.
-pub(crate) fn generate(packages: &[Package]) -> Result<Texts, Failure> {
-    let rustdoc = Rustdoc::ready()?;
+/// The texts of all `packages` of the workspace in `root`, from their sources.
+pub(crate) fn generate(root: &Path, packages: &[Package]) -> Result<Texts, Failure> {
+    let rustdoc = Rustdoc::ready(root)?;
     let mut texts = Texts::new();
     for package in packages {
         texts.insert(package.path(FILE), text(&rustdoc.json(package)?)?);
@@ -67,6 +67,11 @@ pub(crate) fn committed(root: &Path, packages: &[Package]) -> Result<Texts, Fail
         texts.insert(file, text);
     }
     Ok(texts)
+}
+
+/// The text of `package` among `texts`; empty for one that has none, as a Python package.
+pub(crate) fn of<'a>(texts: &'a Texts, package: &Package) -> &'a str {
+    texts.get(&package.path(FILE)).map_or("", String::as_str)
 }
 
 /// The files that hold `texts`.

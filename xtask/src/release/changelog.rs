@@ -1,6 +1,10 @@
-//! Changelogs, as far as a release needs them: which sections there are, and whether they hold anything.
+//! Changelogs, as far as a release needs them: which sections there are, whether they hold anything, and the
+//! heading that a release gives to what was unreleased.
 
 use super::version::Version;
+
+/// The heading of what is not released yet.
+const UNRELEASED: &str = "## [Unreleased]";
 
 /// A heading `## [name]` and what is below it.
 #[derive(Debug)]
@@ -38,6 +42,39 @@ pub(crate) fn faults(text: &str, version: Version, released: Option<Version>) ->
     }
     faults.dedup();
     faults
+}
+
+/// The changelog `text` with what was unreleased below the heading of `version`, released at `date`. It is
+/// returned as it is if that has been done. Otherwise says what is wrong.
+pub(crate) fn released(text: &str, version: Version, date: &str) -> Result<String, String> {
+    let heading = format!("## [{version}]");
+    let sections = sections(text);
+    let is_told = |name: &str| {
+        let found = sections.iter().find(|section| section.name == name);
+        found.map(|section| !section.is_empty)
+    };
+    match (is_told("Unreleased"), is_told(&version.to_string())) {
+        (Some(true), None) => {
+            let new = format!("{UNRELEASED}\n\n{heading} - {date}");
+            Ok(text.replacen(UNRELEASED, &new, 1))
+        }
+        (Some(true), Some(_)) => Err(format!(
+            "has something in [Unreleased], and a section [{version}] already"
+        )),
+        (_, Some(true)) if is_dated(text, &heading) => Ok(text.to_owned()),
+        (Some(false) | None, _) => Err(format!(
+            "has nothing in [Unreleased], which is to be released as {version}"
+        )),
+    }
+}
+
+/// Whether `heading` has a day behind it.
+fn is_dated(text: &str, heading: &str) -> bool {
+    let mut behind = text.lines().filter_map(|line| line.strip_prefix(heading));
+    behind.any(|rest| {
+        let digits = rest.strip_prefix(" - ").unwrap_or_default();
+        digits.len() == 10 && digits.bytes().all(|it| it.is_ascii_digit() || it == b'-')
+    })
 }
 
 fn sections(text: &str) -> Vec<Section<'_>> {
@@ -98,6 +135,39 @@ mod tests {
                      version 0.2.0";
         check(text, None, &[fault]);
         check(text, Some("0.1.0"), &[]);
+    }
+
+    #[test]
+    fn what_was_unreleased_gets_a_heading_once() {
+        let version = Version::parse("0.2.0").unwrap();
+        let text = "# Changelog\n\n## [Unreleased]\n\n* a\n\n## [0.1.0] - 2025-01-01\n\n* b\n";
+        let expected = text.replace("[Unreleased]", "[Unreleased]\n\n## [0.2.0] - 2026-01-31");
+        let done = released(text, version, "2026-01-31").unwrap();
+        assert_eq!(done, expected);
+        assert_eq!(released(&done, version, "2026-02-01").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_release_of_nothing_or_of_what_was_released_is_refused() {
+        let version = Version::parse("0.2.0").unwrap();
+        for (text, expected) in [
+            (
+                "## [Unreleased]\n\n### Added\n",
+                "has nothing in [Unreleased]",
+            ),
+            ("# Changelog\n", "has nothing in [Unreleased]"),
+            (
+                "## [Unreleased]\n\n## [0.2.0] - unreleased\n\n* a\n",
+                "has nothing in [Unreleased]",
+            ),
+            (
+                "## [Unreleased]\n\n* a\n\n## [0.2.0]\n",
+                "a section [0.2.0] already",
+            ),
+        ] {
+            let fault = released(text, version, "2026-01-31").unwrap_err();
+            assert!(fault.contains(expected), "{fault}");
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@ use crate::{failure::Failure, metadata};
 
 use super::{
     api, changelog, contents,
+    export::Export,
     git::{Repository, Tag},
+    msrv,
     packages::{self, Package},
     plan::Change,
     rustdoc::Rustdoc,
@@ -24,7 +26,7 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
     }
 
     let mut found = Vec::new();
-    let texts = match api::generate(&packages) {
+    let texts = match api::generate(root, &packages) {
         Ok(texts) => {
             let stale = api::files(&texts).compare(root)?;
             found.extend(stale.iter().map(|difference| {
@@ -39,19 +41,22 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
             api::committed(root, &packages)?
         }
     };
-    found.extend(problems(root, &packages, &texts)?);
+    found.extend(problems(root, &packages::released(root)?, &texts)?);
+    let export = Export::of_work_tree(root, &packages)?;
     for package in &packages {
-        let faults = contents::faults(package)?;
+        let faults = contents::faults(&export, package)?;
         found.extend(
             faults
                 .iter()
                 .map(|fault| format!("{}: {fault}", package.directory)),
         );
     }
-    found.extend(contents::oversized(&packages)?);
-    if let Err(failure) = Rustdoc::ready()?.pages(&packages) {
+    found.extend(contents::oversized(&export, &packages)?);
+    if let Err(failure) = Rustdoc::ready(root)?.pages(&packages) {
         found.push(format!("pages as on docs.rs: {failure}"));
     }
+
+    found.extend(msrv::fault(root, &packages)?);
 
     if found.is_empty() {
         println!("release check: {} crates, no problem", packages.len());
@@ -71,7 +76,7 @@ pub(crate) fn problems(
     let mut problems = Vec::new();
     let mut broken: Vec<(&Package, Version)> = Vec::new();
     for package in packages {
-        let text = &texts[&package.path(api::FILE)];
+        let text = api::of(texts, package);
         let change = Change::of(root, package, text)?;
         problems.extend(version_fault(package, &change));
         if let Some(tag) = &change.tag {
@@ -191,7 +196,7 @@ fn wire_faults(root: &Path, package: &Package, change: &Change) -> Result<Vec<St
 }
 
 /// What stands nowhere yet and must before a crate is published.
-fn unset(root: &Path, packages: &[Package]) -> Result<Vec<String>, Failure> {
+pub(crate) fn unset(root: &Path, packages: &[Package]) -> Result<Vec<String>, Failure> {
     let metadata = metadata::own(root)?;
     let mut notes = Vec::new();
     if metadata["metadata"]["release"]["maintainer"]

@@ -1,13 +1,10 @@
 //! What is packed into each package: everything a user needs, nothing that lies about, and not much.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
-use crate::{failure::Failure, metadata, process, workspace};
+use crate::{failure::Failure, process};
 
-use super::packages::Package;
+use super::{export::Export, packages::Package};
 
 /// What must be in every package.
 const NEEDED: [&str; 6] = [
@@ -28,40 +25,44 @@ const AT_THE_TOP: [&str; 5] = [
     "public-api.txt",
 ];
 
+/// What is built into a Python package, beside its sources.
+const OF_PYTHON: [&str; 5] = [
+    "CHANGELOG.md",
+    "Cargo.toml",
+    "README.md",
+    "build.rs",
+    "pyproject.toml",
+];
+
 /// The most bytes of a packed and compressed package. The largest has three quarters of it.
 const MOST_BYTES: u64 = 512 * 1024;
 
-/// What is wrong with the contents of `package`.
-pub(crate) fn faults(package: &Package) -> Result<Vec<String>, Failure> {
-    let mut cargo = process::cargo();
+/// What is wrong with the contents of `package`, as it is packed from `export`.
+pub(crate) fn faults(export: &Export, package: &Package) -> Result<Vec<String>, Failure> {
+    let mut cargo = export.cargo();
     cargo.args(["package", "--list", "--allow-dirty", "--quiet"]);
-    cargo.args(["--package", &package.name]);
+    cargo.args(["--package", &package.published]);
     let listed = process::output(&mut cargo)?;
     let listed = String::from_utf8_lossy(&listed);
     Ok(faults_of(&listed.lines().collect::<Vec<_>>()))
 }
 
-/// Packs `packages` and returns the path of each archive, in their order.
-pub(crate) fn pack(packages: &[Package]) -> Result<Vec<PathBuf>, Failure> {
-    let mut cargo = process::cargo();
+/// Packs all of `packages` at once, so that they need not be in any registry.
+pub(crate) fn pack(export: &Export, packages: &[Package]) -> Result<(), Failure> {
+    let mut cargo = export.cargo();
     cargo.args(["package", "--allow-dirty", "--no-verify", "--quiet"]);
     for package in packages {
-        cargo.args(["--package", &package.name]);
+        cargo.args(["--package", &package.published]);
     }
-    process::run(&mut cargo)?;
-    let metadata = metadata::own(workspace::root())?;
-    let target = metadata["target_directory"].as_str().unwrap_or("target");
-    let packed = Path::new(target).join("package");
-    Ok(packages
-        .iter()
-        .map(|package| packed.join(format!("{}-{}.crate", package.name, package.version)))
-        .collect())
+    process::run(&mut cargo)
 }
 
 /// A sentence for each of `packages` whose archive is too large.
-pub(crate) fn oversized(packages: &[Package]) -> Result<Vec<String>, Failure> {
+pub(crate) fn oversized(export: &Export, packages: &[Package]) -> Result<Vec<String>, Failure> {
+    pack(export, packages)?;
     let mut faults = Vec::new();
-    for (package, archive) in packages.iter().zip(pack(packages)?) {
+    for package in packages {
+        let archive = export.packed(package);
         let found = fs::metadata(&archive).map_err(Failure::file("inspect", &archive))?;
         println!("{}: {} bytes packed", package.name, found.len());
         if found.len() > MOST_BYTES {
@@ -97,6 +98,14 @@ pub(crate) fn is_expected(path: &str) -> bool {
         Some(("src", below)) => is_rust || below.starts_with("generated/"),
         Some(("examples", _)) => is_rust || path.ends_with(".toml"),
         Some(_) => false,
+    }
+}
+
+/// Whether the file at `path`, from the directory of a Python package, is in what is built of that.
+pub(crate) fn is_of_python(path: &str) -> bool {
+    match path.split_once('/') {
+        None => OF_PYTHON.contains(&path),
+        Some((directory, _)) => directory == "src" || directory == "python",
     }
 }
 

@@ -61,6 +61,25 @@ impl Repository {
         process::output(&mut git).map(Some)
     }
 
+    /// The commit that `name`, a tag, stands for; none where there is no such tag.
+    pub(crate) fn commit_of(&self, name: &str) -> Result<Option<String>, Failure> {
+        let mut git = self.git();
+        let format = "--format=%(objectname) %(*objectname)";
+        git.args(["for-each-ref", format, &format!("refs/tags/{name}")]);
+        let found = text(process::output(&mut git)?);
+        // The tag itself, and what it stands for if it is annotated.
+        Ok(found.split_whitespace().last().map(str::to_owned))
+    }
+
+    /// Files that are not as they are committed, and those that git does not know and is not told to ignore.
+    pub(crate) fn dirty(&self) -> Result<Vec<String>, Failure> {
+        let mut git = self.git();
+        git.args(["status", "--porcelain"]);
+        let listed = text(process::output(&mut git)?);
+        let path = |line: &str| line.get(3..).unwrap_or(line).to_owned();
+        Ok(listed.lines().map(path).collect())
+    }
+
     /// git, to be run in this repository.
     pub(crate) fn git(&self) -> Command {
         let mut git = process::command("git");

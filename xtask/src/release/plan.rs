@@ -42,18 +42,10 @@ impl Change {
                 api: Difference::default(),
             });
         };
-        let mut paths = vec![package.directory.as_str()];
-        if root.join(package.path(wire::DESCRIPTOR)).exists() {
-            paths.push(PROTO);
-        }
         let file = package.path(api::FILE);
         let before = repository.file_at(&tag, &file)?.unwrap_or_default();
         Ok(Self {
-            files: repository
-                .changed_since(&tag, &paths)?
-                .into_iter()
-                .filter(|path| is_of(package, path))
-                .collect(),
+            files: changed_files(root, package, &tag)?,
             api: Difference::between(&String::from_utf8_lossy(&before), api),
             tag: Some(tag),
         })
@@ -70,11 +62,48 @@ impl Change {
     }
 }
 
+/// Files that a release of `package` from the work tree `root` would show to be other than at `tag`.
+pub(crate) fn changed_files(
+    root: &Path,
+    package: &Package,
+    tag: &Tag,
+) -> Result<Vec<String>, Failure> {
+    let mut paths = vec![package.directory.as_str()];
+    if root.join(package.path(wire::DESCRIPTOR)).exists() {
+        paths.push(PROTO);
+    }
+    let changed = Repository::at(root).changed_since(tag, &paths)?;
+    Ok(changed
+        .into_iter()
+        .filter(|path| is_of(package, path))
+        .collect())
+}
+
 /// Whether a release of `package` would show that the file at `path` changed; its tests are not packed.
 fn is_of(package: &Package, path: &str) -> bool {
     let below = path.strip_prefix(&package.directory);
     let below = below.and_then(|rest| rest.strip_prefix('/'));
-    below.is_none_or(contents::is_expected)
+    below.is_none_or(|path| {
+        if package.is_python {
+            contents::is_of_python(path)
+        } else {
+            contents::is_expected(path)
+        }
+    })
+}
+
+/// Versions that somebody wants instead of those that would be proposed, by package.
+pub(crate) type Wishes = BTreeMap<String, Version>;
+
+/// What is to be released of each package.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// In the order in which they can be published.
+    packages: Vec<Package>,
+    /// By the name of the package.
+    proposals: BTreeMap<String, Proposal>,
+    /// What it looks like, line by line.
+    pub(crate) lines: Vec<String>,
 }
 
 /// A version that is proposed, and why.
@@ -87,6 +116,11 @@ struct Proposal {
 }
 
 impl Proposal {
+    /// Whether there is something to release.
+    fn moves(&self) -> bool {
+        self.released != Some(self.version)
+    }
+
     /// Whether those that ask for what was released do not get this.
     fn breaks(&self) -> bool {
         self.released
@@ -94,30 +128,90 @@ impl Proposal {
     }
 }
 
-/// The plan for the work tree `root`, line by line.
-pub(crate) fn lines(root: &Path) -> Result<Vec<String>, Failure> {
-    let packages = packages::published(root)?;
-    let texts = api::committed(root, &packages)?;
-    let mut proposals: BTreeMap<&str, Proposal> = BTreeMap::new();
+impl Plan {
+    /// The plan for the work tree `root`, with what is proposed where there is no wish. A wish that is not
+    /// allowed is refused.
+    pub(crate) fn of(root: &Path, wishes: &Wishes) -> Result<Self, Failure> {
+        let packages = packages::released(root)?;
+        let (proposals, lines) = proposals(root, &packages, wishes)?;
+        Ok(Self {
+            packages,
+            proposals,
+            lines,
+        })
+    }
+
+    /// Every package that is to be released, with its new version.
+    pub(crate) fn moves(&self) -> impl Iterator<Item = (&Package, Version)> {
+        self.packages.iter().filter_map(|package| {
+            let proposal = self.proposals.get(&package.name)?;
+            proposal.moves().then_some((package, proposal.version))
+        })
+    }
+}
+
+/// What is proposed for each of `packages`, and the lines that say so.
+fn proposals(
+    root: &Path,
+    packages: &[Package],
+    wishes: &Wishes,
+) -> Result<(BTreeMap<String, Proposal>, Vec<String>), Failure> {
+    let texts = api::committed(root, packages)?;
+    let mut proposals: BTreeMap<String, Proposal> = BTreeMap::new();
     let mut lines = Vec::new();
-    for package in &packages {
-        let text = &texts[&package.path(api::FILE)];
+    let mut refused = unknown(packages, wishes);
+    for package in packages {
+        let text = api::of(&texts, package);
         let change = Change::of(root, package, text)?;
-        let moved = moved_by(package, &packages, &proposals, text);
-        let proposal = propose(package, &change, moved);
-        lines.extend(describe(package, &change, &proposal, &packages));
-        proposals.insert(&package.name, proposal);
+        let moved = moved_by(package, packages, &proposals, text);
+        let (mut proposal, lowest) = propose(package, &change, moved);
+        if let Some(wish) = wishes.get(&package.name) {
+            let name = &package.name;
+            match lowest {
+                _ if proposal.released == Some(*wish) => refused.push(format!(
+                    "{name} {wish} is released: the tag {} exists",
+                    packages::tag(name, *wish)
+                )),
+                Some(lowest) if *wish < lowest => refused.push(format!(
+                    "{name} {wish} is too low: {}; at least {lowest} is allowed",
+                    proposal.reason
+                )),
+                _ => {}
+            }
+            proposal.version = *wish;
+            proposal.reason = format!("as asked for; {}", proposal.reason);
+        }
+        lines.extend(describe(package, &change, &proposal, packages));
+        proposals.insert(package.name.clone(), proposal);
+    }
+    if !refused.is_empty() {
+        return Err(Failure::Refused(refused));
     }
     lines.push(String::new());
-    lines.extend(who_moves(&packages, &proposals));
-    Ok(lines)
+    lines.extend(who_moves(packages, &proposals));
+    Ok((proposals, lines))
+}
+
+/// A sentence for each wish for what is no package of ours.
+fn unknown(packages: &[Package], wishes: &Wishes) -> Vec<String> {
+    let names: Vec<&str> = packages.iter().map(|it| it.name.as_str()).collect();
+    wishes
+        .keys()
+        .filter(|name| !names.contains(&name.as_str()))
+        .map(|name| {
+            format!(
+                "{name} is not released; those that are: {}",
+                names.join(", ")
+            )
+        })
+        .collect()
 }
 
 /// The farthest step that one of the packages below takes with it, and its name.
 fn moved_by(
     package: &Package,
     packages: &[Package],
-    proposals: &BTreeMap<&str, Proposal>,
+    proposals: &BTreeMap<String, Proposal>,
     text: &str,
 ) -> Option<(Step, String)> {
     packages
@@ -140,27 +234,34 @@ fn moved_by(
         .max_by_key(|(step, _)| *step)
 }
 
-/// The version that `package` should have next.
-fn propose(package: &Package, change: &Change, moved: Option<(Step, String)>) -> Proposal {
+/// The version that `package` should have next, and the lowest that it may have; before the first release any
+/// may be.
+fn propose(
+    package: &Package,
+    change: &Change,
+    moved: Option<(Step, String)>,
+) -> (Proposal, Option<Version>) {
     let Some(tag) = &change.tag else {
-        return Proposal {
+        let proposal = Proposal {
             released: None,
             version: package.version,
             reason: "first release".to_owned(),
         };
+        return (proposal, None);
     };
     let own = change.step();
     let (step, reason) = match moved {
         Some((step, reason)) if step > own => (step, reason),
         _ => (own, reason(change)),
     };
-    // Whoever has raised the version in the manifest may have raised it farther.
-    let version = tag.version.after(step).max(package.version);
-    Proposal {
+    let lowest = tag.version.after(step);
+    let proposal = Proposal {
         released: Some(tag.version),
-        version,
+        // Whoever has raised the version in the manifest may have raised it farther.
+        version: lowest.max(package.version),
         reason,
-    }
+    };
+    (proposal, Some(lowest))
 }
 
 fn reason(change: &Change) -> String {
@@ -218,7 +319,7 @@ fn describe(
 }
 
 /// For each package that takes a step: which of those that use it have to move, and why.
-fn who_moves(packages: &[Package], proposals: &BTreeMap<&str, Proposal>) -> Vec<String> {
+fn who_moves(packages: &[Package], proposals: &BTreeMap<String, Proposal>) -> Vec<String> {
     let mut lines = Vec::new();
     for below in packages {
         let Some(proposal) = proposals.get(below.name.as_str()) else {

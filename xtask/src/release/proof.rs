@@ -1,10 +1,13 @@
 //! A stranger's project: a worker and a manager, outside of the tree, from a rehearsal and nothing else.
 //!
+//! It asks for our crates by the names under which they are published.
 //! Cargo gets a home of its own there, so neither its downloads nor its settings help.
 
 use std::{fs, path::Path};
 
 use crate::{failure::Failure, process};
+
+use super::packages::Package;
 
 const MANIFEST: &str = r#"[package]
 name = "stranger"
@@ -12,8 +15,8 @@ version = "0.1.0"
 edition = "2024"
 
 [dependencies]
-telemetry-client = { version = "0.1", features = ["signals"] }
-telemetry-server = { version = "0.1", features = ["http", "pool"] }
+{client}, features = ["signals"] }
+{server}, features = ["http", "pool"] }
 tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 
 # Whatever lies above the project, it belongs to no workspace but its own.
@@ -37,8 +40,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 "#;
 
-/// Checks the project against the registry in `folder`.
-pub(crate) fn run(folder: &Path) -> Result<(), Failure> {
+/// Checks the project against the registry in `folder`, which has `packages` of ours.
+pub(crate) fn run(folder: &Path, packages: &[Package]) -> Result<(), Failure> {
+    let asked = |library: &str| {
+        let package = packages.iter().find(|it| it.library() == library);
+        package.map_or_else(String::new, |it| {
+            format!("{} = {{ version = \"{}\"", it.published, it.version)
+        })
+    };
+    let manifest = MANIFEST
+        .replace("{client}", &asked("telemetry_client"))
+        .replace("{server}", &asked("telemetry_server"));
     let registry = fs::canonicalize(folder).map_err(Failure::file("find", folder))?;
     let project = tempfile::tempdir().map_err(Failure::file("create", &std::env::temp_dir()))?;
     let settings = format!(
@@ -46,7 +58,7 @@ pub(crate) fn run(folder: &Path) -> Result<(), Failure> {
         registry.display()
     );
     for (path, text) in [
-        ("Cargo.toml", MANIFEST),
+        ("Cargo.toml", &*manifest),
         ("src/bin/worker.rs", WORKER),
         ("src/bin/manager.rs", MANAGER),
         (".cargo/config.toml", &settings),

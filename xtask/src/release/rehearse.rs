@@ -14,31 +14,37 @@ use sha2::{Digest, Sha256};
 
 use crate::{failure::Failure, metadata};
 
-use super::{contents, index, packages};
+use super::{
+    contents,
+    export::Export,
+    index,
+    packages::{self, Package},
+};
 
 /// In the folder, so that only a folder of ours is ever emptied.
 const MARK: &str = "rehearsal";
 
-/// Fills the folder `into` from the workspace in `root`.
-pub(crate) fn run(root: &Path, into: &Path) -> Result<(), Failure> {
+/// Fills the folder `into` from the workspace in `root`; returns what of ours is in it.
+pub(crate) fn run(root: &Path, into: &Path) -> Result<Vec<Package>, Failure> {
     let published = packages::published(root)?;
-    let locked = metadata::locked(root)?;
-    let lock = root.join("Cargo.lock");
+    let export = Export::of_work_tree(root, &published)?;
+    let locked = metadata::locked(export.directory())?;
+    let lock = export.directory().join("Cargo.lock");
     let lock = fs::read_to_string(&lock).map_err(Failure::file("read", &lock))?;
     let checksums = checksums(&lock);
-    let own: BTreeSet<&str> = published.iter().map(|it| it.name.as_str()).collect();
+    let own: BTreeSet<&str> = published.iter().map(|it| it.published.as_str()).collect();
     let needed = needed(&locked, &own);
 
     empty(into)?;
-    let archives = contents::pack(&published)?;
+    contents::pack(&export, &published)?;
     let mut lines: BTreeMap<String, String> = BTreeMap::new();
     let mut bytes = 0;
     for package in metadata::list(&locked, "packages") {
         let (name, version) = (word(package, "name"), word(package, "version"));
-        let place = published.iter().position(|it| it.name == name);
-        let (archive, checksum) = match place {
-            Some(place) => {
-                let archive = archives[place].clone();
+        let own = published.iter().find(|it| it.published == name);
+        let (archive, checksum) = match own {
+            Some(own) => {
+                let archive = export.packed(own);
                 let content = fs::read(&archive).map_err(Failure::file("read", &archive))?;
                 (archive, hexadecimal(&Sha256::digest(content)))
             }
@@ -65,7 +71,7 @@ pub(crate) fn run(root: &Path, into: &Path) -> Result<(), Failure> {
         fs::write(&path, text).map_err(Failure::file("write", &path))?;
     }
     for package in &published {
-        println!("packed {} {}", package.name, package.version);
+        println!("packed {} {}", package.published, package.version);
     }
     println!(
         "{} holds {} packages, {} MiB",
@@ -73,7 +79,7 @@ pub(crate) fn run(root: &Path, into: &Path) -> Result<(), Failure> {
         published.len() + needed.len(),
         bytes >> 20
     );
-    Ok(())
+    Ok(published)
 }
 
 /// Makes `into` an empty folder with our mark; one with anything else in it is left alone.
@@ -157,7 +163,8 @@ fn word<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// `bytes` as a checksum is written.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use crate::{failure::Failure, metadata, process, workspace};
+use crate::{failure::Failure, metadata, process};
 
 use super::packages::Package;
 
@@ -21,14 +21,16 @@ const SCRIPT: &str = "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n";
 /// rustdoc, ready to be started by cargo.
 #[derive(Debug)]
 pub(crate) struct Rustdoc {
+    /// The workspace whose crates it describes.
+    root: PathBuf,
     script: PathBuf,
     target: PathBuf,
 }
 
 impl Rustdoc {
-    /// Writes the script where it is not there yet.
-    pub(crate) fn ready() -> Result<Self, Failure> {
-        let metadata = metadata::own(workspace::root())?;
+    /// For the workspace in `root`; writes the script where it is not there yet.
+    pub(crate) fn ready(root: &Path) -> Result<Self, Failure> {
+        let metadata = metadata::own(root)?;
         let target = metadata["target_directory"].as_str().unwrap_or("target");
         let target = PathBuf::from(target);
         let directory = target.join("release");
@@ -37,7 +39,11 @@ impl Rustdoc {
         if !fs::read(&script).is_ok_and(|found| found == SCRIPT.as_bytes()) {
             write_program(&script)?;
         }
-        Ok(Self { script, target })
+        Ok(Self {
+            root: root.to_owned(),
+            script,
+            target,
+        })
     }
 
     /// Describes the library of `package` with every feature that a user may choose; returns the file.
@@ -72,7 +78,7 @@ impl Rustdoc {
 
     fn cargo(&self) -> Command {
         let mut cargo = process::cargo();
-        cargo.env("RUSTDOC", &self.script);
+        cargo.current_dir(&self.root).env("RUSTDOC", &self.script);
         cargo
     }
 }

@@ -1,12 +1,20 @@
 //! Plans and checks of a small repository of its own: three crates, released once, then changed.
 
+mod prepare;
+
 use std::{fs, path::Path};
 
 use tempfile::TempDir;
 
 use crate::process;
 
-use super::{api, check, git::Repository, packages, plan, wire::tests::descriptor};
+use super::{
+    api, check,
+    git::Repository,
+    packages,
+    plan::{Plan, Wishes},
+    wire::tests::descriptor,
+};
 
 const WIRE_API: &str = "pub struct low_wire::Hello\n";
 const CORE_API: &str = "pub fn low_core::emit(name: &str)\npub struct low_core::Event\n";
@@ -31,22 +39,32 @@ impl Released {
         let released = Self { directory };
         released.write(
             "Cargo.toml",
-            "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n",
+            "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n\n[workspace.dependencies]\n\
+             low-wire = { path = \"crates/low-wire\", version = \"0.1.0\" }\n\
+             low-core = { path = \"crates/low-core\", version = \"0.1.0\" }\n",
         );
         released.package("low-wire", "0.1.0", None, WIRE_API);
         released.package("low-core", "0.1.0", Some("low-wire"), CORE_API);
         released.package("low-server", "0.1.0", Some("low-core"), SERVER_API);
         released.describe("uint32 pid = 4;");
+        released.lock();
+        released.write(".gitignore", "/target/\n");
         released.git(&["init", "--quiet"]);
+        for setting in [
+            ["user.name", "A"],
+            ["user.email", "a@example.org"],
+            ["commit.gpgsign", "false"],
+            ["tag.gpgsign", "false"],
+        ] {
+            released.git(&["config", setting[0], setting[1]]);
+        }
         released.git(&["add", "."]);
         released.git(&["commit", "--quiet", "--message", "Release"]);
         released
     }
 
     fn package(&self, name: &str, version: &str, uses: Option<&str>, api: &str) {
-        let uses = uses.map_or_else(String::new, |uses| {
-            format!("{uses} = {{ path = \"../{uses}\", version = \"0.1.0\" }}\n")
-        });
+        let uses = uses.map_or_else(String::new, |uses| format!("{uses}.workspace = true\n"));
         let manifest = format!(
             "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2024\"\n\n\
              [dependencies]\n{uses}"
@@ -75,16 +93,20 @@ impl Released {
     }
 
     fn git(&self, arguments: &[&str]) {
+        self.asked(arguments);
+    }
+
+    fn lock(&self) {
+        let mut cargo = process::cargo();
+        let arguments = ["generate-lockfile", "--offline", "--quiet"];
+        process::output(cargo.current_dir(self.root()).args(arguments)).unwrap();
+    }
+
+    /// What git says to `arguments`.
+    fn asked(&self, arguments: &[&str]) -> String {
         let mut git = Repository::at(self.root()).git();
-        for setting in [
-            "user.name=A",
-            "user.email=a@example.org",
-            "commit.gpgsign=false",
-            "tag.gpgsign=false",
-        ] {
-            git.args(["-c", setting]);
-        }
-        process::output(git.args(arguments)).unwrap();
+        let said = process::output(git.args(arguments)).unwrap();
+        String::from_utf8(said).unwrap().trim_end().to_owned()
     }
 
     fn root(&self) -> &Path {
@@ -92,7 +114,8 @@ impl Released {
     }
 
     fn plan(&self) -> String {
-        plan::lines(self.root()).unwrap().join("\n")
+        let plan = Plan::of(self.root(), &Wishes::new()).unwrap();
+        plan.lines.join("\n")
     }
 
     fn problems(&self) -> Vec<String> {

@@ -1,0 +1,166 @@
+//! A copy of the tree in which each crate has the name under which it is published.
+//!
+//! Whatever is packed is packed from there: the work tree keeps the names by which we work. The copy lies in
+//! the target directory, where no repository tells cargo about changes, and is written anew each time.
+
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{failure::Failure, metadata, process};
+
+use super::{git::Repository, manifest, packages::Package};
+
+/// A copy of the tree.
+#[derive(Debug)]
+pub(crate) struct Export {
+    directory: PathBuf,
+    /// Where cargo builds and packs what is exported; the same for all copies.
+    target: PathBuf,
+}
+
+impl Export {
+    /// Copies the work tree `root` as it lies there, without what git ignores.
+    pub(crate) fn of_work_tree(root: &Path, packages: &[Package]) -> Result<Self, Failure> {
+        let export = Self::empty(root, "tree")?;
+        let mut git = Repository::at(root).git();
+        git.args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ]);
+        let listed = process::output(&mut git)?;
+        for path in String::from_utf8_lossy(&listed).split_terminator('\0') {
+            copy(&root.join(path), &export.directory.join(path))?;
+        }
+        export.rename(packages, None)?;
+        Ok(export)
+    }
+
+    /// Copies what was committed as `commit`. With `registry` our crates are to be found there, by each other.
+    pub(crate) fn of_commit(
+        root: &Path,
+        commit: &str,
+        packages: &[Package],
+        registry: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let export = Self::empty(root, commit)?;
+        let index = export.directory.with_extension("index");
+        let mut read = Repository::at(root).git();
+        read.env("GIT_INDEX_FILE", &index);
+        process::output(read.args(["read-tree", commit]))?;
+        let mut write = Repository::at(root).git();
+        write.env("GIT_INDEX_FILE", &index);
+        write.args(["checkout-index", "--all", "--quiet"]);
+        write.arg(format!("--prefix={}/", export.directory.display()));
+        process::output(&mut write)?;
+        fs::remove_file(&index).map_err(Failure::file("delete", &index))?;
+        export.rename(packages, registry)?;
+        Ok(export)
+    }
+
+    /// Where the copy is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where cargo puts what it packs.
+    pub(crate) fn packed(&self, package: &Package) -> PathBuf {
+        let file = format!("{}-{}.crate", package.published, package.version);
+        self.target.join("package").join(file)
+    }
+
+    /// cargo, to be run in the copy.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut cargo = process::cargo();
+        cargo
+            .current_dir(&self.directory)
+            .env("CARGO_TARGET_DIR", &self.target);
+        cargo
+    }
+
+    fn empty(root: &Path, name: &str) -> Result<Self, Failure> {
+        let metadata = metadata::own(root)?;
+        let target = Path::new(metadata["target_directory"].as_str().unwrap_or("target"));
+        let directory = target.join("release/export").join(name);
+        if directory.exists() {
+            fs::remove_dir_all(&directory).map_err(Failure::file("empty", &directory))?;
+        }
+        fs::create_dir_all(&directory).map_err(Failure::file("create", &directory))?;
+        Ok(Self {
+            directory,
+            target: target.join("export"),
+        })
+    }
+
+    /// Gives each of `packages` its published name, in its own manifest and wherever it is asked for.
+    fn rename(&self, packages: &[Package], registry: Option<&str>) -> Result<(), Failure> {
+        for package in packages {
+            let (name, published) = (&package.name, &package.published);
+            if let Some(registry) = registry {
+                self.ask_for(package, "registry", registry)?;
+            }
+            if name == published {
+                continue;
+            }
+            self.ask_for(package, "package", published)?;
+            self.change(&package.path("Cargo.toml"), "[package] name", |text| {
+                let text = manifest::with_library(text, &package.library());
+                manifest::with_value(&text, "package", "name", published)
+            })?;
+            self.change("Cargo.lock", "package", |text| {
+                Some(manifest::with_locked_name(text, name, published))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Adds `key` to what the others ask for when they ask for `package`; nothing where nobody does.
+    fn ask_for(&self, package: &Package, key: &str, value: &str) -> Result<(), Failure> {
+        self.change("Cargo.toml", "[workspace.dependencies]", |text| {
+            let changed = manifest::with_dependency_key(text, &package.name, key, value);
+            Some(changed.unwrap_or_else(|| text.to_owned()))
+        })
+    }
+
+    fn change(
+        &self,
+        path: &str,
+        what: &str,
+        change: impl Fn(&str) -> Option<String>,
+    ) -> Result<(), Failure> {
+        let path = self.directory.join(path);
+        let text = fs::read_to_string(&path).map_err(Failure::file("read", &path))?;
+        let Some(text) = change(&text) else {
+            return Err(Failure::Machine(format!(
+                "{} has no {what} of the form that is changed here",
+                path.display()
+            )));
+        };
+        fs::write(&path, text).map_err(Failure::file("write", &path))
+    }
+}
+
+/// Copies a file or a link; one that git knows and that is not there is left out.
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    let found = match fs::symlink_metadata(from) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::file("inspect", from)(error)),
+    };
+    let directory = to.parent().unwrap_or(to);
+    fs::create_dir_all(directory).map_err(Failure::file("create", directory))?;
+    if found.is_symlink() {
+        let target = fs::read_link(from).map_err(Failure::file("read", from))?;
+        symlink(target, to).map_err(Failure::file("write", to))
+    } else {
+        fs::copy(from, to)
+            .map(drop)
+            .map_err(Failure::file("write", to))
+    }
+}
