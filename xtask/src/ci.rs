@@ -1,7 +1,7 @@
 //! `ci`: what a change must pass, in one command that is the same here and on a build machine.
 //!
-//! Format, lints, freshness of generated files, every feature alone, documentation, optional tools
-//! where installed, the queue in the model checker, both roles in simulated worlds, a short demo, every fault of `chaos`, a smoke run
+//! Format, lints, freshness of generated files, every feature alone, documentation, what a release may not
+//! do, optional tools where installed, the queue in the model checker, both roles in simulated worlds, a short demo, every fault of `chaos`, a smoke run
 //! of the benchmarks, then exactly what `test` runs. A failing step does not stop the others; the list
 //! of steps with their durations and the summaries of the tests come last.
 
@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     bench, chaos, demo, failure::Failure, features, gen_events, gen_proto, gen_reference, loom,
-    process, simulate, test,
+    process, release, simulate, test,
 };
 
 /// Runs all steps; fails if any of them did and names those.
@@ -43,6 +43,7 @@ pub(crate) fn run() -> Result<(), Failure> {
                 .env("RUSTDOCFLAGS", "-D warnings"),
         )
     });
+    report.step("release check", release::check);
     report.optional(
         "dependencies",
         "cargo-deny",

@@ -92,6 +92,11 @@ pub(crate) enum Task {
     },
 }
 
+/// Refuses what a release of the workspace may not do; what a change must pass.
+pub(crate) fn check() -> Result<(), Failure> {
+    check::run(workspace::root())
+}
+
 /// Does what is asked for.
 pub(crate) fn run(release: &Release) -> Result<(), Failure> {
     let given = release.root.as_deref().map(|root| {
