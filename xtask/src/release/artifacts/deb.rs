@@ -102,7 +102,6 @@ fn control(facts: &Facts, size: usize) -> String {
         .repository
         .as_ref()
         .map_or(String::new(), |place| format!("Homepage: {place}\n"));
-    let summary = facts.description.trim_end_matches('.');
     format!(
         "Package: telemetry\n\
          Version: {}\n\
@@ -113,8 +112,9 @@ fn control(facts: &Facts, size: usize) -> String {
          Priority: optional\n\
          {homepage}\
          Description: manager of the telemetry of worker processes\n \
-         {summary}.\n \
-         It runs as the service telemetry, which is not started by the installation.\n",
+         Collects, checks, enriches and dispatches the telemetry of worker\n \
+         processes, and controls them.\n .\n \
+         It runs as the service telemetry, which the installation does not start.\n",
         facts.version
     )
 }

@@ -27,8 +27,6 @@ pub(crate) struct Facts {
     pub(crate) target_directory: PathBuf,
     /// The version of the command.
     pub(crate) version: String,
-    /// One line on the command.
-    pub(crate) description: String,
     /// Name and mail of whoever answers for a release, if that is said.
     pub(crate) maintainer: Option<String>,
     /// Where the sources are, if that is said.
@@ -46,7 +44,6 @@ impl Facts {
             root: root.to_owned(),
             target_directory: PathBuf::from(text(&metadata["target_directory"])),
             version: text(&server["version"]),
-            description: text(&server["description"]),
             maintainer: said(&metadata["metadata"]["release"]["maintainer"]),
             repository: said(&server["repository"]),
             epoch: epoch(root)?,
@@ -116,7 +113,6 @@ mod tests {
     fn facts_are_those_of_the_manifests() {
         let facts = Facts::of(workspace::root()).unwrap();
         assert_eq!(facts.version.split('.').count(), 3);
-        assert!(facts.description.starts_with("The manager role"));
         assert!(facts.epoch > 1_700_000_000);
     }
 

@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     DIST,
-    build::Build,
+    build::{self, Build},
     facts::{Facts, PYTHON},
     limit, sbom,
 };
@@ -48,6 +48,8 @@ pub(crate) fn build(facts: &Facts, build: &Build, into: &Path) -> Result<(), Fai
     let wheel = only(&made, ".whl")?;
     if build.profile == DIST {
         limit::check(&wheel, limit::WHEEL)?;
+        let module = build.directory.join(TARGET).join(&build.profile);
+        build::refuse_traces(&module.join("lib_native.so"), build, &facts.root)?;
     }
     let name = hand_over(&wheel, &into)?;
     let selection = sbom::Selection {
