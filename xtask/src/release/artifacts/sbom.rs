@@ -121,13 +121,14 @@ fn document(
             "bom-ref": reference(id),
             "name": name,
             "version": version,
-            "purl": reference(id),
         });
         if let Some(licence) = licences.get(&(package, version)) {
             component["licenses"] = json!([{"expression": expression(licence)}]);
         }
         if let Some(checksum) = checksums.get(&(package, version)) {
             component["hashes"] = json!([{"alg": "SHA-256", "content": checksum}]);
+            // Our own are in no registry, where the same name may be somebody else's.
+            component["purl"] = Value::from(format!("pkg:cargo/{package}@{version}"));
         }
         component
     };
@@ -158,8 +159,9 @@ fn document(
     })
 }
 
+/// What a component is called within the document.
 fn reference((name, version): &Id) -> String {
-    format!("pkg:cargo/{name}@{version}")
+    format!("{name}@{version}")
 }
 
 /// A licence as SPDX writes it; old manifests have a stroke for "or".
@@ -231,6 +233,7 @@ mod tests {
         assert_eq!(bytes["purl"], "pkg:cargo/bytes@1.2.3");
         assert_eq!(bytes["licenses"][0]["expression"], "MIT OR Apache-2.0");
         assert_eq!(bytes["hashes"][0]["content"], "abc");
+        assert!(found["components"][1].get("purl").is_none());
         let references: Vec<&Value> = metadata::list(&found, "dependencies")
             .map(|it| &it["ref"])
             .collect();
