@@ -48,6 +48,8 @@ pub(crate) struct Choice {
 
 /// What others get.
 const DIST: &str = "dist";
+/// What others get of the Python module.
+const WHEEL: &str = "wheel";
 /// What is quicker to build, larger and slower.
 const DEMO: &str = "demo";
 
@@ -89,7 +91,8 @@ pub(crate) fn run(choice: &Choice) -> Result<(), Failure> {
         }
     }
     if kinds.contains(&Kind::Wheel) {
-        wheel::build(&facts, &build, into)?;
+        let profile = if choice.profile == DIST { WHEEL } else { DEMO };
+        wheel::build(&facts, &Build::new(&facts, profile)?, into)?;
     }
     if kinds.contains(&Kind::Sdist) {
         wheel::sources(&facts, into)?;

@@ -5,6 +5,7 @@
 //! a source can lie in has another name there, the same everywhere.
 
 use std::{
+    collections::BTreeSet,
     env,
     ffi::OsString,
     fs,
@@ -12,7 +13,9 @@ use std::{
     process::Command,
 };
 
-use crate::{failure::Failure, process};
+use serde_json::Value;
+
+use crate::{failure::Failure, metadata, process};
 
 use crate::release::rehearse;
 
@@ -40,10 +43,8 @@ impl Build {
             (facts.root.clone(), "/telemetry".to_owned()),
             (directory.clone(), "/target".to_owned()),
         ];
-        let sources = rehearse::cargo_home().join("registry/src");
-        // Before the first download there is none, and a build makes it; that build is not for others.
-        for entry in fs::read_dir(&sources).into_iter().flatten().flatten() {
-            names.push((entry.path(), "/crates".to_owned()));
+        for directory in sources(&metadata::locked(&facts.root)?) {
+            names.push((directory, "/crates".to_owned()));
         }
         names.push(library()?);
         Ok(Self {
@@ -63,6 +64,16 @@ impl Build {
             .env("CARGO_INCREMENTAL", "0")
             .env("SOURCE_DATE_EPOCH", self.epoch.to_string())
     }
+}
+
+/// The directories in which the sources of packages from elsewhere lie, each in one of its own.
+fn sources(locked: &Value) -> BTreeSet<PathBuf> {
+    metadata::list(locked, "packages")
+        .filter(|package| !package["source"].is_null())
+        .filter_map(|package| package["manifest_path"].as_str())
+        .filter_map(|manifest| Path::new(manifest).ancestors().nth(2))
+        .map(Path::to_owned)
+        .collect()
 }
 
 /// The sources of Rust's own library, where they are installed, and the name that it has elsewhere.
@@ -142,6 +153,19 @@ mod tests {
         ];
         let expected = "--remap-path-prefix=/a=/x\u{1f}--remap-path-prefix=/a/b=/y";
         assert_eq!(flags(&names), expected);
+    }
+
+    #[test]
+    fn sources_are_where_the_packages_of_others_lie() {
+        let locked = serde_json::json!({"packages": [
+            {"manifest_path": "/root/crates/own/Cargo.toml", "source": null},
+            {"manifest_path": "/home/registry/a-1.0.0/Cargo.toml", "source": "registry"},
+            {"manifest_path": "/home/registry/b-1.0.0/Cargo.toml", "source": "registry"},
+        ]});
+        assert_eq!(
+            sources(&locked),
+            BTreeSet::from([PathBuf::from("/home/registry")])
+        );
     }
 
     #[test]

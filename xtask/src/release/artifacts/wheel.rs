@@ -15,7 +15,7 @@ use crate::{
 };
 
 use super::{
-    DIST,
+    WHEEL,
     build::{self, Build},
     facts::{Facts, PYTHON},
     limit, sbom,
@@ -46,7 +46,7 @@ pub(crate) fn build(facts: &Facts, build: &Build, into: &Path) -> Result<(), Fai
     maturin.env("PATH", environment.path());
     process::run(build.tell(&mut maturin))?;
     let wheel = only(&made, ".whl")?;
-    if build.profile == DIST {
+    if build.profile == WHEEL {
         limit::check(&wheel, limit::WHEEL)?;
         let module = build.directory.join(TARGET).join(&build.profile);
         build::refuse_traces(&module.join("lib_native.so"), build, &facts.root)?;
