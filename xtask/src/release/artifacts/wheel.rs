@@ -38,6 +38,7 @@ pub(crate) fn build(facts: &Facts, build: &Build, into: &Path) -> Result<(), Fai
         .args(["-m", "maturin", "build", "--locked", "--strip", "--zig"])
         .args(["--profile", &build.profile, "--manifest-path", MANIFEST])
         .args(["--target", TARGET, "--compatibility", COMPATIBILITY])
+        .args(["--compression-level", "9"])
         .arg("--interpreter")
         .arg(environment.python())
         .arg("--out")
