@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{failure::Failure, metadata, process};
 
-use crate::release::rehearse;
+use crate::release::{date, rehearse};
 
 use super::facts::Facts;
 
@@ -170,19 +170,11 @@ fn expression(licence: &str) -> String {
     parts.join(" OR ")
 }
 
-/// Seconds since 1970 as RFC 3339 writes them, in UTC. Days become a date by Howard Hinnant's
-/// `civil_from_days`, whose years begin in March.
+/// Seconds since 1970 as RFC 3339 writes them, in UTC.
 fn timestamp(epoch: u64) -> String {
-    let (days, second) = (epoch / 86_400 + 719_468, epoch % 86_400);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
+    let (day, second) = (date::of_day(epoch / 86_400), epoch % 86_400);
     format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        "{day}T{:02}:{:02}:{:02}Z",
         second / 3_600,
         second / 60 % 60,
         second % 60
