@@ -1,13 +1,15 @@
 //! The project's own Python: an environment in `target/.venv` with the native module in it.
 //!
 //! Not a command; `test` and `demo` call [`ready`], `bench` calls [`ready_for_benchmarks`], `test` also
-//! [`ready_for_apps`], and they run the interpreter they get. Makes the environment with `venv`, installs the packages of a
+//! [`ready_for_apps`], `release` [`ready_for_artifacts`], and they run the interpreter they get. Makes the environment with `venv`, installs the packages of a
 //! requirements file with pip, builds and installs `telemetry_py` with maturin. Each step is skipped
 //! when nothing it depends on has changed. Never touches the machine's own Python packages.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -35,6 +37,10 @@ const APPS_DIRECTORY: &str = "target/.venv-apps";
 const APPS_REQUIREMENTS: &str = "crates/telemetry-py/requirements-apps.txt";
 /// Those of their packages that need a compiler.
 const APPS_COMPILED: &str = "crates/telemetry-py/requirements-apps-compiled.txt";
+/// The environment of what packs the Python package for others.
+const ARTIFACTS_DIRECTORY: &str = "target/.venv-artifacts";
+/// Its packages.
+const ARTIFACTS_REQUIREMENTS: &str = "crates/telemetry-py/requirements-artifacts.txt";
 /// Where the package for the benchmarks is put together.
 const WHEELS: &str = "target/maturin/wheels";
 
@@ -77,6 +83,11 @@ pub(crate) fn ready_for_apps() -> Result<Environment, Failure> {
     Ok(environment)
 }
 
+/// The environment of what packs the Python package; the package is not in it.
+pub(crate) fn ready_for_artifacts() -> Result<Environment, Failure> {
+    Environment::with_packages(ARTIFACTS_DIRECTORY, ARTIFACTS_REQUIREMENTS)
+}
+
 impl Environment {
     /// The environment in `directory` with exactly what `requirements` asks for; both are below the
     /// root.
@@ -107,6 +118,29 @@ impl Environment {
             .env("PIP_USER", "0")
             .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         command
+    }
+
+    /// The `PATH` with the programs of the environment first.
+    pub(crate) fn path(&self) -> OsString {
+        let mut path = self.directory.join("bin").into_os_string();
+        if let Some(others) = env::var_os("PATH") {
+            path.push(":");
+            path.push(others);
+        }
+        path
+    }
+
+    /// Puts the package that is linked into this environment, as it was built, into a wheel in `directory`.
+    pub(crate) fn build_wheel(&self, directory: &Path) -> Result<(), Failure> {
+        process::run(
+            self.command()
+                .args(["-m", "maturin", "build", "--profile", PROFILE])
+                .args(["--manifest-path", MANIFEST, "--target-dir", MATURIN_TARGET])
+                .args(["--compatibility", "linux", "--interpreter"])
+                .arg(self.python())
+                .arg("--out")
+                .arg(directory),
+        )
     }
 
     /// Makes the environment and installs the packages, unless both are as they should be.
@@ -309,7 +343,12 @@ mod tests {
 
     #[test]
     fn the_requirements_pin_every_package() {
-        for file in [REQUIREMENTS, APPS_REQUIREMENTS, APPS_COMPILED] {
+        for file in [
+            REQUIREMENTS,
+            APPS_REQUIREMENTS,
+            APPS_COMPILED,
+            ARTIFACTS_REQUIREMENTS,
+        ] {
             let text = fs::read_to_string(workspace::path(file)).unwrap();
             let packages = text
                 .lines()

@@ -8,8 +8,10 @@
 //! * `api` writes the text of each crate's public API, which both compare.
 //! * `prepare` writes the versions that `plan` proposes, and tags them.
 //! * `rehearse` packs everything into a folder that cargo takes for a registry; `publish` uploads it.
+//! * `artifacts` makes what people install who do not use cargo.
 
 mod api;
+pub(crate) mod artifacts;
 mod changelog;
 mod check;
 mod contents;
@@ -90,6 +92,8 @@ pub(crate) enum Task {
         #[arg(long)]
         prove: bool,
     },
+    /// Make what is handed out beside the crates: the static command, .deb, wheel, sources, checksums.
+    Artifacts(artifacts::Choice),
 }
 
 /// Refuses what a release of the workspace may not do; what a change must pass.
@@ -129,6 +133,7 @@ pub(crate) fn run(release: &Release) -> Result<(), Failure> {
             }
             Ok(())
         }
+        Task::Artifacts(choice) => artifacts::run(choice),
     }
 }
 

@@ -103,6 +103,86 @@ fn catalog_lists_every_event() {
 }
 
 #[test]
+fn shells_complete_what_is_shown_and_nothing_else() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success(), "{output:?}");
+        let script = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(script.contains("workers"), "{shell}: {script}");
+        assert!(!script.contains("exec"), "{shell}: {script}");
+    }
+    fails(&["completions", "tcsh"], 2, "possible values: bash");
+}
+
+#[test]
+fn bash_completes_the_command() {
+    // Not every system has it.
+    if Command::new("bash").arg("--version").output().is_err() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let script = directory.path().join("telemetry.bash");
+    fs::write(&script, run(&["completions", "bash"]).stdout).expect("a file");
+    let program = r#"
+        source "$1" && complete -p telemetry || exit
+        COMP_WORDS=(telemetry w) COMP_CWORD=1
+        _telemetry telemetry w telemetry && echo "${COMPREPLY[@]}"
+        COMP_WORDS=(telemetry tap --m) COMP_CWORD=2
+        _telemetry telemetry --m tap && echo "${COMPREPLY[@]}"
+    "#;
+    let output = Command::new("bash")
+        .args(["--norc", "-c", program, "bash"])
+        .arg(&script)
+        .output()
+        .expect("bash runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = said.lines().collect();
+    let [registered, command, option] = lines[..] else {
+        panic!("three lines: {output:?}");
+    };
+    assert!(registered.ends_with("-F _telemetry telemetry"), "{said}");
+    assert_eq!((command, option), ("workers", "--match"));
+}
+
+#[test]
+fn every_command_that_is_shown_has_a_manual_page() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let into = directory.path().join("man1");
+    let output = run(&["man", "--into", into.to_str().expect("UTF-8")]);
+    assert!(output.status.success(), "{output:?}");
+    let mut pages: Vec<String> = fs::read_dir(&into)
+        .expect("pages")
+        .map(|page| page.expect("a page").file_name().display().to_string())
+        .collect();
+    pages.sort();
+    let expected = [
+        "telemetry-catalog.1",
+        "telemetry-completions.1",
+        "telemetry-man.1",
+        "telemetry-manager.1",
+        "telemetry-tap.1",
+        "telemetry-workers.1",
+        "telemetry.1",
+    ];
+    assert_eq!(pages, expected);
+    let page = fs::read_to_string(into.join("telemetry-manager.1")).expect("a page");
+    assert!(page.contains("TELEMETRY_LOG"), "{page}");
+    assert!(
+        !page.contains(" 20"),
+        "no date, so each build makes the same: {page}"
+    );
+
+    let file = directory.path().join("file");
+    fs::write(&file, "").expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    fails(
+        &["man", "--into", file],
+        1,
+        "cannot write manual pages into ",
+    );
+}
+
+#[test]
 fn manager_shows_its_events_and_ends_when_asked() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut manager = Running::start(directory.path());

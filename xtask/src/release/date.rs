@@ -26,7 +26,7 @@ pub(crate) fn today() -> Result<String, Failure> {
 }
 
 /// The day that many days after the first of January 1970, in the calendar of today.
-fn of_day(days: u64) -> String {
+pub(crate) fn of_day(days: u64) -> String {
     // Eras of 400 years, each beginning on a first of March, so that a leap day is the last of its year.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);

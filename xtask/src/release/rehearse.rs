@@ -126,7 +126,7 @@ fn needed<'a>(locked: &'a Value, own: &BTreeSet<&str>) -> BTreeSet<&'a str> {
 }
 
 /// The checksums in the text of a `Cargo.lock`, by name and version.
-fn checksums(lock: &str) -> BTreeMap<(&str, &str), &str> {
+pub(crate) fn checksums(lock: &str) -> BTreeMap<(&str, &str), &str> {
     let value = |block: &'_ str, key: &str| -> Option<(usize, usize)> {
         let start = block.find(&format!("\n{key} = \""))? + key.len() + 5;
         Some((start, start + block[start..].find('"')?))
@@ -139,13 +139,17 @@ fn checksums(lock: &str) -> BTreeMap<(&str, &str), &str> {
         .collect()
 }
 
-/// The archive of a package as cargo downloaded it.
-fn downloaded(name: &str, version: &str) -> Result<PathBuf, Failure> {
-    let home = env::var_os("CARGO_HOME")
+/// Where cargo keeps what it downloads.
+pub(crate) fn cargo_home() -> PathBuf {
+    env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
-        .unwrap_or_default();
-    let cache = home.join("registry/cache");
+        .unwrap_or_default()
+}
+
+/// The archive of a package as cargo downloaded it.
+fn downloaded(name: &str, version: &str) -> Result<PathBuf, Failure> {
+    let cache = cargo_home().join("registry/cache");
     let file = format!("{name}-{version}.crate");
     let registries = fs::read_dir(&cache).map_err(Failure::file("list", &cache))?;
     registries

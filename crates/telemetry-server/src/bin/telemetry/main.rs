@@ -5,9 +5,11 @@
 
 mod api;
 mod catalog;
+mod completions;
 mod exec;
 mod failure;
 mod log;
+mod man;
 mod manager;
 mod roster;
 mod service;
@@ -35,6 +37,18 @@ Signals:
   SIGINT, SIGTERM  Stop in order; once more, at least 2 s later: kill the workers and end.
   SIGQUIT          Kill the workers and end.
   SIGHUP           Nothing but a line in the log.";
+
+/// What `telemetry completions --help` says below its options.
+const COMPLETIONS_HELP: &str = "\
+For this shell only:
+  bash  source <(telemetry completions bash)
+  zsh   source <(telemetry completions zsh)
+  fish  telemetry completions fish | source
+
+For all to come, write it to where the shell looks:
+  bash  /usr/share/bash-completion/completions/telemetry
+  zsh   a directory of $fpath, as _telemetry
+  fish  ~/.config/fish/completions/telemetry.fish";
 
 /// Collects and controls the telemetry of a fleet of worker processes.
 #[derive(Debug, Parser)]
@@ -78,6 +92,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Print what a shell needs to complete this command.
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of this command and of each of its own.
+    Man {
+        /// The directory; it is made, and pages in it are replaced.
+        #[arg(long, value_name = "DIR")]
+        into: PathBuf,
+    },
     /// Become a worker that ends with its manager; used by managers.
     #[command(hide = true)]
     Exec(exec::Exec),
@@ -101,6 +127,8 @@ fn main() -> ExitCode {
         Command::Workers { manager, json } => workers::run(&manager.url, json),
         Command::Tap { manager, pattern } => tap::run(&manager.url, &pattern),
         Command::Catalog { markdown, config } => catalog::run(markdown, config.as_deref()),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man { into } => man::run(&into),
         Command::Exec(exec) => exec::run(exec),
     };
     match outcome {
