@@ -1,9 +1,10 @@
 //! `ci`: what a change must pass, in one command that is the same here and on a build machine.
 //!
 //! Format, lints, freshness of generated files, every feature alone, documentation, what a release may not
-//! do, optional tools where installed, the queue in the model checker, both roles in simulated worlds, a short demo, every fault of `chaos`, a smoke run
-//! of the benchmarks, then exactly what `test` runs. A failing step does not stop the others; the list
-//! of steps with their durations and the summaries of the tests come last.
+//! do, optional tools where installed, the queue in the model checker, both roles in simulated worlds, a
+//! short demo, every fault of `chaos`, a smoke run of the benchmarks, the command and the wheel that others
+//! get, then exactly what `test` runs. A failing step does not stop the others; the list of steps with their
+//! durations and the summaries of the tests come last.
 
 use std::{
     process::Command,
@@ -58,6 +59,8 @@ pub(crate) fn run() -> Result<(), Failure> {
     report.step("bench", || bench::run(&bench::Selection::SMOKE));
 
     let mut outcomes = Vec::new();
+    report.step("artifacts", release::try_artifacts);
+
     report.step("tests", || {
         outcomes = test::outcomes(&test::Selection::default());
         test::result(&outcomes)

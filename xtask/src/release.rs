@@ -101,6 +101,11 @@ pub(crate) fn check() -> Result<(), Failure> {
     check::run(workspace::root())
 }
 
+/// Builds what others get, quickly, and tries it where there is nothing else.
+pub(crate) fn try_artifacts() -> Result<(), Failure> {
+    artifacts::quick()
+}
+
 /// Does what is asked for.
 pub(crate) fn run(release: &Release) -> Result<(), Failure> {
     let given = release.root.as_deref().map(|root| {
