@@ -86,7 +86,9 @@ pub use start::{connect, serve, start};
 pub use telemetry::{EventHandle, Telemetry, TelemetryBuilder};
 #[doc(no_inline)]
 pub use telemetry_core;
-pub use telemetry_core::{Outcome, SpanContext, SpanPhase, TraceContext};
+pub use telemetry_core::{
+    Address, AddressError, Outcome, SpanContext, SpanPhase, TraceContext, Value, ValueRef,
+};
 
 /// The README's examples are tests.
 #[cfg(doctest)]

@@ -75,11 +75,11 @@ pub use generated::{
     telemetry_control, telemetry_value,
 };
 
-#[doc(no_inline)]
-pub use prost;
 #[cfg(any(feature = "grpc-client", feature = "grpc-server"))]
 #[doc(no_inline)]
 pub use tonic;
+#[doc(no_inline)]
+pub use {prost, prost_types};
 
 /// Runs the examples of the README as tests.
 #[cfg(doctest)]

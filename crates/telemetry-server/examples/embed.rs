@@ -13,9 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use telemetry_core::EventRef;
 use telemetry_server::{
-    Manager, ManagerConfig,
+    EventRef, Manager, ManagerConfig,
     dispatch::QueuedConfig,
     export::{PrometheusConfig, PrometheusExporter},
     pool::{Pool, PoolConfig, Transport},

@@ -21,6 +21,7 @@ pub use crate::socket_dir::SocketDirError;
 pub use bind::AcceptError;
 pub use door::MAX_UNINTRODUCED;
 #[cfg(feature = "simulation")]
+#[doc(hidden)]
 pub use door::SimulatedDoor;
 pub use frame::INTRODUCTION_TIMEOUT;
 

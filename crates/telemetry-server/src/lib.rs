@@ -19,12 +19,16 @@
 //! # }
 //! ```
 //!
+//! The package is named in the README, the library is `telemetry_server`; no other crate of the project is
+//! needed beside it.
+//!
 //! # Doors
 //!
-//! The root has the manager, the names of its workers and what it is told to do with them. What else a
+//! The root has the manager, events, the names of its workers and what it is told to do with them. What else a
 //! program may want is behind a door each:
 //!
 //! * [`stream`]: what is known of each worker's stream and of each process behind it.
+//! * [`catalog`] and [`ledger`]: what is known of events, and what became of each.
 //! * [`dispatch`]: handlers, attached to patterns of event names. [`export`]: handlers that are there:
 //!   log, and Prometheus (feature `prometheus`). [`host`]: events of the program around the manager.
 //! * [`accept`]: workers that dial in. `watch_dir` (feature `pool`): those that somebody else starts here.
@@ -97,7 +101,11 @@ pub use manager::{
     DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, Totals,
     UNREGISTER_DRAIN,
 };
-pub use telemetry_core::{Address, AddressError};
+pub use telemetry_core::emit::{PolicySpec, SamplingRule};
+pub use telemetry_core::{
+    Address, AddressError, Clock, Event, EventOrigin, EventRef, Source, SpanContext, SystemClock,
+    Value, ValueRef, catalog, ledger,
+};
 #[doc(no_inline)]
 pub use {telemetry_core, tokio, tracing};
 
