@@ -87,7 +87,7 @@ impl Export {
     fn empty(root: &Path, name: &str) -> Result<Self, Failure> {
         let metadata = metadata::own(root)?;
         let target = Path::new(metadata["target_directory"].as_str().unwrap_or("target"));
-        let directory = target.join("release/export").join(name);
+        let directory = target.join("xtask-release/export").join(name);
         if directory.exists() {
             fs::remove_dir_all(&directory).map_err(Failure::file("empty", &directory))?;
         }
