@@ -12,7 +12,11 @@ use std::{
 
 use crate::{failure::Failure, metadata, process};
 
-use super::{git::Repository, manifest, packages::Package};
+use super::{
+    git::{Repository, Tag},
+    manifest,
+    packages::Package,
+};
 
 /// A copy of the tree.
 #[derive(Debug)]
@@ -42,25 +46,19 @@ impl Export {
         Ok(export)
     }
 
-    /// Copies what was committed as `commit`. With `registry` our crates are to be found there, by each other.
-    pub(crate) fn of_commit(
-        root: &Path,
-        commit: &str,
-        packages: &[Package],
-        registry: Option<&str>,
-    ) -> Result<Self, Failure> {
-        let export = Self::empty(root, commit)?;
+    /// Copies what was tagged as `tag`; every crate has its own name still.
+    pub(crate) fn of_tag(root: &Path, tag: &Tag) -> Result<Self, Failure> {
+        let export = Self::empty(root, &tag.name)?;
         let index = export.directory.with_extension("index");
         let mut read = Repository::at(root).git();
         read.env("GIT_INDEX_FILE", &index);
-        process::output(read.args(["read-tree", commit]))?;
+        process::output(read.args(["read-tree", &tag.reference()]))?;
         let mut write = Repository::at(root).git();
         write.env("GIT_INDEX_FILE", &index);
         write.args(["checkout-index", "--all", "--quiet"]);
         write.arg(format!("--prefix={}/", export.directory.display()));
         process::output(&mut write)?;
         fs::remove_file(&index).map_err(Failure::file("delete", &index))?;
-        export.rename(packages, registry)?;
         Ok(export)
     }
 
@@ -98,8 +96,13 @@ impl Export {
         })
     }
 
-    /// Gives each of `packages` its published name, in its own manifest and wherever it is asked for.
-    fn rename(&self, packages: &[Package], registry: Option<&str>) -> Result<(), Failure> {
+    /// Gives each of `packages`, all of which are in the copy, its published name, in its own manifest and
+    /// wherever it is asked for. With `registry` they are to be found there, by each other.
+    pub(crate) fn rename(
+        &self,
+        packages: &[Package],
+        registry: Option<&str>,
+    ) -> Result<(), Failure> {
         for package in packages {
             let (name, published) = (&package.name, &package.published);
             if let Some(registry) = registry {

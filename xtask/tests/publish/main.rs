@@ -110,6 +110,33 @@ fn only_what_is_new_is_uploaded_and_what_is_there_must_be_the_same() {
 }
 
 #[test]
+fn what_came_after_the_tags_changes_nothing_that_is_uploaded() {
+    let workspace = Workspace::released();
+    let mut registry = Registry::start(&workspace);
+    let publish = ["publish", "--execute", "--registry", "loop"];
+    workspace.run(&publish).expect("all are uploaded");
+
+    workspace.fix("low-core", "A better crate.");
+    let said = workspace.run(&publish).expect("there is nothing to do");
+    let note = "low-core changed after low-core-v0.1.0; the tag is what is uploaded";
+    assert!(said.contains(note), "{said}");
+    assert!(said.contains("low-core 0.1.0: is there already"), "{said}");
+    assert_eq!(registry.record(), ALL);
+
+    // The trees of the tags before have no such crate.
+    workspace.add("low-late");
+    workspace
+        .run(&["prepare"])
+        .expect("a release of two crates");
+    workspace.run(&publish).expect("both are uploaded");
+    assert_eq!(
+        registry.record()[3..],
+        ["low-later 0.1.0", "low-core 0.1.1"]
+    );
+    registry.end();
+}
+
+#[test]
 fn what_is_not_ready_is_refused_before_anything_is_uploaded() {
     let workspace = Workspace::new();
     let mut registry = Registry::start(&workspace);
@@ -133,20 +160,27 @@ fn what_is_not_ready_is_refused_before_anything_is_uploaded() {
     );
 
     workspace.unset();
-    workspace.run(&["prepare"]).expect("a release");
+    for name in ["low-wire", "low-core", "low-server"] {
+        workspace.git(&["tag", &format!("{name}-v0.1.0")]);
+    }
     refuses(&[
         "`maintainer` in [workspace.metadata.release] is unset",
         "`repository` in",
     ]);
+    // What is set later is not in what was tagged.
+    workspace.set();
+    refuses(&[
+        "low-wire-v0.1.0 has no `repository`; it is what is uploaded",
+        "low-server-v0.1.0 has no `repository`",
+    ]);
+    for name in ["low-wire", "low-core", "low-server"] {
+        workspace.git(&["tag", "--force", &format!("{name}-v0.1.0")]);
+    }
 
     workspace.write("crates/low-core/src/lib.rs", "//! Half a crate.\n");
-    refuses(&[
-        "crates/low-core/src/lib.rs is not committed",
-        "but crates/low-core/src/lib.rs and 0 more are not as at low-core-v0.1.0",
-    ]);
+    refuses(&["crates/low-core/src/lib.rs is not committed"]);
     workspace.git(&["checkout", "--quiet", "."]);
 
-    workspace.set();
     workspace.write(
         "crates/low-core/public-api.txt",
         "pub struct low_core::Lost\n",

@@ -112,6 +112,18 @@ impl Workspace {
         self.commit();
     }
 
+    /// Adds the crate `name`, published under that name and an `r`, and commits.
+    pub(crate) fn add(&self, name: &str) {
+        self.package(name, "pub struct Late;", "");
+        let table = "[workspace.metadata.release.names]\n";
+        let text = self.read("Cargo.toml");
+        let text = text.replace(table, &format!("{table}{name} = \"{name}r\"\n"));
+        self.write("Cargo.toml", &text);
+        self.cargo(&["generate-lockfile", "--offline", "--quiet"]);
+        self.run(&["api"]).expect("the public APIs as text");
+        self.commit();
+    }
+
     /// Takes away what must be set, and commits.
     pub(crate) fn unset(&self) {
         let text = ROOT

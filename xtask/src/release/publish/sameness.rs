@@ -13,22 +13,14 @@ use sha2::{Digest, Sha256};
 
 use crate::{artifacts::Artifacts, failure::Failure, process};
 
-use super::{
-    super::{export::Export, packages::Package, rehearse::hexadecimal},
-    registry::Registry,
-    told,
-};
+use super::{super::rehearse::hexadecimal, registry::Registry, tagged::Tagged, told};
 
 /// Files in which two archives of the same release may differ; the second is cargo's note that it unpacked.
 const OF_CARGO: [&str; 2] = ["Cargo.lock", ".cargo-ok"];
 
-/// Fails unless the archive that has `checksum` in the `registry` is what is packed of `package` from `export`.
-pub(crate) fn confirm(
-    export: &Export,
-    package: &Package,
-    registry: &Registry,
-    checksum: &str,
-) -> Result<(), Failure> {
+/// Fails unless the archive that has `checksum` in the `registry` is what is packed of `tagged`.
+pub(crate) fn confirm(tagged: &Tagged, registry: &Registry, checksum: &str) -> Result<(), Failure> {
+    let Tagged { export, package } = tagged;
     let mut cargo = export.cargo();
     cargo.args(["package", "--allow-dirty", "--no-verify", "--quiet"]);
     cargo.args(["--package", &package.published]);
