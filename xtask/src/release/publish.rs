@@ -7,6 +7,7 @@
 mod ready;
 mod registry;
 mod sameness;
+mod standing;
 mod tagged;
 
 use std::{
@@ -23,6 +24,7 @@ use super::{
 };
 
 use registry::{Found, Registry};
+use standing::Standing;
 use tagged::Tagged;
 
 /// How long an upload that was taken may not be shown. cargo itself has waited for a minute before.
@@ -54,22 +56,32 @@ pub(crate) fn run(root: &Path, registry: Option<&str>, execute: bool) -> Result<
         }
     }
     if !execute {
-        return preview(&waiting, &registry, &refused);
+        return preview(root, &waiting, &registry, refused);
     }
     if !refused.is_empty() {
         return Err(Failure::Refused(refused));
     }
     check::run(root)?;
-    publish(&waiting, &registry)
+    publish(root, &waiting, &registry)
 }
 
 /// Says of each of `crates` what would become of it, and what would be `refused`.
-fn preview(crates: &[Tagged], registry: &Registry, refused: &[String]) -> Result<(), Failure> {
-    for Tagged { package, .. } in crates {
-        let becomes = match registry.ask(package)? {
-            Found::Version { .. } => "is there already",
-            Found::OtherVersions => "would publish, as the next version",
-            Found::Nothing => "would publish, under a name that is new there",
+fn preview(
+    root: &Path,
+    crates: &[Tagged],
+    registry: &Registry,
+    mut refused: Vec<String>,
+) -> Result<(), Failure> {
+    let standings = standing::all(root, crates, registry)?;
+    for (Tagged { package, .. }, standing) in crates.iter().zip(standings) {
+        let becomes = match standing {
+            Standing::There => "is there already",
+            Standing::Next => "would publish, as the next version",
+            Standing::New => "would publish, under a name that is new there",
+            Standing::Another(fault) | Standing::Foreign(fault) => {
+                refused.push(fault);
+                "is there, and is another"
+            }
         };
         println!("{}: {becomes}", told(package));
     }
@@ -79,17 +91,20 @@ fn preview(crates: &[Tagged], registry: &Registry, refused: &[String]) -> Result
     Ok(())
 }
 
-fn publish(crates: &[Tagged], registry: &Registry) -> Result<(), Failure> {
+fn publish(root: &Path, crates: &[Tagged], registry: &Registry) -> Result<(), Failure> {
     // All are asked for before anything is uploaded: what another has uploaded stops us while nothing is done.
+    let standings = standing::all(root, crates, registry)?;
     let mut waiting = Vec::new();
-    for tagged in crates {
-        match registry.ask(&tagged.package)? {
-            Found::Version { checksum } => {
-                sameness::confirm(tagged, registry, &checksum)?;
-                println!("{}: is there already", told(&tagged.package));
-            }
-            Found::OtherVersions | Found::Nothing => waiting.push(tagged),
+    let mut refused = Vec::new();
+    for (tagged, standing) in crates.iter().zip(standings) {
+        match standing {
+            Standing::There => println!("{}: is there already", told(&tagged.package)),
+            Standing::Next | Standing::New => waiting.push(tagged),
+            Standing::Another(fault) | Standing::Foreign(fault) => refused.push(fault),
         }
+    }
+    if !refused.is_empty() {
+        return Err(Failure::Refused(refused));
     }
     for tagged in waiting {
         let checksum = upload(tagged, registry)?;

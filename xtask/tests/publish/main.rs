@@ -137,6 +137,34 @@ fn what_came_after_the_tags_changes_nothing_that_is_uploaded() {
 }
 
 #[test]
+fn a_name_that_somebody_else_has_is_refused_before_anything_is_uploaded() {
+    let workspace = Workspace::released();
+    let mut registry = Registry::start(&workspace);
+    // With other content, in another version, and without what ours is uploaded after.
+    registry.tell("plant low-wire 0.1.0");
+    registry.tell("plant low-core 0.0.3");
+    registry.tell("plant low-manager 0.1.0");
+    let preview = ["publish", "--registry", "loop"];
+    let said = workspace.run(&preview).expect("it only asks");
+    let refused = workspace
+        .run(&["publish", "--execute", "--registry", "loop"])
+        .expect_err("all names are taken");
+    assert_eq!(
+        said.matches(": is there, and is another").count(),
+        3,
+        "{said}"
+    );
+    for name in ["low-wire", "low-core", "low-manager"] {
+        let fault = format!("`{name}` is in the registry and was never released here; choose");
+        assert!(said.contains(&fault), "{said}");
+        assert!(refused.contains(&fault), "{refused}");
+    }
+    assert!(refused.contains("differs: src/lib.rs"), "{refused}");
+    assert_eq!(registry.record(), [""; 0]);
+    registry.end();
+}
+
+#[test]
 fn what_is_not_ready_is_refused_before_anything_is_uploaded() {
     let workspace = Workspace::new();
     let mut registry = Registry::start(&workspace);

@@ -20,6 +20,15 @@ const OF_CARGO: [&str; 2] = ["Cargo.lock", ".cargo-ok"];
 
 /// Fails unless the archive that has `checksum` in the `registry` is what is packed of `tagged`.
 pub(crate) fn confirm(tagged: &Tagged, registry: &Registry, checksum: &str) -> Result<(), Failure> {
+    fault(tagged, registry, checksum)?.map_or(Ok(()), |fault| Err(Failure::Machine(fault)))
+}
+
+/// In what the archive that has `checksum` in the `registry` is not what is packed of `tagged`.
+pub(crate) fn fault(
+    tagged: &Tagged,
+    registry: &Registry,
+    checksum: &str,
+) -> Result<Option<String>, Failure> {
     let Tagged { export, package } = tagged;
     let mut cargo = export.cargo();
     cargo.args(["package", "--allow-dirty", "--no-verify", "--quiet"]);
@@ -30,11 +39,11 @@ pub(crate) fn confirm(tagged: &Tagged, registry: &Registry, checksum: &str) -> R
     let content = fs::read(&archive).map_err(Failure::file("read", &archive))?;
     let own = hexadecimal(&Sha256::digest(content));
     if own == checksum {
-        return Ok(());
+        return Ok(None);
     }
     let differences = differences(&unpack(&archive)?, &registry.unpacked(package)?)?;
     if differences.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut reasons = vec![format!(
         "{} has {} with the checksum {checksum}; what is tagged {} has {own}",
@@ -44,7 +53,7 @@ pub(crate) fn confirm(tagged: &Tagged, registry: &Registry, checksum: &str) -> R
     )];
     reasons.extend(differences.iter().map(|it| format!("  {it}")));
     reasons.push("a version is uploaded once: release another one".to_owned());
-    Err(Failure::Machine(reasons.join("\n")))
+    Ok(Some(reasons.join("\n")))
 }
 
 /// What is not the same below `ours` and `theirs`, one file a line.
