@@ -1,7 +1,7 @@
 //! A copy of the tree in which each crate has the name under which it is published.
 //!
 //! Whatever is packed is packed from there: the work tree keeps the names by which we work. The copy lies in
-//! the target directory, where no repository tells cargo about changes, and is written anew each time.
+//! the target directory and is written anew each time.
 
 use std::{
     fs, io,
@@ -47,18 +47,28 @@ impl Export {
     }
 
     /// Copies what was tagged as `tag`; every crate has its own name still.
+    ///
+    /// The copy is a repository that stands at the tag, so that cargo notes the commit in what it packs.
     pub(crate) fn of_tag(root: &Path, tag: &Tag) -> Result<Self, Failure> {
         let export = Self::empty(root, &tag.name)?;
-        let index = export.directory.with_extension("index");
-        let mut read = Repository::at(root).git();
-        read.env("GIT_INDEX_FILE", &index);
-        process::output(read.args(["read-tree", &tag.reference()]))?;
-        let mut write = Repository::at(root).git();
-        write.env("GIT_INDEX_FILE", &index);
-        write.args(["checkout-index", "--all", "--quiet"]);
-        write.arg(format!("--prefix={}/", export.directory.display()));
-        process::output(&mut write)?;
-        fs::remove_file(&index).map_err(Failure::file("delete", &index))?;
+        let repository = Repository::at(root);
+        let mut git = repository.git();
+        git.args(["rev-parse", "--git-path", "objects"]);
+        let objects = process::output(&mut git)?;
+        let objects = root.join(String::from_utf8_lossy(&objects).trim_end());
+        let objects = fs::canonicalize(&objects).map_err(Failure::file("find", &objects))?;
+
+        let copy = Repository::at(&export.directory);
+        let git = |arguments: &[&str]| process::output(copy.git().args(arguments)).map(drop);
+        git(&["init", "--quiet", "--template="])?;
+        let shared = export.directory.join(".git/objects/info");
+        fs::create_dir_all(&shared).map_err(Failure::file("create", &shared))?;
+        let shared = shared.join("alternates");
+        fs::write(&shared, format!("{}\n", objects.display()))
+            .map_err(Failure::file("write", &shared))?;
+        let commit = repository.commit_of(&tag.name)?.unwrap_or_default();
+        git(&["update-ref", "--no-deref", "HEAD", &commit])?;
+        git(&["reset", "--hard", "--quiet"])?;
         Ok(export)
     }
 

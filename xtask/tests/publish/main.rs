@@ -115,6 +115,11 @@ fn what_came_after_the_tags_changes_nothing_that_is_uploaded() {
     let mut registry = Registry::start(&workspace);
     let publish = ["publish", "--execute", "--registry", "loop"];
     workspace.run(&publish).expect("all are uploaded");
+    let tagged = workspace.asked(&["rev-parse", "HEAD"]);
+    for name in ["low-core-0.1.0", "low-manager-0.1.0"] {
+        let origin = registry.packed(name, ".cargo_vcs_info.json");
+        assert!(origin.contains(&tagged), "{tagged} in {origin}");
+    }
 
     workspace.fix("low-core", "A better crate.");
     let said = workspace.run(&publish).expect("there is nothing to do");

@@ -160,12 +160,21 @@ impl Workspace {
     }
 
     pub(crate) fn git(&self, arguments: &[&str]) {
+        self.asked(arguments);
+    }
+
+    /// What git says to `arguments`.
+    pub(crate) fn asked(&self, arguments: &[&str]) -> String {
         let mut git = Command::new("git");
         for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
             git.env_remove(variable);
         }
-        let status = git.current_dir(self.root()).args(arguments).status();
-        assert!(status.expect("git starts").success(), "git {arguments:?}");
+        let output = git.current_dir(self.root()).args(arguments).output();
+        let output = output.expect("git starts");
+        assert!(output.status.success(), "git {arguments:?}");
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
     }
 
     fn cargo(&self, arguments: &[&str]) {

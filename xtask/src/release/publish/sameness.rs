@@ -15,8 +15,9 @@ use crate::{artifacts::Artifacts, failure::Failure, process};
 
 use super::{super::rehearse::hexadecimal, registry::Registry, tagged::Tagged, told};
 
-/// Files in which two archives of the same release may differ; the second is cargo's note that it unpacked.
-const OF_CARGO: [&str; 2] = ["Cargo.lock", ".cargo-ok"];
+/// Files in which two archives of the same release may differ. The second names the commit, which may have been
+/// tagged again with the same content; the third is cargo's note that it unpacked.
+const OF_CARGO: [&str; 3] = ["Cargo.lock", ".cargo_vcs_info.json", ".cargo-ok"];
 
 /// Fails unless the archive that has `checksum` in the `registry` is what is packed of `tagged`.
 pub(crate) fn confirm(tagged: &Tagged, registry: &Registry, checksum: &str) -> Result<(), Failure> {
