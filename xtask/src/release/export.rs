@@ -1,7 +1,7 @@
 //! A copy of the tree in which each crate has the name under which it is published.
 //!
 //! Whatever is packed is packed from there: the work tree keeps the names by which we work. The copy lies in
-//! the target directory, where no repository tells cargo about changes, and is written anew each time.
+//! the target directory and is written anew each time.
 
 use std::{
     fs, io,
@@ -12,7 +12,11 @@ use std::{
 
 use crate::{failure::Failure, metadata, process};
 
-use super::{git::Repository, manifest, packages::Package};
+use super::{
+    git::{Repository, Tag},
+    manifest,
+    packages::Package,
+};
 
 /// A copy of the tree.
 #[derive(Debug)]
@@ -42,25 +46,29 @@ impl Export {
         Ok(export)
     }
 
-    /// Copies what was committed as `commit`. With `registry` our crates are to be found there, by each other.
-    pub(crate) fn of_commit(
-        root: &Path,
-        commit: &str,
-        packages: &[Package],
-        registry: Option<&str>,
-    ) -> Result<Self, Failure> {
-        let export = Self::empty(root, commit)?;
-        let index = export.directory.with_extension("index");
-        let mut read = Repository::at(root).git();
-        read.env("GIT_INDEX_FILE", &index);
-        process::output(read.args(["read-tree", commit]))?;
-        let mut write = Repository::at(root).git();
-        write.env("GIT_INDEX_FILE", &index);
-        write.args(["checkout-index", "--all", "--quiet"]);
-        write.arg(format!("--prefix={}/", export.directory.display()));
-        process::output(&mut write)?;
-        fs::remove_file(&index).map_err(Failure::file("delete", &index))?;
-        export.rename(packages, registry)?;
+    /// Copies what was tagged as `tag`; every crate has its own name still.
+    ///
+    /// The copy is a repository that stands at the tag, so that cargo notes the commit in what it packs.
+    pub(crate) fn of_tag(root: &Path, tag: &Tag) -> Result<Self, Failure> {
+        let export = Self::empty(root, &tag.name)?;
+        let repository = Repository::at(root);
+        let mut git = repository.git();
+        git.args(["rev-parse", "--git-path", "objects"]);
+        let objects = process::output(&mut git)?;
+        let objects = root.join(String::from_utf8_lossy(&objects).trim_end());
+        let objects = fs::canonicalize(&objects).map_err(Failure::file("find", &objects))?;
+
+        let copy = Repository::at(&export.directory);
+        let git = |arguments: &[&str]| process::output(copy.git().args(arguments)).map(drop);
+        git(&["init", "--quiet", "--template="])?;
+        let shared = export.directory.join(".git/objects/info");
+        fs::create_dir_all(&shared).map_err(Failure::file("create", &shared))?;
+        let shared = shared.join("alternates");
+        fs::write(&shared, format!("{}\n", objects.display()))
+            .map_err(Failure::file("write", &shared))?;
+        let commit = repository.commit_of(&tag.name)?.unwrap_or_default();
+        git(&["update-ref", "--no-deref", "HEAD", &commit])?;
+        git(&["reset", "--hard", "--quiet"])?;
         Ok(export)
     }
 
@@ -87,7 +95,7 @@ impl Export {
     fn empty(root: &Path, name: &str) -> Result<Self, Failure> {
         let metadata = metadata::own(root)?;
         let target = Path::new(metadata["target_directory"].as_str().unwrap_or("target"));
-        let directory = target.join("release/export").join(name);
+        let directory = target.join("xtask-release/export").join(name);
         if directory.exists() {
             fs::remove_dir_all(&directory).map_err(Failure::file("empty", &directory))?;
         }
@@ -98,8 +106,13 @@ impl Export {
         })
     }
 
-    /// Gives each of `packages` its published name, in its own manifest and wherever it is asked for.
-    fn rename(&self, packages: &[Package], registry: Option<&str>) -> Result<(), Failure> {
+    /// Gives each of `packages`, all of which are in the copy, its published name, in its own manifest and
+    /// wherever it is asked for. With `registry` they are to be found there, by each other.
+    pub(crate) fn rename(
+        &self,
+        packages: &[Package],
+        registry: Option<&str>,
+    ) -> Result<(), Failure> {
         for package in packages {
             let (name, published) = (&package.name, &package.published);
             if let Some(registry) = registry {

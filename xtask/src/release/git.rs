@@ -24,6 +24,13 @@ pub(crate) struct Tag {
     pub(crate) version: Version,
 }
 
+impl Tag {
+    /// Its full name, which no branch has.
+    pub(crate) fn reference(&self) -> String {
+        format!("refs/tags/{}", self.name)
+    }
+}
+
 impl Repository {
     /// The one whose work tree is `root`.
     pub(crate) fn at(root: &Path) -> Self {
@@ -32,32 +39,46 @@ impl Repository {
         }
     }
 
-    /// The tag of the highest version of `package` that was released.
+    /// The tag of the highest version of `package` in the history of what is checked out.
     pub(crate) fn last_tag(&self, package: &str) -> Result<Option<Tag>, Failure> {
+        let tags = self.tags(package, &["--merged", "HEAD"])?;
+        Ok(tags.into_iter().max_by_key(|tag| tag.version))
+    }
+
+    /// Every release of `package`, in whatever branch.
+    pub(crate) fn all_tags(&self, package: &str) -> Result<Vec<Tag>, Failure> {
+        self.tags(package, &[])
+    }
+
+    fn tags(&self, package: &str, which: &[&str]) -> Result<Vec<Tag>, Failure> {
         let mut git = self.git();
-        git.args(["tag", "--list", &format!("{package}-v*")]);
+        git.args(["for-each-ref", "--format=%(refname:strip=2)"])
+            .args(which)
+            .arg(format!("refs/tags/{package}-v*"));
         let names = text(process::output(&mut git)?);
-        Ok(last_of(package, names.lines()))
+        Ok(tags_of(package, names.lines()))
     }
 
     /// Files below `paths` that are not as they were at `tag`, from the root; untracked ones are not told.
     pub(crate) fn changed_since(&self, tag: &Tag, paths: &[&str]) -> Result<Vec<String>, Failure> {
         let mut git = self.git();
-        git.args(["diff", "--name-only", &tag.name, "--"])
+        // What the user has set for differences is not obeyed; a file that was moved is gone from where it was.
+        git.args(["diff", "--name-only", "-z", "--no-ext-diff", "--no-renames"])
+            .args(["--no-color", &tag.reference(), "--"])
             .args(paths);
         let names = text(process::output(&mut git)?);
-        Ok(names.lines().map(str::to_owned).collect())
+        Ok(names.split_terminator('\0').map(str::to_owned).collect())
     }
 
     /// The file at `path`, from the root, as it was at `tag`; none if it was not there.
     pub(crate) fn file_at(&self, tag: &Tag, path: &str) -> Result<Option<Vec<u8>>, Failure> {
         let mut git = self.git();
-        git.args(["ls-tree", "--name-only", &tag.name, "--", path]);
+        git.args(["ls-tree", "--name-only", &tag.reference(), "--", path]);
         if process::output(&mut git)?.is_empty() {
             return Ok(None);
         }
         let mut git = self.git();
-        git.args(["show", &format!("{}:{path}", tag.name)]);
+        git.args(["cat-file", "blob", &format!("{}:{path}", tag.reference())]);
         process::output(&mut git).map(Some)
     }
 
@@ -74,7 +95,7 @@ impl Repository {
     /// Files that are not as they are committed, and those that git does not know and is not told to ignore.
     pub(crate) fn dirty(&self) -> Result<Vec<String>, Failure> {
         let mut git = self.git();
-        git.args(["status", "--porcelain"]);
+        git.args(["status", "--porcelain", "--untracked-files=normal"]);
         let listed = text(process::output(&mut git)?);
         let path = |line: &str| line.get(3..).unwrap_or(line).to_owned();
         Ok(listed.lines().map(path).collect())
@@ -92,9 +113,8 @@ impl Repository {
     }
 }
 
-/// The tag of the highest version of `package` among `names`. What is behind `-v` and no version is no
-/// release of ours.
-fn last_of<'a>(package: &str, names: impl Iterator<Item = &'a str>) -> Option<Tag> {
+/// The releases of `package` among `names`. What is behind `-v` and no version is no release of ours.
+fn tags_of<'a>(package: &str, names: impl Iterator<Item = &'a str>) -> Vec<Tag> {
     names
         .filter_map(|name| {
             let version = name.strip_prefix(package)?.strip_prefix("-v")?;
@@ -103,7 +123,7 @@ fn last_of<'a>(package: &str, names: impl Iterator<Item = &'a str>) -> Option<Ta
                 version: Version::parse(version)?,
             })
         })
-        .max_by_key(|tag| tag.version)
+        .collect()
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -115,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_tag_is_the_highest_version_and_not_the_last_name() {
+    fn only_what_has_a_version_behind_it_is_a_release() {
         let names = [
             "core-v0.10.0",
             "core-v0.9.1",
@@ -123,8 +143,8 @@ mod tests {
             "core-view",
             "core-proto-v3.0.0",
         ];
-        let tag = last_of("core", names.into_iter()).unwrap();
-        assert_eq!(tag.name, "core-v0.10.0");
-        assert_eq!(last_of("other", names.into_iter()), None);
+        let tags = tags_of("core", names.into_iter());
+        let names: Vec<&str> = tags.iter().map(|tag| tag.name.as_str()).collect();
+        assert_eq!(names, ["core-v0.10.0", "core-v0.9.1"]);
     }
 }

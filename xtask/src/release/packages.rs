@@ -13,7 +13,7 @@ use crate::{failure::Failure, metadata};
 use super::version::Version;
 
 /// Features that serve our own tests only; what they open is not public.
-const INTERNAL_FEATURES: [&str; 3] = ["default", "simulation", "world"];
+const INTERNAL_FEATURES: [&str; 2] = ["default", "simulation"];
 
 /// What a package has that is a Python package.
 const OF_PYTHON: &str = "pyproject.toml";

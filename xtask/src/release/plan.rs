@@ -25,6 +25,8 @@ const LISTED: usize = 20;
 pub(crate) struct Change {
     /// Its last release; none before the first.
     pub(crate) tag: Option<Tag>,
+    /// Higher releases, which are not in the history of the work tree.
+    elsewhere: Vec<Tag>,
     /// Files that are packed and changed since.
     files: Vec<String>,
     /// What of its public API did.
@@ -35,9 +37,14 @@ impl Change {
     /// What became of `package` in the work tree `root`, where its public API is `api`.
     pub(crate) fn of(root: &Path, package: &Package, api: &str) -> Result<Self, Failure> {
         let repository = Repository::at(root);
-        let Some(tag) = repository.last_tag(&package.name)? else {
+        let tag = repository.last_tag(&package.name)?;
+        let released = tag.as_ref().map(|tag| tag.version);
+        let mut elsewhere = repository.all_tags(&package.name)?;
+        elsewhere.retain(|other| released.is_none_or(|released| released < other.version));
+        let Some(tag) = tag else {
             return Ok(Self {
                 tag: None,
+                elsewhere,
                 files: Vec::new(),
                 api: Difference::default(),
             });
@@ -48,7 +55,16 @@ impl Change {
             files: changed_files(root, package, &tag)?,
             api: Difference::between(&String::from_utf8_lossy(&before), api),
             tag: Some(tag),
+            elsewhere,
         })
+    }
+
+    /// The lowest version from `version` on that was not released elsewhere.
+    fn free(&self, mut version: Version) -> Version {
+        while self.elsewhere.iter().any(|tag| tag.version == version) {
+            version = version.after(Step::Fix);
+        }
+        version
     }
 
     /// How far it takes the version.
@@ -168,10 +184,11 @@ fn proposals(
         if let Some(wish) = wishes.get(&package.name) {
             let name = &package.name;
             match lowest {
-                _ if proposal.released == Some(*wish) => refused.push(format!(
-                    "{name} {wish} is released: the tag {} exists",
-                    packages::tag(name, *wish)
-                )),
+                _ if proposal.released == Some(*wish) || change.free(*wish) != *wish => refused
+                    .push(format!(
+                        "{name} {wish} is released: the tag {} exists",
+                        packages::tag(name, *wish)
+                    )),
                 Some(lowest) if *wish < lowest => refused.push(format!(
                     "{name} {wish} is too low: {}; at least {lowest} is allowed",
                     proposal.reason
@@ -244,7 +261,7 @@ fn propose(
     let Some(tag) = &change.tag else {
         let proposal = Proposal {
             released: None,
-            version: package.version,
+            version: change.free(package.version),
             reason: "first release".to_owned(),
         };
         return (proposal, None);
@@ -258,7 +275,7 @@ fn propose(
     let proposal = Proposal {
         released: Some(tag.version),
         // Whoever has raised the version in the manifest may have raised it farther.
-        version: lowest.max(package.version),
+        version: change.free(lowest.max(package.version)),
         reason,
     };
     (proposal, Some(lowest))
@@ -290,6 +307,12 @@ fn describe(
         |tag| format!("last tag {}", tag.name),
     );
     let mut lines = vec![format!("{name}: manifest {version}, {tag}")];
+    if let Some(highest) = change.elsewhere.iter().max_by_key(|tag| tag.version) {
+        lines.push(format!(
+            "  {} is higher, and not in this history",
+            highest.name
+        ));
+    }
     if change.tag.is_some() {
         lines.push(format!("  {} changed", counted(change.files.len(), "file")));
     }

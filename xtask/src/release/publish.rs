@@ -7,9 +7,10 @@
 mod ready;
 mod registry;
 mod sameness;
+mod standing;
+mod tagged;
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -19,12 +20,12 @@ use crate::{failure::Failure, process};
 
 use super::{
     check,
-    export::Export,
-    git::Repository,
     packages::{self, Package},
 };
 
 use registry::{Found, Registry};
+use standing::Standing;
+use tagged::Tagged;
 
 /// How long an upload that was taken may not be shown. cargo itself has waited for a minute before.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -35,80 +36,88 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub(crate) fn run(root: &Path, registry: Option<&str>, execute: bool) -> Result<(), Failure> {
     let packages = packages::published(root)?;
     let registry = Registry::named(root, registry)?;
-    if execute {
-        let faults = ready::faults(root, &packages)?;
-        if !faults.is_empty() {
-            return Err(Failure::Refused(faults));
+    let mut refused = ready::faults(root, &packages)?;
+    let mut waiting = Vec::new();
+    for package in &packages {
+        match Tagged::of(root, package, &packages, registry.name())? {
+            Ok(tagged) => {
+                if let Some(note) = tagged.note(root)? {
+                    println!("{note}");
+                }
+                refused.extend(tagged.fault());
+                waiting.push(tagged);
+            }
+            Err(fault) => {
+                if !execute {
+                    println!("{}: tag missing, {}", told(package), package.tag());
+                }
+                refused.push(fault);
+            }
         }
-        check::run(root)?;
-        publish(root, &packages, &registry)
-    } else {
-        preview(root, &packages, &registry)
     }
+    if !execute {
+        return preview(root, &waiting, &registry, refused);
+    }
+    if !refused.is_empty() {
+        return Err(Failure::Refused(refused));
+    }
+    check::run(root)?;
+    publish(root, &waiting, &registry)
 }
 
-/// Says of each of `packages` what would become of it, and what would be refused.
-fn preview(root: &Path, packages: &[Package], registry: &Registry) -> Result<(), Failure> {
-    for package in packages {
-        let becomes = match ready::tag_fault(root, package)? {
-            Some(_) if Repository::at(root).commit_of(&package.tag())?.is_none() => {
-                format!("tag missing, {}", package.tag())
+/// Says of each of `crates` what would become of it, and what would be `refused`.
+fn preview(
+    root: &Path,
+    crates: &[Tagged],
+    registry: &Registry,
+    mut refused: Vec<String>,
+) -> Result<(), Failure> {
+    let standings = standing::all(root, crates, registry)?;
+    for (Tagged { package, .. }, standing) in crates.iter().zip(standings) {
+        let becomes = match standing {
+            Standing::There => "is there already",
+            Standing::Next => "would publish, as the next version",
+            Standing::New => "would publish, under a name that is new there",
+            Standing::Another(fault) | Standing::Foreign(fault) => {
+                refused.push(fault);
+                "is there, and is another"
             }
-            Some(_) => format!("not as at its tag, {}", package.tag()),
-            None => match registry.ask(package)? {
-                Found::Version { .. } => "is there already".to_owned(),
-                Found::OtherVersions => "would publish, as the next version".to_owned(),
-                Found::Nothing => "would publish, under a name that is new there".to_owned(),
-            },
         };
         println!("{}: {becomes}", told(package));
     }
-    for fault in ready::faults(root, packages)? {
+    for fault in refused {
         println!("would be refused: {fault}");
     }
     Ok(())
 }
 
-fn publish(root: &Path, packages: &[Package], registry: &Registry) -> Result<(), Failure> {
-    let exports = exports(root, packages, registry)?;
+fn publish(root: &Path, crates: &[Tagged], registry: &Registry) -> Result<(), Failure> {
     // All are asked for before anything is uploaded: what another has uploaded stops us while nothing is done.
+    let standings = standing::all(root, crates, registry)?;
     let mut waiting = Vec::new();
-    for package in packages {
-        let export = &exports[&package.tag()];
-        match registry.ask(package)? {
-            Found::Version { checksum } => {
-                sameness::confirm(export, package, registry, &checksum)?;
-                println!("{}: is there already", told(package));
-            }
-            Found::OtherVersions | Found::Nothing => waiting.push((export, package)),
+    let mut refused = Vec::new();
+    for (tagged, standing) in crates.iter().zip(standings) {
+        match standing {
+            Standing::There => println!("{}: is there already", told(&tagged.package)),
+            Standing::Next | Standing::New => waiting.push(tagged),
+            Standing::Another(fault) | Standing::Foreign(fault) => refused.push(fault),
         }
     }
-    for (export, package) in waiting {
-        let checksum = upload(export, package, registry)?;
-        sameness::confirm(export, package, registry, &checksum)?;
-        println!("{}: published", told(package));
+    if !refused.is_empty() {
+        return Err(Failure::Refused(refused));
     }
-    println!("{} has all {} crates", registry.told(), packages.len());
+    for tagged in waiting {
+        let checksum = upload(tagged, registry)?;
+        sameness::confirm(tagged, registry, &checksum)?;
+        println!("{}: published", told(&tagged.package));
+    }
+    println!("{} has all {} crates", registry.told(), crates.len());
     Ok(())
 }
 
-/// The tree of each tag, by its name.
-fn exports(
-    root: &Path,
-    packages: &[Package],
-    registry: &Registry,
-) -> Result<BTreeMap<String, Export>, Failure> {
-    let mut exports = BTreeMap::new();
-    for package in packages {
-        let tag = package.tag();
-        let export = Export::of_commit(root, &tag, packages, registry.name())?;
-        exports.insert(tag, export);
-    }
-    Ok(exports)
-}
-
-/// Uploads `package` and waits until the registry shows it; returns the checksum that it shows.
-fn upload(export: &Export, package: &Package, registry: &Registry) -> Result<String, Failure> {
+/// Uploads `tagged` and waits until the registry shows it; returns the checksum that it shows.
+fn upload(tagged: &Tagged, registry: &Registry) -> Result<String, Failure> {
+    let Tagged { export, package } = tagged;
     let mut cargo = export.cargo();
     cargo.args(["publish", "--allow-dirty", "--package", &package.published]);
     cargo.args(registry.arguments());

@@ -33,7 +33,7 @@ impl Rustdoc {
         let metadata = metadata::own(root)?;
         let target = metadata["target_directory"].as_str().unwrap_or("target");
         let target = PathBuf::from(target);
-        let directory = target.join("release");
+        let directory = target.join("xtask-release");
         fs::create_dir_all(&directory).map_err(Failure::file("create", &directory))?;
         let script = directory.join("rustdoc-unstable");
         if !fs::read(&script).is_ok_and(|found| found == SCRIPT.as_bytes()) {

@@ -1,5 +1,6 @@
 //! Plans and checks of a small repository of its own: three crates, released once, then changed.
 
+mod history;
 mod prepare;
 
 use std::{fs, path::Path};

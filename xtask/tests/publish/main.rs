@@ -110,6 +110,66 @@ fn only_what_is_new_is_uploaded_and_what_is_there_must_be_the_same() {
 }
 
 #[test]
+fn what_came_after_the_tags_changes_nothing_that_is_uploaded() {
+    let workspace = Workspace::released();
+    let mut registry = Registry::start(&workspace);
+    let publish = ["publish", "--execute", "--registry", "loop"];
+    workspace.run(&publish).expect("all are uploaded");
+    let tagged = workspace.asked(&["rev-parse", "HEAD"]);
+    for name in ["low-core-0.1.0", "low-manager-0.1.0"] {
+        let origin = registry.packed(name, ".cargo_vcs_info.json");
+        assert!(origin.contains(&tagged), "{tagged} in {origin}");
+    }
+
+    workspace.fix("low-core", "A better crate.");
+    let said = workspace.run(&publish).expect("there is nothing to do");
+    let note = "low-core changed after low-core-v0.1.0; the tag is what is uploaded";
+    assert!(said.contains(note), "{said}");
+    assert!(said.contains("low-core 0.1.0: is there already"), "{said}");
+    assert_eq!(registry.record(), ALL);
+
+    // The trees of the tags before have no such crate.
+    workspace.add("low-late");
+    workspace
+        .run(&["prepare"])
+        .expect("a release of two crates");
+    workspace.run(&publish).expect("both are uploaded");
+    assert_eq!(
+        registry.record()[3..],
+        ["low-later 0.1.0", "low-core 0.1.1"]
+    );
+    registry.end();
+}
+
+#[test]
+fn a_name_that_somebody_else_has_is_refused_before_anything_is_uploaded() {
+    let workspace = Workspace::released();
+    let mut registry = Registry::start(&workspace);
+    // With other content, in another version, and without what ours is uploaded after.
+    registry.tell("plant low-wire 0.1.0");
+    registry.tell("plant low-core 0.0.3");
+    registry.tell("plant low-manager 0.1.0");
+    let preview = ["publish", "--registry", "loop"];
+    let said = workspace.run(&preview).expect("it only asks");
+    let refused = workspace
+        .run(&["publish", "--execute", "--registry", "loop"])
+        .expect_err("all names are taken");
+    assert_eq!(
+        said.matches(": is there, and is another").count(),
+        3,
+        "{said}"
+    );
+    for name in ["low-wire", "low-core", "low-manager"] {
+        let fault = format!("`{name}` is in the registry and was never released here; choose");
+        assert!(said.contains(&fault), "{said}");
+        assert!(refused.contains(&fault), "{refused}");
+    }
+    assert!(refused.contains("differs: src/lib.rs"), "{refused}");
+    assert_eq!(registry.record(), [""; 0]);
+    registry.end();
+}
+
+#[test]
 fn what_is_not_ready_is_refused_before_anything_is_uploaded() {
     let workspace = Workspace::new();
     let mut registry = Registry::start(&workspace);
@@ -133,20 +193,27 @@ fn what_is_not_ready_is_refused_before_anything_is_uploaded() {
     );
 
     workspace.unset();
-    workspace.run(&["prepare"]).expect("a release");
+    for name in ["low-wire", "low-core", "low-server"] {
+        workspace.git(&["tag", &format!("{name}-v0.1.0")]);
+    }
     refuses(&[
         "`maintainer` in [workspace.metadata.release] is unset",
         "`repository` in",
     ]);
+    // What is set later is not in what was tagged.
+    workspace.set();
+    refuses(&[
+        "low-wire-v0.1.0 has no `repository`; it is what is uploaded",
+        "low-server-v0.1.0 has no `repository`",
+    ]);
+    for name in ["low-wire", "low-core", "low-server"] {
+        workspace.git(&["tag", "--force", &format!("{name}-v0.1.0")]);
+    }
 
     workspace.write("crates/low-core/src/lib.rs", "//! Half a crate.\n");
-    refuses(&[
-        "crates/low-core/src/lib.rs is not committed",
-        "but crates/low-core/src/lib.rs and 0 more are not as at low-core-v0.1.0",
-    ]);
+    refuses(&["crates/low-core/src/lib.rs is not committed"]);
     workspace.git(&["checkout", "--quiet", "."]);
 
-    workspace.set();
     workspace.write(
         "crates/low-core/public-api.txt",
         "pub struct low_core::Lost\n",

@@ -7,6 +7,7 @@ Prints the address of its index, then speaks with whoever started it, line by li
     hold STEP NAME UPLOADS   stop once at STEP of the package NAME, when so many uploads were taken
     hide NAME                take an upload of NAME, and do not show it in the index yet
     show NAME                show it
+    plant NAME VERSION       have a package of somebody else, which is no upload
     go                       go on
 
 Each is answered with `done` and its word. It says `held STEP NAME` when it has stopped, and `refused NAME` when it was
@@ -19,10 +20,12 @@ Every upload that was taken is a line of DIRECTORY/uploads: name, version, check
 
 import hashlib
 import http.server
+import io
 import json
 import pathlib
 import struct
 import sys
+import tarfile
 import threading
 
 directory = pathlib.Path(sys.argv[1])
@@ -77,6 +80,20 @@ def index_line(about, checksum):
         "rust_version": about.get("rust_version"),
         "v": 2,
     }
+
+
+def plant(name, version):
+    packed = io.BytesIO()
+    manifest = f'[package]\nname = "{name}"\nversion = "{version}"\nedition = "2024"\n'
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for path, text in [("Cargo.toml", manifest), ("src/lib.rs", "//! Of somebody else.\n")]:
+            about = tarfile.TarInfo(f"{name}-{version}/{path}")
+            about.size = len(text)
+            archive.addfile(about, io.BytesIO(text.encode()))
+    (directory / f"{name}-{version}.crate").write_bytes(packed.getvalue())
+    about = {"name": name, "vers": version, "deps": [], "features": {}}
+    line = index_line(about, hashlib.sha256(packed.getvalue()).hexdigest())
+    (directory / f"{name}.index").write_text(json.dumps(line) + "\n")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -158,6 +175,8 @@ for line in sys.stdin:
         hidden.update(rest)
     elif word == "show":
         hidden.difference_update(rest)
+    elif word == "plant":
+        plant(*rest)
     elif word == "go":
         going.set()
     say("done", word)

@@ -64,6 +64,18 @@ impl Registry {
         text.lines().map(words).collect()
     }
 
+    /// The text of `file` in the archive of `package`, which is a name and a version.
+    pub(crate) fn packed(&self, package: &str, file: &str) -> String {
+        let archive = self.directory.join(format!("{package}.crate"));
+        let mut tar = Command::new("tar");
+        tar.arg("-xzOf")
+            .arg(archive)
+            .arg(format!("{package}/{file}"));
+        let output = tar.output().expect("tar starts");
+        assert!(output.status.success(), "{package} holds no {file}");
+        String::from_utf8(output.stdout).expect("it is text")
+    }
+
     /// Ends it.
     pub(crate) fn end(&mut self) {
         drop(self.input.take());

@@ -112,6 +112,18 @@ impl Workspace {
         self.commit();
     }
 
+    /// Adds the crate `name`, published under that name and an `r`, and commits.
+    pub(crate) fn add(&self, name: &str) {
+        self.package(name, "pub struct Late;", "");
+        let table = "[workspace.metadata.release.names]\n";
+        let text = self.read("Cargo.toml");
+        let text = text.replace(table, &format!("{table}{name} = \"{name}r\"\n"));
+        self.write("Cargo.toml", &text);
+        self.cargo(&["generate-lockfile", "--offline", "--quiet"]);
+        self.run(&["api"]).expect("the public APIs as text");
+        self.commit();
+    }
+
     /// Takes away what must be set, and commits.
     pub(crate) fn unset(&self) {
         let text = ROOT
@@ -148,12 +160,21 @@ impl Workspace {
     }
 
     pub(crate) fn git(&self, arguments: &[&str]) {
+        self.asked(arguments);
+    }
+
+    /// What git says to `arguments`.
+    pub(crate) fn asked(&self, arguments: &[&str]) -> String {
         let mut git = Command::new("git");
         for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
             git.env_remove(variable);
         }
-        let status = git.current_dir(self.root()).args(arguments).status();
-        assert!(status.expect("git starts").success(), "git {arguments:?}");
+        let output = git.current_dir(self.root()).args(arguments).output();
+        let output = output.expect("git starts");
+        assert!(output.status.success(), "git {arguments:?}");
+        String::from_utf8_lossy(&output.stdout)
+            .trim_end()
+            .to_owned()
     }
 
     fn cargo(&self, arguments: &[&str]) {

@@ -43,7 +43,7 @@ impl Registry {
         let target = Path::new(metadata["target_directory"].as_str().unwrap_or("target"));
         Ok(Self {
             name: name.map(str::to_owned),
-            place: target.join("release/asking"),
+            place: target.join("xtask-release/asking"),
         })
     }
 

@@ -13,22 +13,24 @@ use sha2::{Digest, Sha256};
 
 use crate::{artifacts::Artifacts, failure::Failure, process};
 
-use super::{
-    super::{export::Export, packages::Package, rehearse::hexadecimal},
-    registry::Registry,
-    told,
-};
+use super::{super::rehearse::hexadecimal, registry::Registry, tagged::Tagged, told};
 
-/// Files in which two archives of the same release may differ; the second is cargo's note that it unpacked.
-const OF_CARGO: [&str; 2] = ["Cargo.lock", ".cargo-ok"];
+/// Files in which two archives of the same release may differ. The second names the commit, which may have been
+/// tagged again with the same content; the third is cargo's note that it unpacked.
+const OF_CARGO: [&str; 3] = ["Cargo.lock", ".cargo_vcs_info.json", ".cargo-ok"];
 
-/// Fails unless the archive that has `checksum` in the `registry` is what is packed of `package` from `export`.
-pub(crate) fn confirm(
-    export: &Export,
-    package: &Package,
+/// Fails unless the archive that has `checksum` in the `registry` is what is packed of `tagged`.
+pub(crate) fn confirm(tagged: &Tagged, registry: &Registry, checksum: &str) -> Result<(), Failure> {
+    fault(tagged, registry, checksum)?.map_or(Ok(()), |fault| Err(Failure::Machine(fault)))
+}
+
+/// In what the archive that has `checksum` in the `registry` is not what is packed of `tagged`.
+pub(crate) fn fault(
+    tagged: &Tagged,
     registry: &Registry,
     checksum: &str,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
+    let Tagged { export, package } = tagged;
     let mut cargo = export.cargo();
     cargo.args(["package", "--allow-dirty", "--no-verify", "--quiet"]);
     cargo.args(["--package", &package.published]);
@@ -38,11 +40,11 @@ pub(crate) fn confirm(
     let content = fs::read(&archive).map_err(Failure::file("read", &archive))?;
     let own = hexadecimal(&Sha256::digest(content));
     if own == checksum {
-        return Ok(());
+        return Ok(None);
     }
     let differences = differences(&unpack(&archive)?, &registry.unpacked(package)?)?;
     if differences.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut reasons = vec![format!(
         "{} has {} with the checksum {checksum}; what is tagged {} has {own}",
@@ -52,7 +54,7 @@ pub(crate) fn confirm(
     )];
     reasons.extend(differences.iter().map(|it| format!("  {it}")));
     reasons.push("a version is uploaded once: release another one".to_owned());
-    Err(Failure::Machine(reasons.join("\n")))
+    Ok(Some(reasons.join("\n")))
 }
 
 /// What is not the same below `ours` and `theirs`, one file a line.
