@@ -133,7 +133,8 @@ impl Plan {
     /// allowed is refused.
     pub(crate) fn of(root: &Path, wishes: &Wishes) -> Result<Self, Failure> {
         let packages = packages::released(root)?;
-        let (proposals, lines) = proposals(root, &packages, wishes)?;
+        let texts = api::committed(root, &packages)?;
+        let (proposals, lines) = proposals(root, &packages, &texts, wishes)?;
         Ok(Self {
             packages,
             proposals,
@@ -150,18 +151,34 @@ impl Plan {
     }
 }
 
+/// The next version of each of `packages` of which there is something to release, where their public APIs are
+/// `texts`; by its name.
+pub(crate) fn versions(
+    root: &Path,
+    packages: &[Package],
+    texts: &api::Texts,
+) -> Result<BTreeMap<String, Version>, Failure> {
+    let (proposals, _) = proposals(root, packages, texts, &Wishes::new())?;
+    let moved = proposals
+        .into_iter()
+        .filter(|(_, proposal)| proposal.moves());
+    Ok(moved
+        .map(|(name, proposal)| (name, proposal.version))
+        .collect())
+}
+
 /// What is proposed for each of `packages`, and the lines that say so.
 fn proposals(
     root: &Path,
     packages: &[Package],
+    texts: &api::Texts,
     wishes: &Wishes,
 ) -> Result<(BTreeMap<String, Proposal>, Vec<String>), Failure> {
-    let texts = api::committed(root, packages)?;
     let mut proposals: BTreeMap<String, Proposal> = BTreeMap::new();
     let mut lines = Vec::new();
     let mut refused = unknown(packages, wishes);
     for package in packages {
-        let text = api::of(&texts, package);
+        let text = api::of(texts, package);
         let change = Change::of(root, package, text)?;
         let moved = moved_by(package, packages, &proposals, text);
         let (mut proposal, lowest) = propose(package, &change, moved);
@@ -354,7 +371,8 @@ fn who_moves(packages: &[Package], proposals: &BTreeMap<String, Proposal>) -> Ve
     lines
 }
 
-fn counted(number: usize, thing: &str) -> String {
+/// `number` of `thing`, in words.
+pub(crate) fn counted(number: usize, thing: &str) -> String {
     match number {
         0 => format!("no {thing}"),
         1 => format!("1 {thing}"),
