@@ -58,6 +58,17 @@ pub(crate) fn released(text: &str, version: Version, date: &str) -> Result<Strin
     }
 }
 
+/// The versions whose heading in the changelog `text` says the day of their release.
+pub(crate) fn dated(text: &str) -> Vec<Version> {
+    let sections = sections(text);
+    let versions = sections
+        .iter()
+        .filter(|section| is_dated(text, &format!("## [{}]", section.name)));
+    versions
+        .filter_map(|section| Version::parse(section.name))
+        .collect()
+}
+
 /// Whether `heading` has a day behind it.
 fn is_dated(text: &str, heading: &str) -> bool {
     let mut behind = text.lines().filter_map(|line| line.strip_prefix(heading));
@@ -127,6 +138,13 @@ mod tests {
         let done = released(text, version, "2026-01-31").unwrap();
         assert_eq!(done, expected);
         assert_eq!(released(&done, version, "2026-02-01").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_version_with_a_day_was_released() {
+        let text =
+            "## [Unreleased]\n\n## [0.3.0]\n\n## [0.2.0] - soon\n\n## [0.1.0] - 2025-01-01\n";
+        assert_eq!(dated(text), [Version::parse("0.1.0").unwrap()]);
     }
 
     #[test]

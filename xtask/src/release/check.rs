@@ -14,6 +14,7 @@ use super::{
     packages::{self, Package},
     plan::{self, Change},
     rustdoc::Rustdoc,
+    untagged,
     version::{Step, Version},
     wire,
 };
@@ -28,10 +29,7 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
     let mut found = Vec::new();
     let texts = match api::generate(root, &packages) {
         Ok(texts) => {
-            let stale = api::files(&texts).compare(root)?;
-            found.extend(stale.iter().map(|difference| {
-                format!("{difference}; it must be what `{}` writes", api::REMEDY)
-            }));
+            found.extend(differing(root, &texts)?);
             texts
         }
         Err(failure) => {
@@ -70,6 +68,19 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
     }
 }
 
+/// A sentence for each of `packages` whose text of its public API is not what it is now.
+pub(crate) fn stale(root: &Path, packages: &[Package]) -> Result<Vec<String>, Failure> {
+    differing(root, &api::generate(root, packages)?)
+}
+
+fn differing(root: &Path, texts: &api::Texts) -> Result<Vec<String>, Failure> {
+    let stale = api::files(texts).compare(root)?;
+    let told = stale
+        .iter()
+        .map(|difference| format!("{difference}; it must be what `{}` writes", api::REMEDY));
+    Ok(told.collect())
+}
+
 /// What files and texts of public APIs tell.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
@@ -88,6 +99,7 @@ pub(crate) fn problems(
 ) -> Result<Findings, Failure> {
     let mut findings = Findings::default();
     let problems = &mut findings.problems;
+    problems.extend(untagged::Found::of(root, packages)?.faults);
     let mut broken: Vec<(&Package, Version)> = Vec::new();
     let next = plan::versions(root, packages, texts)?;
     for package in packages {

@@ -11,6 +11,7 @@ use super::{
     difference::Difference,
     git::{Repository, Tag},
     packages::{self, Package},
+    untagged,
     version::{Step, Version},
     wire,
 };
@@ -133,6 +134,10 @@ impl Plan {
     /// allowed is refused.
     pub(crate) fn of(root: &Path, wishes: &Wishes) -> Result<Self, Failure> {
         let packages = packages::released(root)?;
+        let faults = untagged::Found::of(root, &packages)?.faults;
+        if !faults.is_empty() {
+            return Err(Failure::Refused(faults));
+        }
         let texts = api::committed(root, &packages)?;
         let (proposals, lines) = proposals(root, &packages, &texts, wishes)?;
         Ok(Self {
@@ -140,6 +145,11 @@ impl Plan {
             proposals,
             lines,
         })
+    }
+
+    /// Every package, in the order in which they can be published.
+    pub(crate) fn packages(&self) -> &[Package] {
+        &self.packages
     }
 
     /// Every package that is to be released, with its new version.

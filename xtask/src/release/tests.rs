@@ -39,7 +39,9 @@ impl Released {
         let released = Self { directory };
         released.write(
             "Cargo.toml",
-            "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n\n[workspace.dependencies]\n\
+            "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n\n[workspace.package]\n\
+             repository = \"https://example.org\"\n\n[workspace.metadata.release]\n\
+             maintainer = \"A <a@example.org>\"\n\n[workspace.dependencies]\n\
              low-wire = { path = \"crates/low-wire\", version = \"0.1.0\" }\n\
              low-core = { path = \"crates/low-core\", version = \"0.1.0\" }\n",
         );
@@ -66,8 +68,8 @@ impl Released {
     fn package(&self, name: &str, version: &str, uses: Option<&str>, api: &str) {
         let uses = uses.map_or_else(String::new, |uses| format!("{uses}.workspace = true\n"));
         let manifest = format!(
-            "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2024\"\n\n\
-             [dependencies]\n{uses}"
+            "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2024\"\n\
+             repository.workspace = true\n\n[dependencies]\n{uses}"
         );
         self.write(&format!("crates/{name}/Cargo.toml"), &manifest);
         self.write(&format!("crates/{name}/src/lib.rs"), "//! A crate.\n");

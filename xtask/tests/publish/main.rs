@@ -132,8 +132,8 @@ fn what_is_not_ready_is_refused_before_anything_is_uploaded() {
         "{said}"
     );
 
-    workspace.unset();
     workspace.run(&["prepare"]).expect("a release");
+    workspace.unset();
     refuses(&[
         "`maintainer` in [workspace.metadata.release] is unset",
         "`repository` in",
