@@ -337,6 +337,16 @@ fn whoever_was_stopped_between_two_files_goes_on_and_half_a_file_can_be_restored
 }
 
 #[test]
+fn a_release_on_no_branch_is_made_all_the_same() {
+    let released = Released::new();
+    released.fix();
+    released.git(&["checkout", "--quiet", "--detach"]);
+    released.prepare(&[]).unwrap();
+    let tags = released.asked(&["tag", "--points-at", "HEAD"]);
+    assert_eq!(tags, "low-core-v0.1.1");
+}
+
+#[test]
 fn the_wire_of_the_last_release_is_renewed() {
     let released = Released::untagged();
     let kept = "crates/low-wire/released/descriptor.bin";
