@@ -119,7 +119,7 @@ pub(crate) fn problems(
                 broken.push((package, tag.version));
             }
         }
-        problems.extend(wire_faults(root, package, &change)?);
+        problems.extend(wire_faults(root, package, change.tag.as_ref())?);
         problems.extend(changelog_faults(root, package, &change, &next)?);
     }
     Ok(findings)
@@ -235,10 +235,14 @@ fn follow_faults(
     faults
 }
 
-/// What a peer of the last release would misread; no version allows that.
-fn wire_faults(root: &Path, package: &Package, change: &Change) -> Result<Vec<String>, Failure> {
+/// What a peer of the last release, `tag`, would misread; no version allows that.
+pub(crate) fn wire_faults(
+    root: &Path,
+    package: &Package,
+    tag: Option<&Tag>,
+) -> Result<Vec<String>, Failure> {
     let path = package.path(wire::DESCRIPTOR);
-    let Some(tag) = &change.tag else {
+    let Some(tag) = tag else {
         return Ok(Vec::new());
     };
     let Some(before) = Repository::at(root).file_at(tag, &path)? else {

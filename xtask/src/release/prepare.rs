@@ -138,6 +138,8 @@ impl Writing {
                 Err(fault) => refused.push(format!("{path} {fault}")),
             }
             refused.extend(edits.set_version(package, packages, *version)?);
+            let last = Repository::at(root).last_tag(&package.name)?;
+            refused.extend(check::wire_faults(root, package, last.as_ref())?);
             edits.renew_wire(package)?;
             tags.push((tag, format!("{} {version}", package.name)));
         }

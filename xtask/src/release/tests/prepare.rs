@@ -356,6 +356,14 @@ fn the_wire_of_the_last_release_is_renewed() {
     let found = fs::read(released.root().join(kept)).unwrap();
     assert_eq!(found, descriptor("uint32 pid = 4;"));
     assert_eq!(released.asked(&["status", "--porcelain"]), "");
+    assert_eq!(released.plan().matches("nothing changed").count(), 3);
+
+    released.describe("uint32 pid = 5;");
+    released.commit();
+    released.refuses(
+        &[("low-wire", "1.0.0")],
+        "field .a.Hello.pid was uint32 = 4",
+    );
 }
 
 #[test]
