@@ -291,6 +291,16 @@ fn a_crate_that_shows_types_of_one_that_broke_must_break_too() {
 }
 
 #[test]
+fn a_version_of_more_than_three_numbers_is_named() {
+    let released = Released::new();
+    released.package("low-core", "0.2.0-rc.1", Some("low-wire"), CORE_API);
+    let refused = packages::released(released.root()).unwrap_err().to_string();
+    let expected =
+        "crates/low-core/Cargo.toml has version 0.2.0-rc.1; three numbers are allowed, as 0.1.0";
+    assert!(refused.ends_with(expected), "{refused}");
+}
+
+#[test]
 fn a_change_of_tests_alone_is_no_reason_for_a_release() {
     let released = Released::new();
     released.write("crates/low-core/tests/more.rs", "//! A test.\n");
