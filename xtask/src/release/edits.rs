@@ -149,6 +149,6 @@ fn committed(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Failure> {
         return Ok(None);
     }
     let mut git = repository.git();
-    git.args(["show", &format!("HEAD:{path}")]);
+    git.args(["cat-file", "blob", &format!("HEAD:{path}")]);
     process::output(&mut git).map(Some)
 }

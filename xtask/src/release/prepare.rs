@@ -177,7 +177,15 @@ impl Writing {
         before.write(&place.join("a"))?;
         after.write(&place.join("b"))?;
         let mut git = Repository::at(place).git();
-        git.args(["diff", "--no-index", "--no-prefix", "--no-color", "a", "b"]);
+        git.args([
+            "diff",
+            "--no-index",
+            "--no-ext-diff",
+            "--no-prefix",
+            "--no-color",
+            "a",
+            "b",
+        ]);
         // It ends with 1 where there is a difference.
         let shown = git.output().map_err(Failure::file("compare", place))?;
         let mut text = String::from_utf8_lossy(&shown.stdout).into_owned();

@@ -36,7 +36,10 @@ pub(crate) struct Found {
 impl Found {
     /// Looks for them.
     pub(crate) fn of(root: &Path, packages: &[Package]) -> Result<Self, Failure> {
-        let tags = asked(root, &["tag", "--list"])?;
+        let tags = asked(
+            root,
+            &["for-each-ref", "--format=%(refname:strip=2)", "refs/tags"],
+        )?;
         let tags: BTreeSet<&str> = tags.lines().collect();
         let mut found = Self::default();
         for package in packages {
@@ -49,7 +52,18 @@ impl Found {
                     continue;
                 }
                 let heading = format!("-S## [{version}] - ");
-                let commit = asked(root, &["log", "-1", "--format=%H", &heading, "--", &path])?;
+                let commit = asked(
+                    root,
+                    &[
+                        "log",
+                        "-1",
+                        "--no-show-signature",
+                        "--format=%H",
+                        &heading,
+                        "--",
+                        &path,
+                    ],
+                )?;
                 if commit.is_empty() {
                     // Nobody has committed it yet.
                     continue;
@@ -79,7 +93,10 @@ fn is_stopped(
     version: Version,
     commit: &str,
 ) -> Result<bool, Failure> {
-    let said = asked(root, &["log", "-1", "--format=%B", commit])?;
+    let said = asked(
+        root,
+        &["log", "-1", "--no-show-signature", "--format=%B", commit],
+    )?;
     let what = format!("{} {version}", package.name);
     let names = |line: &str| {
         [line.strip_prefix("Release "), line.strip_prefix("* ")].contains(&Some(&*what))
@@ -87,7 +104,10 @@ fn is_stopped(
     if !said.starts_with("Release ") || !said.lines().any(names) {
         return Ok(false);
     }
-    let elsewhere = asked(root, &["branch", "--remotes", "--contains", commit])?;
+    let elsewhere = asked(
+        root,
+        &["for-each-ref", "--contains", commit, "refs/remotes"],
+    )?;
     Ok(elsewhere.is_empty())
 }
 
