@@ -2,6 +2,8 @@
 //!
 //! Reads the tree, its tags and the texts of the public APIs as they are committed; builds nothing.
 
+mod followers;
+
 use std::{collections::BTreeMap, path::Path};
 
 use crate::failure::Failure;
@@ -215,7 +217,7 @@ fn proposals(
         return Err(Failure::Refused(refused));
     }
     lines.push(String::new());
-    lines.extend(who_moves(packages, &proposals));
+    lines.extend(followers::lines(packages, &proposals));
     Ok((proposals, lines))
 }
 
@@ -341,42 +343,6 @@ fn describe(
         .collect();
     if !users.is_empty() {
         lines.push(format!("  used by {}", users.join(", ")));
-    }
-    lines
-}
-
-/// For each package that takes a step: which of those that use it have to move, and why.
-fn who_moves(packages: &[Package], proposals: &BTreeMap<String, Proposal>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for below in packages {
-        let Some(proposal) = proposals.get(below.name.as_str()) else {
-            continue;
-        };
-        if proposal
-            .released
-            .is_none_or(|released| released == proposal.version)
-        {
-            continue;
-        }
-        let Proposal { version, .. } = proposal;
-        for package in packages.iter().filter(|it| it.uses.contains(&below.name)) {
-            let own = proposals.get(package.name.as_str());
-            if own.is_none_or(|own| own.released.is_none()) {
-                continue;
-            }
-            let (need, does) = if proposal.breaks() {
-                ("must", "does not admit")
-            } else {
-                ("need not", "admits")
-            };
-            lines.push(format!(
-                "{} {need} move for {} {version}: what it asks for {does} that",
-                package.name, below.name
-            ));
-        }
-    }
-    if lines.is_empty() {
-        lines.push("no crate moves another".to_owned());
     }
     lines
 }
