@@ -17,6 +17,7 @@ mod check;
 mod contents;
 mod date;
 mod difference;
+mod edits;
 mod export;
 mod git;
 mod index;
@@ -31,6 +32,7 @@ mod rehearse;
 mod rustdoc;
 #[cfg(test)]
 mod tests;
+mod untagged;
 mod version;
 mod wire;
 
@@ -127,8 +129,14 @@ pub(crate) fn run(release: &Release) -> Result<(), Failure> {
             api::files(&texts).apply(root, *check, api::REMEDY)
         }
         Task::Prepare { dry_run, set } => {
-            let wishes = set.iter().cloned().collect();
-            prepare::run(root, &wishes, &date::today()?, *dry_run)
+            let mut wishes = plan::Wishes::new();
+            for (name, version) in set {
+                if wishes.insert(name.clone(), *version).is_some() {
+                    let twice = format!("--set names {name} twice; once is allowed");
+                    return Err(Failure::Refused(vec![twice]));
+                }
+            }
+            prepare::run(root, &wishes, &date::today()?, *dry_run, check::stale)
         }
         Task::Publish { execute, registry } => publish::run(root, registry.as_deref(), *execute),
         Task::Rehearse { into, prove } => {

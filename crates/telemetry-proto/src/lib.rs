@@ -21,8 +21,8 @@
 //!
 //! Fields below 1001 are those of Snakepit and fixed for ever. Extensions have numbers of 1001 and
 //! up, so a peer that does not know them skips them. `released/descriptor.bin` is the wire of the
-//! last release; a test refuses a field, message or method that was removed, renumbered or retyped
-//! since.
+//! last release, and an early state of it before the first; a test refuses a field, message or method
+//! that was removed, renumbered or retyped since.
 //!
 //! # Example
 //!

@@ -2,7 +2,7 @@
 //!
 //! What needs no build is [`problems`], over any work tree; [`run`] adds what cargo must be asked.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{failure::Failure, metadata};
 
@@ -12,8 +12,9 @@ use super::{
     git::{Repository, Tag},
     msrv,
     packages::{self, Package},
-    plan::Change,
+    plan::{self, Change},
     rustdoc::Rustdoc,
+    untagged,
     version::{Step, Version},
     wire,
 };
@@ -28,10 +29,7 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
     let mut found = Vec::new();
     let texts = match api::generate(root, &packages) {
         Ok(texts) => {
-            let stale = api::files(&texts).compare(root)?;
-            found.extend(stale.iter().map(|difference| {
-                format!("{difference}; it must be what `{}` writes", api::REMEDY)
-            }));
+            found.extend(differing(root, &texts)?);
             texts
         }
         Err(failure) => {
@@ -41,7 +39,11 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
             api::committed(root, &packages)?
         }
     };
-    found.extend(problems(root, &packages::released(root)?, &texts)?);
+    let findings = problems(root, &packages::released(root)?, &texts)?;
+    for note in &findings.notes {
+        println!("note: {note}");
+    }
+    found.extend(findings.problems);
     let export = Export::of_work_tree(root, &packages)?;
     for package in &packages {
         let faults = contents::faults(&export, package)?;
@@ -66,41 +68,108 @@ pub(crate) fn run(root: &Path) -> Result<(), Failure> {
     }
 }
 
+/// A sentence for each of `packages` whose text of its public API is not what it is now.
+pub(crate) fn stale(root: &Path, packages: &[Package]) -> Result<Vec<String>, Failure> {
+    differing(root, &api::generate(root, packages)?)
+}
+
+fn differing(root: &Path, texts: &api::Texts) -> Result<Vec<String>, Failure> {
+    let stale = api::files(texts).compare(root)?;
+    let told = stale
+        .iter()
+        .map(|difference| format!("{difference}; it must be what `{}` writes", api::REMEDY));
+    Ok(told.collect())
+}
+
+/// What files and texts of public APIs tell.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// What may not be.
+    pub(crate) problems: Vec<String>,
+    /// What may be, and makes a release a breaking one.
+    pub(crate) notes: Vec<String>,
+}
+
 /// What the work tree `root` does to its `packages` that it may not, as far as files and `texts` of their
 /// public APIs tell.
 pub(crate) fn problems(
     root: &Path,
     packages: &[Package],
     texts: &api::Texts,
-) -> Result<Vec<String>, Failure> {
-    let mut problems = Vec::new();
+) -> Result<Findings, Failure> {
+    let mut findings = Findings::default();
+    let problems = &mut findings.problems;
+    problems.extend(untagged::Found::of(root, packages)?.faults);
     let mut broken: Vec<(&Package, Version)> = Vec::new();
+    let next = plan::versions(root, packages, texts)?;
     for package in packages {
         let text = api::of(texts, package);
         let change = Change::of(root, package, text)?;
-        problems.extend(version_fault(package, &change));
         if let Some(tag) = &change.tag {
-            problems.extend(follow_faults(package, text, tag, &broken));
+            if package.version == tag.version {
+                // The version is still to be chosen.
+                findings
+                    .notes
+                    .extend(breakage_note(package, &change, tag, &next));
+            } else {
+                problems.extend(version_fault(package, &change, tag));
+                problems.extend(follow_faults(package, text, tag, &broken));
+            }
             if !tag.version.admits(package.version) {
                 broken.push((package, tag.version));
             }
         }
-        problems.extend(wire_faults(root, package, &change)?);
-        let path = root.join(package.path("CHANGELOG.md"));
-        let text = fs::read_to_string(&path).map_err(Failure::file("read", &path))?;
-        let released = change.tag.as_ref().map(|tag| tag.version);
-        let faults = changelog::faults(&text, package.version, released);
-        let faults = faults
-            .iter()
-            .map(|fault| format!("{} {fault}", package.path("CHANGELOG.md")));
-        problems.extend(faults);
+        problems.extend(wire_faults(root, package, change.tag.as_ref())?);
+        problems.extend(changelog_faults(root, package, &change, &next)?);
     }
-    Ok(problems)
+    Ok(findings)
 }
 
-/// A version in the manifest that is too low for what changed, with the items that say so.
-fn version_fault(package: &Package, change: &Change) -> Option<String> {
-    let tag = change.tag.as_ref()?;
+/// What is wrong with the changelog of `package`, and what `prepare` would not take when it makes the versions
+/// `next`.
+fn changelog_faults(
+    root: &Path,
+    package: &Package,
+    change: &Change,
+    next: &BTreeMap<String, Version>,
+) -> Result<Vec<String>, Failure> {
+    let name = package.path("CHANGELOG.md");
+    let path = root.join(&name);
+    let text = fs::read_to_string(&path).map_err(Failure::file("read", &path))?;
+    let released = change.tag.as_ref().map(|tag| tag.version);
+    let mut faults = changelog::faults(&text, package.version, released);
+    if let Some(version) = next.get(&package.name) {
+        // The day does not matter: the text is thrown away.
+        faults.extend(changelog::released(&text, *version, "").err());
+    }
+    Ok(faults
+        .iter()
+        .map(|fault| format!("{name} {fault}"))
+        .collect())
+}
+
+/// What breaks in `package`, whose version is that of its last release, `tag`.
+fn breakage_note(
+    package: &Package,
+    change: &Change,
+    tag: &Tag,
+    next: &BTreeMap<String, Version>,
+) -> Option<String> {
+    let items = change.api.breakages();
+    let version = next.get(&package.name)?;
+    (!items.is_empty()).then(|| {
+        format!(
+            "{}: {} since {}; `prepare` makes it {version}:\n    {}",
+            package.name,
+            plan::counted(items.len(), "breaking change"),
+            tag.name,
+            items.join("\n    ")
+        )
+    })
+}
+
+/// A version in the manifest that is too low for what changed since `tag`, with the items that say so.
+fn version_fault(package: &Package, change: &Change, tag: &Tag) -> Option<String> {
     let step = change.api.step();
     let lowest = tag.version.after(step);
     let manifest = package.path("Cargo.toml");
@@ -166,10 +235,14 @@ fn follow_faults(
     faults
 }
 
-/// What a peer of the last release would misread; no version allows that.
-fn wire_faults(root: &Path, package: &Package, change: &Change) -> Result<Vec<String>, Failure> {
+/// What a peer of the last release, `tag`, would misread; no version allows that.
+pub(crate) fn wire_faults(
+    root: &Path,
+    package: &Package,
+    tag: Option<&Tag>,
+) -> Result<Vec<String>, Failure> {
     let path = package.path(wire::DESCRIPTOR);
-    let Some(tag) = &change.tag else {
+    let Some(tag) = tag else {
         return Ok(Vec::new());
     };
     let Some(before) = Repository::at(root).file_at(tag, &path)? else {

@@ -50,11 +50,13 @@ pub(crate) fn with_library(text: &str, library: &str) -> String {
 pub(crate) fn with_locked_version(text: &str, name: &str, version: &str) -> Option<String> {
     let mut is_changed = false;
     let text = in_blocks(text, |block| {
-        if is_own(block, name) {
-            is_changed = true;
-            with_value(block, "", "version", version).unwrap_or_default()
-        } else {
-            block.to_owned()
+        let changed = with_value(block, "", "version", version);
+        match changed.filter(|_| is_own(block, name)) {
+            Some(changed) => {
+                is_changed = true;
+                changed
+            }
+            None => block.to_owned(),
         }
     });
     is_changed.then_some(text)
@@ -122,14 +124,65 @@ fn edit(
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
     let mut current = "";
     let place = text.split_inclusive('\n').position(|line| {
-        if let Some(heading) = line.trim().strip_prefix('[') {
+        if let Some(heading) = code(line).trim().strip_prefix('[') {
             current = heading.trim_end_matches(']');
         }
         let rest = line.strip_prefix(key).map(str::trim_start);
         current == table && rest.is_some_and(|rest| rest.starts_with('='))
     })?;
-    lines[place] = change(&lines[place])?;
+    let line = &lines[place];
+    let code = code(line);
+    lines[place] = change(code)? + &line[code.len()..];
     Some(lines.concat())
+}
+
+/// `line` without a comment at its end.
+fn code(line: &str) -> &str {
+    let mut quote = None;
+    let mut is_escaped = false;
+    for (place, letter) in line.char_indices() {
+        match (quote, letter) {
+            _ if is_escaped => is_escaped = false,
+            (Some('"'), '\\') => is_escaped = true,
+            (Some(open), _) if open == letter => quote = None,
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, '#') => return &line[..place],
+            _ => {}
+        }
+    }
+    line
+}
+
+/// Whether the root manifest `text` has the dependency `name` of the workspace, in whatever form.
+pub(crate) fn has_dependency(text: &str, name: &str) -> bool {
+    let mut is_in_table = false;
+    text.lines().map(code).map(str::trim).any(|line| {
+        if let Some(heading) = line.strip_prefix('[') {
+            let heading = heading.trim_end_matches(']').replace(['"', '\'', ' '], "");
+            is_in_table = heading == "workspace.dependencies";
+            return heading == format!("workspace.dependencies.{name}");
+        }
+        let key = line.split(['=', '.']).next().unwrap_or_default();
+        is_in_table && key.trim().trim_matches(['"', '\'']) == name
+    })
+}
+
+/// Whether the manifest `text` of a member takes the dependency `name` from the workspace, wherever it asks
+/// for it.
+pub(crate) fn inherits(text: &str, name: &str) -> bool {
+    let mut asked = text.lines().filter_map(|line| {
+        let rest = code(line).strip_prefix(name)?;
+        rest.starts_with(['.', ' ', '=']).then_some(rest)
+    });
+    let takes = |rest: &str| {
+        let rest = rest.replace(' ', "");
+        ["workspace=true,", "workspace=true}"]
+            .iter()
+            .any(|it| rest.contains(it))
+            || rest.trim_end() == ".workspace=true"
+    };
+    let first = asked.next();
+    first.is_some_and(takes) && asked.all(takes)
 }
 
 #[cfg(test)]
@@ -169,6 +222,49 @@ mod tests {
         );
         assert_eq!(with_dependency_version(ROOT, "other", "0.2.0"), None);
         assert_eq!(with_dependency_version(ROOT, "lower", "0.2.0"), None);
+    }
+
+    #[test]
+    fn a_comment_is_no_part_of_what_changes() {
+        let line = "low = { path = \"a#b\", version = \"0.1.0\" } # not { version = \"9\" }";
+        let text = format!("[workspace.dependencies] # ours\n{line}\n");
+        let expected = text.replace("0.1.0", "0.2.0");
+        assert_eq!(
+            with_dependency_version(&text, "low", "0.2.0").unwrap(),
+            expected
+        );
+        let changed = with_dependency_key(&text, "low", "package", "high").unwrap();
+        let expected = text.replace("\"0.1.0\" }", "\"0.1.0\", package = \"high\" }");
+        assert_eq!(changed, expected);
+    }
+
+    #[test]
+    fn another_form_of_a_dependency_is_seen() {
+        for text in [
+            ROOT,
+            "[workspace.dependencies.low]\nversion = \"0.1.0\"\n",
+            "[workspace.dependencies]\nlow.version = \"0.1.0\"\n",
+            "[workspace.dependencies]\n\"low\" = \"0.1.0\"\n",
+        ] {
+            assert!(has_dependency(text, "low"), "{text}");
+        }
+        assert!(!has_dependency("[dependencies]\nlow = \"1\"\n", "low"));
+        assert!(!has_dependency(
+            "[workspace.dependencies]\nlower = \"1\"\n",
+            "low"
+        ));
+        for (text, expected) in [
+            ("low.workspace = true\n", true),
+            ("low = { workspace = true, features = [] }\n", true),
+            ("low = { path = \"../low\", version = \"0.1.0\" }\n", false),
+            ("lower.workspace = true\n", false),
+            (
+                "low.workspace = true\n\n[dev-dependencies]\nlow = { path = \"../low\" }\n",
+                false,
+            ),
+        ] {
+            assert_eq!(inherits(text, "low"), expected, "{text}");
+        }
     }
 
     #[test]

@@ -103,9 +103,10 @@ fn released_of(root: &Path, metadata: &Value) -> Result<Vec<Package>, Failure> {
         .chain(of_python)
         .map(|package| {
             read(root, package, &names, renamed).ok_or_else(|| {
+                let manifest = package["manifest_path"].as_str().unwrap_or_default();
+                let version = package["version"].as_str().unwrap_or_default();
                 Failure::Machine(format!(
-                    "{} has no name, or a version that is not three numbers",
-                    package["manifest_path"]
+                    "{manifest} has version {version}; three numbers are allowed, as 0.1.0"
                 ))
             })
         })

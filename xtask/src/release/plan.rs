@@ -2,6 +2,8 @@
 //!
 //! Reads the tree, its tags and the texts of the public APIs as they are committed; builds nothing.
 
+mod followers;
+
 use std::{collections::BTreeMap, path::Path};
 
 use crate::failure::Failure;
@@ -11,6 +13,7 @@ use super::{
     difference::Difference,
     git::{Repository, Tag},
     packages::{self, Package},
+    untagged,
     version::{Step, Version},
     wire,
 };
@@ -149,12 +152,22 @@ impl Plan {
     /// allowed is refused.
     pub(crate) fn of(root: &Path, wishes: &Wishes) -> Result<Self, Failure> {
         let packages = packages::released(root)?;
-        let (proposals, lines) = proposals(root, &packages, wishes)?;
+        let faults = untagged::Found::of(root, &packages)?.faults;
+        if !faults.is_empty() {
+            return Err(Failure::Refused(faults));
+        }
+        let texts = api::committed(root, &packages)?;
+        let (proposals, lines) = proposals(root, &packages, &texts, wishes)?;
         Ok(Self {
             packages,
             proposals,
             lines,
         })
+    }
+
+    /// Every package, in the order in which they can be published.
+    pub(crate) fn packages(&self) -> &[Package] {
+        &self.packages
     }
 
     /// Every package that is to be released, with its new version.
@@ -166,18 +179,34 @@ impl Plan {
     }
 }
 
+/// The next version of each of `packages` of which there is something to release, where their public APIs are
+/// `texts`; by its name.
+pub(crate) fn versions(
+    root: &Path,
+    packages: &[Package],
+    texts: &api::Texts,
+) -> Result<BTreeMap<String, Version>, Failure> {
+    let (proposals, _) = proposals(root, packages, texts, &Wishes::new())?;
+    let moved = proposals
+        .into_iter()
+        .filter(|(_, proposal)| proposal.moves());
+    Ok(moved
+        .map(|(name, proposal)| (name, proposal.version))
+        .collect())
+}
+
 /// What is proposed for each of `packages`, and the lines that say so.
 fn proposals(
     root: &Path,
     packages: &[Package],
+    texts: &api::Texts,
     wishes: &Wishes,
 ) -> Result<(BTreeMap<String, Proposal>, Vec<String>), Failure> {
-    let texts = api::committed(root, packages)?;
     let mut proposals: BTreeMap<String, Proposal> = BTreeMap::new();
     let mut lines = Vec::new();
     let mut refused = unknown(packages, wishes);
     for package in packages {
-        let text = api::of(&texts, package);
+        let text = api::of(texts, package);
         let change = Change::of(root, package, text)?;
         let moved = moved_by(package, packages, &proposals, text);
         let (mut proposal, lowest) = propose(package, &change, moved);
@@ -205,7 +234,7 @@ fn proposals(
         return Err(Failure::Refused(refused));
     }
     lines.push(String::new());
-    lines.extend(who_moves(packages, &proposals));
+    lines.extend(followers::lines(packages, &proposals));
     Ok((proposals, lines))
 }
 
@@ -341,43 +370,8 @@ fn describe(
     lines
 }
 
-/// For each package that takes a step: which of those that use it have to move, and why.
-fn who_moves(packages: &[Package], proposals: &BTreeMap<String, Proposal>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for below in packages {
-        let Some(proposal) = proposals.get(below.name.as_str()) else {
-            continue;
-        };
-        if proposal
-            .released
-            .is_none_or(|released| released == proposal.version)
-        {
-            continue;
-        }
-        let Proposal { version, .. } = proposal;
-        for package in packages.iter().filter(|it| it.uses.contains(&below.name)) {
-            let own = proposals.get(package.name.as_str());
-            if own.is_none_or(|own| own.released.is_none()) {
-                continue;
-            }
-            let (need, does) = if proposal.breaks() {
-                ("must", "does not admit")
-            } else {
-                ("need not", "admits")
-            };
-            lines.push(format!(
-                "{} {need} move for {} {version}: what it asks for {does} that",
-                package.name, below.name
-            ));
-        }
-    }
-    if lines.is_empty() {
-        lines.push("no crate moves another".to_owned());
-    }
-    lines
-}
-
-fn counted(number: usize, thing: &str) -> String {
+/// `number` of `thing`, in words.
+pub(crate) fn counted(number: usize, thing: &str) -> String {
     match number {
         0 => format!("no {thing}"),
         1 => format!("1 {thing}"),

@@ -1,34 +1,63 @@
 //! A release in the tree: versions, headings of changelogs, one commit, and a tag for each crate.
 //!
 //! Only crates of which there is something to release are touched. Everything is known before anything is
-//! written: [`Writing`] is what would be, `write` does it. Whoever was stopped between commit and tags runs it
-//! again, which then makes the tags that are missing.
+//! written: [`Writing`] is what would be, `write` does it. What fails leaves the files as they were. Whoever was
+//! stopped between commit and tags runs it again, which then makes the tags that are missing.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{artifacts::Artifacts, failure::Failure, process};
 
 use super::{
-    changelog,
+    changelog, check,
+    edits::{Edit, Edits},
     git::Repository,
-    manifest,
     packages::{self, Package},
     plan::{Plan, Wishes},
+    untagged::{self, Untagged},
     version::Version,
 };
 
-/// Prepares a release of the work tree `root`, at `date`; with `dry_run` only shows it.
-pub(crate) fn run(root: &Path, wishes: &Wishes, date: &str, dry_run: bool) -> Result<(), Failure> {
+/// Names the texts of public APIs that are not what their crates are, as [`check::stale`].
+pub(crate) type Stale = fn(&Path, &[Package]) -> Result<Vec<String>, Failure>;
+
+/// Prepares a release of the work tree `root`, at `date`; with `dry_run` only shows it. What is published must
+/// be as `stale` wants it.
+pub(crate) fn run(
+    root: &Path,
+    wishes: &Wishes,
+    date: &str,
+    dry_run: bool,
+    stale: Stale,
+) -> Result<(), Failure> {
     let plan = Plan::of(root, wishes)?;
+    let stopped = untagged::Found::of(root, plan.packages())?.stopped;
+    if !stopped.is_empty() {
+        return complete(root, &stopped, wishes, dry_run);
+    }
     let moves: Vec<(&Package, Version)> = plan.moves().collect();
     if moves.is_empty() {
         println!("nothing to release: no crate changed since its last tag");
         return Ok(());
     }
-    let writing = Writing::of(root, &moves, date)?;
+    let writing = Writing::of(root, plan.packages(), &moves, date)?;
+    let published = packages::published(root)?;
     if dry_run {
-        println!("{}", writing.show(root)?);
+        println!("{}", writing.show()?);
+    }
+    let mut refused: Vec<String> = check::unset(root, &published)?
+        .iter()
+        .map(|unset| format!("{unset}; set them first: what is tagged is what is published"))
+        .collect();
+    refused.extend(stale(root, &published)?);
+    if dry_run {
+        for reason in refused {
+            println!("would be refused: {reason}");
+        }
         return Ok(());
+    }
+    if !refused.is_empty() {
+        return Err(Failure::Refused(refused));
     }
     for line in writing.write(root)? {
         println!("{line}");
@@ -36,11 +65,51 @@ pub(crate) fn run(root: &Path, wishes: &Wishes, date: &str, dry_run: bool) -> Re
     Ok(())
 }
 
+/// Makes the tags that a `stopped` run did not, each at the commit that it made.
+fn complete(
+    root: &Path,
+    stopped: &[Untagged],
+    wishes: &Wishes,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let is_other = |(name, version): &(&String, &Version)| {
+        let is_it = |it: &Untagged| it.package == **name && it.version == **version;
+        !stopped.iter().any(is_it)
+    };
+    if let Some((name, version)) = wishes.iter().find(is_other) {
+        return Err(Failure::Refused(vec![format!(
+            "{name} {version} has to wait: an earlier release has no tags yet; `cargo xtask release prepare` \
+             alone makes them"
+        )]));
+    }
+    for Untagged {
+        package,
+        version,
+        commit,
+    } in stopped
+    {
+        let tag = packages::tag(package, *version);
+        if !dry_run {
+            make_tag(root, &tag, &format!("{package} {version}"), commit)?;
+        }
+        println!("tagged:    {tag}, at {commit}, which an earlier run committed");
+    }
+    println!("what came after that is another release: run it again");
+    Ok(())
+}
+
+/// Makes the tag `tag` of `commit`, which says `what`.
+fn make_tag(root: &Path, tag: &str, what: &str, commit: &str) -> Result<(), Failure> {
+    let mut git = Repository::at(root).git();
+    git.args(["tag", "--annotate", "--message", what, tag, commit]);
+    process::output(&mut git).map(drop)
+}
+
 /// What a release writes.
 #[derive(Debug)]
 struct Writing {
-    /// Files that are not as they are now, by their path from the root.
-    files: BTreeMap<String, String>,
+    /// Files that are not as they are committed, by their path from the root.
+    files: BTreeMap<String, Edit>,
     /// The first line of the commit.
     subject: String,
     /// What is released, one a line where it is more than one.
@@ -50,27 +119,31 @@ struct Writing {
 }
 
 impl Writing {
-    /// What a release of `moves` writes into the work tree `root`; refused with every reason.
-    fn of(root: &Path, moves: &[(&Package, Version)], date: &str) -> Result<Self, Failure> {
-        let mut refused: Vec<String> = Repository::at(root)
-            .dirty()?
-            .iter()
-            .map(|path| format!("{path} is not committed; a release is made of a clean tree"))
-            .collect();
-        let mut tree = Tree::at(root);
+    /// What a release of `moves`, which are among `packages`, writes into the work tree `root`; refused with
+    /// every reason.
+    fn of(
+        root: &Path,
+        packages: &[Package],
+        moves: &[(&Package, Version)],
+        date: &str,
+    ) -> Result<Self, Failure> {
+        let mut edits = Edits::of(root);
         let mut tags = Vec::new();
+        let mut refused = Vec::new();
         for (package, version) in moves {
             let tag = packages::tag(&package.name, *version);
             let path = package.path("CHANGELOG.md");
-            match changelog::released(tree.read(&path)?, *version, date) {
-                Ok(text) => tree.write(&path, text),
+            match changelog::released(&edits.text(&path)?, *version, date) {
+                Ok(text) => edits.set(&path, text),
                 Err(fault) => refused.push(format!("{path} {fault}")),
             }
-            if let Err(fault) = tree.set_version(package, *version)? {
-                refused.push(fault);
-            }
+            refused.extend(edits.set_version(package, packages, *version)?);
+            let last = Repository::at(root).last_tag(&package.name)?;
+            refused.extend(check::wire_faults(root, package, last.as_ref())?);
+            edits.renew_wire(package)?;
             tags.push((tag, format!("{} {version}", package.name)));
         }
+        refused.extend(edits.dirt(&Repository::at(root).dirty()?));
         if !refused.is_empty() {
             return Err(Failure::Refused(refused));
         }
@@ -85,27 +158,34 @@ impl Writing {
             }
         };
         Ok(Self {
-            files: tree.changed()?,
+            files: edits.changed(),
             subject,
             body,
             tags,
         })
     }
 
-    /// The difference to the work tree `root`, the commit and the tags, as text.
-    fn show(&self, root: &Path) -> Result<String, Failure> {
+    /// The difference to the last commit, the subject and the tags, as text.
+    fn show(&self) -> Result<String, Failure> {
         let place = tempfile::tempdir().map_err(Failure::file("create", &std::env::temp_dir()))?;
         let place = place.path();
         let (mut before, mut after) = (Artifacts::default(), Artifacts::default());
-        for (path, text) in &self.files {
-            let old = root.join(path);
-            before.insert(path, fs::read(&old).map_err(Failure::file("read", &old))?);
-            after.insert(path, text.as_bytes());
+        for (path, edit) in &self.files {
+            before.insert(path, edit.before.clone());
+            after.insert(path, edit.after.clone());
         }
         before.write(&place.join("a"))?;
         after.write(&place.join("b"))?;
         let mut git = Repository::at(place).git();
-        git.args(["diff", "--no-index", "--no-prefix", "--no-color", "a", "b"]);
+        git.args([
+            "diff",
+            "--no-index",
+            "--no-ext-diff",
+            "--no-prefix",
+            "--no-color",
+            "a",
+            "b",
+        ]);
         // It ends with 1 where there is a difference.
         let shown = git.output().map_err(Failure::file("compare", place))?;
         let mut text = String::from_utf8_lossy(&shown.stdout).into_owned();
@@ -121,93 +201,49 @@ impl Writing {
         let mut lines = Vec::new();
         let repository = Repository::at(root);
         if !self.files.is_empty() {
-            for (path, text) in &self.files {
-                let path = root.join(path);
-                fs::write(&path, text).map_err(Failure::file("write", &path))?;
+            if let Err(failure) = self.commit(root) {
+                return Err(self.restore(root, &failure));
             }
-            let mut git = repository.git();
-            git.args(["commit", "--quiet", "--message", &self.subject]);
-            if !self.body.is_empty() {
-                git.args(["--message", &self.body]);
-            }
-            git.arg("--only").arg("--").args(self.files.keys());
-            process::output(&mut git)?;
             lines.push(format!("committed: {}", self.subject));
+            if !process::succeeds(repository.git().args(["symbolic-ref", "--quiet", "HEAD"])) {
+                lines.push("warning:   the commit is on no branch, as HEAD is".to_owned());
+            }
         }
         for (tag, what) in &self.tags {
-            let mut git = repository.git();
-            git.args(["tag", "--annotate", "--message", what, tag]);
-            process::output(&mut git)?;
+            make_tag(root, tag, what, "HEAD")?;
             lines.push(format!("tagged:    {tag}"));
         }
         Ok(lines)
     }
-}
 
-/// Files of a work tree, as they are and as they are to be.
-#[derive(Debug)]
-struct Tree<'a> {
-    root: &'a Path,
-    files: BTreeMap<String, String>,
-}
-
-impl<'a> Tree<'a> {
-    fn at(root: &'a Path) -> Self {
-        let files = BTreeMap::new();
-        Self { root, files }
-    }
-
-    fn read(&mut self, path: &str) -> Result<&str, Failure> {
-        if !self.files.contains_key(path) {
-            let file = self.root.join(path);
-            let text = fs::read_to_string(&file).map_err(Failure::file("read", &file))?;
-            self.files.insert(path.to_owned(), text);
+    fn commit(&self, root: &Path) -> Result<(), Failure> {
+        for (path, edit) in &self.files {
+            let path = root.join(path);
+            fs::write(&path, &edit.after).map_err(Failure::file("write", &path))?;
         }
-        Ok(self.files.get(path).map_or("", String::as_str))
-    }
-
-    fn write(&mut self, path: &str, text: String) {
-        self.files.insert(path.to_owned(), text);
-    }
-
-    /// Gives `package` its `version` in its manifest, in the lock file and in what the others ask for; or
-    /// says what is not there to be changed.
-    fn set_version(
-        &mut self,
-        package: &Package,
-        version: Version,
-    ) -> Result<Result<(), String>, Failure> {
-        let name = &package.name;
-        let version = version.to_string();
-        let path = package.path("Cargo.toml");
-        let Some(text) = manifest::with_value(self.read(&path)?, "package", "version", &version)
-        else {
-            return Ok(Err(format!("{path} has no line `version = \"…\"`")));
-        };
-        self.write(&path, text);
-        // Not there where no crate of the workspace asks for it.
-        let table = manifest::with_dependency_version(self.read("Cargo.toml")?, name, &version);
-        if let Some(text) = table {
-            self.write("Cargo.toml", text);
+        let mut git = Repository::at(root).git();
+        git.args(["commit", "--quiet", "--message", &self.subject]);
+        if !self.body.is_empty() {
+            git.args(["--message", &self.body]);
         }
-        let Some(text) = manifest::with_locked_version(self.read("Cargo.lock")?, name, &version)
-        else {
-            return Ok(Err(format!("Cargo.lock has no package {name} of ours")));
-        };
-        self.write("Cargo.lock", text);
-        Ok(Ok(()))
+        git.arg("--only").arg("--").args(self.files.keys());
+        process::output(&mut git).map(drop)
     }
 
-    /// Those that are not to stay as they are.
-    fn changed(self) -> Result<BTreeMap<String, String>, Failure> {
-        let mut changed = BTreeMap::new();
-        for (path, text) in self.files {
-            let file = self.root.join(&path);
-            let found = fs::read_to_string(&file).map_err(Failure::file("read", &file))?;
-            if found != text {
-                changed.insert(path, text);
+    /// Makes the files as they were committed, after `failure`; returns what to say.
+    fn restore(&self, root: &Path, failure: &Failure) -> Failure {
+        let mut git = Repository::at(root).git();
+        git.args(["checkout", "--quiet", "HEAD", "--"]);
+        git.args(self.files.keys());
+        Failure::Machine(match process::output(&mut git) {
+            Ok(_) => format!("{failure}\nnothing is released, and all files are as they were"),
+            Err(_) => {
+                let paths: Vec<&str> = self.files.keys().map(String::as_str).collect();
+                let paths = paths.join(" ");
+                format!(
+                    "{failure}\nnothing is released; `git checkout HEAD -- {paths}` restores the files"
+                )
             }
-        }
-        Ok(changed)
+        })
     }
 }

@@ -40,7 +40,9 @@ impl Released {
         let released = Self { directory };
         released.write(
             "Cargo.toml",
-            "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n\n[workspace.dependencies]\n\
+            "[workspace]\nresolver = \"3\"\nmembers = [\"crates/*\"]\n\n[workspace.package]\n\
+             repository = \"https://example.org\"\n\n[workspace.metadata.release]\n\
+             maintainer = \"A <a@example.org>\"\n\n[workspace.dependencies]\n\
              low-wire = { path = \"crates/low-wire\", version = \"0.1.0\" }\n\
              low-core = { path = \"crates/low-core\", version = \"0.1.0\" }\n",
         );
@@ -67,8 +69,8 @@ impl Released {
     fn package(&self, name: &str, version: &str, uses: Option<&str>, api: &str) {
         let uses = uses.map_or_else(String::new, |uses| format!("{uses}.workspace = true\n"));
         let manifest = format!(
-            "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2024\"\n\n\
-             [dependencies]\n{uses}"
+            "[package]\nname = \"{name}\"\nversion = \"{version}\"\nedition = \"2024\"\n\
+             repository.workspace = true\n\n[dependencies]\n{uses}"
         );
         self.write(&format!("crates/{name}/Cargo.toml"), &manifest);
         self.write(&format!("crates/{name}/src/lib.rs"), "//! A crate.\n");
@@ -120,6 +122,10 @@ impl Released {
     }
 
     fn problems(&self) -> Vec<String> {
+        self.findings().problems
+    }
+
+    fn findings(&self) -> check::Findings {
         let packages = packages::published(self.root()).unwrap();
         let texts = api::committed(self.root(), &packages).unwrap();
         check::problems(self.root(), &packages, &texts).unwrap()
@@ -201,14 +207,12 @@ fn a_breaking_change_that_does_not_show_moves_by_a_fix() {
 #[test]
 fn a_breaking_change_without_a_breaking_step_is_refused_and_named() {
     let released = Released::new();
-    released.write(
-        "crates/low-core/public-api.txt",
-        "pub struct low_core::Event\n",
-    );
+    let api = "pub struct low_core::Event\n";
+    released.package("low-core", "0.1.1", Some("low-wire"), api);
     let problems = released.problems();
     assert_eq!(problems.len(), 1, "{problems:?}");
     for part in [
-        "crates/low-core/Cargo.toml has version 0.1.0",
+        "crates/low-core/Cargo.toml has version 0.1.1",
         "at least 0.2.0 is allowed",
         "`pub fn low_core::emit(name: &str)` is gone",
     ] {
@@ -217,17 +221,39 @@ fn a_breaking_change_without_a_breaking_step_is_refused_and_named() {
 }
 
 #[test]
+fn a_version_that_is_still_to_be_chosen_is_no_problem_and_what_breaks_is_noted() {
+    let released = Released::new();
+    released.write(
+        "crates/low-core/public-api.txt",
+        "pub struct low_core::Event\n",
+    );
+    let found = released.findings();
+    assert_eq!(found.problems, [""; 0]);
+    let expected = "low-core: 1 breaking change since low-core-v0.1.0; `prepare` makes it 0.2.0:\n    \
+                    `pub fn low_core::emit(name: &str)` is gone";
+    assert_eq!(found.notes, [expected]);
+}
+
+#[test]
 fn an_addition_needs_a_patch_and_no_more() {
     let released = Released::new();
     let api = format!("{CORE_API}pub fn low_core::later()\n");
     released.write("crates/low-core/public-api.txt", &api);
-    let problems = released.problems();
-    assert!(
-        problems[0].contains("at least 0.1.1 is allowed"),
-        "{problems:?}"
-    );
+    assert_eq!(released.problems(), [""; 0]);
+    assert_eq!(released.findings().notes, [""; 0]);
     released.package("low-core", "0.1.1", Some("low-wire"), &api);
     assert_eq!(released.problems(), [""; 0]);
+}
+
+#[test]
+fn a_change_that_no_changelog_tells_is_refused_as_prepare_would() {
+    let released = Released::new();
+    released.write(
+        "crates/low-core/CHANGELOG.md",
+        "# Changelog\n\n## [Unreleased]\n",
+    );
+    let expected = "crates/low-core/CHANGELOG.md has nothing in [Unreleased], which is to be released as 0.1.1";
+    assert_eq!(released.problems(), [expected]);
 }
 
 #[test]
@@ -245,8 +271,8 @@ fn a_renumbered_field_is_refused_whatever_the_version_says() {
 #[test]
 fn every_problem_is_named_and_not_only_the_first() {
     let released = Released::new();
-    released.write("crates/low-wire/public-api.txt", "");
-    released.write("crates/low-core/public-api.txt", "");
+    released.package("low-wire", "0.1.1", None, "");
+    released.package("low-core", "0.1.1", Some("low-wire"), "");
     released.describe("");
     assert_eq!(released.problems().len(), 3, "{:?}", released.problems());
 }
@@ -256,12 +282,23 @@ fn a_crate_that_shows_types_of_one_that_broke_must_break_too() {
     let released = Released::new();
     let api = "pub struct low_core::Event\n";
     released.package("low-core", "0.2.0", Some("low-wire"), api);
-    let problems = released.problems();
-    let expected = "crates/low-server/Cargo.toml has version 0.1.0, but low-core, whose types are in \
+    assert_eq!(released.problems(), [""; 0]);
+    released.package("low-server", "0.1.1", Some("low-core"), SERVER_API);
+    let expected = "crates/low-server/Cargo.toml has version 0.1.1, but low-core, whose types are in \
                     its API, goes from 0.1.0 to 0.2.0; at least 0.2.0 is allowed";
-    assert_eq!(problems, [expected]);
+    assert_eq!(released.problems(), [expected]);
     released.package("low-server", "0.2.0", Some("low-core"), SERVER_API);
     assert_eq!(released.problems(), [""; 0]);
+}
+
+#[test]
+fn a_version_of_more_than_three_numbers_is_named() {
+    let released = Released::new();
+    released.package("low-core", "0.2.0-rc.1", Some("low-wire"), CORE_API);
+    let refused = packages::released(released.root()).unwrap_err().to_string();
+    let expected =
+        "crates/low-core/Cargo.toml has version 0.2.0-rc.1; three numbers are allowed, as 0.1.0";
+    assert!(refused.ends_with(expected), "{refused}");
 }
 
 #[test]

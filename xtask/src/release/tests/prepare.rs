@@ -1,6 +1,8 @@
 //! Releases of the small repository: what they write, and what they refuse to begin with.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use crate::failure::Failure;
 
 use super::{
     super::{prepare, version::Version},
@@ -9,12 +11,20 @@ use super::{
 
 const DATE: &str = "2026-01-31";
 
+/// Finds every text of a public API fresh.
+const FRESH: prepare::Stale = |_, _| Ok(Vec::new());
+
 impl Released {
+    fn prepare_with(&self, wishes: &Wishes, stale: prepare::Stale) -> Result<(), Failure> {
+        prepare::run(self.root(), wishes, DATE, false, stale)
+    }
+
     fn prepare(&self, wishes: &[(&str, &str)]) -> Result<(), String> {
         let wish =
             |(name, version): &(&str, &str)| ((*name).to_owned(), Version::parse(version).unwrap());
         let wishes = wishes.iter().map(wish).collect();
-        prepare::run(self.root(), &wishes, DATE, false).map_err(|failure| failure.to_string())
+        self.prepare_with(&wishes, FRESH)
+            .map_err(|failure| failure.to_string())
     }
 
     fn read(&self, path: &str) -> String {
@@ -116,7 +126,7 @@ fn a_dry_run_writes_nothing() {
     let released = Released::new();
     released.fix();
     let head = released.asked(&["rev-parse", "HEAD"]);
-    prepare::run(released.root(), &Wishes::new(), DATE, true).unwrap();
+    prepare::run(released.root(), &Wishes::new(), DATE, true, FRESH).unwrap();
     assert_eq!(released.asked(&["rev-parse", "HEAD"]), head);
     assert_eq!(released.asked(&["status", "--porcelain"]), "");
     assert_eq!(released.asked(&["tag", "--list", "*0.1.1"]), "");
@@ -216,4 +226,165 @@ fn a_python_package_is_released_like_the_others_and_published_nowhere() {
     released.commit();
     let plan = released.plan();
     assert!(plan.contains("propose 0.1.1: files changed"), "{plan}");
+}
+
+#[test]
+fn a_public_api_that_is_not_fresh_is_refused() {
+    let released = Released::new();
+    released.fix();
+    let stale: prepare::Stale = |_, packages| Ok(vec![format!("differs: {}", packages[1].name)]);
+    let refused = released.prepare_with(&Wishes::new(), stale).unwrap_err();
+    assert!(
+        refused.to_string().contains("differs: low-core"),
+        "{refused}"
+    );
+    assert_eq!(released.asked(&["tag", "--list", "*0.1.1"]), "");
+}
+
+#[test]
+fn what_is_unset_is_refused_before_it_is_tagged() {
+    let released = Released::untagged();
+    let root = released.read("Cargo.toml").replace("A <a@example.org>", "");
+    released.write("Cargo.toml", root.replace("https://example.org", ""));
+    released.commit();
+    let rest = "is unset; set them first: what is tagged is what is published";
+    released.refuses(
+        &[],
+        &format!("`maintainer` in [workspace.metadata.release] {rest}"),
+    );
+    released.refuses(&[], "`repository` in [workspace.package] is unset");
+    prepare::run(released.root(), &Wishes::new(), DATE, true, FRESH).unwrap();
+}
+
+#[test]
+fn tags_that_are_missing_stand_at_the_commit_that_an_earlier_run_made() {
+    let released = Released::untagged();
+    released.prepare(&[]).unwrap();
+    let head = released.asked(&["rev-parse", "HEAD"]);
+    released.git(&["tag", "--delete", "low-core-v0.1.0"]);
+    released.fix();
+    let text = released.read("crates/low-core/CHANGELOG.md");
+    released.write(
+        "crates/low-core/CHANGELOG.md",
+        text.replace("2026-01-01", DATE),
+    );
+    released.commit();
+    released.refuses(&[("low-core", "0.3.0")], "low-core 0.3.0 has to wait");
+    released.prepare(&[]).unwrap();
+    assert_eq!(released.asked(&["rev-parse", "low-core-v0.1.0^{}"]), head);
+    released.prepare(&[]).unwrap();
+    let tags = released.asked(&["tag", "--points-at", "HEAD"]);
+    assert_eq!(tags, "low-core-v0.1.1");
+}
+
+#[test]
+fn a_clone_without_tags_releases_nothing_again() {
+    let released = Released::untagged();
+    released.prepare(&[]).unwrap();
+    let clone = tempfile::tempdir().unwrap();
+    let (from, to) = (
+        released.root().to_str().unwrap(),
+        clone.path().to_str().unwrap(),
+    );
+    released.git(&["clone", "--quiet", "--no-tags", from, to]);
+    let clone = Released { directory: clone };
+    let expected = "crates/low-core/CHANGELOG.md says that 0.1.0 was released and there is no tag \
+                    low-core-v0.1.0 here; `git fetch --tags`";
+    clone.refuses(&[], expected);
+    let refused = Plan::of(clone.root(), &Wishes::new()).unwrap_err();
+    assert!(refused.to_string().contains(expected), "{refused}");
+    assert!(
+        clone.problems()[1].contains(expected),
+        "{:?}",
+        clone.problems()
+    );
+    clone.git(&["fetch", "--quiet", "--tags"]);
+    assert_eq!(clone.problems(), [""; 0]);
+}
+
+#[test]
+fn a_commit_that_fails_leaves_the_files_as_they_were() {
+    let released = Released::untagged();
+    let hook = released.root().join(".git/hooks/pre-commit");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    released.refuses(&[], "nothing is released, and all files are as they were");
+    fs::remove_file(&hook).unwrap();
+    released.prepare(&[]).unwrap();
+}
+
+#[test]
+fn whoever_was_stopped_between_two_files_goes_on_and_half_a_file_can_be_restored() {
+    let released = Released::new();
+    released.fix();
+    let path = "crates/low-core/Cargo.toml";
+    let manifest = released.read(path);
+    released.write(path, manifest.replace("0.1.0", "0.1.1"));
+    let changelog = released.read("crates/low-core/CHANGELOG.md");
+    released.write("crates/low-core/CHANGELOG.md", "# Changelog\n");
+    released.refuses(
+        &[],
+        "`git checkout HEAD -- crates/low-core/CHANGELOG.md` restores it",
+    );
+    released.write("crates/low-core/CHANGELOG.md", changelog);
+    released.prepare(&[]).unwrap();
+    assert_eq!(
+        released.asked(&["tag", "--points-at", "HEAD"]),
+        "low-core-v0.1.1"
+    );
+    assert_eq!(released.asked(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_release_on_no_branch_is_made_all_the_same() {
+    let released = Released::new();
+    released.fix();
+    released.git(&["checkout", "--quiet", "--detach"]);
+    released.prepare(&[]).unwrap();
+    let tags = released.asked(&["tag", "--points-at", "HEAD"]);
+    assert_eq!(tags, "low-core-v0.1.1");
+}
+
+#[test]
+fn the_wire_of_the_last_release_is_renewed() {
+    let released = Released::untagged();
+    let kept = "crates/low-wire/released/descriptor.bin";
+    released.write(kept, descriptor(""));
+    released.commit();
+    released.prepare(&[]).unwrap();
+    let found = fs::read(released.root().join(kept)).unwrap();
+    assert_eq!(found, descriptor("uint32 pid = 4;"));
+    assert_eq!(released.asked(&["status", "--porcelain"]), "");
+    assert_eq!(released.plan().matches("nothing changed").count(), 3);
+
+    released.describe("uint32 pid = 5;");
+    released.commit();
+    released.refuses(
+        &[("low-wire", "1.0.0")],
+        "field .a.Hello.pid was uint32 = 4",
+    );
+}
+
+#[test]
+fn a_form_of_a_manifest_that_cannot_be_changed_is_refused_by_name() {
+    let released = Released::new();
+    released.fix();
+    let server = "crates/low-server/Cargo.toml";
+    let manifest = released.read(server);
+    let line = "low-core = { path = \"../low-core\", version = \"0.1.0\" }";
+    released.write(server, manifest.replace("low-core.workspace = true", line));
+    released.commit();
+    released.refuses(
+        &[],
+        "crates/low-server/Cargo.toml asks for low-core in another form",
+    );
+    released.write(server, manifest);
+    let root = released.read("Cargo.toml").replace(
+        "low-core = { path = \"crates/low-core\", version = \"0.1.0\" }",
+        "[workspace.dependencies.low-core]\npath = \"crates/low-core\"\nversion = \"0.1.0\"",
+    );
+    released.write("Cargo.toml", root);
+    released.commit();
+    released.refuses(&[], "Cargo.toml asks for low-core in another form");
 }
