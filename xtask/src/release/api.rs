@@ -1,8 +1,8 @@
 //! The public API of a crate as text: one item a line, with its whole signature, sorted.
 //!
 //! Made from what rustdoc says about the crate, so a text is that of one toolchain: another may write the
-//! same type with another path. Two things that decide what breaks a user, and that a signature does not
-//! show, stand behind it as a comment.
+//! same type with another path. What decides what breaks a user, and a signature does not show, stands
+//! behind it as a comment. Features that a user may choose have a line each, too.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +27,8 @@ const FORMAT: u64 = 57;
 
 /// Behind a struct whose fields are all public: a user may write it out, and a new field breaks that.
 pub(crate) const WRITABLE: &str = " // all fields are public";
+/// Behind a struct without fields: its name is a value, until it has one.
+pub(crate) const UNIT: &str = " // unit";
 /// Behind a function of a trait that has no body: a user who implements the trait must have it.
 pub(crate) const REQUIRED: &str = " // required";
 
@@ -48,7 +50,11 @@ pub(crate) fn generate(root: &Path, packages: &[Package]) -> Result<Texts, Failu
     let rustdoc = Rustdoc::ready(root)?;
     let mut texts = Texts::new();
     for package in packages {
-        texts.insert(package.path(FILE), text(&rustdoc.json(package)?)?);
+        let mut text = text(&rustdoc.json(package)?)?;
+        for feature in &package.features {
+            text += &feature_line(feature);
+        }
+        texts.insert(package.path(FILE), text);
     }
     Ok(texts)
 }
@@ -117,9 +123,18 @@ fn text(json: &Path) -> Result<String, Failure> {
     Ok(lines.into_iter().map(|line| line + "\n").collect())
 }
 
+/// The line of a feature: whoever chooses it needs it to stay.
+fn feature_line(feature: &str) -> String {
+    format!("feature {feature}\n")
+}
+
 /// What stands behind the line of `item`, which is in `parent`.
 fn remark(item: &Value, parent: &Value) -> &'static str {
-    let fields = &item["inner"]["struct"]["kind"]["plain"];
+    let kind = &item["inner"]["struct"]["kind"];
+    if kind == "unit" {
+        return UNIT;
+    }
+    let fields = &kind["plain"];
     let is_open = item["attrs"].to_string().contains("non_exhaustive");
     if fields["has_stripped_fields"] == Value::Bool(false) && !is_open {
         return WRITABLE;
@@ -174,6 +189,8 @@ mod tests {
         let mut open = plain(false);
         open["attrs"] = json!(["non_exhaustive"]);
         assert_eq!(remark(&open, &Value::Null), "");
+        let unit = json!({"inner": {"struct": {"kind": "unit"}}});
+        assert_eq!(remark(&unit, &Value::Null), UNIT);
         let function = |body: bool| json!({"inner": {"function": {"has_body": body}}});
         let of_trait = json!({"inner": {"trait": {}}});
         assert_eq!(remark(&function(false), &of_trait), REQUIRED);

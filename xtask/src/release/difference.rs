@@ -187,6 +187,7 @@ mod tests {
 
     const BEFORE: &str = "\
 #[non_exhaustive] pub enum a::Open
+feature http
 impl core::marker::Send for a::Config
 pub a::Closed::One
 pub a::Config::size: usize
@@ -196,6 +197,7 @@ pub fn a::Config::new(size: usize) -> Self
 pub fn a::Watch::seen(&self, at: u64) // required
 pub struct a::Config // all fields are public
 pub struct a::Hidden
+pub struct a::Log // unit
 pub trait a::Watch
 ";
 
@@ -238,6 +240,33 @@ pub trait a::Watch
             &["-impl core::marker::Send for a::Config"],
             Step::Breaking,
             &["`impl core::marker::Send for a::Config` is gone"],
+        );
+    }
+
+    #[test]
+    fn a_feature_that_is_gone_is_breaking_and_a_new_one_is_an_addition() {
+        check(
+            &["-feature http"],
+            Step::Breaking,
+            &["`feature http` is gone"],
+        );
+        check(&["+feature tls"], Step::Addition, &[]);
+    }
+
+    #[test]
+    fn a_struct_that_is_no_value_any_more_is_breaking() {
+        check(
+            &["-pub struct a::Log // unit", "+pub struct a::Log"],
+            Step::Breaking,
+            &["`pub struct a::Log // unit` became `pub struct a::Log`"],
+        );
+        check(
+            &[
+                "-pub struct a::Log // unit",
+                "+pub struct a::Log // all fields are public",
+            ],
+            Step::Breaking,
+            &["`pub struct a::Log // unit` became `pub struct a::Log // all fields are public`"],
         );
     }
 
