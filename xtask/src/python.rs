@@ -62,13 +62,18 @@ pub(crate) fn ready() -> Result<Environment, Failure> {
     Ok(environment)
 }
 
-/// As [`ready`], with the peers in `requirements` and with the native module as it is released.
+/// As [`ready`], with the peers in `requirements` and with the native module as it is released; as the tests
+/// have it, if it only has to be `quick`.
 ///
 /// It is an environment of its own, and the package is copied into it, so the tests keep theirs.
-pub(crate) fn ready_for_benchmarks(requirements: &'static str) -> Result<Environment, Failure> {
+pub(crate) fn ready_for_benchmarks(
+    requirements: &'static str,
+    quick: bool,
+) -> Result<Environment, Failure> {
     let maker = Environment::with_packages(DIRECTORY, REQUIREMENTS)?;
     let environment = Environment::with_packages(BENCHMARK_DIRECTORY, requirements)?;
-    environment.install_wheel(&maker)?;
+    let profile = if quick { PROFILE } else { BENCHMARK_PROFILE };
+    environment.install_wheel(&maker, profile)?;
     Ok(environment)
 }
 
@@ -233,8 +238,8 @@ impl Environment {
         }
     }
 
-    /// Builds the package with the maturin of `maker` and installs a copy of it here.
-    fn install_wheel(&self, maker: &Self) -> Result<(), Failure> {
+    /// Builds the package in `profile` with the maturin of `maker` and installs a copy of it here.
+    fn install_wheel(&self, maker: &Self, profile: &str) -> Result<(), Failure> {
         let wheels = workspace::path(WHEELS);
         // Only the wheel of this build may be there to be installed.
         if wheels.exists() {
@@ -243,7 +248,7 @@ impl Environment {
         process::run(
             maker
                 .command()
-                .args(["-m", "maturin", "build", "--profile", BENCHMARK_PROFILE])
+                .args(["-m", "maturin", "build", "--profile", profile])
                 .args(["--manifest-path", MANIFEST, "--target-dir", MATURIN_TARGET])
                 .args(["--compatibility", "linux", "--interpreter"])
                 .arg(self.python())

@@ -53,7 +53,7 @@ impl Suite {
                 if !program.exists() {
                     return Err(Failure::Machine(format!("{PYTHON_PROGRAM} does not exist")));
                 }
-                let environment = python::ready_for_benchmarks(PYTHON_REQUIREMENTS)?;
+                let environment = python::ready_for_benchmarks(PYTHON_REQUIREMENTS, quick)?;
                 let mut command = environment.command();
                 // Only who built the module knows how.
                 command.arg(program).arg("--optimised");
