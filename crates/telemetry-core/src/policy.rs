@@ -19,7 +19,9 @@ use sampling::Rules;
 /// use telemetry_core::emit::{Policy, PolicySpec, Threshold};
 ///
 /// let deny = vec!["python.*".to_owned()];
-/// let policy = Policy::compile(&PolicySpec { deny, ..PolicySpec::default() })?;
+/// let mut spec = PolicySpec::default();
+/// spec.deny = deny;
+/// let policy = Policy::compile(&spec)?;
 /// assert_eq!(policy.threshold("python.call.stop"), Threshold::FILTERED);
 /// assert_eq!(policy.threshold("tool.execution.stop"), Threshold::KEEP);
 /// # Ok::<(), telemetry_core::wire::ControlError>(())

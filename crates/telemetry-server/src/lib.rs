@@ -6,14 +6,14 @@
 //! [`dispatch::Dispatcher`].
 //!
 //! ```no_run
-//! use telemetry_server::{Manager, ManagerConfig, WorkerContext, WorkerId, dispatch::QueuedConfig};
-//! use telemetry_server::export::LogHandler;
+//! use telemetry_server::{Manager, ManagerConfig, WorkerContext};
+//! use telemetry_server::{dispatch::QueuedConfig, export::LogHandler};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let manager = Manager::start(ManagerConfig::new("machine-1"))?;
 //! manager.dispatcher().attach_queued("log", &["snakepit.*"], LogHandler, QueuedConfig::default())?;
-//! let worker = WorkerContext::new(WorkerId::from("web-1"), "web");
-//! manager.register_worker(worker, "unix:/run/web/web-1.sock".parse()?)?;
+//! let worker = WorkerContext::new("web-1").in_pool("web");
+//! manager.register_worker("unix:/run/web/web-1.sock".parse()?, worker)?;
 //! manager.shutdown(std::time::Duration::from_secs(5)).await;
 //! # Ok(())
 //! # }
