@@ -1,8 +1,8 @@
-//! Where a worker or a manager is met, as people write it: `unix:/run/app/worker.sock` or
-//! `127.0.0.1:4317`.
+//! Where a worker or a manager is met, as people write it: `unix:/run/app/worker.sock`,
+//! `127.0.0.1:4317` or `telemetry.example:7443`.
 //!
 //! Text only. Whether a place is safe to listen at is decided where it is bound, and whether it may be
-//! reached from elsewhere by whoever connects.
+//! reached from elsewhere by whoever connects. Names are looked up there as well.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,6 +12,11 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use crate::protocol::MAX_SOCKET_PATH_BYTES;
+
+/// Most bytes of a host's name.
+const MAX_HOST_BYTES: usize = 253;
+/// Most bytes between two dots of it.
+const MAX_LABEL_BYTES: usize = 63;
 
 /// A unix socket or a TCP port.
 ///
@@ -30,6 +35,13 @@ pub enum Address {
     Unix(PathBuf),
     /// A TCP port; port 0 takes a free one where it is listened at.
     Tcp(SocketAddr),
+    /// A TCP port of a host that is known by its name; of whatever addresses it has when it is connected to.
+    Host {
+        /// The name, as it was written.
+        name: String,
+        /// The port.
+        port: u16,
+    },
 }
 
 /// A text that is no address.
@@ -38,8 +50,8 @@ pub enum Address {
 pub enum AddressError {
     /// Neither a path nor a port.
     #[error(
-        "{given:?} is no address; expected unix:/path/to.sock, a path that begins with /, or an IP \
-         and port such as 127.0.0.1:4317"
+        "{given:?} is no address; expected unix:/path/to.sock, a path that begins with /, an IP and port \
+         such as 127.0.0.1:4317, or a name and port such as telemetry.example:7443"
     )]
     Unknown {
         /// The text as it was given.
@@ -81,6 +93,7 @@ impl Address {
         match self {
             Self::Unix(_) => true,
             Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Host { .. } => false,
         }
     }
 
@@ -89,7 +102,7 @@ impl Address {
     pub fn socket_path(&self) -> Option<&Path> {
         match self {
             Self::Unix(path) => Some(path),
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Host { .. } => None,
         }
     }
 }
@@ -121,8 +134,34 @@ impl FromStr for Address {
             Some(port) => port.parse().ok().map(|port| ([127, 0, 0, 1], port).into()),
             None => bare.parse().ok(),
         };
-        tcp.map(Self::Tcp).ok_or_else(unknown)
+        tcp.map(Self::Tcp)
+            .or_else(|| host(bare))
+            .ok_or_else(unknown)
     }
+}
+
+/// A name and a port.
+fn host(text: &str) -> Option<Address> {
+    let (name, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let is_label = |label: &str| {
+        let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=MAX_LABEL_BYTES).contains(&label.len())
+            && label.bytes().all(is_inside)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // One that ends with a dot is whole as it is.
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    let last = labels.rsplit('.').next()?;
+    let is_name = name.len() <= MAX_HOST_BYTES
+        && labels.split('.').all(is_label)
+        // Four numbers are an IP, or a misspelt one.
+        && !last.bytes().all(|byte| byte.is_ascii_digit());
+    is_name.then(|| Address::Host {
+        name: name.to_owned(),
+        port,
+    })
 }
 
 impl fmt::Display for Address {
@@ -130,6 +169,7 @@ impl fmt::Display for Address {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => address.fmt(f),
+            Self::Host { name, port } => write!(f, "{name}:{port}"),
         }
     }
 }
@@ -155,6 +195,8 @@ mod tests {
             ("http://127.0.0.1:80/", "127.0.0.1:80"),
             ("localhost:50051", "127.0.0.1:50051"),
             ("[::1]:4317", "[::1]:4317"),
+            ("Web-1.example:7443", "Web-1.example:7443"),
+            ("my_service.:1", "my_service.:1"),
         ] {
             let address: Address = text.parse().expect(text);
             assert_eq!(address.to_string(), shown);
@@ -171,6 +213,13 @@ mod tests {
             "127.0.0.1",
             "tcp://1.2.3.4:5",
             "https://example",
+            "example:0",
+            "example:65536",
+            "999.0.0.1:80",
+            "-a.example:80",
+            "a..example:80",
+            "unix.example :80",
+            "user@example:80",
         ] {
             let error = text.parse::<Address>().expect_err(text).to_string();
             assert!(
@@ -183,6 +232,8 @@ mod tests {
             long.parse::<Address>(),
             Err(AddressError::PathTooLong { len: 201 })
         );
+        let long = format!("{}.example:1", "x".repeat(64));
+        assert!(long.parse::<Address>().is_err());
     }
 
     #[test]

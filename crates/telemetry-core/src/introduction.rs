@@ -4,10 +4,13 @@
 //! first), that many of JSON. Keys that are not known are ignored, so that both sides may learn more;
 //! the frame itself never changes. Nothing here reads or writes a socket.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::token::Token;
 
 /// What a frame begins with.
 const MAGIC: [u8; 11] = *b"TELEMETRY/1";
@@ -31,6 +34,12 @@ pub struct Introduction {
     pub incarnation: String,
     /// Its process id as it sees it itself; 0 if it does not say.
     pub pid: u32,
+    /// What it shows that it may dial in, where its manager asks for that.
+    #[serde(skip_serializing_if = "Option::is_none", with = "crate::token::shown")]
+    pub token: Option<Token>,
+    /// What it is called by those who run it, as `zone: a`; nothing is decided by it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// What it can do, in the words of [`capability`](crate::wire::capability).
     pub capabilities: Vec<String>,
     /// Attempts that failed since its last connection.
@@ -186,6 +195,8 @@ mod tests {
             pool: "web".into(),
             incarnation: "0123456789abcdef0123456789abcdef".into(),
             pid: 7,
+            token: "0123456789abcdef".parse().ok(),
+            labels: BTreeMap::from([("zone".into(), "a".into())]),
             capabilities: vec!["policy".into()],
             attempts: 2,
         }
@@ -210,6 +221,8 @@ mod tests {
     fn keys_that_are_missing_or_unknown_do_not_matter() {
         let read = Introduction::from_body(br#"{"worker":"w","region":{"bytes":1}}"#);
         assert_eq!(read.expect("an introduction").worker, "w");
+        let short = Introduction::from_body(br#"{"worker":"w","token":"short"}"#);
+        assert!(short.expect_err("no token").to_string().contains("16"));
         let answer = IntroductionAnswer::from_body(br#"{"answer":"welcome","epoch":1}"#);
         assert_eq!(answer, Ok(IntroductionAnswer::Welcome));
         assert!(IntroductionAnswer::from_body(br#"{"answer":"dance"}"#).is_err());

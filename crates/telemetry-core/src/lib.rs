@@ -42,7 +42,8 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `correlation`, `mistake`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`, `time`, `value`
+//! 1. `correlation`, `mistake`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`, `time`,
+//!    `token`, `value`
 //! 2. `address`, `backoff`, `codec`, `control`, `region`
 //! 3. `introduction`, `ledger`, `open_spans`, `policy`, `queue`, `table`
 //! 4. `callsite`, `event`, `sanitize`
@@ -77,6 +78,7 @@ mod suggest;
 mod sync;
 mod table;
 mod time;
+mod token;
 mod value;
 
 pub use address::{Address, AddressError};
@@ -89,6 +91,7 @@ pub use event::{
 };
 pub use gate::Outcome;
 pub use time::{Clock, ManualClock, SystemClock};
+pub use token::{MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, Token, TokenError};
 pub use value::{Value, ValueRef};
 #[doc(no_inline)]
 pub use {arrayvec, telemetry_proto};

@@ -1,0 +1,173 @@
+//! Tokens in files: one that somebody else put there is read, one of our own is made when it is missing.
+//!
+//! Nothing here knows what a token opens.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use telemetry_core::{Token, TokenError};
+
+/// Mode of a file that we make.
+const MODE: u32 = 0o600;
+/// Who else may do anything with it.
+const OTHERS: u32 = 0o077;
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenFileError {
+    /// The file cannot be read or made.
+    #[error("token file {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is in it is none.
+    #[error("token file {}: {source}", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenError,
+    },
+    /// Others could have read it, or written it.
+    #[error(
+        "token file {} {problem}; remove it, and a new one is made",
+        path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// To whom.
+        problem: String,
+    },
+}
+
+/// Reads a token that somebody else keeps there.
+///
+/// # Errors
+/// [`TokenFileError`].
+pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
+    let text = fs::read_to_string(path).map_err(|source| io_error(path, source))?;
+    text.parse().map_err(|source| TokenFileError::Token {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads the token of our own that is kept there, and makes one first where there is none. Of two that make
+/// it at once, both have the same.
+///
+/// # Errors
+/// [`TokenFileError`], also of a file that somebody else may read.
+pub(crate) fn read_or_make(path: &Path) -> Result<Token, TokenFileError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path)?,
+        found => check(path, &found.map_err(|source| io_error(path, source))?)?,
+    }
+    read(path)
+}
+
+/// Makes a file with a new token; it is there whole or not at all.
+fn make(path: &Path) -> Result<(), TokenFileError> {
+    let failed = |source| io_error(path, source);
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error.to_string())))?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let draft = path.with_file_name(name);
+    let written = write(&draft, &Token::of_bytes(bytes));
+    // Unlike a rename it leaves the one that is there.
+    let linked = written.and_then(|()| fs::hard_link(&draft, path));
+    let _gone = fs::remove_file(&draft);
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked.map_err(failed),
+    }
+}
+
+fn write(path: &Path, token: &Token) -> io::Result<()> {
+    let _left_by_a_dead_one = fs::remove_file(path);
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(path)?;
+    // Whatever the umask says.
+    file.set_permissions(Permissions::from_mode(MODE))?;
+    writeln!(file, "{}", token.reveal())
+}
+
+fn check(path: &Path, file: &fs::Metadata) -> Result<(), TokenFileError> {
+    let own = rustix::process::geteuid().as_raw();
+    let problem = if !file.is_file() {
+        "is no file".to_owned()
+    } else if file.uid() != own {
+        format!("belongs to user {}", file.uid())
+    } else if file.mode() & OTHERS != 0 {
+        format!(
+            "has mode {:04o}, which lets others in",
+            file.mode() & 0o7777
+        )
+    } else {
+        return Ok(());
+    };
+    Err(TokenFileError::Open {
+        path: path.to_owned(),
+        problem,
+    })
+}
+
+fn io_error(path: &Path, source: io::Error) -> TokenFileError {
+    let path = path.to_owned();
+    TokenFileError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_made_once_and_for_us_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let first = read_or_make(&path).unwrap();
+        assert_eq!(read_or_make(&path).unwrap(), first);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, MODE);
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "no draft is left"
+        );
+        make(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), first, "nobody is overtaken");
+    }
+
+    #[test]
+    fn one_that_others_can_read_or_that_is_none_is_refused_without_a_word_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        fs::write(&path, "0123456789abcdef").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let refused = read_or_make(&path)
+            .expect_err("others can read it")
+            .to_string();
+        assert!(refused.contains("0640"), "{refused}");
+        fs::write(&path, "secret").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(MODE)).unwrap();
+        let refused = read_or_make(&path)
+            .expect_err("it is too short")
+            .to_string();
+        assert!(
+            refused.contains("6 bytes") && !refused.contains("secret"),
+            "{refused}"
+        );
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let refused = read_or_make(&path).expect_err("no file").to_string();
+        assert!(refused.contains("is no file"), "{refused}");
+    }
+}
