@@ -91,18 +91,24 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
         What::Differential => vec![Suite::Rust("differential")],
         What::All => Suite::ALL.to_vec(),
         What::Claims => {
-            build()?;
+            build(Build::Full)?;
             let reports = workspace::path(RESULTS).join("all.json");
             return process::run(
-                benches()
+                Build::Full
+                    .benches()
                     .arg("claims")
                     .args([reports, workspace::path(README)]),
             );
         }
     };
-    build()?;
+    let made = if selection.quick {
+        Build::Quick
+    } else {
+        Build::Full
+    };
+    build(made)?;
 
-    let mut command = benches();
+    let mut command = made.benches();
     command.arg("report");
     let json = selection.json.clone().unwrap_or_else(|| {
         // A single suite has its own report under its own name.
@@ -112,7 +118,7 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
         })
     });
     command.arg("--json").arg(json);
-    let failed = run_suites(&suites, &results, selection.quick, &mut command)?;
+    let failed = run_suites(&suites, &results, made, &mut command)?;
     let table = process::run(&mut command);
     if failed.is_empty() {
         table
@@ -126,7 +132,7 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
 fn run_suites(
     suites: &[Suite],
     results: &Path,
-    quick: bool,
+    made: Build,
     report: &mut Command,
 ) -> Result<Vec<String>, Failure> {
     let mut failed = Vec::new();
@@ -137,7 +143,7 @@ fn run_suites(
             // What an earlier run left must not pass for what this one found.
             fs::remove_file(&json).map_err(Failure::file("delete", &json))?;
         }
-        let ended = suite.run(quick, &json);
+        let ended = suite.run(made, &json);
         match ended {
             Ok(()) if json.exists() => {
                 report.arg(json);
@@ -155,13 +161,33 @@ fn run_suites(
     Ok(failed)
 }
 
-fn build() -> Result<(), Failure> {
-    process::run(process::cargo().args(["build", "--release", "-p", "telemetry-benches"]))
+fn build(made: Build) -> Result<(), Failure> {
+    let profile = made.profile();
+    process::run(process::cargo().args(["build", "--profile", profile, "-p", "telemetry-benches"]))
 }
 
-/// The Rust program of the benchmarks, to be given its arguments. Not `cargo run`, which would build
-/// it anew for the next suite if a file is edited meanwhile.
-fn benches() -> Command {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    process::command(workspace::path(target).join("release/telemetry-benches"))
+/// How the Rust program of the benchmarks is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Build {
+    /// As what is handed out.
+    Full,
+    /// Sooner: its figures are good for nothing.
+    Quick,
+}
+
+impl Build {
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Full => "release",
+            Self::Quick => "demo",
+        }
+    }
+
+    /// The program, to be given its arguments. Not `cargo run`, which would build it anew for the next suite
+    /// if a file is edited meanwhile.
+    fn benches(self) -> Command {
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+        let program = Path::new(self.profile()).join("telemetry-benches");
+        process::command(workspace::path(target).join(program))
+    }
 }

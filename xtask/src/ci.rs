@@ -37,13 +37,7 @@ pub(crate) fn run() -> Result<(), Failure> {
             process::run(&mut lints(&set.arguments()))
         });
     }
-    report.step("documentation", || {
-        process::run(
-            process::cargo()
-                .args(["doc", "--workspace", "--all-features", "--no-deps"])
-                .env("RUSTDOCFLAGS", "-D warnings"),
-        )
-    });
+    report.step("documentation", || process::run(&mut documentation()?));
     report.step("release check", release::check);
     report.optional(
         "dependencies",
@@ -79,6 +73,17 @@ fn lints(arguments: &[impl AsRef<str>]) -> Command {
         .args(arguments.iter().map(AsRef::as_ref));
     clippy.args(["--", "-D", "warnings"]);
     clippy
+}
+
+/// The pages of everything that `release check` does not make as docs.rs will.
+fn documentation() -> Result<Command, Failure> {
+    let mut cargo = process::cargo();
+    cargo.args(["doc", "--workspace", "--all-features", "--no-deps"]);
+    for package in release::published()? {
+        cargo.args(["--exclude", &package]);
+    }
+    cargo.env("RUSTDOCFLAGS", "-D warnings");
+    Ok(cargo)
 }
 
 /// The steps so far, in order.

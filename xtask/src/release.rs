@@ -98,6 +98,12 @@ pub(crate) enum Task {
     Artifacts(artifacts::Choice),
 }
 
+/// The names here of the crates that are published.
+pub(crate) fn published() -> Result<Vec<String>, Failure> {
+    let packages = packages::published(workspace::root())?;
+    Ok(packages.into_iter().map(|package| package.name).collect())
+}
+
 /// Refuses what a release of the workspace may not do; what a change must pass.
 pub(crate) fn check() -> Result<(), Failure> {
     check::run(workspace::root())

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::benches;
+use super::Build;
 use crate::{failure::Failure, process, python, workspace};
 
 /// The program of the Python suite.
@@ -41,10 +41,11 @@ impl Suite {
     }
 
     /// Runs it; its report is at `json` afterwards.
-    pub(super) fn run(self, quick: bool, json: &Path) -> Result<(), Failure> {
+    pub(super) fn run(self, made: Build, json: &Path) -> Result<(), Failure> {
+        let quick = made == Build::Quick;
         let mut command = match self {
             Self::Rust(name) => {
-                let mut command = benches();
+                let mut command = made.benches();
                 command.args(["run", name]);
                 command
             }
@@ -57,7 +58,7 @@ impl Suite {
                 let mut command = environment.command();
                 // Only who built the module knows how.
                 command.arg(program).arg("--optimised");
-                command.arg("--manager").arg(benches().get_program());
+                command.arg("--manager").arg(made.benches().get_program());
                 command
             }
         };
