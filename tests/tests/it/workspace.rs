@@ -21,6 +21,7 @@ const DIRECTION: &[(&str, &[&str], &str)] = &[
         "telemetry-proto",
         &[
             "telemetry-core",
+            "telemetry-tls",
             "telemetry-client",
             "telemetry-server",
             "telemetry-py",
@@ -29,8 +30,24 @@ const DIRECTION: &[(&str, &[&str], &str)] = &[
     ),
     (
         "telemetry-core",
-        &["telemetry-client", "telemetry-server", "telemetry-py"],
+        &[
+            "telemetry-tls",
+            "telemetry-client",
+            "telemetry-server",
+            "telemetry-py",
+        ],
         "the core knows no role",
+    ),
+    (
+        "telemetry-tls",
+        &[
+            "telemetry-proto",
+            "telemetry-core",
+            "telemetry-client",
+            "telemetry-server",
+            "telemetry-py",
+        ],
+        "TLS knows no telemetry",
     ),
     (
         "telemetry-client",
