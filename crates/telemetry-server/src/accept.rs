@@ -1,5 +1,5 @@
-//! Workers that dial in: a unix socket at which they introduce themselves and are handed to their
-//! sessions.
+//! Workers that dial in: a unix socket, or a port with TLS, at which they introduce themselves and are handed to
+//! their sessions.
 //!
 //! One task accepts and never stops; each connection has a task of its own until it is introduced, so that
 //! nobody waits for somebody else's silence. Every connection is answered with one frame. Which id a
@@ -7,11 +7,21 @@
 
 mod answer;
 mod bind;
+#[cfg(feature = "tls")]
+mod certifies;
 mod door;
 mod frame;
+mod hall;
 mod hearing;
+mod lobby;
+#[cfg(feature = "tls")]
+mod port;
 
 use telemetry_core::Address;
+#[cfg(feature = "tls")]
+use telemetry_core::Token;
+#[cfg(feature = "tls")]
+use telemetry_tls::TlsConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -19,28 +29,51 @@ use crate::manager::Manager;
 
 pub use crate::socket_dir::SocketDirError;
 pub use bind::AcceptError;
-pub use door::MAX_UNINTRODUCED;
+#[cfg(feature = "tls")]
+pub use certifies::Certifies;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub use door::SimulatedDoor;
 pub use frame::INTRODUCTION_TIMEOUT;
+pub use lobby::MAX_UNINTRODUCED;
+#[cfg(feature = "tls")]
+pub use port::TLS_TIMEOUT;
 
 use bind::Bound;
 use door::Door;
 
-/// Where workers dial in.
+/// Where workers dial in, and what is asked of them there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AcceptConfig {
-    /// A unix socket. Its directory is created 0700 when absent, and refused when others may write to it.
+    /// A unix socket, whose directory is created 0700 when absent, and refused when others may write to it; or
+    /// a port (0 takes any free one), with [`tls`](Self::tls).
     pub listen: Address,
+    /// The manager's certificate, and whose workers' certificates it trusts (`client_ca`). A port needs it; at
+    /// a unix socket it does not matter.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsConfig>,
+    /// For what a worker's certificate stands.
+    #[cfg(feature = "tls")]
+    pub certifies: Certifies,
+    /// What workers must show at a port, beside a certificate or instead of one.
+    #[cfg(feature = "tls")]
+    pub token: Option<Token>,
 }
 
 impl AcceptConfig {
     /// Workers dial in at this address.
     #[must_use]
     pub fn at(listen: Address) -> Self {
-        Self { listen }
+        Self {
+            listen,
+            #[cfg(feature = "tls")]
+            tls: None,
+            #[cfg(feature = "tls")]
+            certifies: Certifies::default(),
+            #[cfg(feature = "tls")]
+            token: None,
+        }
     }
 }
 
@@ -56,17 +89,63 @@ impl Acceptor {
     /// Starts to accept. Needs a tokio runtime with time and I/O.
     ///
     /// # Errors
-    /// [`AcceptError`]: the address is a port, which needs TLS; its directory is not ours alone; another
-    /// manager answers there; or the system cannot listen.
+    /// [`AcceptError`]: the address is a port without TLS, or with TLS and nothing that is asked of workers; a file
+    /// cannot be used; the directory of a socket is not ours alone; another manager answers there; or the system
+    /// cannot listen.
     pub fn start(manager: &Manager, config: AcceptConfig) -> Result<Self, AcceptError> {
-        let bound = Bound::at(&config.listen)?;
         let (stop, stopped) = watch::channel(false);
-        let door = Door::new(manager.clone());
+        let manager = manager.clone();
+        let Address::Unix(_) = &config.listen else {
+            return Self::at_port(manager, config, stop, stopped);
+        };
+        let bound = Bound::at(&config.listen)?;
         Ok(Self {
             address: config.listen,
             stop,
-            task: tokio::spawn(door.keep(bound, stopped)),
+            task: tokio::spawn(Door::new(manager).keep(bound, stopped)),
         })
+    }
+
+    #[cfg(feature = "tls")]
+    fn at_port(
+        manager: Manager,
+        config: AcceptConfig,
+        stop: watch::Sender<bool>,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<Self, AcceptError> {
+        let address = config.listen.clone();
+        let Some(tls) = &config.tls else {
+            return Err(AcceptError::Port { address });
+        };
+        if tls.client_ca.is_none() && config.token.is_none() {
+            return Err(AcceptError::AnybodyMay { address });
+        }
+        let failed = |source| AcceptError::Tls {
+            address: address.clone(),
+            source,
+        };
+        let checks = port::Checks {
+            tls: telemetry_tls::ServerTls::new(tls, &[]).map_err(failed)?,
+            certifies: config.certifies,
+            token: config.token,
+        };
+        let (listener, address) = bind::port(&config.listen)?;
+        Ok(Self {
+            address,
+            stop,
+            task: tokio::spawn(port::keep(manager, listener, checks, stopped)),
+        })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn at_port(
+        _: Manager,
+        config: AcceptConfig,
+        _: watch::Sender<bool>,
+        _: watch::Receiver<bool>,
+    ) -> Result<Self, AcceptError> {
+        let address = config.listen;
+        Err(AcceptError::Port { address })
     }
 
     /// Where workers dial in.
@@ -75,7 +154,7 @@ impl Acceptor {
         &self.address
     }
 
-    /// Stops accepting and removes the socket. Those that were about to introduce themselves are told to
+    /// Stops accepting, and removes the socket's file. Those that were about to introduce themselves are told to
     /// wait.
     pub async fn stop(self) {
         self.stop.send_replace(true);

@@ -61,6 +61,12 @@ impl ClientTls {
         })
     }
 
+    /// Looks at the files, unless that was less than a second ago, and reads them if they have changed. To be
+    /// called before a handshake, from where a call of the system may take its time.
+    pub fn look(&self) {
+        self.rotating.look();
+    }
+
     /// What is wrong with the files as they are now, if those before are still in use.
     #[must_use]
     pub fn problem(&self) -> Option<String> {

@@ -14,6 +14,7 @@
 //! config.cert = Some("/etc/telemetry/web-1.pem".into());
 //! config.key = Some("/etc/telemetry/web-1.key".into());
 //! let tls = ClientTls::new(&config, &[])?;
+//! tls.look();
 //! let stream = tls.connect(socket, "telemetry.example").await?;
 //! # Ok(())
 //! # }
@@ -21,8 +22,8 @@
 //!
 //! # Rotation
 //!
-//! Files are looked at before a handshake, at most once a second, and read again when they have changed.
-//! What cannot be used is said once, and what was read last stays in use. Connections that are open stay.
+//! [`ServerTls::look`] and [`ClientTls::look`] look at the files, at most once a second, and read them again when
+//! they have changed. What cannot be used is said once, and what was read last stays in use. Connections that are open stay.
 //! Nothing is resumed: each connection shows its certificate anew, so one that is not to be trusted any
 //! more ends with its connections.
 //!

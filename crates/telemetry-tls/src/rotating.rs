@@ -50,8 +50,14 @@ impl<T> Rotating<T> {
         })
     }
 
-    /// What is in the files now, or was last that could be used. Looks at the disk now and then.
+    /// What was last in the files that could be used.
     pub(crate) fn current(&self) -> Arc<T> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&state.current)
+    }
+
+    /// Looks at the files, unless that was a moment ago, and reads them if they have changed.
+    pub(crate) fn look(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let is_due = now.saturating_duration_since(state.looked) >= LOOK_EVERY;
@@ -76,7 +82,6 @@ impl<T> Rotating<T> {
         if is_due {
             state.looked = now;
         }
-        Arc::clone(&state.current)
     }
 
     /// What is wrong with the files as they are now, if those before are still in use.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use crate::manager::Refusal;
+use crate::session::Peer;
 
 /// How long a peer may take to read why it is not taken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,7 +59,7 @@ pub(super) struct Complaints {
 
 impl Complaints {
     /// Somebody was not taken.
-    pub(super) fn note(&self, why: Refusal, pid: Option<u32>, answer: &IntroductionAnswer) {
+    pub(super) fn note(&self, why: Refusal, peer: &Peer, answer: &IntroductionAnswer) {
         let reason = match answer {
             IntroductionAnswer::Refused { reason } => reason.as_str(),
             _ => "told to wait",
@@ -66,7 +67,14 @@ impl Complaints {
         if let Some(suppressed) = self.is_due(why.as_str()) {
             let reason = escape(truncate(reason, MAX_REASON_BYTES));
             let why = why.as_str();
-            tracing::warn!(why, pid, %reason, suppressed, "a connection was not taken");
+            match peer {
+                Peer::Process { pid } => {
+                    tracing::warn!(why, pid, %reason, suppressed, "a connection was not taken");
+                }
+                peer => {
+                    tracing::warn!(why, %peer, %reason, suppressed, "a connection was not taken");
+                }
+            }
         }
     }
 

@@ -24,12 +24,38 @@ const SOCKET_MODE: u32 = 0o600;
 pub enum AcceptError {
     /// It is a port.
     #[error(
-        "workers cannot dial in at {address}: a port needs TLS, which this version does not have; \
-         use unix:/path/to.sock"
+        "workers cannot dial in at {address} without TLS: set cert, key and client_ca in [accept.tls], or use \
+         unix:/path/to.sock"
     )]
     Port {
         /// The address.
         address: Address,
+    },
+    /// Nothing is asked of workers there.
+    #[error(
+        "workers could dial in at {address} from everywhere; set client_ca in [accept.tls], so that they need a \
+         certificate, or token_file in [accept], or both"
+    )]
+    AnybodyMay {
+        /// The address.
+        address: Address,
+    },
+    /// There is no TLS.
+    #[cfg(feature = "tls")]
+    #[error("workers cannot dial in at {address}: {source}")]
+    Tls {
+        /// The address.
+        address: Address,
+        /// What is wrong.
+        source: telemetry_tls::TlsError,
+    },
+    /// The system refused a port.
+    #[error("cannot listen at {address}: {source}")]
+    PortIo {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
     },
     /// The directory of the socket, or its path, cannot be used.
     #[error(transparent)]
@@ -137,6 +163,27 @@ impl Drop for Bound {
     }
 }
 
+/// Listens at a port; where that is, with the number that was free.
+#[cfg(feature = "tls")]
+pub(super) fn port(address: &Address) -> Result<(tokio::net::TcpListener, Address), AcceptError> {
+    let failed = |source| AcceptError::PortIo {
+        address: address.clone(),
+        source,
+    };
+    let Address::Tcp(place) = address else {
+        let named = io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a name is no place to listen at; use an IP and port such as 0.0.0.0:7443",
+        );
+        return Err(failed(named));
+    };
+    let listener = std::net::TcpListener::bind(place).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let place = listener.local_addr().map_err(failed)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    Ok((listener, Address::Tcp(place)))
+}
+
 /// Which file is at a path.
 fn file(path: &Path) -> Option<(u64, u64)> {
     let metadata = fs::symlink_metadata(path).ok()?;
@@ -209,7 +256,7 @@ mod tests {
         fs::write(&path, "").unwrap();
         assert!(matches!(bind(&path), Err(AcceptError::NoSocket { .. })));
         let port = Bound::at(&"127.0.0.1:7443".parse().unwrap()).expect_err("no TLS");
-        assert!(port.to_string().contains("needs TLS"), "{port}");
+        assert!(port.to_string().contains("without TLS"), "{port}");
         let open = dir.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();

@@ -23,7 +23,7 @@ use super::{Inner, Manager, Refusal};
 use crate::accounts::Process;
 use crate::deadline::deadline;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
-use crate::session::{Ancestry, Arrival, Life, Record, Session, StreamState};
+use crate::session::{Ancestry, Arrival, Life, Peer, Record, Session, StreamState};
 use place::Place;
 
 /// Most workers at the same time, once some of them dialled in; further ones are told to wait.
@@ -43,6 +43,8 @@ const WAIT_SECONDS: u32 = 1;
 pub(crate) struct Caller {
     /// What it says of itself.
     pub(crate) introduction: Introduction,
+    /// From where it comes, and who its certificate says it is.
+    pub(crate) peer: Peer,
     /// The process behind the connection, if the system can tell it.
     pub(crate) pid: Option<u32>,
     /// That process.
@@ -71,6 +73,7 @@ impl Manager {
         let claim = Claim {
             incarnation: introduction.incarnation.to_ascii_lowercase(),
             pid: caller.pid,
+            certificate: caller.peer.certificate().map(str::to_owned),
         };
         if let Some(fault) = fault(introduction) {
             return refuse(Refusal::Identity, fault);

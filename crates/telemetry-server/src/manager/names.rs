@@ -22,6 +22,8 @@ const SHORT_INCARNATION: usize = 8;
 pub(super) struct Claim {
     pub(super) incarnation: String,
     pub(super) pid: Option<u32>,
+    /// Who a certificate says it is, where one was shown: nobody takes the place of its holder either.
+    pub(super) certificate: Option<String>,
 }
 
 /// Who has claimed an id.
@@ -165,6 +167,7 @@ mod tests {
         Claim {
             incarnation: incarnation.to_owned(),
             pid,
+            certificate: None,
         }
     }
 

@@ -27,11 +27,17 @@ pub(crate) enum Refusal {
     Full,
     /// The manager is about to end.
     Closing,
+    /// It does not speak TLS, or its certificate cannot be trusted.
+    Tls,
+    /// It showed no token, or a wrong one.
+    Token,
+    /// Its certificate does not name it.
+    Certificate,
 }
 
 impl Refusal {
     /// All of them.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Slow,
         Self::Crowded,
         Self::Http2,
@@ -43,6 +49,9 @@ impl Refusal {
         Self::Unregistered,
         Self::Full,
         Self::Closing,
+        Self::Tls,
+        Self::Token,
+        Self::Certificate,
     ];
 
     /// The word of labels and logs.
@@ -59,6 +68,9 @@ impl Refusal {
             Self::Unregistered => "unregistered",
             Self::Full => "full",
             Self::Closing => "closing",
+            Self::Tls => "tls",
+            Self::Token => "token",
+            Self::Certificate => "certificate",
         }
     }
 }
@@ -95,6 +107,6 @@ mod tests {
             }
         }
         let counts: Vec<_> = refusals.counts().map(|(_, count)| count).collect();
-        assert_eq!(counts, (1..=11).collect::<Vec<u64>>());
+        assert_eq!(counts, (1..=14).collect::<Vec<u64>>());
     }
 }

@@ -5,13 +5,21 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use telemetry_core::wire::IntroductionAnswer;
+#[cfg(any(feature = "tls", feature = "simulation"))]
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
+#[cfg(feature = "tls")]
+use tokio::time::timeout;
 
 use super::life::Life;
 use super::peer::Peer;
 use crate::accounts::Silent;
 use crate::region::Region;
+
+/// How long it may take to write that somebody is welcome.
+#[cfg(feature = "tls")]
+const WELCOME_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -20,6 +28,8 @@ pub(crate) struct Arrival {
     pub(crate) stream: Carrier,
     /// The incarnation it introduced itself as; a hello that says otherwise ends the connection.
     pub(crate) incarnation: String,
+    /// What errors call it.
+    pub(crate) peer: Peer,
     /// The process id behind it, if the system can tell it.
     pub(crate) pid: Option<u32>,
     /// Tells when that process has ended.
@@ -118,16 +128,12 @@ impl Caller {
 pub(crate) enum Carrier {
     /// A socket.
     Unix(UnixStream),
+    /// A port.
+    #[cfg(feature = "tls")]
+    Tls(Box<telemetry_tls::ServerStream<tokio::net::TcpStream>>),
     /// What a simulation made.
     #[cfg(feature = "simulation")]
     Simulated(Box<dyn crate::simulated::Io>),
-}
-
-impl Arrival {
-    /// What errors call it.
-    pub(super) fn peer(&self) -> Peer {
-        Peer::Process { pid: self.pid }
-    }
 }
 
 impl Carrier {
@@ -138,11 +144,16 @@ impl Carrier {
         let is_said = match self {
             // There is room for a few bytes in a new connection.
             Self::Unix(stream) => stream.try_write(&welcome).ok() == Some(welcome.len()),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(stream) => {
-                use tokio::io::AsyncWriteExt;
-                stream.write_all(&welcome).await.is_ok()
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => {
+                let said = async {
+                    stream.write_all(&welcome).await?;
+                    stream.flush().await
+                };
+                matches!(timeout(WELCOME_TIMEOUT, said).await, Ok(Ok(())))
             }
+            #[cfg(feature = "simulation")]
+            Self::Simulated(stream) => stream.write_all(&welcome).await.is_ok(),
         };
         if !is_said {
             tracing::debug!("a worker could not be welcomed");

@@ -42,7 +42,7 @@ impl SessionEvents<'_> {
         let mut metadata = vec![("retry_count", retries_text.as_str())];
         let port = match peer {
             Peer::Endpoint(Address::Tcp(address)) => address.port().to_string(),
-            Peer::Endpoint(_) | Peer::Process { .. } => String::new(),
+            Peer::Endpoint(_) | Peer::Process { .. } | Peer::Remote { .. } => String::new(),
         };
         if !port.is_empty() {
             metadata.push(("python_port", &port));

@@ -3,6 +3,7 @@
 //! For texts and tables; nothing here connects.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
@@ -30,6 +31,28 @@ pub enum Peer {
         /// As the manager's system counts; none of a process in a namespace that it cannot see.
         pid: Option<u32>,
     },
+    /// A worker of another machine, which dialled in.
+    Remote {
+        /// From where, or whose proxy.
+        address: SocketAddr,
+        /// The name in its certificate, if it showed one.
+        certificate: Option<String>,
+    },
+}
+
+impl Peer {
+    /// Whether the system can tell nothing of its process.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self, Self::Remote { .. })
+    }
+
+    /// The name in its certificate, if it showed one.
+    pub(crate) fn certificate(&self) -> Option<&str> {
+        match self {
+            Self::Remote { certificate, .. } => certificate.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Peer {
@@ -38,6 +61,14 @@ impl fmt::Display for Peer {
             Self::Endpoint(endpoint) => endpoint.fmt(f),
             Self::Process { pid: Some(pid) } => write!(f, "the worker that dialled in, pid {pid}"),
             Self::Process { pid: None } => f.write_str("the worker that dialled in"),
+            Self::Remote {
+                address,
+                certificate: None,
+            } => write!(f, "the worker that dialled in from {address}"),
+            Self::Remote {
+                address,
+                certificate: Some(name),
+            } => write!(f, "{name:?}, which dialled in from {address}"),
         }
     }
 }

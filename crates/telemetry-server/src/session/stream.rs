@@ -89,9 +89,11 @@ impl Session {
         self.record.set_legacy(false, Vec::new());
         let introduced = Some((arrival.incarnation.as_str(), arrival.pid));
         let opening = self.opening(false, introduced);
-        let peer = arrival.peer();
+        let peer = arrival.peer;
         let connected = match arrival.stream {
             Carrier::Unix(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
+            #[cfg(feature = "tls")]
+            Carrier::Tls(stream) => dial::open(&peer, stream, None, opening).await,
             #[cfg(feature = "simulation")]
             Carrier::Simulated(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
         };

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::{Door, Hall};
 use crate::manager::{Caller, Manager};
-use crate::session::{Accepted, Ancestry, Carrier, Life};
+use crate::session::{Accepted, Ancestry, Carrier, Life, Peer};
 use crate::simulated::Io;
 
 /// Takes connections as an [`Acceptor`](crate::accept::Acceptor) does.
@@ -32,13 +32,15 @@ impl SimulatedDoor {
         let introduction = match introduced {
             Ok(introduction) => introduction,
             Err(None) => return false,
-            Err(Some((why, answer))) => {
-                hall.turn_away(stream, why, Some(pid), &answer).await;
+            Err(Some(no)) => {
+                let peer = Peer::Process { pid: Some(pid) };
+                hall.turn_away(stream, &peer, &no).await;
                 return false;
             }
         };
         let caller = Caller {
             introduction,
+            peer: Peer::Process { pid: Some(pid) },
             pid: Some(pid),
             life: Life::of(pid),
             ancestry: Ancestry::simulated(pid),

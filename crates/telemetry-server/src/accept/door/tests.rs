@@ -9,8 +9,9 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc::OwnedPermit;
 
 use super::*;
-use crate::manager::ManagerConfig;
-use crate::session::{StreamInfo, StreamState};
+use crate::manager::{Caller, ManagerConfig};
+use crate::session::{Ancestry, Arrival, Carrier, Life, Peer, StreamInfo, StreamState};
+use tokio::time::{sleep, timeout};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,6 +34,7 @@ impl Worker {
             hall: Door::new(manager).hall,
             caller: Caller {
                 introduction,
+                peer: Peer::Process { pid: None },
                 pid: None,
                 life: Life::default(),
                 ancestry: Ancestry::default(),
@@ -47,6 +49,7 @@ impl Worker {
         let arrival = Arrival {
             stream: Carrier::Unix(ours),
             incarnation: self.caller.introduction.incarnation.clone(),
+            peer: Peer::Process { pid: None },
             pid: None,
             life: Life::default(),
             region: None,

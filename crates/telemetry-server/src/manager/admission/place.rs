@@ -42,7 +42,15 @@ impl Registry {
         let mut context = WorkerContext::new(called.clone());
         context.pool_name = pool;
         let mut is_own = false;
-        if let Some(entry) = self.workers.get(&called).filter(|it| it.is_registered) {
+        if caller.peer.is_remote() {
+            // Nothing ties it to a process of this machine.
+            if let Some(entry) = self.workers.get(&called).filter(|it| it.is_registered) {
+                is_own = entry.registered_pid.is_none() && entry.is_own(None);
+                if is_own {
+                    context.pool_name = entry.record.context().pool_name;
+                }
+            }
+        } else if let Some(entry) = self.workers.get(&called).filter(|it| it.is_registered) {
             is_own = entry.is_own(claim.pid);
             let started = entry.registered_pid.filter(|_| !is_own);
             let is_kin = started.is_none_or(|started| caller.ancestry.may_be_of(started));

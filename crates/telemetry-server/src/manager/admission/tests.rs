@@ -45,6 +45,7 @@ fn caller(worker: &str, incarnation: u64, pid: Option<u32>) -> Caller {
     introduction.incarnation = format!("{incarnation:032x}");
     Caller {
         introduction,
+        peer: Peer::Process { pid },
         pid,
         life: pid.map(Life::of).unwrap_or_default(),
         ancestry: pid.map(Ancestry::of).unwrap_or_default(),

@@ -1,0 +1,240 @@
+//! The way of one connection from where it was accepted to its session.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use telemetry_core::{
+    Mistake, is_planted,
+    wire::{Introduction, IntroductionAnswer},
+};
+use tokio::io::AsyncRead;
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::answer::{Complaints, refused, send_off, why};
+use super::frame::{INTRODUCTION_TIMEOUT, Unread, read};
+use super::hearing::Hearing;
+use crate::manager::{Admission, Caller, Manager, Refusal};
+use crate::region::Region;
+use crate::session::{Accepted, Ancestry, Arrival, Carrier, Life, Peer};
+
+/// The user that the system shows in place of those that it cannot.
+const OVERFLOW_UID: u32 = 65_534;
+/// Between two looks at the same caller, however much happens meanwhile.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+/// How long it may take to become clear whether somebody is gone whose id is asked for.
+const UNDECIDED_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long those are told to wait for whom there is no room now.
+const WAIT: IntroductionAnswer = IntroductionAnswer::Wait { seconds: 1 };
+
+/// The descriptor that came with an introduction, if one did, or what is wrong with those that came.
+pub(super) type Handed = Result<Option<OwnedFd>, &'static str>;
+/// Why somebody is not taken, and what it is told.
+pub(super) type TurnedAway = (Refusal, IntroductionAnswer);
+
+/// What the connections share.
+#[derive(Debug)]
+pub(super) struct Hall {
+    pub(super) manager: Manager,
+    pub(super) complaints: Complaints,
+}
+
+impl Hall {
+    /// That of a manager.
+    pub(super) fn of(manager: Manager) -> Self {
+        let complaints = Complaints::default();
+        Self {
+            manager,
+            complaints,
+        }
+    }
+
+    /// One connection at a unix socket, until its session has it or it is sent off.
+    pub(super) async fn visit(
+        self: Arc<Self>,
+        stream: UnixStream,
+        accepted: Accepted,
+        ended: oneshot::Receiver<Refusal>,
+    ) {
+        let credentials = stream.peer_cred();
+        let pid = credentials.as_ref().ok().and_then(|it| it.pid());
+        // 0 stands for a process of a namespace that is not ours to see.
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        let pid = pid.filter(|pid| *pid != 0);
+        let mut hearing = Hearing::new(&stream);
+        let outcome = match self.check_user(credentials.map(|it| it.uid())) {
+            Ok(()) => self.introduction(&mut hearing, ended).await,
+            Err(refusal) => Err(Some(refusal)),
+        };
+        let handed = hearing.handed();
+        let stream = Carrier::Unix(stream);
+        let introduction = match outcome {
+            Ok(introduction) => introduction,
+            Err(None) => return,
+            Err(Some(no)) => return self.turn_away(stream, &Peer::Process { pid }, &no).await,
+        };
+        let ancestry = match pid {
+            // It fails only together with the runtime.
+            Some(pid) => spawn_blocking(move || Ancestry::of(pid)).await.ok(),
+            None => None,
+        };
+        let caller = Caller {
+            introduction,
+            peer: Peer::Process { pid },
+            pid,
+            life: pid.map(Life::of).unwrap_or_default(),
+            ancestry: ancestry.unwrap_or_default(),
+        };
+        let _served = self.let_in(stream, caller, handed, accepted).await;
+    }
+
+    /// Claims the id of a caller, welcomes it and gives its connection to its session; or sends it off.
+    /// Says whether its session has it.
+    pub(super) async fn let_in(
+        &self,
+        mut stream: Carrier,
+        caller: Caller,
+        handed: Handed,
+        accepted: Accepted,
+    ) -> bool {
+        if is_planted(Mistake::AnswersFirst) {
+            stream.welcome().await;
+        }
+        let permit = match self.admit(&caller).await {
+            Ok(permit) => permit,
+            Err(no) => {
+                self.turn_away(stream, &caller.peer, &no).await;
+                return false;
+            }
+        };
+        if !is_planted(Mistake::AnswersFirst) {
+            stream.welcome().await;
+        }
+        permit.send(Arrival {
+            stream,
+            region: self.region(handed, caller.pid),
+            incarnation: caller.introduction.incarnation,
+            peer: caller.peer,
+            pid: caller.pid,
+            life: caller.life,
+            accepted,
+        });
+        true
+    }
+
+    /// Whether a user's processes may be workers.
+    fn check_user(&self, found: io::Result<u32>) -> Result<(), TurnedAway> {
+        let own = rustix::process::geteuid().as_raw();
+        let accepted = self.manager.accepted_uids();
+        match found {
+            Ok(uid) if uid == OVERFLOW_UID => Err((
+                Refusal::User,
+                refused("the system does not tell the manager which user this process runs as"),
+            )),
+            Ok(uid) if uid == own || uid == 0 || accepted.contains(&uid) => Ok(()),
+            Ok(uid) => Err((
+                Refusal::User,
+                refused(format!(
+                    "this process runs as user {uid}, who is not accepted"
+                )),
+            )),
+            Err(error) => Err((
+                Refusal::User,
+                refused(format!(
+                    "the manager cannot tell who this process is: {error}"
+                )),
+            )),
+        }
+    }
+
+    /// Waits for the introduction. An error without a word is of somebody who left without one.
+    pub(super) async fn introduction(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        ended: oneshot::Receiver<Refusal>,
+    ) -> Result<Introduction, Option<TurnedAway>> {
+        let read = timeout(INTRODUCTION_TIMEOUT, read(stream));
+        let read = tokio::select! {
+            biased;
+            read = read => read,
+            Ok(why) = ended => return Err(Some((why, WAIT))),
+        };
+        match read {
+            Ok(Ok(introduction)) => Ok(introduction),
+            Ok(Err(Unread::Gone)) => Err(None),
+            Ok(Err(Unread::Broken(error))) => {
+                tracing::debug!(%error, "a connection broke in its introduction");
+                Err(None)
+            }
+            Ok(Err(Unread::Wrong(error))) => Err(Some((why(&error), refused(error.to_string())))),
+            Err(_elapsed) => Err(Some((
+                Refusal::Slow,
+                refused(format!(
+                    "no introduction within {} s",
+                    INTRODUCTION_TIMEOUT.as_secs()
+                )),
+            ))),
+        }
+    }
+
+    /// The memory that a worker handed over. One that cannot be used is said to be none: then less is known
+    /// when it dies, and it is served all the same.
+    fn region(&self, handed: Handed, pid: Option<u32>) -> Option<Region> {
+        let taken = handed.map_err(str::to_owned);
+        let region = taken.and_then(|handed| {
+            let region = handed.map(Region::of).transpose();
+            region.map_err(|error| error.to_string())
+        });
+        region.unwrap_or_else(|error| {
+            self.complaints.note_region(pid, &error);
+            None
+        })
+    }
+
+    /// Has the manager claim an id, asking again while it is not clear whether its last holder is gone.
+    pub(super) async fn admit(
+        &self,
+        caller: &Caller,
+    ) -> Result<tokio::sync::mpsc::OwnedPermit<Arrival>, TurnedAway> {
+        let until = Instant::now() + UNDECIDED_TIMEOUT;
+        let mut changes = self.manager.subscribe();
+        let mut is_last = false;
+        loop {
+            changes.mark_unchanged();
+            match self.manager.admit(caller, is_last) {
+                Admission::Welcome(permit) => return Ok(permit),
+                Admission::Refused(why, answer) => return Err((why, answer)),
+                // It was the last time to ask.
+                Admission::Undecided if is_last => return Err((Refusal::Full, WAIT)),
+                Admission::Undecided => {
+                    let changed = timeout_at(until, changes.changed()).await;
+                    is_last = !matches!(changed, Ok(Ok(())));
+                    sleep(BETWEEN_LOOKS).await;
+                }
+            }
+        }
+    }
+
+    /// Counts somebody who is not taken, says so in the log, and tells them.
+    pub(super) async fn turn_away(&self, stream: Carrier, peer: &Peer, no: &TurnedAway) {
+        let (why, answer) = no;
+        self.note(*why, peer, answer);
+        match stream {
+            Carrier::Unix(stream) => send_off(stream, answer).await,
+            #[cfg(feature = "tls")]
+            Carrier::Tls(stream) => send_off(stream, answer).await,
+            #[cfg(feature = "simulation")]
+            Carrier::Simulated(stream) => send_off(stream, answer).await,
+        }
+    }
+
+    /// Counts somebody who is not taken, and says so in the log.
+    pub(super) fn note(&self, why: Refusal, peer: &Peer, answer: &IntroductionAnswer) {
+        self.manager.count_refusal(why);
+        self.complaints.note(why, peer, answer);
+    }
+}
