@@ -25,7 +25,7 @@ pub use door::MAX_UNINTRODUCED;
 pub use door::SimulatedDoor;
 pub use frame::INTRODUCTION_TIMEOUT;
 
-use bind::Bound;
+use bind::bind;
 use door::Door;
 
 /// Where workers dial in.
@@ -59,7 +59,7 @@ impl Acceptor {
     /// [`AcceptError`]: the address is a port, which needs TLS; its directory is not ours alone; another
     /// manager answers there; or the system cannot listen.
     pub fn start(manager: &Manager, config: AcceptConfig) -> Result<Self, AcceptError> {
-        let bound = Bound::at(&config.listen)?;
+        let bound = bind(&config.listen)?;
         let (stop, stopped) = watch::channel(false);
         let door = Door::new(manager.clone());
         Ok(Self {

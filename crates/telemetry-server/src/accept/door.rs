@@ -24,18 +24,17 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::answer::{Complaints, refused, send_off, why};
-use super::bind::Bound;
 use super::frame::{INTRODUCTION_TIMEOUT, Unread, read};
 use super::hearing::Hearing;
+use crate::bound::Bound;
 use crate::dir_events::Seen;
 use crate::manager::{Admission, Caller, Manager, Refusal};
+use crate::peer_user;
 use crate::region::Region;
 use crate::session::{Accepted, Ancestry, Arrival, Carrier, Life};
 
 /// Most connections that have not introduced themselves; one more, and the oldest goes.
 pub const MAX_UNINTRODUCED: usize = 64;
-/// The user that the system shows in place of those that it cannot.
-const OVERFLOW_UID: u32 = 65_534;
 /// First and longest pause when the system cannot accept.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Between two looks at a path where our file was not seen yet, or that somebody else has taken.
@@ -270,27 +269,8 @@ impl Hall {
 
     /// Whether a user's processes may be workers.
     fn check_user(&self, found: io::Result<u32>) -> Result<(), (Refusal, IntroductionAnswer)> {
-        let own = rustix::process::geteuid().as_raw();
-        let accepted = self.manager.accepted_uids();
-        match found {
-            Ok(uid) if uid == OVERFLOW_UID => Err((
-                Refusal::User,
-                refused("the system does not tell the manager which user this process runs as"),
-            )),
-            Ok(uid) if uid == own || uid == 0 || accepted.contains(&uid) => Ok(()),
-            Ok(uid) => Err((
-                Refusal::User,
-                refused(format!(
-                    "this process runs as user {uid}, who is not accepted"
-                )),
-            )),
-            Err(error) => Err((
-                Refusal::User,
-                refused(format!(
-                    "the manager cannot tell who this process is: {error}"
-                )),
-            )),
-        }
+        let checked = peer_user::check(found, self.manager.accepted_uids());
+        checked.map_err(|problem| (Refusal::User, refused(problem.to_string())))
     }
 
     /// Waits for the introduction. An error without a word is of somebody who left without one.
