@@ -39,7 +39,6 @@ pub use lobby::MAX_UNINTRODUCED;
 #[cfg(feature = "tls")]
 pub use port::TLS_TIMEOUT;
 
-use bind::Bound;
 use door::Door;
 
 /// Where workers dial in, and what is asked of them there.
@@ -98,7 +97,7 @@ impl Acceptor {
         let Address::Unix(_) = &config.listen else {
             return Self::at_port(manager, config, stop, stopped);
         };
-        let bound = Bound::at(&config.listen)?;
+        let bound = bind::bind(&config.listen)?;
         Ok(Self {
             address: config.listen,
             stop,

@@ -43,9 +43,9 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `descriptors`, `dir_events`, `identity`, `lossy`, `orphans`, `region`, `simulated`,
-//!    `socket_dir`, `token`
-//! 2. `accounts`, `desired`, `dispatch`
+//! 1. `deadline`, `descriptors`, `dir_events`, `identity`, `lossy`, `orphans`, `peer_user`, `rarely`,
+//!    `region`, `simulated`, `socket_dir`, `token`
+//! 2. `accounts`, `bound`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
@@ -56,6 +56,7 @@
 
 pub mod accept;
 mod accounts;
+mod bound;
 #[cfg(feature = "pool")]
 mod capture;
 #[cfg(feature = "config")]
@@ -81,9 +82,11 @@ mod lossy;
 mod manager;
 #[cfg(feature = "pool")]
 mod orphans;
+mod peer_user;
 pub mod pipeline;
 #[cfg(feature = "pool")]
 pub mod pool;
+mod rarely;
 mod region;
 #[cfg(feature = "pool")]
 mod run_dir;

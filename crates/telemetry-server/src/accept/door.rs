@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::bind::Bound;
 use super::hall::Hall;
 use super::lobby::{Lobby, Pause};
+use crate::bound::Bound;
 use crate::dir_events::Seen;
 use crate::manager::Manager;
 use crate::session::Accepted;

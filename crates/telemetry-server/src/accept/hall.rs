@@ -19,11 +19,10 @@ use super::answer::{Complaints, refused, send_off, why};
 use super::frame::{INTRODUCTION_TIMEOUT, Unread, read};
 use super::hearing::Hearing;
 use crate::manager::{Admission, Caller, Manager, Refusal};
+use crate::peer_user;
 use crate::region::Region;
 use crate::session::{Accepted, Ancestry, Arrival, Carrier, Life, Peer};
 
-/// The user that the system shows in place of those that it cannot.
-const OVERFLOW_UID: u32 = 65_534;
 /// Between two looks at the same caller, however much happens meanwhile.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// How long it may take to become clear whether somebody is gone whose id is asked for.
@@ -128,27 +127,8 @@ impl Hall {
 
     /// Whether a user's processes may be workers.
     fn check_user(&self, found: io::Result<u32>) -> Result<(), TurnedAway> {
-        let own = rustix::process::geteuid().as_raw();
-        let accepted = self.manager.accepted_uids();
-        match found {
-            Ok(uid) if uid == OVERFLOW_UID => Err((
-                Refusal::User,
-                refused("the system does not tell the manager which user this process runs as"),
-            )),
-            Ok(uid) if uid == own || uid == 0 || accepted.contains(&uid) => Ok(()),
-            Ok(uid) => Err((
-                Refusal::User,
-                refused(format!(
-                    "this process runs as user {uid}, who is not accepted"
-                )),
-            )),
-            Err(error) => Err((
-                Refusal::User,
-                refused(format!(
-                    "the manager cannot tell who this process is: {error}"
-                )),
-            )),
-        }
+        let checked = peer_user::check(found, self.manager.accepted_uids());
+        checked.map_err(|problem| (Refusal::User, refused(problem.to_string())))
     }
 
     /// Waits for the introduction. An error without a word is of somebody who left without one.
