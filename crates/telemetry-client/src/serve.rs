@@ -23,9 +23,12 @@ mod managers;
 mod meter;
 mod own_file;
 mod poller;
+#[cfg(feature = "tls")]
+mod port;
 mod program;
 mod pump;
 mod recipients;
+mod road;
 mod server;
 mod service;
 mod session;
@@ -44,7 +47,7 @@ pub use config::{
     DEFAULT_BATCH_DELAY, DEFAULT_FIRST_CONTROL_WAIT, DEFAULT_HELLO_WAIT, DEFAULT_REPORT_INTERVAL,
     Identity, StreamConfig,
 };
-pub use connect::{ConnectConfig, ConnectError, Connection};
+pub use connect::{ConnectConfig, ConnectError, Connection, MAX_LABEL_BYTES};
 pub use host::{HostedStream, HostedStreams, Next};
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,

@@ -4,19 +4,23 @@
 //! connection changes. So nothing listens, no file is left behind, and any number of processes share one
 //! address.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Address, AddressError, emit::Recorder, wire::Introduction};
+use telemetry_core::{Address, AddressError, Token, emit::Recorder, wire::Introduction};
 
 use super::config::StreamConfig;
 use super::dial_in::{Dialler, Standing};
-use super::introduce::UnixRoad;
 use super::program::own_name;
+use super::road::Ways;
 use super::server::{DEFAULT_CLOSE_TIMEOUT, ServeLimits};
 use super::service::TelemetryService;
 use super::threads::Threads;
 use crate::region::{RegionKind, SharedRegion};
+
+/// Most bytes of all labels together, names and values: an introduction has 4 KiB.
+pub const MAX_LABEL_BYTES: usize = 1_024;
 
 /// How a [`Connection`] is set up.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +31,23 @@ pub struct ConnectConfig {
     pub stream: StreamConfig,
     /// What the manager may take; `allowed_uid` is the user whose manager is connected to, beside root's.
     pub limits: ServeLimits,
+    /// How managers at a port are connected to: `ca` at least. Files that are not there yet are waited for.
+    #[cfg(feature = "tls")]
+    pub tls: telemetry_tls::TlsConfig,
+    /// What a manager at a port is shown, if it asks for that.
+    pub token: Option<Token>,
+    /// What the worker is called by those who run it; nothing is decided by it.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ConnectConfig {
+    /// Whether managers at a port can be connected to.
+    fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return !self.tls.is_unset();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
 }
 
 /// Why a worker cannot begin to dial in.
@@ -46,12 +67,22 @@ pub enum ConnectError {
     },
     /// A port, which needs TLS.
     #[error(
-        "{address} is a port, and there is no TLS; connect to a unix socket such as \
-         unix:/run/telemetry/manager.sock"
+        "{address} is a port, and there is no TLS; set TELEMETRY_TLS_CA to the file of the authority of the \
+         manager's certificate, or connect to a unix socket such as unix:/run/telemetry/manager.sock"
     )]
     NoTls {
         /// The address.
         address: Address,
+    },
+    /// TLS as it is set up cannot be.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] telemetry_tls::TlsError),
+    /// Labels that do not fit into an introduction.
+    #[error("labels take {bytes} bytes; at most {MAX_LABEL_BYTES} are allowed for all of them")]
+    Labels {
+        /// How many they take.
+        bytes: usize,
     },
     /// The operating system gave no thread.
     #[error("cannot start the telemetry thread: {0}")]
@@ -99,10 +130,23 @@ impl Connection {
                 let address = address();
                 return Err(ConnectError::Address { address, problem });
             }
-            if address().socket_path().is_none() {
+            if address().socket_path().is_none() && !config.has_tls() {
                 return Err(ConnectError::NoTls { address: address() });
             }
         }
+        let label_bytes = config
+            .labels
+            .iter()
+            .map(|(key, value)| key.len() + value.len());
+        let bytes = label_bytes.sum();
+        if bytes > MAX_LABEL_BYTES {
+            return Err(ConnectError::Labels { bytes });
+        }
+        #[cfg(feature = "tls")]
+        let port = match config.has_tls() {
+            true => Some(super::port::Port::new(&config.tls)?),
+            false => None,
+        };
         let identity = &mut config.stream.identity;
         if let Some(region) = &config.stream.region {
             region
@@ -117,6 +161,7 @@ impl Connection {
         introduction.pool = identity.pool_name.clone();
         introduction.incarnation = identity.incarnation_id.clone();
         introduction.pid = std::process::id();
+        introduction.labels = config.labels;
         let worker_id = identity.worker_id.clone();
         let managers: Arc<[Address]> = managers.into();
         let heart = config.stream.heartbeat.clone();
@@ -128,7 +173,13 @@ impl Connection {
             let (managers, standing) = (Arc::clone(&managers), Arc::clone(&standing));
             let (service, region) = (service.clone(), region.clone());
             move |poller, stop| {
-                let mut road = UnixRoad::new(poller, region);
+                let mut road = Ways::new(
+                    poller,
+                    region,
+                    config.token,
+                    #[cfg(feature = "tls")]
+                    port,
+                );
                 // From this thread: the process may end before the other one runs.
                 road.begin(&managers[0], config.limits.allowed_uid, &introduction);
                 async move {

@@ -163,7 +163,18 @@ impl<R: Road> Dialler<'_, R> {
             this.standing.set_error(Some(error));
             Next::Rest(rest)
         };
-        let opened = match self.road.reach(address, self.limits.allowed_uid) {
+        let reached = {
+            let mut reaching = pin!(self.road.reach(address, self.limits.allowed_uid));
+            tokio::select! {
+                biased;
+                reached = reaching.as_mut() => reached,
+                deadline = stopped(&mut self.stop) => match timeout_at(deadline, reaching).await {
+                    Ok(reached) => reached,
+                    Err(_late) => return Next::Nothing,
+                },
+            }
+        };
+        let opened = match reached {
             Ok(opened) => opened,
             Err(error) => return failed(self, error.to_string(), backoff.next_wait()),
         };

@@ -56,7 +56,7 @@ struct Way<R>(R);
 impl<R: SimulatedRoad> Road for Way<R> {
     type Stream = R::Stream;
 
-    fn reach(
+    async fn reach(
         &mut self,
         address: &Address,
         _allowed_uid: u32,

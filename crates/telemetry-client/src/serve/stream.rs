@@ -55,6 +55,12 @@ impl Stream {
         look(self.socket.get()?)
     }
 
+    /// Resolves when there is room to send, or the connection was made or refused.
+    #[cfg(feature = "tls")]
+    pub(super) async fn writable(&self) {
+        poll_fn(|cx| self.socket.poll_ready(Direction::Write, cx)).await;
+    }
+
     /// Sends the beginning of `bytes`, at least one, and with it the descriptor that `fd` gives, which is asked
     /// right before each attempt. How many bytes were sent; with an error none were.
     pub(super) async fn send_with<'fd>(
