@@ -6,6 +6,7 @@
 
 mod env;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,11 @@ pub struct Config {
     pub worker_id: String,
     /// The pool it is in; empty if none.
     pub pool_name: String,
+    /// What it is called by those who run it, as `zone: a`; nothing is decided by it.
+    pub labels: BTreeMap<String, String>,
+    /// How managers at a port are connected to.
+    #[cfg(feature = "tls")]
+    pub tls: telemetry_tls::TlsConfig,
     /// Events that wait for a manager or a slow reader.
     pub max_buffer: usize,
     /// What a full queue does.
@@ -98,6 +104,9 @@ impl Default for Config {
             ready_file: None,
             worker_id: String::new(),
             pool_name: String::new(),
+            labels: BTreeMap::new(),
+            #[cfg(feature = "tls")]
+            tls: telemetry_tls::TlsConfig::default(),
             max_buffer: DEFAULT_QUEUE_EVENTS,
             overflow: Overflow::default(),
             batch_delay: DEFAULT_BATCH_DELAY,
@@ -179,6 +188,17 @@ impl Config {
         }
     }
 
+    /// How it connects to a manager, all but its stream.
+    #[must_use]
+    pub fn connection(&self) -> ConnectConfig {
+        ConnectConfig {
+            labels: self.labels.clone(),
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone(),
+            ..ConnectConfig::default()
+        }
+    }
+
     /// Starts everything the settings ask for, on the system's clock. Of what the process was started under
     /// ([`caller`](Self::caller), [`correlation_id`](Self::correlation_id)) the first stays.
     ///
@@ -229,10 +249,8 @@ impl Config {
                     region.move_in();
                 }
                 stream.region = region;
-                let connect = ConnectConfig {
-                    stream,
-                    ..ConnectConfig::default()
-                };
+                let mut connect = self.connection();
+                connect.stream = stream;
                 let recorder = Arc::new(recorder);
                 let managers = self.managers.clone();
                 Arc::new(StreamBackend::connect(managers, recorder, connect)?)

@@ -4,6 +4,7 @@
 //! unset.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,10 +23,13 @@ impl Config {
     /// |---|---|---|
     /// | `TELEMETRY_DISABLED`, `OTEL_SDK_DISABLED` | `1`, `true`: emit nothing; what the first says counts before the second | |
     /// | `TELEMETRY_BACKEND` | `none`, `connect`, `server`, `stderr`, `memory`, or a comma list | `connect` with a manager, else `server` with an address, else `none` |
-    /// | `TELEMETRY_MANAGER` | `unix:/path` of the manager to connect to, or a comma list | |
+    /// | `TELEMETRY_MANAGER` | `unix:/path` of the manager to connect to, `host:port` with TLS, or a comma list | |
     /// | `TELEMETRY_ADDRESS` | `unix:/path` or loopback `ip:port` to listen at | |
     /// | `TELEMETRY_READY_FILE` | a path | |
     /// | `TELEMETRY_WORKER_ID`, `TELEMETRY_POOL` | text | |
+    /// | `TELEMETRY_LABELS` | `zone=a,release=7`: what those who run it call it | |
+    /// | `TELEMETRY_TLS_CA`, `TELEMETRY_TLS_CERT`, `TELEMETRY_TLS_KEY` | PEM files: whom a manager's certificate must be signed by, and our own (feature `tls`) | |
+    /// | `TELEMETRY_TLS_SERVER_NAME` | the name in the manager's certificate, where it is not the host of its address | |
     /// | `TELEMETRY_MAX_BUFFER` | events, 1 to 1,048,576 | 8,192 |
     /// | `TELEMETRY_OVERFLOW` | `drop_newest`, `drop_oldest` | `drop_newest` |
     /// | `TELEMETRY_BATCH_DELAY_MS` | milliseconds, 0 is at once | 19 |
@@ -89,7 +93,7 @@ impl Config {
             .parse(
                 "TELEMETRY_MANAGER",
                 |text| Address::parse_list(text).ok(),
-                "unix:/path/to/manager.sock, or a comma list of such",
+                "unix:/path/to/manager.sock, host:port, or a comma list of such",
             )
             .unwrap_or_default();
         config.address = vars.parse(
@@ -111,6 +115,21 @@ impl Config {
         config.ready_file = vars.get("TELEMETRY_READY_FILE").map(PathBuf::from);
         config.worker_id = vars.get("TELEMETRY_WORKER_ID").unwrap_or_default();
         config.pool_name = vars.get("TELEMETRY_POOL").unwrap_or_default();
+        config.labels = vars
+            .parse(
+                "TELEMETRY_LABELS",
+                labels,
+                "a list of key=value such as zone=a,release=7",
+            )
+            .unwrap_or_default();
+        #[cfg(feature = "tls")]
+        {
+            let path = |variable| vars.get(variable).map(PathBuf::from);
+            config.tls.ca = path("TELEMETRY_TLS_CA");
+            config.tls.cert = path("TELEMETRY_TLS_CERT");
+            config.tls.key = path("TELEMETRY_TLS_KEY");
+            config.tls.server_name = vars.get("TELEMETRY_TLS_SERVER_NAME");
+        }
         if let Some(events) = vars.parse(
             "TELEMETRY_MAX_BUFFER",
             |text| {
@@ -265,6 +284,16 @@ fn of_baggage(baggage: &str) -> Option<String> {
         rest = if byte.is_some() { &after[2..] } else { after };
     }
     String::from_utf8(decoded).ok()
+}
+
+/// A list of `key=value`.
+fn labels(text: &str) -> Option<BTreeMap<String, String>> {
+    let pair = |pair: &str| {
+        let (key, value) = pair.split_once('=')?;
+        let key = key.trim();
+        (!key.is_empty()).then(|| (key.to_owned(), value.trim().to_owned()))
+    };
+    text.split(',').map(pair).collect()
 }
 
 /// A probability.

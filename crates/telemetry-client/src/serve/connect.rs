@@ -144,7 +144,7 @@ impl Connection {
         }
         #[cfg(feature = "tls")]
         let port = match config.has_tls() {
-            true => Some(super::port::Port::new(&config.tls)?),
+            true => Some(super::port::Port::new(&config.tls, config.token)?),
             false => None,
         };
         let identity = &mut config.stream.identity;
@@ -176,7 +176,6 @@ impl Connection {
                 let mut road = Ways::new(
                     poller,
                     region,
-                    config.token,
                     #[cfg(feature = "tls")]
                     port,
                 );

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_error};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
-use telemetry_core::Address;
+use telemetry_core::{Address, Token};
 use telemetry_tls::{ClientStream, ClientTls, TlsConfig, TlsError};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -30,6 +30,8 @@ pub(super) struct Port {
     config: TlsConfig,
     /// There once the files could be used.
     tls: Option<ClientTls>,
+    /// What is shown there.
+    pub(super) token: Option<Token>,
 }
 
 impl Port {
@@ -38,7 +40,7 @@ impl Port {
     /// # Errors
     ///
     /// [`TlsError`] of what no file that comes later can mend.
-    pub(super) fn new(config: &TlsConfig) -> Result<Self, TlsError> {
+    pub(super) fn new(config: &TlsConfig, token: Option<Token>) -> Result<Self, TlsError> {
         let tls = match ClientTls::new(config, &[]) {
             Ok(tls) => Some(tls),
             Err(
@@ -52,6 +54,7 @@ impl Port {
         Ok(Self {
             config: config.clone(),
             tls,
+            token,
         })
     }
 

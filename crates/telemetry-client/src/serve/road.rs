@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use telemetry_core::{Address, Token, wire::Introduction};
+use telemetry_core::{Address, wire::Introduction};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::config::capabilities;
@@ -41,8 +41,6 @@ pub(super) struct Ways {
     /// The way to ports.
     #[cfg(feature = "tls")]
     port: Option<super::port::Port>,
-    /// What is shown at ports.
-    token: Option<Token>,
 }
 
 impl Ways {
@@ -50,7 +48,6 @@ impl Ways {
     pub(super) fn new(
         poller: PollerHandle,
         region: Option<Arc<SharedRegion>>,
-        token: Option<Token>,
         #[cfg(feature = "tls")] port: Option<super::port::Port>,
     ) -> Self {
         if let Some(region) = &region {
@@ -62,7 +59,6 @@ impl Ways {
             first: None,
             #[cfg(feature = "tls")]
             port,
-            token,
         }
     }
 
@@ -133,7 +129,7 @@ impl Road for Ways {
             #[cfg(feature = "tls")]
             Carried::Tls(stream) => {
                 let mut introduction = introduction.clone();
-                introduction.token = self.token.clone();
+                introduction.token = self.port.as_ref().and_then(|port| port.token.clone());
                 introduction.capabilities = capabilities(RegionKind::Heap);
                 stream.write_all(&introduction.to_frame()).await?;
                 stream.flush().await
