@@ -6,6 +6,7 @@
 mod catalog;
 mod duration;
 mod error;
+mod http;
 mod log;
 mod manager;
 mod section;
@@ -26,6 +27,7 @@ use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTel
 use telemetry_core::Address;
 
 pub use error::{ConfigError, Place};
+pub use http::HttpSection;
 pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
 
 use error::Text;
@@ -90,19 +92,6 @@ pub struct AcceptSection {
     pub listen: Address,
     /// How long a worker that lost its connection keeps its place while its process may be there.
     pub grace: Duration,
-}
-
-/// `[http]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HttpSection {
-    /// Address of `/metrics`, `/healthz` and `/api`.
-    pub listen: SocketAddr,
-    /// Further `Host` names under which it may be reached.
-    pub allowed_hosts: Vec<String>,
-    /// Whether it may listen where other machines reach it: only behind something that encrypts and
-    /// asks who they are.
-    pub allow_remote: bool,
 }
 
 /// `[[endpoint]]`
@@ -170,7 +159,9 @@ impl Config {
         let own_log = whole.section("log")?;
         let own_log = own_log.as_ref().map(log::read).transpose()?;
         let accept = accept(whole.section("accept")?, manager.run_dir.as_deref())?;
-        let http = whole.section("http")?.map(http).transpose()?;
+        let http = whole.section("http")?;
+        let http = http.map(|it| http::http(&it, manager.run_dir.as_deref()));
+        let http = http.transpose()?;
         let telemetry = whole
             .section("telemetry")?
             .map(telemetry)
@@ -231,21 +222,6 @@ impl Config {
             catalog,
         })
     }
-}
-
-fn http(section: Section<'_>) -> Result<HttpSection, ConfigError> {
-    let listen = section.parsed("listen", |text| {
-        text.parse::<SocketAddr>()
-            .map_err(|_| format!("{text:?} is no address and port, e.g. \"127.0.0.1:9464\""))
-    })?;
-    let allowed_hosts = section.list("allowed_hosts")?.unwrap_or_default();
-    let allow_remote = section.flag("allow_remote")?.unwrap_or(false);
-    section.finish()?;
-    Ok(HttpSection {
-        listen: listen.unwrap_or(DEFAULT_LISTEN),
-        allowed_hosts,
-        allow_remote,
-    })
 }
 
 fn telemetry(section: Section<'_>) -> Result<WorkerTelemetry, ConfigError> {

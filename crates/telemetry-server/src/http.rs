@@ -1,16 +1,27 @@
 //! HTTP for scrapers and operators: `/metrics`, `/healthz` and a read-only `/api`.
 //!
-//! Binding, accepting and the list of paths; what a path answers is in the files below, who may ask
+//! A server is reached over a port, over a unix socket, or over both. Who comes over the socket is known by
+//! its user and sees everything; over a port everything needs the operators' token but what is
+//! [public](HttpConfig::public).
+//!
+//! Binding and the list of paths; what a path answers is in the files below, who may ask
 //! in `guard`. Nothing here changes anything in the manager.
 
+mod access;
 mod api;
+mod arrival;
+mod door;
 mod guard;
+mod hosts;
 mod metrics;
+mod patience;
+mod refused;
 mod reserve;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -19,46 +30,79 @@ use axum::Router;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use crate::bound::Bound;
 use crate::dispatch::Dispatcher;
 use crate::export::prometheus::PrometheusExporter;
 
+pub use crate::bound::BindError;
+pub use crate::token::TokenFileError;
+pub use access::{HttpRoute, HttpRouteError, TokenFile};
 pub use api::{ApiResource, ApiSource, MAX_TAPS, TAP_QUEUE};
+pub use hosts::{HostRule, HostRuleError};
+pub use patience::HTTP_WRITE_TIMEOUT;
 
+use access::Access;
+use arrival::SocketDoor;
+use door::Keeper;
 use guard::Guard;
+use metrics::Renderings;
+use refused::Refusals;
 use reserve::Reserve;
 
-/// Most connections at once; further ones wait to be accepted.
+/// Most connections at once over the port, and as many over the unix socket. For one more the one goes that has
+/// waited longest for its client.
 pub const MAX_HTTP_CONNECTIONS: usize = 128;
 
-/// How long a connection may take to send a request's head.
+/// How long a connection may take to send a request's head, and how long it may be idle before.
 pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest request head, in bytes.
 pub const MAX_HTTP_HEAD_BYTES: usize = 16 * 1_024;
 
-/// How long to wait after the system refused a connection, as it does when descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// The paths, for whoever asks for one that is not there.
 const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/quarantine, /api/tap?match=GLOB";
 
-/// Who may reach the server.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// Where a server listens, and who may reach it.
+///
+/// Without further ado it listens nowhere, and only `/metrics` and `/healthz` are open over a port.
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct HttpConfig {
-    /// Names and addresses, without ports, that a `Host` header may give besides loopback ones.
-    pub allowed_hosts: Vec<String>,
+    /// A port; 0 takes any free one.
+    pub listen: Option<SocketAddr>,
+    /// A unix socket, of mode 0600. Its directory is made 0700 when it is absent, and refused when others may
+    /// write to it. Everything is served there, to our own user, root and [`accepted_uids`](Self::accepted_uids).
+    pub socket: Option<PathBuf>,
+    /// What a `Host` header may give besides loopback names and [`listen`](Self::listen), without ports.
+    pub allowed_hosts: Vec<HostRule>,
     /// Whether the server may listen on an address that other machines reach. There is no
-    /// encryption and no login: only behind something that has them.
+    /// encryption: only behind something that has it.
     pub allow_remote: bool,
+    /// What needs no token over a port: `/metrics` and `/healthz` unless it says otherwise.
+    pub public: Vec<HttpRoute>,
+    /// The operators' token, which opens everything else over a port. Without one that is refused there.
+    pub token: Option<TokenFile>,
+    /// Users whose processes may use the unix socket, besides our own and root.
+    pub accepted_uids: Vec<u32>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            socket: None,
+            allowed_hosts: Vec::new(),
+            allow_remote: false,
+            public: vec![HttpRoute::Metrics, HttpRoute::Healthz],
+            token: None,
+            accepted_uids: Vec::new(),
+        }
+    }
 }
 
 /// What the server shows.
@@ -69,25 +113,31 @@ pub struct HttpState {
     source: Arc<dyn ApiSource>,
     /// One bit for each live viewer.
     taps: Arc<AtomicU32>,
-    /// Turns for rendering a scrape.
-    rendering: Arc<Semaphore>,
+    /// What scrapes get.
+    renderings: Renderings,
+    /// Who was not served.
+    refusals: Refusals,
 }
 
 impl HttpState {
     /// `dispatcher` gives the handlers and the live view, `prometheus` the metrics, `source` the
-    /// rest; `()` is a source that knows nobody.
+    /// rest; `()` is a source that knows nobody. The metrics get `telemetry_http_refused_total`.
     #[must_use]
     pub fn new(
         dispatcher: Dispatcher,
         prometheus: PrometheusExporter,
         source: impl ApiSource + 'static,
     ) -> Self {
+        let refusals = Refusals::default();
+        prometheus.add_source(refusals.clone());
+        let renderings = Renderings::of(prometheus.clone());
         Self {
             dispatcher,
             prometheus,
             source: Arc::new(source),
             taps: Arc::default(),
-            rendering: Arc::new(Semaphore::new(metrics::MAX_RENDERING)),
+            renderings,
+            refusals,
         }
     }
 }
@@ -107,8 +157,8 @@ impl fmt::Debug for HttpState {
 pub enum HttpError {
     /// Other machines would reach the address, and that was not asked for.
     #[error(
-        "HTTP at {address} would be open to other machines without encryption or login; use a \
-         loopback address such as 127.0.0.1:{}, or set `allow_remote` behind a proxy that has both",
+        "HTTP at {address} would be open to other machines without encryption; use a \
+         loopback address such as 127.0.0.1:{}, or set `allow_remote` behind a proxy that has it",
         address.port()
     )]
     NotLoopback {
@@ -132,23 +182,33 @@ pub enum HttpError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no unix socket.
+    #[error("HTTP: {0}")]
+    Socket(#[from] BindError),
+    /// There is no token.
+    #[error("HTTP: {0}")]
+    Token(#[from] TokenFileError),
+    /// There is nowhere to listen.
+    #[error("HTTP has neither a port nor a unix socket to listen at; give it one of them")]
+    Nowhere,
 }
 
 /// A server that listens. Dropping it stops it.
 #[derive(Debug)]
 pub struct HttpServer {
-    address: SocketAddr,
+    address: Option<SocketAddr>,
+    socket: Option<PathBuf>,
     /// Told to stop by being dropped or set.
     stop: watch::Sender<bool>,
-    /// Accepts connections; ends when all are closed.
-    accepting: Option<JoinHandle<()>>,
+    /// Those that accept connections; each ends when all of its own are closed.
+    doors: JoinSet<()>,
     /// What live views are attached to.
     dispatcher: Dispatcher,
 }
 
 impl HttpServer {
     /// Listens on `address` (port 0 takes any free one) and serves from tasks of the present tokio
-    /// runtime, for loopback callers only.
+    /// runtime, for loopback callers only and only what is public.
     ///
     /// # Errors
     ///
@@ -165,37 +225,71 @@ impl HttpServer {
     pub async fn bind_with(
         address: SocketAddr,
         state: HttpState,
-        config: HttpConfig,
+        mut config: HttpConfig,
     ) -> Result<Self, HttpError> {
-        if !address.ip().is_loopback() && !config.allow_remote {
-            return Err(HttpError::NotLoopback { address });
+        config.listen = Some(address);
+        Self::start(state, config).await
+    }
+
+    /// Listens where `config` says and serves from tasks of the present tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`]; nothing listens then.
+    pub async fn start(state: HttpState, config: HttpConfig) -> Result<Self, HttpError> {
+        if config.listen.is_none() && config.socket.is_none() {
+            return Err(HttpError::Nowhere);
         }
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => HttpError::InUse { address },
-            _ => HttpError::Bind { address, source },
+        let access = Access::new(config.public, config.token.as_ref())?;
+        let listener = match config.listen {
+            Some(address) => Some(listen(address, config.allow_remote).await?),
+            None => None,
         };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let bound = config.socket.as_deref().map(Bound::at).transpose()?;
+        let address = listener.as_ref().map(|(_, address)| *address);
+        let socket = bound.as_ref().map(|bound| bound.path().to_owned());
         // Who was given the address may use it; the unspecified one is no name of anybody.
-        let own = (!address.ip().is_unspecified()).then(|| address.ip().to_string());
-        let guard = Guard::new(config.allowed_hosts.into_iter().chain(own));
+        let own = address.filter(|it| !it.ip().is_unspecified());
+        let own = own.map(|own| HostRule::from(own.ip()));
+        let hosts = config.allowed_hosts.into_iter().chain(own).collect();
+        let guard = Guard::new(hosts, access, state.refusals.clone());
         let (stop, stopped) = watch::channel(false);
         let dispatcher = state.dispatcher.clone();
-        // Now, while there are descriptors.
-        let reserve = Reserve::new();
-        let accepting = tokio::spawn(accept(listener, reserve, router(state, guard), stopped));
+        let refusals = state.refusals.clone();
+        let router = router(state, guard);
+        let keeper = || Keeper {
+            router: router.clone(),
+            refusals: refusals.clone(),
+            // Now, while there are descriptors.
+            reserve: Reserve::new(),
+            stopped: stopped.clone(),
+        };
+        let mut doors = JoinSet::new();
+        if let Some((listener, _)) = listener {
+            doors.spawn(keeper().keep(listener));
+        }
+        if let Some(bound) = bound {
+            doors.spawn(keeper().keep(SocketDoor::new(bound, config.accepted_uids)));
+        }
         Ok(Self {
             address,
+            socket,
             stop,
-            accepting: Some(accepting),
+            doors,
             dispatcher,
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens at, if it listens at one.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// The unix socket that it listens at, if it has one; absolute.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// Stops listening, lets requests in progress finish, and cuts off what lasts longer than
@@ -203,21 +297,29 @@ impl HttpServer {
     pub async fn shutdown(mut self, timeout: Duration) {
         self.stop.send_replace(true);
         api::end_taps(&self.dispatcher);
-        if let Some(mut accepting) = self.accepting.take()
-            && tokio::time::timeout(timeout, &mut accepting).await.is_err()
-        {
-            // Its connections live in a set of its own and go with it.
-            accepting.abort();
+        let ended = async { while self.doors.join_next().await.is_some() {} };
+        if tokio::time::timeout(timeout, ended).await.is_err() {
+            // Their connections live in sets of their own and go with them.
+            self.doors.shutdown().await;
         }
     }
 }
 
-impl Drop for HttpServer {
-    fn drop(&mut self) {
-        if let Some(accepting) = &self.accepting {
-            accepting.abort();
-        }
+/// Listens at a port, and says which it is.
+async fn listen(
+    address: SocketAddr,
+    allow_remote: bool,
+) -> Result<(TcpListener, SocketAddr), HttpError> {
+    if !address.ip().is_loopback() && !allow_remote {
+        return Err(HttpError::NotLoopback { address });
     }
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => HttpError::InUse { address },
+        _ => HttpError::Bind { address, source },
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// The guard stands before the router: what it refuses never gets to a path.
@@ -238,89 +340,6 @@ fn router(state: HttpState, guard: Guard) -> Router {
     Router::new()
         .fallback_service(paths)
         .layer(from_fn_with_state(guard, guard::stand))
-}
-
-/// Accepts until told to stop, then waits for the connections. Aborting it aborts them.
-async fn accept(
-    listener: TcpListener,
-    mut reserve: Reserve,
-    router: Router,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let room = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
-    let mut made_room = false;
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let next = async {
-            let place = Arc::clone(&room).acquire_owned().await;
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            biased;
-            () = stop(&mut stopped) => break,
-            next = next => next,
-            // Reaps those that have ended, and takes their descriptors before others do.
-            Some(_) = connections.join_next(), if !connections.is_empty() => {
-                reserve.fill();
-                continue;
-            }
-            // The system misses a descriptor before it looks whether anybody is there to accept.
-            () = std::future::ready(()), if made_room => {
-                made_room = false;
-                reserve.fill();
-                continue;
-            }
-        };
-        made_room = false;
-        match accepted {
-            Ok((stream, _)) => {
-                let serving = serve(stream, router.clone(), stopped.clone());
-                connections.spawn(async move {
-                    serving.await;
-                    drop(place);
-                });
-            }
-            Err(error) if reserve.makes_room(&error) => made_room = true,
-            Err(error) => {
-                tracing::warn!(%error, "no HTTP connection could be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                reserve.fill();
-            }
-        }
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-/// Returns once the server is told to stop, or is gone.
-async fn stop(stopped: &mut watch::Receiver<bool>) {
-    // An error is a server that is gone.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
-
-/// Serves one connection until it ends or the server stops.
-async fn serve(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
-    let service = TowerToHyperService::new(router);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HTTP_HEAD_TIMEOUT)
-        .max_buf_size(MAX_HTTP_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = stop(&mut stopped) => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection ended early");
-    }
 }
 
 #[cfg(test)]

@@ -95,14 +95,7 @@ mod session;
 #[doc(hidden)]
 pub mod simulated;
 mod socket_dir;
-#[cfg(feature = "pool")]
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the first door that asks for one is about to be built"
-    )
-)]
+#[cfg(feature = "http")]
 mod token;
 #[cfg(feature = "pool")]
 pub mod watch_dir;

@@ -16,7 +16,8 @@ const OTHERS: u32 = 0o077;
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenFileError {
+#[non_exhaustive]
+pub enum TokenFileError {
     /// The file cannot be read or made.
     #[error("token file {}: {source}", path.display())]
     Io {

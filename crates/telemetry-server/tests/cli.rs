@@ -82,6 +82,17 @@ fn manager_that_is_not_there_is_named() {
     fails(&["tap", "--url", "http://127.0.0.1:1"], 1, expected);
     let expected = "--url \"ftp://x\" is not allowed; it must be like \"http://127.0.0.1:9464\"";
     fails(&["workers", "--url", "ftp://x"], 2, expected);
+    let expected = "no manager listens at unix:/nowhere/http.sock (No such file or directory";
+    fails(
+        &["workers", "--url", "unix:/nowhere/http.sock"],
+        1,
+        expected,
+    );
+    fails(&["workers", "--url", "unix:http.sock"], 2, "is not allowed");
+    let expected = "token file /nowhere/token: No such file or directory";
+    fails(&["workers", "--token-file", "/nowhere/token"], 1, expected);
+    let expected = "cannot read the configuration \"nowhere.toml\"";
+    fails(&["tap", "--config", "nowhere.toml"], 2, expected);
 }
 
 #[test]
@@ -187,9 +198,11 @@ fn manager_shows_its_events_and_ends_when_asked() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut manager = Running::start(directory.path());
     let url = manager.url.clone();
-
+    let config = directory.path().join("telemetry.toml");
+    let config = config.to_str().expect("UTF-8");
     let pattern = "snakepit.python.tool.*";
-    let mut tap = telemetry(&["tap", "--url", &url, "--match", pattern])
+    // By the socket that the configuration names; the port in it is 0.
+    let mut tap = telemetry(&["tap", "--config", config, "--match", pattern])
         .stdout(Stdio::piped())
         .spawn()
         .expect("the command runs");
@@ -206,7 +219,11 @@ fn manager_shows_its_events_and_ends_when_asked() {
         "{line}"
     );
 
-    let workers = run(&["workers", "--url", &url, "--json"]);
+    let expected = "answered 401 Unauthorized: this needs the operators' token, which is in ";
+    fails(&["workers", "--url", &url], 1, expected);
+    let token = directory.path().join("run/token");
+    let token = token.to_str().expect("UTF-8");
+    let workers = run(&["workers", "--url", &url, "--token-file", token, "--json"]);
     assert!(workers.status.success(), "{workers:?}");
     let workers: serde_json::Value = serde_json::from_slice(&workers.stdout).expect("JSON");
     let [worker] = &workers.as_array().expect("a list")[..] else {
@@ -226,7 +243,8 @@ fn manager_shows_its_events_and_ends_when_asked() {
         "telemetry: {url} answered 400 Bad Request: the catalog has no event \
          \"tool.execution.stop\"; did you mean \"snakepit.python.tool.execution.stop\"?"
     );
-    let arguments = ["tap", "--url", &url, "--match", "tool.execution.stop"];
+    let mut arguments = vec!["tap", "--url", &url, "--match", "tool.execution.stop"];
+    arguments.extend(["--token-file", token]);
     fails(&arguments, 1, &expected);
 
     let port = url.rsplit(':').next().expect("a port");

@@ -1,4 +1,4 @@
-//! The manager as a process: its log, its signals, its descriptors, and being process 1.
+//! The manager as a process: its log, its signals, its descriptors, who may ask it, and being process 1.
 
 #[path = "process/descriptors.rs"]
 mod descriptors;
@@ -12,3 +12,5 @@ mod log;
 mod rig;
 #[path = "process/signals.rs"]
 mod signals;
+#[path = "process/strangers.rs"]
+mod strangers;

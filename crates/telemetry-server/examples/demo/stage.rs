@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use telemetry_server::{
     Address, Manager, ManagerConfig, Target, WorkerId,
     accept::{AcceptConfig, Acceptor},
     export::{PrometheusConfig, PrometheusExporter},
-    http::{HttpError, HttpServer, HttpState},
+    http::{HttpConfig, HttpError, HttpServer, HttpState},
     pool::{Pool, PoolConfig},
     stream::StreamInfo,
 };
@@ -85,15 +86,15 @@ impl Stage {
             .dispatcher()
             .attach("prometheus", "*", exporter.clone())?;
         exporter.add_source(manager.clone());
-        let http = serve(HttpState::new(
-            manager.dispatcher().clone(),
-            exporter.clone(),
-            manager.clone(),
-        ))
-        .await?;
         let run_dir = tempfile::Builder::new()
             .prefix("telemetry-demo-")
             .tempdir()?;
+        let state = HttpState::new(
+            manager.dispatcher().clone(),
+            exporter.clone(),
+            manager.clone(),
+        );
+        let http = serve(state, run_dir.path()).await?;
         // Workers that dial in hand over the memory their events are in: what is in it survives them.
         let at = Address::Unix(run_dir.path().join("manager.sock"));
         let door = Acceptor::start(&manager, AcceptConfig::at(at.clone()))?;
@@ -206,13 +207,15 @@ impl Stage {
     /// Goes on until interrupted, with the metrics of the manager to be scraped.
     pub(crate) async fn keep(&mut self) -> Result<(), Fault> {
         self.manager.toggle(Target::All, true)?;
-        let address = self.http.local_addr();
+        let port = self.http.local_addr().map(|address| address.to_string());
+        let socket = self.http.socket().unwrap_or(Path::new("")).display();
         self.say(&format!(
             "\nstill running; try these in another terminal, and stop with Ctrl-C:\n  \
-             curl http://{address}/metrics\n  \
-             cargo run -p telemetry-server --features cli -- workers --url http://{address}\n  \
+             curl http://{}/metrics\n  \
+             cargo run -p telemetry-server --features cli -- workers --url unix:{socket}\n  \
              cargo run -p telemetry-server --features cli -- tap --match '*.exception' \
-             --url http://{address}\n"
+             --url unix:{socket}\n",
+            port.unwrap_or_default()
         ));
         let mut interrupted = pin!(tokio::signal::ctrl_c());
         while tokio::time::timeout(REFRESH, &mut interrupted)
@@ -234,11 +237,16 @@ impl Stage {
     }
 }
 
-/// Serves on the usual port, or on any if that is taken.
-async fn serve(state: HttpState) -> Result<HttpServer, HttpError> {
-    let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    match HttpServer::bind(local(METRICS_PORT), state.clone()).await {
+/// Serves on the usual port, or on any if that is taken; all of it at a socket in `run_dir`.
+async fn serve(state: HttpState, run_dir: &Path) -> Result<HttpServer, HttpError> {
+    let at = |port| {
+        let mut config = HttpConfig::default();
+        config.listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        config.socket = Some(run_dir.join("http.sock"));
+        config
+    };
+    match HttpServer::start(state.clone(), at(METRICS_PORT)).await {
         Ok(server) => Ok(server),
-        Err(_taken) => HttpServer::bind(local(0), state).await,
+        Err(_taken) => HttpServer::start(state, at(0)).await,
     }
 }

@@ -147,6 +147,26 @@ impl<'t> Section<'t> {
         })
     }
 
+    /// A list of texts that `parse` understands; the error says which one it does not, at its place.
+    pub(super) fn parsed_list<T, E: std::fmt::Display>(
+        &self,
+        key: &'static str,
+        parse: impl Fn(&str) -> std::result::Result<T, E>,
+    ) -> Result<Option<Vec<T>>> {
+        let Some(texts) = self.list(key)? else {
+            return Ok(None);
+        };
+        let array = self.value(key).and_then(|value| value.get_ref().as_array());
+        let places = array.into_iter().flatten().map(Spanned::span);
+        let parsed = texts.iter().zip(places).map(|(text, place)| {
+            parse(text).map_err(|problem| {
+                let problem = format!("{}: {problem}", self.path(key));
+                self.text.error(&place, problem)
+            })
+        });
+        parsed.collect::<Result<_>>().map(Some)
+    }
+
     /// A table of texts, as pairs in the order of their keys.
     pub(super) fn texts(&self, key: &'static str) -> Result<Option<Vec<(String, String)>>> {
         self.typed(key, "a table of texts, e.g. { A = \"1\" }", |value| {

@@ -1,22 +1,30 @@
 //! Who may ask at all: decided from the request's head, before any path is looked at.
 //!
 //! A page in the operator's browser can send requests to a loopback address; it can neither forge
-//! `Host` nor leave out `Origin` or `Sec-Fetch-Site` where they matter. This room knows HTTP headers
-//! and nothing of what is served.
+//! `Host` nor leave out `Origin` or `Sec-Fetch-Site` where they matter. Another user of this machine can
+//! forge all of them and has no token. Who comes over the unix socket was looked at before, and no page can. This
+//! room knows HTTP headers and nothing of what is served.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue,
-    ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName,
+    HeaderValue, ORIGIN, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use telemetry_core::catalog::escape;
+
+use super::access::Access;
+use super::arrival::Arrival;
+use super::hosts::HostRule;
+use super::refused::{Refusal, Refusals};
 
 /// Sent by browsers: the relation between the page that asks and the server.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -25,54 +33,66 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// The names under which this server may be addressed.
+/// The only path for those that do not say whom they ask, as old probes do.
+const NAMELESS: &str = "/healthz";
+
+/// What every request has to pass.
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
-    /// Lower case, without ports. Loopback names are always allowed.
-    hosts: Vec<String>,
+    inner: Arc<Inner>,
 }
 
-/// Why a request is not answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Refusal {
-    Host,
-    Origin,
-    Method,
+#[derive(Debug)]
+struct Inner {
+    /// Names of this server. Loopback ones are always allowed.
+    hosts: Vec<HostRule>,
+    access: Access,
+    refusals: Refusals,
 }
 
 impl Guard {
-    pub(super) fn new(hosts: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn new(hosts: Vec<HostRule>, access: Access, refusals: Refusals) -> Self {
+        let inner = Inner {
+            hosts,
+            access,
+            refusals,
+        };
         Self {
-            hosts: hosts
-                .into_iter()
-                .map(|host| host.to_ascii_lowercase())
-                .collect(),
+            inner: Arc::new(inner),
         }
     }
 
-    pub(super) fn check(
+    fn check(
         &self,
+        arrival: Arrival,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Result<(), Refusal> {
-        let authority = only(headers, HOST).ok_or(Refusal::Host)?;
-        if !self.allows(authority) {
-            return Err(Refusal::Host);
-        }
-        // `GET http://other/ HTTP/1.1`: both must be ours.
-        if uri
-            .authority()
-            .is_some_and(|target| !self.allows(target.as_str()))
-        {
-            return Err(Refusal::Host);
+        let authority = only(headers, HOST);
+        if let Arrival::Port { own, .. } = arrival {
+            let named = |authority: &str| self.allows(authority, own);
+            let is_named = match authority {
+                Some(authority) => named(authority),
+                None => !headers.contains_key(HOST) && uri.path() == NAMELESS,
+            };
+            // `GET http://other/ HTTP/1.1`: both must be ours.
+            if !is_named
+                || uri
+                    .authority()
+                    .is_some_and(|target| !named(target.as_str()))
+            {
+                return Err(Refusal::Host);
+            }
         }
         if headers.contains_key(ORIGIN) {
             let origin = only(headers, ORIGIN).ok_or(Refusal::Origin)?;
             let theirs = ["http://", "https://"]
                 .iter()
                 .find_map(|s| origin.strip_prefix(s));
-            if !theirs.is_some_and(|theirs| theirs.eq_ignore_ascii_case(authority)) {
+            let is_own =
+                |theirs: &str| authority.is_some_and(|own| theirs.eq_ignore_ascii_case(own));
+            if !theirs.is_some_and(is_own) {
                 return Err(Refusal::Origin);
             }
         }
@@ -84,11 +104,34 @@ impl Guard {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return Err(Refusal::Method);
         }
-        Ok(())
+        match arrival {
+            Arrival::Port { .. } => self.check_token(uri.path(), headers),
+            Arrival::Socket { .. } => Ok(()),
+        }
     }
 
-    /// Whether `authority`, with or without a port, is a name of this server.
-    fn allows(&self, authority: &str) -> bool {
+    /// Whether the token opens the path, where it needs one.
+    fn check_token(&self, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
+        if self.inner.access.is_public(path) {
+            return Ok(());
+        }
+        let token = self.inner.access.token().ok_or(Refusal::Closed)?;
+        if !headers.contains_key(AUTHORIZATION) {
+            return Err(Refusal::NoToken);
+        }
+        let shown = only(headers, AUTHORIZATION).and_then(|shown| shown.split_once(' '));
+        match shown {
+            Some((scheme, shown)) if scheme.eq_ignore_ascii_case("bearer") => {
+                let is_right = token.is(shown.trim_ascii().as_bytes());
+                is_right.then_some(()).ok_or(Refusal::WrongToken)
+            }
+            _ => Err(Refusal::WrongToken),
+        }
+    }
+
+    /// Whether `authority`, with or without a port, is a name of this server; `own` is the address that the
+    /// connection came to.
+    fn allows(&self, authority: &str, own: Option<IpAddr>) -> bool {
         // User info has no business in a Host header.
         let Some(authority) = authority
             .parse::<Authority>()
@@ -102,14 +145,72 @@ impl Guard {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(&host);
-        host == "localhost"
-            || bare
-                .parse()
-                .is_ok_and(|address: IpAddr| address.is_loopback())
-            || self
-                .hosts
-                .iter()
-                .any(|allowed| *allowed == host || allowed == bare)
+        let address = bare.parse::<IpAddr>().ok().map(|it| it.to_canonical());
+        let is_loopback = address.is_some_and(|address| address.is_loopback());
+        // No descriptor is needed to know this one, and there may be none.
+        let came_to_it = || address.is_some() && address == own;
+        let allows = |rule: &HostRule| (rule.is_own() && came_to_it()) || rule.allows(&host);
+        host == "localhost" || is_loopback || self.inner.hosts.iter().any(allows)
+    }
+
+    /// What somebody is told who is not served.
+    fn answer(&self, refusal: Refusal) -> Response {
+        let file = || {
+            let file = self
+                .inner
+                .access
+                .file()
+                .map(|file| file.display().to_string());
+            escape(&file.unwrap_or_default()).into_owned()
+        };
+        let (status, why) = match refusal {
+            Refusal::Origin => (
+                StatusCode::FORBIDDEN,
+                "pages of other origins may not ask".to_owned(),
+            ),
+            Refusal::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "only GET and HEAD are served".to_owned(),
+            ),
+            Refusal::NoToken => (
+                StatusCode::UNAUTHORIZED,
+                format!(
+                    "this needs the operators' token, which is in {} at the manager: send it as \
+                     `Authorization: Bearer …`, or ask over the manager's unix socket",
+                    file()
+                ),
+            ),
+            Refusal::WrongToken => (
+                StatusCode::UNAUTHORIZED,
+                format!(
+                    "this is not the operators' token, which is in {} at the manager: send that as \
+                     `Authorization: Bearer …`",
+                    file()
+                ),
+            ),
+            Refusal::Closed => (
+                StatusCode::FORBIDDEN,
+                "only what is public is served over a port, since this manager has no token: give it \
+                 a run_dir or a `token_file`, or ask over its unix socket"
+                    .to_owned(),
+            ),
+            // Nothing else is found in the head of a request.
+            Refusal::Host | Refusal::User | Refusal::Slow | Refusal::Crowded => (
+                StatusCode::FORBIDDEN,
+                "this server does not go by that Host; use a loopback name or configure \
+                 `allowed_hosts`"
+                    .to_owned(),
+            ),
+        };
+        let mut response = (status, Json(json!({ "error": why }))).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }
 
@@ -120,36 +221,20 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     values.next().is_none().then_some(value)
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let (status, why) = match self {
-            Self::Host => (
-                StatusCode::FORBIDDEN,
-                "this server does not go by that Host; use a loopback name or configure \
-                 `allowed_hosts`",
-            ),
-            Self::Origin => (StatusCode::FORBIDDEN, "pages of other origins may not ask"),
-            Self::Method => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "only GET and HEAD are served",
-            ),
-        };
-        let mut response = (status, Json(json!({ "error": why }))).into_response();
-        if self == Self::Method {
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        }
-        response
-    }
-}
-
 /// Refuses what may not ask, and marks every answer as nothing to embed, guess at or keep.
 pub(super) async fn stand(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let verdict = guard.check(request.method(), request.uri(), request.headers());
+    let arrival = request.extensions().get::<Arrival>().copied();
+    // Nobody but a door hands requests over, and each says where they came from.
+    let Some(arrival) = arrival else {
+        return StatusCode::FORBIDDEN.into_response();
+    };
+    let verdict = guard.check(arrival, request.method(), request.uri(), request.headers());
     let mut response = match verdict {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            guard.inner.refusals.note(refusal, &arrival);
+            guard.answer(refusal)
+        }
     };
     let headers = response.headers_mut();
     for (name, value) in [
@@ -168,87 +253,4 @@ pub(super) async fn stand(State(guard): State<Guard>, request: Request, next: Ne
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(headers: &[(&str, &str)], expected: Result<(), Refusal>) {
-        let guard = Guard::new(["Telemetry.Example".to_owned(), "::2".to_owned()]);
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
-        }
-        let verdict = guard.check(&Method::GET, &Uri::from_static("/metrics"), &map);
-        assert_eq!(verdict, expected, "{headers:?}");
-    }
-
-    #[test]
-    fn loopback_and_configured_hosts_are_served() {
-        for host in [
-            "localhost",
-            "LOCALHOST:9100",
-            "127.0.0.1:1",
-            "127.9.9.9",
-            "[::1]:80",
-            "telemetry.example:443",
-            "[::2]:1",
-        ] {
-            check(&[("host", host)], Ok(()));
-        }
-    }
-
-    #[test]
-    fn foreign_hosts_are_refused() {
-        for host in [
-            "",
-            "evil.example",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "localhost@evil.example",
-            "evil.example@localhost",
-            "0.0.0.0",
-            "10.0.0.1:9100",
-            "[::3]",
-            "localhost:80:80",
-            "localhost/x",
-        ] {
-            check(&[("host", host)], Err(Refusal::Host));
-        }
-        check(&[], Err(Refusal::Host));
-        check(
-            &[("host", "localhost"), ("host", "evil.example")],
-            Err(Refusal::Host),
-        );
-    }
-
-    #[test]
-    fn pages_of_other_origins_are_refused() {
-        let host = ("host", "localhost:9100");
-        check(&[host, ("origin", "http://localhost:9100")], Ok(()));
-        check(&[host, ("sec-fetch-site", "same-origin")], Ok(()));
-        check(&[host, ("sec-fetch-site", "none")], Ok(()));
-        for origin in [
-            "null",
-            "",
-            "http://evil.example",
-            "http://localhost",
-            "http://localhost:9101",
-            "file://localhost:9100",
-        ] {
-            check(&[host, ("origin", origin)], Err(Refusal::Origin));
-        }
-        for site in ["cross-site", "same-site", "anything"] {
-            check(&[host, ("sec-fetch-site", site)], Err(Refusal::Origin));
-        }
-    }
-
-    #[test]
-    fn an_absolute_target_must_be_ours_too() {
-        let guard = Guard::new([]);
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, HeaderValue::from_static("localhost"));
-        let check = |uri: &'static str| guard.check(&Method::GET, &Uri::from_static(uri), &headers);
-        assert_eq!(check("http://evil.example/metrics"), Err(Refusal::Host));
-        assert_eq!(check("http://localhost/metrics"), Ok(()));
-    }
-}
+mod tests;

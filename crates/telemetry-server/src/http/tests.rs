@@ -9,9 +9,14 @@ use telemetry_core::{EventParts, EventRef, Source, SystemClock, ValueRef, catalo
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::{ApiResource, HttpConfig, HttpError, HttpServer, HttpState, MAX_TAPS, TAP_QUEUE};
+use super::{
+    ApiResource, HttpConfig, HttpError, HttpRoute, HttpServer, HttpState, MAX_TAPS, TAP_QUEUE,
+};
 use crate::dispatch::{Dispatcher, MemoryHandler};
 use crate::export::prometheus::{PrometheusConfig, PrometheusExporter};
+
+mod closed;
+mod places;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const CRASH: &str = "snakepit.worker.crash";
@@ -19,13 +24,24 @@ const CRASH: &str = "snakepit.worker.crash";
 struct Rig {
     server: HttpServer,
     dispatcher: Dispatcher,
+    prometheus: PrometheusExporter,
 }
 
+/// A server that is open to everybody here.
 async fn rig() -> Rig {
     rig_at(loopback()).await
 }
 
 async fn rig_at(address: SocketAddr) -> Rig {
+    rig_with(HttpConfig {
+        listen: Some(address),
+        public: vec![HttpRoute::Metrics, HttpRoute::Healthz, HttpRoute::Api],
+        ..HttpConfig::default()
+    })
+    .await
+}
+
+async fn rig_with(config: HttpConfig) -> Rig {
     let catalog = Catalog::builtin();
     let clock = Arc::new(SystemClock::new());
     let dispatcher = Dispatcher::new(Arc::clone(catalog), Source::of_node("here"), clock);
@@ -38,9 +54,13 @@ async fn rig_at(address: SocketAddr) -> Rig {
         ApiResource::Pools => json!([{ "pool": "p" }]),
         ApiResource::Quarantine => json!([{ "na\u{202e}me": "x" }]),
     };
-    let state = HttpState::new(dispatcher.clone(), prometheus, source);
-    let server = HttpServer::bind(address, state).await.unwrap();
-    Rig { server, dispatcher }
+    let state = HttpState::new(dispatcher.clone(), prometheus.clone(), source);
+    let server = HttpServer::start(state, config).await.unwrap();
+    Rig {
+        server,
+        dispatcher,
+        prometheus,
+    }
 }
 
 fn loopback() -> SocketAddr {
@@ -54,9 +74,21 @@ impl Rig {
             .unwrap();
     }
 
+    fn address(&self) -> SocketAddr {
+        self.server.local_addr().expect("it has a port")
+    }
+
+    /// How many were refused for that reason, as the metrics say.
+    fn refused(&self, why: &str) -> u64 {
+        let text = self.prometheus.render();
+        let line = format!("telemetry_http_refused_total{{why=\"{why}\"}} ");
+        let count = text.lines().find_map(|it| it.strip_prefix(&line));
+        count.expect("it is there").parse().expect("a number")
+    }
+
     /// Sends a head, which needs no `Connection`, and reads until the server closes.
     async fn ask(&self, head: &str) -> String {
-        let mut stream = TcpStream::connect(self.server.local_addr()).await.unwrap();
+        let mut stream = TcpStream::connect(self.address()).await.unwrap();
         let request = format!("{head}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -78,7 +110,7 @@ impl Rig {
 
     /// Opens a live view and reads its head.
     async fn tap(&self, query: &str) -> BufReader<TcpStream> {
-        let stream = TcpStream::connect(self.server.local_addr()).await.unwrap();
+        let stream = TcpStream::connect(self.address()).await.unwrap();
         let mut stream = BufReader::new(stream);
         let request = format!("GET /api/tap{query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -350,7 +382,7 @@ async fn an_open_address_is_refused_unless_asked_for() {
     let server = HttpServer::bind_with(open, state(), config).await.unwrap();
     server.shutdown(PATIENCE).await;
 
-    let taken = rig.server.local_addr();
+    let taken = rig.address();
     let error = HttpServer::bind(taken, state()).await.unwrap_err();
     assert!(matches!(error, HttpError::InUse { address } if address == taken));
     assert!(error.to_string().contains(&taken.to_string()), "{error}");
@@ -362,7 +394,7 @@ async fn shutdown_ends_live_views_and_does_not_wait_for_them() {
     let [.., high, low] = std::process::id().to_be_bytes();
     let rig = rig_at(SocketAddr::from(([127, 83, high, low], 0))).await;
     let mut view = rig.tap("").await;
-    let address = rig.server.local_addr();
+    let address = rig.address();
     rig.server.shutdown(PATIENCE).await;
     let mut rest = Vec::new();
     let ended = tokio::time::timeout(PATIENCE, view.read_to_end(&mut rest)).await;

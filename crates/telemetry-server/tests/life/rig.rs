@@ -112,8 +112,12 @@ impl Home {
         let url = first.strip_prefix("listening on ").unwrap_or_else(|| {
             panic!("{}", fs::read_to_string(&log).unwrap_or_default());
         });
+        // Out of the way of whoever removes that directory.
+        let token_file = self.dir.path().join("operators.token");
+        fs::copy(self.run_dir().join("token"), &token_file).expect("a token");
         Manager {
             url: url.trim().to_owned(),
+            token_file,
             child,
             _said: said,
             log,
@@ -165,6 +169,7 @@ pub(crate) struct Manager {
     /// Nobody may find it closed.
     _said: BufReader<ChildStdout>,
     url: String,
+    token_file: PathBuf,
     pub(crate) log: PathBuf,
     pub(crate) began: Instant,
 }
@@ -172,7 +177,8 @@ pub(crate) struct Manager {
 impl Manager {
     pub(crate) fn workers(&self) -> BTreeMap<String, Value> {
         let output = Command::new(env!("CARGO_BIN_EXE_telemetry"))
-            .args(["workers", "--json", "--url", &self.url])
+            .args(["workers", "--json", "--url", &self.url, "--token-file"])
+            .arg(&self.token_file)
             .output()
             .expect("the command runs");
         let rows = serde_json::from_slice::<Value>(&output.stdout);

@@ -106,9 +106,12 @@ impl Manager {
     fn try_get(&self, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(ANSWER))?;
+        let token = fs::read_to_string(self.directory.path().join("run/token"))?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+             Connection: close\r\n\r\n",
+            token.trim()
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

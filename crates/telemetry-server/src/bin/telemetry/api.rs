@@ -1,117 +1,149 @@
 //! Asks a running manager over HTTP/1.
 //!
 //! As small as it can be: one connection, one GET, no redirects, no TLS. A manager listens on
-//! loopback.
+//! a unix socket and on loopback.
 
+use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::failure::Failure;
+use crate::running::{Running, Way};
 
 /// Longest wait for a connection, and for the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Largest answer that is read whole.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
-/// The address of a manager.
+/// A manager that is asked, by the first of the ways at which somebody listens.
 #[derive(Debug)]
 pub(crate) struct Api {
-    /// Host and port, as the `Host` header says it.
-    authority: String,
+    ways: Vec<Way>,
 }
 
+type Requests = SendRequest<Empty<Bytes>>;
+
 impl Api {
-    /// Reads `http://host:port`.
-    pub(crate) fn at(url: &str) -> Result<Self, Failure> {
-        let wrong = || {
-            Failure::Usage(format!(
-                "--url {url:?} is not allowed; it must be like {:?}",
-                crate::DEFAULT_URL
-            ))
-        };
-        let uri: http::Uri = url.parse().map_err(|_| wrong())?;
-        let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
-        let authority = uri
-            .authority()
-            .filter(|authority| plain && !authority.as_str().contains('@'));
-        let authority = authority.ok_or_else(wrong)?;
-        let port = authority.port_u16().unwrap_or(80);
-        Ok(Self {
-            authority: format!("{}:{port}", authority.host()),
-        })
+    /// The manager that is meant.
+    pub(crate) fn of(running: &Running) -> Result<Self, Failure> {
+        running.ways().map(|ways| Self { ways })
     }
 
-    /// The head of the answer to a GET; its body follows as it comes.
-    pub(crate) async fn get(&self, path: &str) -> Result<http::Response<Incoming>, Failure> {
-        let connect = timeout(PATIENCE, TcpStream::connect(&self.authority)).await;
-        let stream = connect
-            .map_err(|_| self.silent())?
-            .map_err(|error| self.absent(&error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| self.no_manager(&error))?;
-        // Ends with the answer; an error of it shows in the answer.
-        tokio::spawn(connection);
-        let request = Request::get(path)
-            .header(header::HOST, &self.authority)
-            .body(Empty::<Bytes>::new())
-            .map_err(Failure::of)?;
-        let answer = timeout(PATIENCE, sender.send_request(request)).await;
-        let answer = answer
-            .map_err(|_| self.silent())?
-            .map_err(|error| self.no_manager(&error))?;
-        if answer.status() != StatusCode::OK {
-            let status = answer.status();
-            let told = Limited::new(answer.into_body(), 4_096).collect().await;
-            let told = told.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
-            return Err(Failure::Failed(format!(
-                "http://{} answered {status}: {}",
-                self.authority,
-                telemetry_core::catalog::escape(&reason(&told.unwrap_or_default()))
-            )));
+    /// The head of the answer to a GET; its body follows as it comes. With it comes who answered.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+    ) -> Result<(&Way, http::Response<Incoming>), Failure> {
+        let mut absent = Vec::new();
+        for way in &self.ways {
+            match connect(way).await? {
+                Ok(sender) => return Ok((way, ask(way, sender, path).await?)),
+                Err(error) => absent.push(format!("{way} ({error})")),
+            }
         }
-        Ok(answer)
+        Err(Failure::Failed(format!(
+            "no manager listens at {}; start one with `telemetry manager`, \
+             or say which one with --config or --url",
+            absent.join(", nor at ")
+        )))
     }
 
-    /// The whole answer to a GET.
-    pub(crate) async fn get_all(&self, path: &str) -> Result<Bytes, Failure> {
-        let answer = self.get(path).await?;
+    /// The whole answer to a GET, and who answered.
+    pub(crate) async fn get_all(&self, path: &str) -> Result<(&Way, Bytes), Failure> {
+        let (way, answer) = self.get(path).await?;
         let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
             .collect()
             .await;
-        Ok(body.map_err(|error| self.no_manager(&error))?.to_bytes())
+        Ok((way, body.map_err(|error| broken(way, &error))?.to_bytes()))
     }
+}
 
-    fn absent(&self, error: &std::io::Error) -> Failure {
-        Failure::Failed(format!(
-            "no manager listens at http://{} ({error}); start one with `telemetry manager`, \
-             or give the address of one with --url",
-            self.authority
-        ))
+/// A connection, or why nobody is there.
+async fn connect(way: &Way) -> Result<io::Result<Requests>, Failure> {
+    match way {
+        Way::Socket(path) => shake(way, UnixStream::connect(path)).await,
+        Way::Port { authority, .. } => shake(way, TcpStream::connect(authority)).await,
     }
+}
 
-    fn silent(&self) -> Failure {
-        Failure::Failed(format!(
-            "http://{} did not answer within {} s; is it a manager?",
-            self.authority,
-            PATIENCE.as_secs()
-        ))
-    }
+async fn shake<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    way: &Way,
+    connecting: impl Future<Output = io::Result<S>>,
+) -> Result<io::Result<Requests>, Failure> {
+    let connected = timeout(PATIENCE, connecting).await;
+    let stream = match connected.map_err(|_| silent(way))? {
+        Ok(stream) => stream,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(way, &error))?;
+    // Ends with the answer; an error of it shows in the answer.
+    tokio::spawn(connection);
+    Ok(Ok(sender))
+}
 
-    fn no_manager(&self, error: &dyn std::fmt::Display) -> Failure {
-        Failure::Failed(format!(
-            "http://{} broke off: {error}; is it a manager?",
-            self.authority
-        ))
+async fn ask(
+    way: &Way,
+    mut sender: Requests,
+    path: &str,
+) -> Result<http::Response<Incoming>, Failure> {
+    let mut request = Request::get(path);
+    match way {
+        Way::Socket(_) => request = request.header(header::HOST, "localhost"),
+        Way::Port { authority, token } => {
+            request = request.header(header::HOST, authority);
+            if let Some(token) = token {
+                let shown = format!("Bearer {}", token.reveal());
+                let mut shown = HeaderValue::try_from(shown).map_err(Failure::of)?;
+                shown.set_sensitive(true);
+                request = request.header(header::AUTHORIZATION, shown);
+            }
+        }
     }
+    let request = request.body(Empty::<Bytes>::new()).map_err(Failure::of)?;
+    let answer = timeout(PATIENCE, sender.send_request(request)).await;
+    let answer = answer
+        .map_err(|_| silent(way))?
+        .map_err(|error| broken(way, &error))?;
+    let status = answer.status();
+    if status == StatusCode::OK {
+        return Ok(answer);
+    }
+    let told = Limited::new(answer.into_body(), 4_096).collect().await;
+    let told = told.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
+    let told = reason(&told.unwrap_or_default());
+    let told = telemetry_core::catalog::escape(&told);
+    let advice = match status {
+        StatusCode::UNAUTHORIZED => {
+            "; name that file with --token-file, or the manager's configuration with --config"
+        }
+        _ => "",
+    };
+    Err(Failure::Failed(format!(
+        "{way} answered {status}: {told}{advice}"
+    )))
+}
+
+fn silent(way: &Way) -> Failure {
+    Failure::Failed(format!(
+        "{way} did not answer within {} s; is it a manager?",
+        PATIENCE.as_secs()
+    ))
+}
+
+fn broken(way: &Way, error: &dyn fmt::Display) -> Failure {
+    Failure::Failed(format!("{way} broke off: {error}; is it a manager?"))
 }
 
 /// What a refusal says: the `error` of a manager's answer, or the answer as it is.

@@ -12,6 +12,7 @@ mod log;
 mod man;
 mod manager;
 mod roster;
+mod running;
 mod service;
 mod show;
 mod signals;
@@ -21,10 +22,9 @@ mod workers;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-/// Where a manager listens unless it is told otherwise.
-const DEFAULT_URL: &str = "http://127.0.0.1:9464";
+use running::Running;
 
 /// What `telemetry manager --help` says below its options.
 const MANAGER_HELP: &str = "\
@@ -64,7 +64,7 @@ enum Command {
     #[command(after_help = MANAGER_HELP)]
     Manager {
         /// The configuration file.
-        #[arg(long, value_name = "FILE", default_value = "telemetry.toml")]
+        #[arg(long, value_name = "FILE", default_value = running::DEFAULT_CONFIG)]
         config: PathBuf,
     },
     /// List the workers of a running manager.
@@ -109,14 +109,6 @@ enum Command {
     Exec(exec::Exec),
 }
 
-/// Which running manager is meant.
-#[derive(Debug, Args)]
-struct Running {
-    /// Address of the manager.
-    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
-    url: String,
-}
-
 fn main() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
     let outcome = match command {
@@ -124,8 +116,8 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
-        Command::Workers { manager, json } => workers::run(&manager.url, json),
-        Command::Tap { manager, pattern } => tap::run(&manager.url, &pattern),
+        Command::Workers { manager, json } => workers::run(&manager, json),
+        Command::Tap { manager, pattern } => tap::run(&manager, &pattern),
         Command::Catalog { markdown, config } => catalog::run(markdown, config.as_deref()),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { into } => man::run(&into),

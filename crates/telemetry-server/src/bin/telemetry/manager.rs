@@ -24,7 +24,7 @@ use telemetry_server::{
     config::Config,
     dispatch::{Dispatcher, QueuedConfig},
     export::{HandlerMetrics, LogHandler, ProcessMetrics, PrometheusConfig, PrometheusExporter},
-    http::{HttpConfig, HttpServer, HttpState},
+    http::{HttpServer, HttpState},
     pool::{OnManagerExit, Pool, PoolConfig, RunDir, WorkerTelemetry, end_strangers},
     process::{OpenDescriptors, OrphanReaper, raise_descriptor_limit},
     watch_dir::WatchDir,
@@ -201,10 +201,7 @@ async fn start(
     let roster = Roster::new(running.manager.clone());
     if let Some(http) = &config.http {
         let state = HttpState::new(running.dispatcher.clone(), prometheus, roster.clone());
-        let mut allowed = HttpConfig::default();
-        allowed.allowed_hosts = http.allowed_hosts.clone();
-        allowed.allow_remote = http.allow_remote;
-        let server = HttpServer::bind_with(http.listen, state, allowed).await;
+        let server = HttpServer::start(state, http.clone().into()).await;
         running.http = Some(server.map_err(Failure::of)?);
     }
     // All handlers are attached, and nobody has an id yet.
@@ -325,11 +322,20 @@ fn host_name() -> String {
         .into_owned()
 }
 
+/// Where HTTP is.
+fn listening(http: &HttpServer) -> String {
+    let port = http.local_addr();
+    let port = port.map(|address| format!("listening on http://{address}\n"));
+    let socket = http.socket();
+    let socket = socket.map(|path| format!("operators ask at unix:{}\n", path.display()));
+    port.into_iter().chain(socket).collect()
+}
+
 /// Says on stdout what listens and what runs. Whoever started us may have closed stdout, or not read
 /// it; we run all the same.
 fn announce(running: &Running) {
     let mut text = match &running.http {
-        Some(http) => format!("listening on http://{}\n", http.local_addr()),
+        Some(http) => listening(http),
         None => "no HTTP server: the configuration has no [http]\n".to_owned(),
     };
     if let Some(acceptor) = &running.acceptor {

@@ -8,22 +8,24 @@ use telemetry_core::catalog::Pattern;
 
 use crate::api::{Api, block_on, query_value};
 use crate::failure::Failure;
+use crate::running::Running;
 use crate::show;
 
 /// Longest line of the manager's answer; an event is far shorter.
 const MAX_LINE_BYTES: usize = 1024 * 1024;
 
 /// Prints events until the manager ends the stream or is gone.
-pub(crate) fn run(url: &str, pattern: &str) -> Result<(), Failure> {
-    let api = Api::at(url)?;
+pub(crate) fn run(running: &Running, pattern: &str) -> Result<(), Failure> {
+    let api = Api::of(running)?;
     Pattern::new(pattern)?;
     let path = format!("/api/tap?match={}", query_value(pattern));
     block_on(async {
-        let mut body = api.get(&path).await?.into_body();
+        let (way, answer) = api.get(&path).await?;
+        let mut body = answer.into_body();
         let mut line = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame =
-                frame.map_err(|error| Failure::Failed(format!("{url} is gone: {error}")))?;
+                frame.map_err(|error| Failure::Failed(format!("{way} is gone: {error}")))?;
             let Ok(data) = frame.into_data() else {
                 continue;
             };
@@ -33,7 +35,7 @@ pub(crate) fn run(url: &str, pattern: &str) -> Result<(), Failure> {
                     print(&line)?;
                     line.clear();
                 } else if line.len() > MAX_LINE_BYTES {
-                    let told = format!("{url} does not send events; is it a manager?");
+                    let told = format!("{way} does not send events; is it a manager?");
                     return Err(Failure::Failed(told));
                 }
             }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::api::{Api, block_on};
 use crate::failure::Failure;
+use crate::running::Running;
 use crate::show;
 
 /// The heading of a column, and what it shows of a worker.
@@ -31,13 +32,13 @@ const COLUMNS: [Column; 14] = [
 ];
 
 /// Prints the table, or the manager's answer as it is.
-pub(crate) fn run(url: &str, json: bool) -> Result<(), Failure> {
-    let api = Api::at(url)?;
-    let answer = block_on(api.get_all("/api/workers"))?;
+pub(crate) fn run(running: &Running, json: bool) -> Result<(), Failure> {
+    let api = Api::of(running)?;
+    let (way, answer) = block_on(api.get_all("/api/workers"))?;
     let mut out = io::stdout().lock();
     let parsed: Value = serde_json::from_slice(&answer).map_err(|error| {
         Failure::Failed(format!(
-            "{url}/api/workers did not answer in JSON ({error}); is it a manager?"
+            "{way} did not answer in JSON ({error}); is it a manager?"
         ))
     })?;
     if json {

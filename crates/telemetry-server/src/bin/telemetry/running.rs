@@ -1,0 +1,157 @@
+//! Which running manager a command means, and the ways to it: what was given, else what a configuration
+//! says, else where a manager is by default.
+//!
+//! Reads configurations and tokens; connects nowhere.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use telemetry_server::Token;
+use telemetry_server::config::{Config, HttpSection};
+use telemetry_server::http::TokenFile;
+
+use crate::failure::Failure;
+
+/// The configuration that is looked for in the working directory.
+pub(crate) const DEFAULT_CONFIG: &str = "telemetry.toml";
+/// That of the service.
+const SERVICE_CONFIG: &str = "/etc/telemetry/telemetry.toml";
+/// What may be given as an address.
+const ALLOWED: &str = "it must be like \"http://127.0.0.1:9464\" or \"unix:/run/app/http.sock\"";
+
+/// Which running manager is meant.
+#[derive(Debug, Args)]
+pub(crate) struct Running {
+    /// Address of the manager: http://HOST:PORT, or unix:/PATH for its socket. By default that of the
+    /// configuration.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The manager's configuration file, which says where it is. By default telemetry.toml here, else a
+    /// manager of this user with a file of that name, else the service's.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// File with the operators' token, for http://. By default that of the configuration, if the
+    /// address is its own.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// One way to a manager.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// Its unix socket, which asks for no token.
+    Socket(PathBuf),
+    /// Its port.
+    Port {
+        /// Host and port, as the `Host` header says it.
+        authority: String,
+        /// What opens it.
+        token: Option<Token>,
+    },
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "unix:{}", path.display()),
+            Self::Port { authority, .. } => write!(f, "http://{authority}"),
+        }
+    }
+}
+
+impl Running {
+    /// The ways, best first; at least one.
+    pub(crate) fn ways(&self) -> Result<Vec<Way>, Failure> {
+        let given = self.token_file.clone().map(TokenFile::given);
+        let given = given.map(|file| file.read().map_err(Failure::of));
+        let given = given.transpose()?;
+        let mut places = self.places()?;
+        let mut ways = match self.url.as_deref() {
+            Some(url) => vec![given_way(url, &mut places)?],
+            None => places.into_iter().flat_map(ways_of).collect(),
+        };
+        if self.url.is_none() {
+            // A socket says by itself whose it is.
+            ways.sort_by_key(|way| matches!(way, Way::Port { .. }));
+        }
+        for way in &mut ways {
+            if let (Way::Port { token, .. }, Some(given)) = (way, &given) {
+                *token = Some(given.clone());
+            }
+        }
+        Ok(ways)
+    }
+
+    /// What configurations say of where a manager is.
+    fn places(&self) -> Result<Vec<HttpSection>, Failure> {
+        let here = Path::new(DEFAULT_CONFIG);
+        let named = self.config.as_deref();
+        // With an address it only tells whose that is.
+        let named = named.or_else(|| (self.url.is_none() && here.exists()).then_some(here));
+        if let Some(path) = named {
+            let http = read(path)?.ok_or_else(|| {
+                Failure::Failed(format!(
+                    "{path:?} has no [http], so its manager cannot be asked; add that section"
+                ))
+            })?;
+            return Ok(vec![http]);
+        }
+        let default = Config::parse("[http]", DEFAULT_CONFIG)?.http;
+        // Those that are not there, or that we may not read, say nothing.
+        let [here, service] =
+            [here, Path::new(SERVICE_CONFIG)].map(|path| read(path).ok().flatten());
+        Ok(here.into_iter().chain(default).chain(service).collect())
+    }
+}
+
+/// `[http]` of a configuration, if it has one.
+fn read(path: &Path) -> Result<Option<HttpSection>, Failure> {
+    let content = fs::read_to_string(path).map_err(|error| {
+        Failure::Usage(format!(
+            "cannot read the configuration {path:?}: {error}; give an existing file with --config"
+        ))
+    })?;
+    Ok(Config::parse(&content, &path.to_string_lossy())?.http)
+}
+
+/// The ways to one manager.
+fn ways_of(http: HttpSection) -> Vec<Way> {
+    let socket = http.socket.clone().map(Way::Socket);
+    let port = http.listen.filter(|address| address.port() != 0);
+    let port = port.map(|address| Way::Port {
+        authority: address.to_string(),
+        token: token_of(&http),
+    });
+    socket.into_iter().chain(port).collect()
+}
+
+/// Its token, if we may read it. Without it the manager says what is missing.
+fn token_of(http: &HttpSection) -> Option<Token> {
+    http.token.as_ref().and_then(|file| file.read().ok())
+}
+
+/// The way that was given. It gets a token only where a configuration says that it is the manager's.
+fn given_way(url: &str, places: &mut Vec<HttpSection>) -> Result<Way, Failure> {
+    let wrong = || Failure::Usage(format!("--url {url:?} is not allowed; {ALLOWED}"));
+    if let Some(path) = url.strip_prefix("unix:") {
+        let path = Path::new(path);
+        return match path.is_absolute() {
+            true => Ok(Way::Socket(path.to_owned())),
+            false => Err(wrong()),
+        };
+    }
+    let uri: http::Uri = url.parse().map_err(|_| wrong())?;
+    let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
+    let authority = uri
+        .authority()
+        .filter(|authority| plain && !authority.as_str().contains('@'));
+    let authority = authority.ok_or_else(wrong)?;
+    let port = authority.port_u16().unwrap_or(80);
+    let authority = format!("{}:{port}", authority.host());
+    let is_there = |http: &HttpSection| http.listen.is_some_and(|it| it.to_string() == authority);
+    places.retain(is_there);
+    let token = places.first().and_then(token_of);
+    Ok(Way::Port { authority, token })
+}

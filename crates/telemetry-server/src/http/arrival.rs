@@ -1,0 +1,128 @@
+//! Where a connection came from: over a port or over the unix socket, and who is at its other end.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::body::Bytes;
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use telemetry_core::catalog::escape;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+use crate::bound::Bound;
+use crate::peer_user;
+
+/// What the system keeps of what a client has not read, at most and in bytes; it takes it twice.
+const SEND_BUFFER: usize = 128 * 1_024;
+
+/// Where a request came from; whoever serves it finds it among its extensions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Arrival {
+    /// Over a port: anybody.
+    Port {
+        /// Who.
+        peer: SocketAddr,
+        /// The address of ours that it came to.
+        own: Option<IpAddr>,
+    },
+    /// Over the unix socket: a user that may.
+    Socket {
+        /// Its process; none of a namespace that is not ours to see.
+        pid: Option<i32>,
+    },
+}
+
+impl fmt::Display for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port { peer, .. } => write!(f, "{peer}"),
+            Self::Socket { pid: Some(pid) } => write!(f, "process {pid}"),
+            Self::Socket { pid: None } => f.write_str("a process that cannot be seen"),
+        }
+    }
+}
+
+/// Somewhere clients come to.
+pub(super) trait Door: Send + Sync + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next one. Can be dropped at any time and loses none.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Where it came from; the error says why it may not ask, and has been told so as far as it listens.
+    fn look_at(&self, stream: &Self::Stream) -> Result<Arrival, String>;
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = Self::accept(self).await?;
+        // The system would let it grow to megabytes for each. Where it does not listen, it does that.
+        let _best_effort = set_socket_send_buffer_size(&stream, SEND_BUFFER);
+        Ok(stream)
+    }
+
+    fn look_at(&self, stream: &TcpStream) -> Result<Arrival, String> {
+        let peer = stream.peer_addr();
+        let own = stream.local_addr().ok().map(|it| it.ip().to_canonical());
+        match peer {
+            Ok(peer) => Ok(Arrival::Port { peer, own }),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// The unix socket, and whose processes may use it besides our own user's and root's.
+#[derive(Debug)]
+pub(super) struct SocketDoor {
+    bound: Bound,
+    accepted_uids: Vec<u32>,
+}
+
+impl SocketDoor {
+    pub(super) fn new(bound: Bound, accepted_uids: Vec<u32>) -> Self {
+        Self {
+            bound,
+            accepted_uids,
+        }
+    }
+}
+
+impl Door for SocketDoor {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.bound.listener.accept().await?.0)
+    }
+
+    fn look_at(&self, stream: &UnixStream) -> Result<Arrival, String> {
+        let credentials = stream.peer_cred();
+        let pid = credentials.as_ref().ok().and_then(|it| it.pid());
+        let checked = peer_user::check(credentials.map(|it| it.uid()), &self.accepted_uids);
+        match checked {
+            Ok(()) => Ok(Arrival::Socket {
+                pid: pid.filter(|pid| *pid != 0),
+            }),
+            Err(error) => {
+                let why = error.to_string();
+                // There is room in a new socket; nothing is read from it.
+                let _told = stream.try_write(&forbidden(&why));
+                Err(why)
+            }
+        }
+    }
+}
+
+/// An answer to whatever would have been asked.
+fn forbidden(why: &str) -> Bytes {
+    let body = serde_json::json!({ "error": escape(why) }).to_string();
+    let length = body.len();
+    format!(
+        "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    )
+    .into()
+}
