@@ -16,6 +16,7 @@
 //! * [`ResourceSampler`] emits what the process uses; a [`Heartbeat`] tells when a program that beats
 //!   cannot run.
 //! * `Telemetry::flush_on_signal` (feature `signals`) ends telemetry before a signal ends the process.
+//! * `telemetry_tls` (feature `tls`): what TLS is made of, for managers of other machines.
 //! * [`backend`] holds the places events can go to: the stream, stderr, memory for tests, several at
 //!   once, nowhere.
 //! * [`mod@serve`] holds the telemetry stream itself: [`serve::Connection`] to a manager and
@@ -89,6 +90,9 @@ pub use telemetry_core;
 pub use telemetry_core::{
     Address, AddressError, Outcome, SpanContext, SpanPhase, TraceContext, Value, ValueRef,
 };
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use telemetry_tls;
 
 /// The README's examples are tests.
 #[cfg(doctest)]

@@ -3,6 +3,7 @@
 //!
 //! Reads and checks; starts nothing. Values become the config types of the rooms they are for.
 
+mod accept;
 mod catalog;
 mod duration;
 mod error;
@@ -12,26 +13,28 @@ mod manager;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use telemetry_core::catalog::{Catalog, PatternLimits, PatternSet};
+use telemetry_tls::TlsConfig;
 use toml::de::DeTable;
 
 use crate::identity::identity_fault;
 use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
 use telemetry_core::Address;
 
+pub use accept::AcceptSection;
 pub use error::{ConfigError, Place};
 pub use http::HttpSection;
 pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
 
 use error::Text;
-use manager::{accept, manager};
+use manager::manager;
 use section::Section;
 
 /// Where `/metrics` and the API listen unless the file says otherwise.
@@ -61,6 +64,8 @@ pub struct Config {
     /// `[accept]`: where workers dial in; on without being asked for where there is a run_dir, absent if
     /// it is switched off.
     pub accept: Option<AcceptSection>,
+    /// `[tls]`: what holds wherever TLS is spoken and nothing else is said.
+    pub tls: TlsConfig,
     /// `[manager] dials_per_second`: most dials per second over all workers, first dials apart.
     pub dials_per_second: u32,
     /// `[log]`: what the manager says of itself.
@@ -82,16 +87,6 @@ pub struct Config {
     pub series_limit: usize,
     /// The built-in catalog with what `[catalog]` adds.
     pub catalog: Arc<Catalog>,
-}
-
-/// `[accept]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AcceptSection {
-    /// A unix socket; `{run_dir}/manager.sock` unless the file says otherwise.
-    pub listen: Address,
-    /// How long a worker that lost its connection keeps its place while its process may be there.
-    pub grace: Duration,
 }
 
 /// `[[endpoint]]`
@@ -158,7 +153,12 @@ impl Config {
         let manager = manager(whole.section("manager")?, file)?;
         let own_log = whole.section("log")?;
         let own_log = own_log.as_ref().map(log::read).transpose()?;
-        let accept = accept(whole.section("accept")?, manager.run_dir.as_deref())?;
+        let tls = match whole.section("tls")? {
+            Some(section) => tls::tls(&section, &TlsConfig::default())?,
+            None => TlsConfig::default(),
+        };
+        let accept = whole.section("accept")?;
+        let accept = accept::accept(accept, manager.run_dir.as_deref(), &tls)?;
         let http = whole.section("http")?;
         let http = http.map(|it| http::http(&it, manager.run_dir.as_deref()));
         let http = http.transpose()?;
@@ -171,7 +171,7 @@ impl Config {
         for section in whole.sections("pool")? {
             let run_dir = manager.run_dir.as_deref().unwrap_or(Path::new(""));
             let mut pool = pool(&section, &pools, &telemetry, run_dir)?;
-            pool.manager = accept.as_ref().map(|accept| accept.listen.clone());
+            pool.manager = accept.as_ref().and_then(|accept| accept.socket.clone());
             pools.push(pool);
         }
         let mut endpoints = Vec::new();
@@ -188,8 +188,10 @@ impl Config {
                          watch another directory",
                     ));
                 }
-                let listen = accept.as_ref().and_then(|it| it.listen.socket_path());
-                if listen.and_then(Path::parent)
+                let socket = accept
+                    .as_ref()
+                    .and_then(|it| it.socket.as_ref()?.socket_path());
+                if socket.and_then(Path::parent)
                     == std::path::absolute(&watch.directory).ok().as_deref()
                 {
                     return Err(section.invalid(
@@ -210,6 +212,7 @@ impl Config {
             run_dir: manager.run_dir,
             on_manager_exit: manager.on_exit,
             accept,
+            tls,
             dials_per_second: manager.dials_per_second,
             own_log: own_log.unwrap_or_default(),
             http,

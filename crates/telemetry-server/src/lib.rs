@@ -35,6 +35,7 @@
 //! * `pool` (feature `pool`): processes of the manager's own.
 //! * `http` (feature `http`), `config` (feature `config`): what the `telemetry` command is made of, with
 //!   [`process`], what a long-lived process needs.
+//! * `telemetry_tls` (feature `tls`): what TLS is made of, for workers that dial in at a port.
 //! * [`pipeline`]: the way from bytes to handlers alone.
 //!
 //! Crates whose types are in signatures are re-exported, here and in [`host`] and [`export`].
@@ -111,6 +112,9 @@ pub use telemetry_core::{
     Address, AddressError, Clock, Event, EventOrigin, EventRef, Source, SpanContext, SystemClock,
     Token, TokenError, Value, ValueRef, catalog, ledger,
 };
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use telemetry_tls;
 #[doc(no_inline)]
 pub use {telemetry_core, tokio, tracing};
 

@@ -1,19 +1,13 @@
-//! `[manager]` and `[accept]`: the manager's own place, its pace, and the door for workers that dial in.
+//! `[manager]`: the manager's own place and its pace.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use telemetry_core::Address;
-
-use super::AcceptSection;
 use super::error::ConfigError;
 use super::section::Section;
-use crate::manager::DEFAULT_AWAY_GRACE;
 use crate::pool::OnManagerExit;
-use crate::run_dir::{RUN_DIR_ALLOWED, default_run_dir};
+use crate::run_dir::default_run_dir;
 use crate::session::MAX_DIALS_PER_SECOND;
 
-/// Name of the socket at which workers dial in, unless the file says otherwise.
-const ACCEPT_SOCKET: &str = "manager.sock";
 /// Most dials per second that may be asked for: one each millisecond, which is the timers' step.
 const DIALS_PER_SECOND_CAP: usize = 1_000;
 
@@ -63,42 +57,4 @@ pub(super) fn manager(
         on_exit: on_exit.unwrap_or(OnManagerExit::Keep),
         dials_per_second,
     })
-}
-
-/// `[accept]`, which is on unless it is switched off.
-pub(super) fn accept(
-    section: Option<Section<'_>>,
-    run_dir: Option<&Path>,
-) -> Result<Option<AcceptSection>, ConfigError> {
-    // Workers may have another working directory.
-    let default = run_dir.map(|run_dir| {
-        let run_dir = std::path::absolute(run_dir).unwrap_or_else(|_| run_dir.to_owned());
-        Address::Unix(run_dir.join(ACCEPT_SOCKET))
-    });
-    let Some(section) = section else {
-        return Ok(default.map(|listen| AcceptSection {
-            listen,
-            grace: DEFAULT_AWAY_GRACE,
-        }));
-    };
-    let is_on = section.flag("enabled")?.unwrap_or(true);
-    let listen = section.parsed("listen", |text| match text.parse::<Address>() {
-        Ok(Address::Unix(path)) => Ok(Address::Unix(std::path::absolute(&path).unwrap_or(path))),
-        Ok(port) => Err(format!(
-            "{port} is a port, at which workers can only dial in with TLS, which this version does \
-             not have; use \"unix:/path/to.sock\""
-        )),
-        Err(problem) => Err(problem.to_string()),
-    })?;
-    let grace = section.duration("grace")?.unwrap_or(DEFAULT_AWAY_GRACE);
-    section.finish()?;
-    if !is_on {
-        return Ok(None);
-    }
-    let Some(listen) = listen.or(default) else {
-        return Err(section.refuse(format!(
-            "[accept] needs the key \"listen\", or a run_dir: {RUN_DIR_ALLOWED}"
-        )));
-    };
-    Ok(Some(AcceptSection { listen, grace }))
 }

@@ -167,6 +167,19 @@ impl<'t> Section<'t> {
         parsed.collect::<Result<_>>().map(Some)
     }
 
+    /// The same of one text alone or a list.
+    pub(super) fn parsed_list_or_one<T, E: std::fmt::Display>(
+        &self,
+        key: &'static str,
+        parse: impl Fn(&str) -> std::result::Result<T, E>,
+    ) -> Result<Option<Vec<T>>> {
+        let value = self.value(key);
+        if value.is_some_and(|value| value.get_ref().as_array().is_some()) {
+            return self.parsed_list(key, parse);
+        }
+        Ok(self.parsed(key, parse)?.map(|one| vec![one]))
+    }
+
     /// A table of texts, as pairs in the order of their keys.
     pub(super) fn texts(&self, key: &'static str) -> Result<Option<Vec<(String, String)>>> {
         self.typed(key, "a table of texts, e.g. { A = \"1\" }", |value| {

@@ -87,7 +87,10 @@ fn every_setting_is_read() {
     assert_eq!(config.run_dir.as_deref(), Some(Path::new("/run/t")));
     assert_eq!(config.on_manager_exit, OnManagerExit::Stop);
     let accept = config.accept.unwrap();
-    assert_eq!(accept.listen.to_string(), "unix:/run/t/door.sock");
+    assert_eq!(
+        accept.socket.as_ref().expect("on").to_string(),
+        "unix:/run/t/door.sock"
+    );
     assert_eq!(accept.grace, Duration::from_secs(5));
     let http = config.http.unwrap();
     assert_eq!(http.listen.map(|it| it.port()), Some(1234));
@@ -113,7 +116,7 @@ fn every_setting_is_read() {
     assert_eq!(a.env, [("A".into(), "1".into()), ("B".into(), "2".into())]);
     assert_eq!(a.max_lifetime, Some(Duration::from_secs(3_600)));
     assert_eq!((b.size, b.telemetry.transport), (1, Transport::Stderr));
-    assert_eq!(b.manager, Some(accept.listen));
+    assert_eq!(b.manager, accept.socket);
     assert_eq!(config.endpoints.len(), 1);
     assert_eq!(config.watch.unwrap().pool.as_deref(), Some("c"));
     assert_eq!(config.log.unwrap().level, tracing::Level::DEBUG);
@@ -132,7 +135,7 @@ fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
     refused(
         "[telemtry]\n",
         "t.toml:1:2: unknown key \"telemtry\"; did you mean \"telemetry\"? \
-         (known: accept, catalog, endpoint, exporters, http, log, manager, pool, telemetry, watch)",
+         (known: accept, catalog, endpoint, exporters, http, log, manager, pool, telemetry, tls, watch)",
     );
     refused(
         "[watch]\ndirectory = \"/x\"\nzzz = 1",
@@ -307,18 +310,52 @@ fn own_log_has_a_format_and_a_filter() {
 fn workers_may_dial_in_unless_that_is_switched_off() {
     let config = parse("[manager]\nrun_dir = \"/run/t\"");
     let accept = config.accept.expect("it is on");
-    assert_eq!(accept.listen.to_string(), "unix:/run/t/manager.sock");
+    assert_eq!(
+        accept.socket.as_ref().expect("on").to_string(),
+        "unix:/run/t/manager.sock"
+    );
     assert_eq!(accept.grace, Duration::from_secs(30));
     let config = parse("[accept]\nenabled = false\n[[pool]]\nname = \"a\"\ncommand = [\"a\"]");
     assert!(config.accept.is_none() && config.pools[0].manager.is_none());
 }
 
 #[test]
+fn ports_are_beside_the_socket_and_have_tls() {
+    let config = parse(
+        "[manager]\nrun_dir = \"/run/t\"\n[tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_ca = \"/a\"\n\
+         [accept]\nlisten = \"0.0.0.0:7443\"\ncertifies = \"pool\"\n[accept.tls]\nclient_ca = \"/b\"",
+    );
+    let accept = config.accept.expect("it is on");
+    let doors = accept.doors().unwrap();
+    let places: Vec<_> = doors.iter().map(|door| door.listen.to_string()).collect();
+    assert_eq!(places, ["unix:/run/t/manager.sock", "0.0.0.0:7443"]);
+    assert_eq!(doors[0].tls, None);
+    let tls = doors[1].tls.as_ref().expect("a port");
+    assert_eq!(tls.cert.as_deref(), Some(Path::new("/c")));
+    assert_eq!(tls.client_ca.as_deref(), Some(Path::new("/b")));
+    assert_eq!(doors[1].certifies, crate::accept::Certifies::Pool);
+}
+
+#[test]
 fn a_door_that_cannot_be_opened_is_refused() {
     refused(
         "[accept]\nlisten = \"0.0.0.0:7443\"",
-        "t.toml:2:10: accept.listen: 0.0.0.0:7443 is a port, at which workers can only dial in with \
-         TLS, which this version does not have; use \"unix:/path/to.sock\"",
+        "t.toml:2:10: accept.listen: 0.0.0.0:7443 is a port, at which workers dial in with TLS; set cert, key and \
+         client_ca in [accept.tls] or [tls] (`telemetry tls init DIR` makes them for a try)",
+    );
+    refused(
+        "[tls]\ncert = \"/c\"\nkey = \"/k\"\n[accept]\nlisten = [\"0.0.0.0:7443\"]",
+        "t.toml:5:10: accept.listen: anybody could dial in at 0.0.0.0:7443; set client_ca in [accept.tls] or [tls], \
+         so that workers need a certificate, or token_file in [accept], or both",
+    );
+    refused(
+        "[tls]\ncert = \"/c\"",
+        "t.toml:1:1: [tls] needs the key \"key\"",
+    );
+    refused(
+        "[accept]\nlisten = [\"unix:/a.sock\", \"manager.example:7443\"]",
+        "t.toml:2:27: accept.listen: manager.example:7443 is a name; to listen needs an IP and port such as \
+         \"0.0.0.0:7443\"",
     );
     refused(
         "[manager]\nrun_dir = \"/run/t\"\n[watch]\ndirectory = \"/run/t\"",

@@ -17,6 +17,7 @@ mod service;
 mod show;
 mod signals;
 mod tap;
+mod tls;
 mod workers;
 
 use std::path::PathBuf;
@@ -92,6 +93,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Make certificates for a try.
+    #[command(subcommand)]
+    Tls(tls::Tls),
     /// Print what a shell needs to complete this command.
     #[command(after_help = COMPLETIONS_HELP)]
     Completions {
@@ -119,6 +123,7 @@ fn main() -> ExitCode {
         Command::Workers { manager, json } => workers::run(&manager, json),
         Command::Tap { manager, pattern } => tap::run(&manager, &pattern),
         Command::Catalog { markdown, config } => catalog::run(markdown, config.as_deref()),
+        Command::Tls(task) => tls::run(&task),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { into } => man::run(&into),
         Command::Exec(exec) => exec::run(exec),

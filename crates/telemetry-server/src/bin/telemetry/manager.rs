@@ -20,7 +20,7 @@ use telemetry_core::{
 };
 use telemetry_server::{
     Manager, ManagerConfig, PoolInfo, WorkerContext,
-    accept::{AcceptConfig, Acceptor},
+    accept::Acceptor,
     config::Config,
     dispatch::{Dispatcher, QueuedConfig},
     export::{HandlerMetrics, LogHandler, ProcessMetrics, PrometheusConfig, PrometheusExporter},
@@ -93,7 +93,7 @@ fn hold(config: &Config, path: &Path) -> Result<Option<RunDir>, Failure> {
 struct Running {
     manager: Manager,
     dispatcher: Dispatcher,
-    acceptor: Option<Acceptor>,
+    acceptors: Vec<Acceptor>,
     http: Option<HttpServer>,
     watch: Option<WatchDir>,
     pools: Vec<Arc<Pool>>,
@@ -192,7 +192,7 @@ async fn start(
     let mut running = Running {
         manager,
         dispatcher,
-        acceptor: None,
+        acceptors: Vec::new(),
         http: None,
         watch: None,
         pools: Vec::new(),
@@ -235,9 +235,13 @@ async fn start(
     }
     // Workers that were adopted are known by now, whoever of them calls first.
     if let Some(accept) = config.accept {
-        let acceptor = Acceptor::start(&running.manager, AcceptConfig::at(accept.listen));
-        running.acceptor =
-            Some(acceptor.map_err(|error| Failure::Failed(format!("[accept]: {error}")))?);
+        let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("[accept]: {error}"));
+        for door in accept.doors().map_err(|error| failed(&error))? {
+            let acceptor = Acceptor::start(&running.manager, door);
+            running
+                .acceptors
+                .push(acceptor.map_err(|error| failed(&error))?);
+        }
     }
     if let Some(run_dir) = run_dir {
         let ending = tokio::spawn(async move { end_strangers(&run_dir).await });
@@ -338,7 +342,7 @@ fn announce(running: &Running) {
         Some(http) => listening(http),
         None => "no HTTP server: the configuration has no [http]\n".to_owned(),
     };
-    if let Some(acceptor) = &running.acceptor {
+    for acceptor in &running.acceptors {
         text.push_str(&format!("workers dial in at {}\n", acceptor.address()));
     }
     for pool in &running.pools {
@@ -366,7 +370,7 @@ async fn stop(running: Running, mut hastened: watch::Receiver<bool>) {
     let Running {
         manager,
         dispatcher,
-        acceptor,
+        acceptors,
         http,
         watch,
         pools,
@@ -384,7 +388,7 @@ async fn stop(running: Running, mut hastened: watch::Receiver<bool>) {
     }
     let in_order = async {
         while ending.join_next().await.is_some() {}
-        if let Some(acceptor) = acceptor {
+        for acceptor in acceptors {
             acceptor.stop().await;
         }
         if let Some(watch) = watch {

@@ -1,0 +1,41 @@
+//! `[tls]`, and the same shape wherever TLS is spoken: files, the name of the other side, the lowest version.
+//!
+//! What a place does not say is as `[tls]` says.
+
+use std::path::{Path, PathBuf};
+
+use telemetry_tls::TlsConfig;
+
+use super::error::ConfigError;
+use super::section::Section;
+
+/// Reads a table over what holds without it.
+pub(super) fn tls(section: &Section<'_>, otherwise: &TlsConfig) -> Result<TlsConfig, ConfigError> {
+    let mut tls = otherwise.clone();
+    let file = |key| section.parsed(key, path);
+    if let Some(cert) = file("cert")? {
+        // A key belongs to its certificate.
+        tls.cert = Some(cert);
+        tls.key = None;
+    }
+    tls.key = file("key")?.or(tls.key);
+    tls.ca = file("ca")?.or(tls.ca);
+    tls.client_ca = file("client_ca")?.or(tls.client_ca);
+    tls.server_name = section.text("server_name")?.or(tls.server_name);
+    let lowest = section.parsed("min_version", str::parse)?;
+    tls.min_version = lowest.unwrap_or(tls.min_version);
+    section.finish()?;
+    if tls.cert.is_some() != tls.key.is_some() {
+        let missing = if tls.key.is_none() { "key" } else { "cert" };
+        return Err(section.missing(missing));
+    }
+    Ok(tls)
+}
+
+fn path(text: &str) -> Result<PathBuf, &'static str> {
+    if text.is_empty() {
+        return Err("is empty; expected the path of a PEM file");
+    }
+    // It is read again later.
+    Ok(std::path::absolute(text).unwrap_or_else(|_| Path::new(text).to_owned()))
+}
