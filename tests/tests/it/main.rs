@@ -26,6 +26,7 @@ mod rubbish;
 mod stock_manager;
 mod stock_worker;
 mod survival;
+mod tls;
 mod torn_streams;
 mod truth_death;
 mod truth_descriptors;
