@@ -33,12 +33,25 @@ pub(crate) fn build(build: &Build) -> Result<PathBuf, Failure> {
         .join("telemetry"))
 }
 
-/// Sees to Rust's library for the target.
+/// What compiles C for the target, as the crate `cc` looks for it.
+const COMPILER: &str = "musl-gcc";
+/// The variable that names another one.
+const OTHER_COMPILER: &str = "CC_x86_64_unknown_linux_musl";
+
+/// Sees to Rust's library for the target, and to the compiler of the little C that TLS has.
 fn ready() -> Result<(), Failure> {
     if std::env::consts::ARCH != "x86_64" {
         return Err(Failure::Machine(format!(
             "this machine is {}; the command is built, and run once, for x86_64",
             std::env::consts::ARCH
+        )));
+    }
+    if std::env::var_os(OTHER_COMPILER).is_none()
+        && !process::succeeds(process::command(COMPILER).arg("--version"))
+    {
+        return Err(Failure::Machine(format!(
+            "{COMPILER} is not installed, which compiles what TLS has in C; Debian has it in musl-tools, and \
+             {OTHER_COMPILER} may name another compiler"
         )));
     }
     if is_there()? {
