@@ -43,7 +43,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `descriptors`, `dir_events`, `identity`, `lossy`, `orphans`, `region`, `simulated`,
+//! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `identity`, `lossy`, `orphans`, `region`, `simulated`,
 //!    `socket_dir`, `token`
 //! 2. `accounts`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`, `run_dir`
@@ -73,6 +73,7 @@ mod desired;
 mod dir_events;
 pub mod dispatch;
 pub mod export;
+mod grpc_message;
 pub mod host;
 #[cfg(feature = "http")]
 pub mod http;
