@@ -201,6 +201,7 @@ impl Session {
                     // A worker that is being taken away has no desired policy any more.
                     progress.is_desired = changed.is_ok();
                     progress.policy_due = changed.is_ok();
+                    progress.reader.desire(&self.policy.borrow());
                 }
                 permit = dialled.controls.reserve(), if progress.has_word() => {
                     if let Ok(permit) = permit {
@@ -381,7 +382,9 @@ impl Session {
             Arc::clone(&shared.quarantine),
             self.record.begin().await,
         );
-        Reader::new(pipeline, Arc::clone(&self.record), introduced)
+        let mut reader = Reader::new(pipeline, Arc::clone(&self.record), introduced);
+        reader.desire(&self.policy.borrow());
+        reader
     }
 
     fn events<'a>(&'a self, progress: &'a Progress) -> SessionEvents<'a> {
