@@ -2,7 +2,7 @@
 
 use telemetry_core::ledger::Reason;
 use telemetry_server::{Target, stream::StreamState};
-use telemetry_tests::{StockWorker, TestManager, eventually};
+use telemetry_tests::{RawWorker, StockWorker, TestManager, eventually};
 
 const START: &str = "tool.execution.start";
 
@@ -109,4 +109,31 @@ async fn a_denied_event_that_a_stock_worker_held_reaches_nobody() {
     let names = manager.witness().events();
     let is_start = |event: &telemetry_server::Event| event.name().ends_with(START);
     assert!(names.iter().all(is_start), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stock_worker_that_stands_still_is_asked_for_no_stream_until_it_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker = RawWorker::start(dir.path());
+    let manager = TestManager::start();
+    let id = manager.register(&worker.address(), "stock");
+    let stream = worker.stream().await;
+    stream.event(START, 0);
+    manager
+        .until("the worker to be known as stock", &id, |info| info.legacy)
+        .await;
+    let pings = worker.pings();
+    worker.withhold_pongs(true);
+    drop(stream);
+    let again = format!("2 pings behind {pings}");
+    eventually(&again, || (worker.pings() >= pings + 2).then_some(())).await;
+    assert!(worker.opened().is_none(), "it would lie there unread");
+    let error = manager.info(&id).last_error.expect("one of the attempt");
+    assert!(error.contains("did not answer Ping"), "{error}");
+    worker.withhold_pongs(false);
+    let stream = worker.stream().await;
+    // One that has nothing to say sends no headers either; this one does.
+    let info = manager.streaming(&id).await;
+    assert_eq!((info.legacy, info.streams), (true, 2));
+    drop(stream);
 }

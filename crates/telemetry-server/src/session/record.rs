@@ -204,6 +204,12 @@ impl Record {
         self.lock().legacy
     }
 
+    /// Whether the worker said hello when it was there last.
+    pub(super) fn is_ours(&self) -> bool {
+        let memory = self.lock();
+        !memory.legacy && !memory.hello.incarnation.is_empty()
+    }
+
     /// Where we stand with the worker, for the hello of a stream that is about to be opened: with the
     /// incarnation that introduced itself in a process, or else the one that was there last.
     pub(super) fn tell_position(
