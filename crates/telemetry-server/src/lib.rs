@@ -49,8 +49,9 @@
 //! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
-//! 6. `accept`, `pool`, `watch_dir`
-//! 7. `config`
+//! 6. `targets`
+//! 7. `accept`, `pool`, `watch_dir`
+//! 8. `config`
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -93,6 +94,8 @@ mod session;
 #[doc(hidden)]
 pub mod simulated;
 mod socket_dir;
+#[cfg(feature = "pool")]
+mod targets;
 #[cfg(feature = "pool")]
 #[cfg_attr(
     not(test),
