@@ -32,6 +32,7 @@
 //! * [`dispatch`]: handlers, attached to patterns of event names. [`export`]: handlers that are there:
 //!   log, and Prometheus (feature `prometheus`). [`host`]: events of the program around the manager.
 //! * [`accept`]: workers that dial in. `watch_dir` (feature `pool`): those that somebody else starts here.
+//!   `discover` (feature `config`): those that a file or a name lists.
 //! * `pool` (feature `pool`): processes of the manager's own.
 //! * `http` (feature `http`), `config` (feature `config`): what the `telemetry` command is made of, with
 //!   [`process`], what a long-lived process needs.
@@ -50,7 +51,7 @@
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
 //! 6. `targets`
-//! 7. `accept`, `pool`, `watch_dir`
+//! 7. `accept`, `discover`, `pool`, `watch_dir`
 //! 8. `config`
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -72,6 +73,8 @@ mod desired;
     )
 )]
 mod dir_events;
+#[cfg(feature = "config")]
+pub mod discover;
 pub mod dispatch;
 pub mod export;
 mod grpc_message;

@@ -72,7 +72,6 @@ impl Targets {
     }
 
     /// How many are registered.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.registered.len()
     }

@@ -284,6 +284,13 @@ async fn connect(endpoint: &Address) -> Result<Stream, DialError> {
             stream.set_nodelay(true)?;
             Ok(Stream::Tcp(stream))
         }),
+        Address::Host { name, port } => {
+            let stream = TcpStream::connect((name.as_str(), *port)).await;
+            stream.and_then(|stream| {
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            })
+        }
         _ => Err(io::ErrorKind::Unsupported.into()),
     };
     connected.map_err(|error| DialError::Connect {
