@@ -72,6 +72,7 @@ impl Targets {
     }
 
     /// How many are registered.
+    #[cfg(any(feature = "config", test))]
     pub(crate) fn len(&self) -> usize {
         self.registered.len()
     }
