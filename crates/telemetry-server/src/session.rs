@@ -45,7 +45,7 @@ use crate::region::Region;
 pub use acks::{MAX_ACK_BYTES, MAX_ACK_DELAY};
 use arrival::Caller;
 pub(crate) use arrival::{Accepted, Arrival, Carrier};
-use backoff::{Backoff, REFUSED_BASE};
+use backoff::{Backoff, PORT_REFUSED_CAP, REFUSED_BASE};
 use progress::Ending;
 use telemetry_core::Address;
 
@@ -278,12 +278,14 @@ impl Session {
                 let wait = self.backoff.next_refused();
                 (StreamState::Backoff, error.to_string(), wait, false)
             }
-            Ending::NotOpened { error, asked } => (
-                StreamState::Backoff,
-                error.to_string(),
-                self.backoff.next(),
-                asked,
-            ),
+            Ending::NotOpened { error, asked } => {
+                let longest = match error.is_free_port() {
+                    true => PORT_REFUSED_CAP,
+                    false => Duration::MAX,
+                };
+                let wait = self.backoff.next().min(longest);
+                (StreamState::Backoff, error.to_string(), wait, asked)
+            }
             Ending::Lost { reason, lived } => {
                 if lived >= BACKOFF_RESET_AFTER {
                     self.backoff.reset();

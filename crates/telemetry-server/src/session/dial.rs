@@ -3,11 +3,12 @@
 //! HTTP/2 is driven directly, without a channel abstraction: the session owns its one connection,
 //! and every limit is set here by name.
 
+mod tasks;
+
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,6 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::backoff::Turn;
@@ -30,6 +30,7 @@ use super::control::ControlBody;
 use super::kin;
 use super::peer::Peer;
 use super::response::chain;
+use tasks::Tasks;
 use telemetry_core::Address;
 
 /// Bytes a worker may send on the stream before we have read them.
@@ -51,8 +52,6 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that a stock worker has, once it answers, for the end of the stream it had before: that takes the events away
 /// from whichever stream it then has.
 const AFTER_PONG: Duration = Duration::from_millis(200);
-/// Time that a connection no longer needed gets to say goodbye.
-const GOODBYE: Duration = Duration::from_millis(250);
 
 /// Why a worker could not be reached or its stream not be opened.
 #[derive(Debug, Error)]
@@ -157,6 +156,17 @@ pub(super) enum Manners {
 }
 
 impl DialError {
+    /// Whether nobody listens at a port of this machine: to find that out costs little, and whoever starts there
+    /// should not be waited for by chance.
+    pub(super) fn is_free_port(&self) -> bool {
+        match self {
+            Self::Connect { endpoint, error } => {
+                endpoint.is_local() && error.kind() == io::ErrorKind::ConnectionRefused
+            }
+            _ => false,
+        }
+    }
+
     /// Whether somebody listens who does not answer.
     pub(super) fn is_silence(&self) -> bool {
         matches!(self, Self::NoHeaders { .. } | Self::NoPong { .. })
@@ -407,68 +417,6 @@ fn request(path: &'static str, body: ControlBody) -> Request<ControlBody> {
         HeaderValue::from(PROTOCOL_REVISION),
     );
     request
-}
-
-/// The tasks of one connection. Dropped, they get a moment for their goodbye and end then, whatever
-/// the peer does.
-#[derive(Debug, Default)]
-struct Tasks {
-    handles: Arc<Mutex<Vec<AbortHandle>>>,
-}
-
-/// Spawns for [`Tasks`].
-#[derive(Debug, Clone)]
-struct TaskExecutor {
-    handles: Arc<Mutex<Vec<AbortHandle>>>,
-}
-
-impl Tasks {
-    fn executor(&self) -> TaskExecutor {
-        TaskExecutor {
-            handles: Arc::clone(&self.handles),
-        }
-    }
-}
-
-impl Tasks {
-    /// Ends them now.
-    fn end(&self) {
-        end_all(&self.handles);
-    }
-}
-
-/// Ends every task of a connection.
-fn end_all(handles: &Mutex<Vec<AbortHandle>>) {
-    let mut handles = handles.lock().unwrap_or_else(PoisonError::into_inner);
-    for handle in handles.drain(..) {
-        handle.abort();
-    }
-}
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        let handles = Arc::clone(&self.handles);
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(async move {
-            tokio::time::sleep(GOODBYE).await;
-            end_all(&handles);
-        });
-    }
-}
-
-impl<F> Executor<F> for TaskExecutor
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        let handle = tokio::spawn(future).abort_handle();
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles.retain(|handle| !handle.is_finished());
-        handles.push(handle);
-    }
 }
 
 #[cfg(test)]

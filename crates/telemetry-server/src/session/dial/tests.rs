@@ -101,3 +101,26 @@ async fn a_peer_that_gives_no_sign_of_life_is_asked_for_no_stream_and_hung_up_on
     let calls = frames.iter().filter(|frame| frame.0 == HEADERS).count();
     assert_eq!(calls, 1, "the call for the sign of life: {frames:?}");
 }
+
+#[tokio::test]
+async fn only_a_free_port_of_this_machine_is_asked_again_soon() {
+    // Bound, and nobody listens.
+    let port = tokio::net::TcpSocket::new_v4().expect("a socket");
+    port.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let endpoint = Address::Tcp(port.local_addr().expect("it is bound"));
+    let error = connect(&endpoint)
+        .await
+        .map(drop)
+        .expect_err("nobody listens");
+    assert!(error.is_free_port() && !error.is_nobody(), "{error}");
+    let refused = |endpoint: &str| DialError::Connect {
+        endpoint: endpoint.parse().expect("an address"),
+        error: io::ErrorKind::ConnectionRefused.into(),
+    };
+    assert!(!refused("192.0.2.1:1").is_free_port());
+    assert!(!refused("elsewhere.example:1").is_free_port());
+    let missing = DialError::NoSocket {
+        path: "/nonexistent".into(),
+    };
+    assert!(!missing.is_free_port());
+}
