@@ -94,7 +94,7 @@ impl RawWorker {
         format!("unix:{}", self.path.display())
     }
 
-    /// From now on, whether response headers are kept back.
+    /// From now on, whether response headers are kept back, those of calls for a sign of life too.
     pub fn withhold_headers(&self, withhold: bool) {
         self.withhold.store(withhold, Ordering::SeqCst);
     }
@@ -254,7 +254,7 @@ async fn accept(
             let pings = Arc::clone(&pings);
             async move {
                 Ok::<_, Infallible>(match request.uri().path() {
-                    PING_PATH => pong(&pings).await,
+                    PING_PATH => pong(&pings, withhold).await,
                     _ => respond(request, &opened, withhold).await,
                 })
             }
@@ -288,9 +288,9 @@ async fn respond(
 }
 
 /// A sign of life: an answer without a message.
-async fn pong(pings: &Pings) -> Response<Pieces> {
+async fn pong(pings: &Pings, withhold: bool) -> Response<Pieces> {
     pings.asked.fetch_add(1, Ordering::SeqCst);
-    if pings.withhold.load(Ordering::SeqCst) {
+    if withhold || pings.withhold.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }
     let (frames, pieces) = mpsc::unbounded_channel();

@@ -241,13 +241,11 @@ async fn a_first_dial_that_nobody_answered_claims_nothing_of_what_the_manager_be
     let dir = tempfile::tempdir().expect("a directory for the socket");
     let worker = RawWorker::start(dir.path());
     worker.withhold_headers(true);
-    worker.withhold_pongs(true);
     let manager = TestManager::start();
     let id = manager.register(&worker.address(), "raw");
     let unanswered = worker.stream().await;
     unanswered.abandoned().await;
     worker.withhold_headers(false);
-    worker.withhold_pongs(false);
     let stream = worker.stream().await;
     let mut story = Story {
         _dir: dir,
