@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use telemetry_core::wire::{FrameSplitter, frame_header};
-use telemetry_proto::{TelemetryControl, TelemetryEvent, WorkerHello, WorkerReport};
+use telemetry_proto::{PING_PATH, TelemetryControl, TelemetryEvent, WorkerHello, WorkerReport};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -36,6 +36,7 @@ pub struct RawWorker {
     path: PathBuf,
     streams: tokio::sync::Mutex<mpsc::UnboundedReceiver<RawStream>>,
     withhold: Arc<AtomicBool>,
+    pings: Arc<Pings>,
     accepting: AbortHandle,
 }
 
@@ -44,6 +45,13 @@ pub struct RawWorker {
 pub struct RawStream {
     frames: mpsc::UnboundedSender<Piece>,
     controls: Arc<Mutex<Vec<TelemetryControl>>>,
+}
+
+/// Calls for a sign of life.
+#[derive(Debug, Default)]
+struct Pings {
+    asked: AtomicU64,
+    withhold: AtomicBool,
 }
 
 /// What the body is made of.
@@ -67,12 +75,15 @@ impl RawWorker {
         let listener = UnixListener::bind(&path).expect("a free socket path");
         let (opened, streams) = mpsc::unbounded_channel();
         let withhold = Arc::new(AtomicBool::new(false));
-        let accepting = tokio::spawn(accept(listener, opened, Arc::clone(&withhold)));
+        let pings = Arc::default();
+        let service = accept(listener, opened, Arc::clone(&withhold), Arc::clone(&pings));
+        let accepting = tokio::spawn(service);
         let streams = tokio::sync::Mutex::new(streams);
         Self {
             path,
             streams,
             withhold,
+            pings,
             accepting: accepting.abort_handle(),
         }
     }
@@ -83,9 +94,26 @@ impl RawWorker {
         format!("unix:{}", self.path.display())
     }
 
-    /// From now on, whether response headers are kept back.
+    /// From now on, whether response headers are kept back, those of calls for a sign of life too.
     pub fn withhold_headers(&self, withhold: bool) {
         self.withhold.store(withhold, Ordering::SeqCst);
+    }
+
+    /// From now on, whether calls for a sign of life are not answered.
+    pub fn withhold_pongs(&self, withhold: bool) {
+        self.pings.withhold.store(withhold, Ordering::SeqCst);
+    }
+
+    /// Calls for a sign of life so far.
+    #[must_use]
+    pub fn pings(&self) -> u64 {
+        self.pings.asked.load(Ordering::SeqCst)
+    }
+
+    /// The next stream, if one was opened already.
+    #[must_use]
+    pub fn opened(&self) -> Option<RawStream> {
+        self.streams.try_lock().ok()?.try_recv().ok()
     }
 
     /// The next stream that a manager opens.
@@ -214,14 +242,22 @@ async fn accept(
     listener: UnixListener,
     opened: mpsc::UnboundedSender<RawStream>,
     withhold: Arc<AtomicBool>,
+    pings: Arc<Pings>,
 ) {
     while let Ok((connection, _)) = listener.accept().await {
         let opened = opened.clone();
         let withhold = Arc::clone(&withhold);
-        let service = service_fn(move |request| {
+        let pings = Arc::clone(&pings);
+        let service = service_fn(move |request: Request<Incoming>| {
             let opened = opened.clone();
             let withhold = withhold.load(Ordering::SeqCst);
-            async move { Ok::<_, Infallible>(respond(request, &opened, withhold).await) }
+            let pings = Arc::clone(&pings);
+            async move {
+                Ok::<_, Infallible>(match request.uri().path() {
+                    PING_PATH => pong(&pings, withhold).await,
+                    _ => respond(request, &opened, withhold).await,
+                })
+            }
         });
         tokio::spawn(
             hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -243,6 +279,25 @@ async fn respond(
     if withhold {
         std::future::pending::<()>().await;
     }
+    let mut response = Response::new(Pieces(pieces));
+    let grpc = HeaderValue::from_static("application/grpc");
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, grpc);
+    response
+}
+
+/// A sign of life: an answer without a message.
+async fn pong(pings: &Pings, withhold: bool) -> Response<Pieces> {
+    pings.asked.fetch_add(1, Ordering::SeqCst);
+    if withhold || pings.withhold.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+    let (frames, pieces) = mpsc::unbounded_channel();
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    // Its other end is in the answer.
+    let _there = frames.send(Piece::Trailers(trailers));
     let mut response = Response::new(Pieces(pieces));
     let grpc = HeaderValue::from_static("application/grpc");
     response

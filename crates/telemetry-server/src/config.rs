@@ -5,6 +5,7 @@
 
 mod accept;
 mod catalog;
+mod discover;
 mod duration;
 mod error;
 mod http;
@@ -24,6 +25,7 @@ use telemetry_core::catalog::{Catalog, PatternLimits, PatternSet};
 use telemetry_tls::TlsConfig;
 use toml::de::DeTable;
 
+use crate::discover::DiscoveryConfig;
 use crate::identity::identity_fault;
 use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
 use telemetry_core::Address;
@@ -79,6 +81,8 @@ pub struct Config {
     pub pools: Vec<PoolConfig>,
     /// `[[endpoint]]`: workers that somebody else runs.
     pub endpoints: Vec<EndpointSection>,
+    /// `[[discover]]`: lists of workers that somebody else runs.
+    pub discover: Vec<DiscoveryConfig>,
     /// `[watch]`: a directory in which workers appear as sockets.
     pub watch: Option<WatchSection>,
     /// `[exporters.log]`; absent: events are not logged.
@@ -105,7 +109,7 @@ pub struct EndpointSection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WatchSection {
-    /// Directory with `{worker_id}.sock` files.
+    /// Directory with `{worker_id}.sock` files, or `{worker_id}.ready` files that hold an address.
     pub directory: PathBuf,
     /// Pool of the workers found there.
     pub pool: Option<String>,
@@ -178,6 +182,10 @@ impl Config {
         for section in whole.sections("endpoint")? {
             endpoints.push(endpoint(&section, &endpoints, &pools)?);
         }
+        let mut discovered = Vec::new();
+        for section in whole.sections("discover")? {
+            discovered.push(discover::read(&section, &discovered)?);
+        }
         let watch = match whole.section("watch")? {
             Some(section) => {
                 let watch = watch(&section)?;
@@ -219,6 +227,7 @@ impl Config {
             telemetry,
             pools,
             endpoints,
+            discover: discovered,
             watch,
             log,
             series_limit,

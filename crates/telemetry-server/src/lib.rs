@@ -32,6 +32,7 @@
 //! * [`dispatch`]: handlers, attached to patterns of event names. [`export`]: handlers that are there:
 //!   log, and Prometheus (feature `prometheus`). [`host`]: events of the program around the manager.
 //! * [`accept`]: workers that dial in. `watch_dir` (feature `pool`): those that somebody else starts here.
+//!   `discover` (feature `config`): those that a file or a name lists.
 //! * `pool` (feature `pool`): processes of the manager's own.
 //! * `http` (feature `http`), `config` (feature `config`): what the `telemetry` command is made of, with
 //!   [`process`], what a long-lived process needs.
@@ -44,14 +45,15 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `descriptors`, `dir_events`, `identity`, `lossy`, `orphans`, `peer_user`, `rarely`,
-//!    `region`, `simulated`, `socket_dir`, `token`
+//! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `identity`, `lossy`, `orphans`, `peer_user`,
+//!    `rarely`, `region`, `simulated`, `socket_dir`, `token`
 //! 2. `accounts`, `bound`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
-//! 6. `accept`, `pool`, `watch_dir`
-//! 7. `config`
+//! 6. `targets`
+//! 7. `accept`, `discover`, `pool`, `watch_dir`
+//! 8. `config`
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -73,8 +75,11 @@ mod desired;
     )
 )]
 mod dir_events;
+#[cfg(feature = "config")]
+pub mod discover;
 pub mod dispatch;
 pub mod export;
+mod grpc_message;
 pub mod host;
 #[cfg(feature = "http")]
 pub mod http;
@@ -96,6 +101,8 @@ mod session;
 #[doc(hidden)]
 pub mod simulated;
 mod socket_dir;
+#[cfg(feature = "pool")]
+mod targets;
 #[cfg(feature = "http")]
 mod token;
 #[cfg(feature = "pool")]
@@ -129,7 +136,7 @@ pub mod stream {
         HANDSHAKE_TIMEOUT, HELLO_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, LinkKind,
         MAX_ACK_BYTES, MAX_ACK_DELAY, MAX_DIALS_PER_SECOND, MAX_FRAME, MAX_HEADER_LIST,
         MAX_LOCAL_RESETS, MAX_MESSAGE_BYTES, MIN_REDIAL, Peer, REFUSED_CAP, REPLACED_BACKOFF,
-        RegionStore, STREAM_WINDOW, StreamInfo, StreamState,
+        RegionStore, STOCK_PING_TIMEOUT, STREAM_WINDOW, StreamInfo, StreamState,
     };
 }
 

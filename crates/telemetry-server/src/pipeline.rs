@@ -15,6 +15,7 @@ use std::sync::{Arc, LazyLock};
 use telemetry_core::{
     EventParts, EventRef, Source, ValueRef,
     catalog::{Catalog, EventSpec, Limits, Redactor, truncate},
+    emit::{Policy, Threshold},
     ledger::{Note, Reason, StreamSnapshot},
     wire::{Content, DecodeError, DecodeLimits, DecodedEvent},
 };
@@ -70,6 +71,8 @@ struct Checks {
     limits: Limits,
     decode_limits: DecodeLimits,
     redactor: &'static Redactor,
+    /// What is wanted of a worker that does not see to that itself.
+    policy: Option<Policy>,
     /// No text in a message of this length can be beyond its limit, the correlation id excepted.
     plain_bytes: usize,
 }
@@ -104,6 +107,7 @@ impl Pipeline {
                 limits,
                 decode_limits: DecodeLimits::default(),
                 redactor: &REDACTOR,
+                policy: None,
             },
             ledger,
             lane: Lane::new(dispatcher),
@@ -160,6 +164,12 @@ impl Pipeline {
     /// The counters, when there is nothing more to count.
     pub(crate) fn into_ledger(self) -> LedgerWriter {
         self.ledger
+    }
+
+    /// From now on refuses what the toggle and the filter of this policy do not want, as `policy`. Sampling stays
+    /// the worker's business. `None`: the worker sees to it itself.
+    pub(crate) fn enforce(&mut self, policy: Option<Policy>) {
+        self.checks.policy = policy;
     }
 
     /// Changes who the events are from.
@@ -241,6 +251,11 @@ impl Checks {
         lane: &mut Lane,
     ) -> Result<(), Reason> {
         let spec = self.look_up(event, lane)?;
+        if let Some(policy) = &self.policy
+            && !is_wanted(policy, spec)
+        {
+            return Err(Reason::Policy);
+        }
         if event.is_plain() && len <= self.plain_bytes {
             self.dispatch(
                 event,
@@ -323,6 +338,13 @@ impl Checks {
         });
         Err(Reason::UnknownEvent)
     }
+}
+
+/// Whether toggle and filter let an event through.
+#[cold]
+fn is_wanted(policy: &Policy, spec: &EventSpec) -> bool {
+    let name = spec.wire_name.as_deref().unwrap_or_default();
+    !matches!(policy.threshold(name), Threshold::OFF | Threshold::FILTERED)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod legacy;
 mod life;
 mod peer;
 mod progress;
+mod pulse;
 mod reader;
 mod record;
 mod recovery;
@@ -44,7 +45,7 @@ use crate::region::Region;
 pub use acks::{MAX_ACK_BYTES, MAX_ACK_DELAY};
 use arrival::Caller;
 pub(crate) use arrival::{Accepted, Arrival, Carrier};
-use backoff::{Backoff, REFUSED_BASE};
+use backoff::{Backoff, PORT_REFUSED_CAP, REFUSED_BASE};
 use progress::Ending;
 use telemetry_core::Address;
 
@@ -62,6 +63,7 @@ pub use info::{StreamInfo, StreamState};
 pub(crate) use kin::Ancestry;
 pub(crate) use life::Life;
 pub use peer::{LinkKind, Peer};
+pub use pulse::STOCK_PING_TIMEOUT;
 pub use reader::MAX_MESSAGE_BYTES;
 pub(crate) use record::{Held, Record};
 pub use store::RegionStore;
@@ -142,6 +144,8 @@ pub(crate) struct Session {
     /// What is where the socket should be; of an endpoint that has one.
     socket: Option<FileWatch>,
     backoff: Backoff,
+    /// Whether the last attempt met somebody who listens and does not answer.
+    was_silent: bool,
     /// When the stream was lost, if there was one.
     lost_at: Option<Instant>,
 }
@@ -172,6 +176,7 @@ impl Session {
             drain,
             socket,
             backoff: Backoff::default(),
+            was_silent: false,
             lost_at: None,
         }
     }
@@ -261,6 +266,7 @@ impl Session {
     async fn wait(&mut self, ending: Ending, dialled_at: Instant, socket: Option<FileId>) {
         let now = Instant::now();
         let mut shortest = MIN_REDIAL;
+        self.was_silent = matches!(&ending, Ending::NotOpened { error, .. } if error.is_silence());
         let is_nobody = matches!(&ending, Ending::NotOpened { error, .. } if error.is_nobody());
         if !is_nobody {
             self.backoff.forget_refusals();
@@ -272,12 +278,14 @@ impl Session {
                 let wait = self.backoff.next_refused();
                 (StreamState::Backoff, error.to_string(), wait, false)
             }
-            Ending::NotOpened { error, asked } => (
-                StreamState::Backoff,
-                error.to_string(),
-                self.backoff.next(),
-                asked,
-            ),
+            Ending::NotOpened { error, asked } => {
+                let longest = match error.is_free_port() {
+                    true => PORT_REFUSED_CAP,
+                    false => Duration::MAX,
+                };
+                let wait = self.backoff.next().min(longest);
+                (StreamState::Backoff, error.to_string(), wait, asked)
+            }
             Ending::Lost { reason, lived } => {
                 if lived >= BACKOFF_RESET_AFTER {
                     self.backoff.reset();

@@ -1,5 +1,5 @@
 //! Workers that somebody else starts: every `{worker_id}.sock` that appears in a directory is
-//! dialled, and dropped when it vanishes.
+//! dialled, and dropped when it vanishes. So is the address in every `{worker_id}.ready`.
 //!
 //! The directory is watched and not looked at again and again. A socket is registered as a worker once
 //! somebody listens behind it: one that refuses is a file that a worker left behind. It is no worker and
@@ -12,6 +12,7 @@
 
 mod knock;
 mod look;
+mod ready;
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -26,15 +27,17 @@ use crate::dir_events::{DirEvent, DirWatch, Interest};
 use crate::identity::{WorkerContext, WorkerId};
 use crate::manager::Manager;
 use crate::socket_dir::{self, SocketDirError};
+use crate::targets::Targets;
 use knock::Pauses;
 use look::{Found, Wanted};
+use ready::ReadyFiles;
 use telemetry_core::Address;
 
 /// How long a socket has to be away before its worker is taken for gone.
 pub const VANISHED_AFTER: Duration = Duration::from_millis(250);
 
-/// Most workers of one directory; further sockets are left alone and logged. Sockets that refuse do not
-/// count.
+/// Most workers of one directory that have sockets, and most that have ready files; further ones are left alone and
+/// logged. Sockets that refuse do not count.
 pub const MAX_WATCHED: usize = 1_024;
 
 /// Time between two looks at the manager's table for workers that do not listen any more.
@@ -51,7 +54,10 @@ const SUFFIX: &str = ".sock";
 #[derive(Debug)]
 pub struct WatchDir {
     stop: watch::Sender<bool>,
+    /// Follows sockets.
     task: JoinHandle<()>,
+    /// Follows ready files.
+    ready: JoinHandle<()>,
 }
 
 impl WatchDir {
@@ -70,6 +76,14 @@ impl WatchDir {
         let directory = std::path::absolute(&directory).unwrap_or(directory);
         let (stop, stopped) = watch::channel(false);
         let events = manager.dir_events().watch(&directory, Interest::Names);
+        let list = format!("ready files of {}", directory.display());
+        let ready = ReadyFiles {
+            directory: directory.clone(),
+            pool: pool.clone(),
+            targets: Targets::new(manager, list, VANISHED_AFTER, MAX_WATCHED),
+        };
+        let writes = manager.dir_events().watch(&directory, Interest::Writes);
+        let ready = tokio::spawn(ready.run(writes, stopped.clone()));
         let watcher = Watcher {
             manager: manager.clone(),
             directory,
@@ -83,6 +97,7 @@ impl WatchDir {
         Ok(Self {
             stop,
             task: tokio::spawn(watcher.run(events, stopped)),
+            ready,
         })
     }
 
@@ -91,6 +106,7 @@ impl WatchDir {
         self.stop.send_replace(true);
         // It can only have been aborted together with the runtime.
         let _ended = self.task.await;
+        let _ended = self.ready.await;
     }
 }
 

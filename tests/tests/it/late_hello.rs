@@ -235,3 +235,30 @@ async fn a_hello_that_names_nobody_for_sure_leaves_no_false_duplicate_on_the_nex
     let info = story.told();
     assert_eq!((info.ledger.gaps, info.incarnation_ledger.received), (0, 3));
 }
+
+#[tokio::test]
+async fn a_first_dial_that_nobody_answered_claims_nothing_of_what_the_manager_before_got() {
+    let dir = tempfile::tempdir().expect("a directory for the socket");
+    let worker = RawWorker::start(dir.path());
+    worker.withhold_headers(true);
+    let manager = TestManager::start();
+    let id = manager.register(&worker.address(), "raw");
+    let unanswered = worker.stream().await;
+    unanswered.abandoned().await;
+    worker.withhold_headers(false);
+    let stream = worker.stream().await;
+    let mut story = Story {
+        _dir: dir,
+        worker,
+        manager,
+        id,
+        sent: 0,
+    };
+    // Of an older version, which does not say how much others were given.
+    story.hello(&stream, "first").await;
+    story.events(&stream, 1_001..=1_003).await;
+    story.report(&stream, 1_003).await;
+    let info = story.told();
+    assert_eq!(info.ledger.gaps, 0, "{info:#?}");
+    assert_eq!(info.streams, 1);
+}

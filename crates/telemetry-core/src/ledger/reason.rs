@@ -137,6 +137,8 @@ closed_list! {
     RateLimited = 33, "rate_limited";
     /// It came from a process that has been replaced.
     StaleIncarnation = 34, "stale_incarnation";
+    /// The desired policy does not want it, and its worker did not see to that itself.
+    Policy = 35, "policy";
     /// The handler's own queue was full.
     ExporterQueueFull = 40, "queue_full";
     /// The target system did not answer in time.

@@ -1,11 +1,11 @@
-"""A worker that is a plain grpcio server without options and writes messages with Google's protobuf."""
+"""A worker that is a plain grpcio server, without options unless it is given some, and writes messages with Google's protobuf."""
 
 from __future__ import annotations
 
 import contextlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent import futures
 from types import TracebackType
 from urllib.parse import quote
@@ -19,13 +19,13 @@ SERVICE = "snakepit.bridge.BridgeService"
 class GrpcioWorker:
     """Serves one stream of what it is told to send."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, options: Sequence[tuple[str, int]] = ()) -> None:
         """Listens at `unix:/path` or `host:port`, where port 0 takes a free one."""
         self._events: queue.Queue[bytes | None] = queue.Queue()
         self._opened = threading.Event()
         self.streams = 0
         """Streams so far."""
-        self._server = grpc.server(futures.ThreadPoolExecutor(8))
+        self._server = grpc.server(futures.ThreadPoolExecutor(8), options=list(options))
         # Without serializers bytes go in and out.
         methods = {
             # Field 1 of the request, a text, is field 1 of the answer.

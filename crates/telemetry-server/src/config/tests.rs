@@ -135,7 +135,7 @@ fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
     refused(
         "[telemtry]\n",
         "t.toml:1:2: unknown key \"telemtry\"; did you mean \"telemetry\"? \
-         (known: accept, catalog, endpoint, exporters, http, log, manager, pool, telemetry, tls, watch)",
+         (known: accept, catalog, discover, endpoint, exporters, http, log, manager, pool, telemetry, tls, watch)",
     );
     refused(
         "[watch]\ndirectory = \"/x\"\nzzz = 1",
@@ -361,5 +361,78 @@ fn a_door_that_cannot_be_opened_is_refused() {
         "[manager]\nrun_dir = \"/run/t\"\n[watch]\ndirectory = \"/run/t\"",
         "t.toml:4:13: watch.directory: holds the socket at which workers dial in ([accept] listen), \
          which is no worker's; watch another directory",
+    );
+}
+
+#[test]
+fn lists_of_workers_are_read() {
+    use crate::discover::ListSource;
+    let config = parse(
+        r#"
+        [[discover]]
+        kind = "file"
+        path = "/etc/telemetry/targets.yml"
+        pool = "web"
+        [[discover]]
+        kind = "dns"
+        name = "workers.example"
+        port = 50_051
+        interval = "5s"
+        [[discover]]
+        kind = "dns"
+        name = "localhost"
+        port = 1
+        "#,
+    );
+    let dns = |name: &str, port, seconds| ListSource::Dns {
+        name: name.into(),
+        port,
+        interval: Duration::from_secs(seconds),
+    };
+    let sources: Vec<_> = config.discover.iter().map(|it| &it.source).collect();
+    let path = "/etc/telemetry/targets.yml".into();
+    assert_eq!(
+        sources,
+        [
+            &ListSource::File { path },
+            &dns("workers.example", 50_051, 5),
+            &dns("localhost", 1, 30),
+        ]
+    );
+    assert_eq!(config.discover[0].pool.as_deref(), Some("web"));
+}
+
+#[test]
+fn mistakes_in_lists_of_workers_have_a_place() {
+    let list = |rest: &str| format!("[[discover]]\n{rest}");
+    refused(
+        &list("kind = \"consul\"\n"),
+        "t.toml:2:8: discover.kind: \"consul\" is not allowed; it must be \"file\" or \"dns\"",
+    );
+    refused(
+        &list("kind = \"file\"\n"),
+        "t.toml:1:1: [[discover]] needs the key \"path\"",
+    );
+    refused(
+        &list("kind = \"dns\"\nname = \"localhost\"\n"),
+        "t.toml:1:1: [[discover]] needs the key \"port\"",
+    );
+    refused(
+        &list("kind = \"dns\"\nname = \"localhost:80\"\nport = 1\n"),
+        "t.toml:3:8: discover.name: \"localhost:80\" is no name of a host, such as \
+         \"workers.example\"; the port is a key of its own",
+    );
+    refused(
+        &list("kind = \"dns\"\nname = \"localhost\"\nport = 0\n"),
+        "t.toml:4:8: discover.port = 0 is not allowed; it must be a whole number from 1 to 65535",
+    );
+    refused(
+        &list("kind = \"file\"\npath = \"/l.json\"\nport = 1\n"),
+        "t.toml:4:1: unknown key \"port\" in [[discover]] (known: kind, path, pool)",
+    );
+    let twice = list("kind = \"file\"\npath = \"/l.json\"\n").repeat(2);
+    refused(
+        &twice,
+        "t.toml:4:1: /l.json is followed twice; name each list once",
     );
 }

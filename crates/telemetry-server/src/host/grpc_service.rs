@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tower_service::Service;
 
 use super::{GrpcCall, Host};
+use crate::grpc_message::grpc_message;
 
 /// The header in which hosts hand a correlation id to their workers.
 const CORRELATION_HEADER: &str = "x-snakepit-correlation-id";
@@ -136,7 +137,7 @@ fn end_with_status(call: GrpcCall, headers: &HeaderMap) -> Option<GrpcCall> {
     };
     match code.as_bytes() {
         b"0" => call.finish("OK", None),
-        code => call.fail(status_name(code), text(headers, "grpc-message")),
+        code => call.fail(status_name(code), &grpc_message(headers)),
     }
     None
 }

@@ -307,3 +307,31 @@ fn many_pipelines_count_into_one_handler_and_nothing_is_lost_when_they_end() {
     assert_eq!(info.ledger.delivered, 800);
     info.ledger.check().expect("balanced");
 }
+
+#[test]
+fn what_toggle_and_filter_do_not_want_is_counted_and_not_dispatched() {
+    use telemetry_core::emit::{PolicySpec, SamplingRule};
+    let mut rig = rig();
+    let call = event("python.call.start").encode_to_vec();
+    let tool = event("tool.execution.start").encode_to_vec();
+    let mut spec = PolicySpec::default();
+    spec.deny = vec!["python.*".into()];
+    spec.sampling = vec![SamplingRule::of_all(0.0)];
+    let refused = Frame::Rejected(Reason::Policy);
+    rig.pipeline.enforce(Policy::compile(&spec).ok());
+    assert_eq!(rig.pipeline.process(&call), refused);
+    // Whether it was sampled is the worker's business.
+    assert_eq!(rig.pipeline.process(&tool), Frame::Dispatched);
+    spec.enabled = false;
+    rig.pipeline.enforce(Policy::compile(&spec).ok());
+    assert_eq!(rig.pipeline.process(&tool), refused);
+    let unknown = event("no.such.event").encode_to_vec();
+    let as_ever = Frame::Rejected(Reason::UnknownEvent);
+    assert_eq!(rig.pipeline.process(&unknown), as_ever);
+    rig.pipeline.enforce(None);
+    assert_eq!(rig.pipeline.process(&call), Frame::Dispatched);
+    let snapshot = rig.pipeline.snapshot();
+    assert_eq!(snapshot.rejected.get(Reason::Policy), 2);
+    snapshot.check().expect("M1 closes");
+    assert_eq!(rig.seen.events().len(), 2);
+}

@@ -31,6 +31,9 @@ pub(super) const REFUSED_BASE: Duration = Duration::from_millis(5);
 /// Longest such pause. A socket file that is made anew or touched is tried at once.
 pub const REFUSED_CAP: Duration = Duration::from_secs(30);
 
+/// Longest wait after a port of this machine refused, so that a worker that is started again streams within seconds.
+pub(super) const PORT_REFUSED_CAP: Duration = Duration::from_secs(3);
+
 /// Waits between the attempts at one worker.
 #[derive(Debug)]
 pub(super) struct Backoff {

@@ -3,11 +3,12 @@
 //! HTTP/2 is driven directly, without a channel abstraction: the session owns its one connection,
 //! and every limit is set here by name.
 
+mod tasks;
+
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,6 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::backoff::Turn;
@@ -30,6 +30,7 @@ use super::control::ControlBody;
 use super::kin;
 use super::peer::Peer;
 use super::response::chain;
+use tasks::Tasks;
 use telemetry_core::Address;
 
 /// Bytes a worker may send on the stream before we have read them.
@@ -48,8 +49,9 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for the connection, and again for the response headers.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time that a connection no longer needed gets to say goodbye.
-const GOODBYE: Duration = Duration::from_millis(250);
+/// Time that a stock worker has, once it answers, for the end of the stream it had before: that takes the events away
+/// from whichever stream it then has.
+const AFTER_PONG: Duration = Duration::from_millis(200);
 
 /// Why a worker could not be reached or its stream not be opened.
 #[derive(Debug, Error)]
@@ -122,6 +124,15 @@ pub enum DialError {
         /// The other end.
         peer: Peer,
     },
+    /// The peer was asked for a sign of life before it would be asked for the stream, and gave none.
+    #[error(
+        "{peer} took the connection and did not answer Ping within {HANDSHAKE_TIMEOUT:?}; \
+         it may be stopped or at work"
+    )]
+    NoPong {
+        /// The other end.
+        peer: Peer,
+    },
     /// The peer answered, but not with a stream.
     #[error("{peer} refused the stream: {reason}")]
     Refused {
@@ -132,7 +143,35 @@ pub enum DialError {
     },
 }
 
+/// How a peer is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manners {
+    /// As one of ours: HTTP/2 pings it.
+    Brisk,
+    /// As one that is not known yet: it is not pinged.
+    Polite,
+    /// As a stock one, or one that was silent: not pinged either, and asked for a sign of life before it is asked for
+    /// the stream. One that stands still then has no streams waiting for it that nobody reads any more.
+    Careful,
+}
+
 impl DialError {
+    /// Whether nobody listens at a port of this machine: to find that out costs little, and whoever starts there
+    /// should not be waited for by chance.
+    pub(super) fn is_free_port(&self) -> bool {
+        match self {
+            Self::Connect { endpoint, error } => {
+                endpoint.is_local() && error.kind() == io::ErrorKind::ConnectionRefused
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether somebody listens who does not answer.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::NoHeaders { .. } | Self::NoPong { .. })
+    }
+
     /// Whether nobody is behind a local socket: to find that out cost nothing.
     pub(super) fn is_nobody(&self) -> bool {
         match self {
@@ -159,7 +198,7 @@ pub(super) struct Dialled {
     /// Process id behind a unix socket.
     pub(super) peer_pid: Option<u32>,
     /// Ends the connection's tasks with it.
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 /// Connects and asks for the stream. `opening` is in the request body from the start. The turn is taken
@@ -170,6 +209,7 @@ pub(super) async fn dial(
     accepted_uids: &[u32],
     started: Option<u32>,
     opening: Bytes,
+    manners: Manners,
     turn: Turn<'_>,
 ) -> Result<(Dialled, Answer), DialError> {
     let connecting = async {
@@ -194,9 +234,9 @@ pub(super) async fn dial(
     })??;
     let other = || Peer::Endpoint(endpoint.clone());
     match stream {
-        Stream::Tcp(stream) => open(&other(), stream, None, opening).await,
+        Stream::Tcp(stream) => open(&other(), stream, None, opening, manners).await,
         #[cfg(feature = "simulation")]
-        Stream::Simulated(stream, pid) => open(&other(), stream, pid, opening).await,
+        Stream::Simulated(stream, pid) => open(&other(), stream, pid, opening, manners).await,
         Stream::Unix(stream) => {
             let failed = |error| DialError::Connect {
                 endpoint: endpoint.clone(),
@@ -219,7 +259,7 @@ pub(super) async fn dial(
                     started,
                 });
             }
-            open(&other(), stream, pid, opening).await
+            open(&other(), stream, pid, opening, manners).await
         }
     }
 }
@@ -254,6 +294,13 @@ async fn connect(endpoint: &Address) -> Result<Stream, DialError> {
             stream.set_nodelay(true)?;
             Ok(Stream::Tcp(stream))
         }),
+        Address::Host { name, port } => {
+            let stream = TcpStream::connect((name.as_str(), *port)).await;
+            stream.and_then(|stream| {
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            })
+        }
         _ => Err(io::ErrorKind::Unsupported.into()),
     };
     connected.map_err(|error| DialError::Connect {
@@ -268,16 +315,18 @@ pub(super) async fn open(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer_pid: Option<u32>,
     opening: Bytes,
+    manners: Manners,
 ) -> Result<(Dialled, Answer), DialError> {
     let tasks = Tasks::default();
-    let (mut requests, connection) = Builder::new(tasks.executor())
+    let keep_alive = (manners == Manners::Brisk).then_some(KEEP_ALIVE_INTERVAL);
+    let (requests, connection) = Builder::new(tasks.executor())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(MAX_FRAME)
         .max_header_list_size(MAX_HEADER_LIST)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_interval(keep_alive)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .handshake(TokioIo::new(stream))
         .await
@@ -290,21 +339,43 @@ pub(super) async fn open(
         let _ = connection.await;
     });
     let (controls, body) = ControlBody::channel();
+    let mut dialled = Dialled {
+        requests,
+        controls,
+        peer_pid,
+        tasks,
+    };
+    if manners == Manners::Careful {
+        dialled.await_pong(peer).await?;
+    }
     // The channel is empty and its receiver alive: there is room.
-    let _ = controls.try_send(opening);
-    let answer = Box::pin(requests.send_request(request(STREAM_TELEMETRY_PATH, body)));
-    Ok((
-        Dialled {
-            requests,
-            controls,
-            peer_pid,
-            _tasks: tasks,
-        },
-        answer,
-    ))
+    let _ = dialled.controls.try_send(opening);
+    let answer = dialled
+        .requests
+        .send_request(request(STREAM_TELEMETRY_PATH, body));
+    Ok((dialled, Box::pin(answer)))
 }
 
 impl Dialled {
+    /// Waits until the peer answers a call, and a moment longer.
+    async fn await_pong(&self, peer: &Peer) -> Result<(), DialError> {
+        match timeout(HANDSHAKE_TIMEOUT, self.ping()).await {
+            Ok(Ok(_any_answer)) => {
+                tokio::time::sleep(AFTER_PONG).await;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(DialError::Http2 {
+                peer: peer.clone(),
+                error: error.into(),
+            }),
+            Err(_late) => {
+                // Before the next one is opened, and without a goodbye that nobody reads.
+                self.tasks.end();
+                Err(DialError::NoPong { peer: peer.clone() })
+            }
+        }
+    }
+
     /// Ends the request: a worker that knows the word for it sends what is under way, a last report
     /// and trailers, and no event after that. No control can be sent any more.
     pub(super) fn say_goodbye(&mut self) {
@@ -314,11 +385,12 @@ impl Dialled {
 
     /// Asks the worker for a sign of life on the same connection. Any response headers are one, even
     /// those of a worker that does not know the call.
-    pub(super) fn ping(&mut self) -> Answer {
+    pub(super) fn ping(&self) -> Answer {
         let body = ControlBody::once(&PingRequest {
             message: "telemetry".into(),
         });
-        Box::pin(self.requests.send_request(request(PING_PATH, body)))
+        let mut requests = self.requests.clone();
+        Box::pin(requests.send_request(request(PING_PATH, body)))
     }
 }
 
@@ -347,86 +419,5 @@ fn request(path: &'static str, body: ControlBody) -> Request<ControlBody> {
     request
 }
 
-/// The tasks of one connection. Dropped, they get a moment for their goodbye and end then, whatever
-/// the peer does.
-#[derive(Debug, Default)]
-struct Tasks {
-    handles: Arc<Mutex<Vec<AbortHandle>>>,
-}
-
-/// Spawns for [`Tasks`].
-#[derive(Debug, Clone)]
-struct TaskExecutor {
-    handles: Arc<Mutex<Vec<AbortHandle>>>,
-}
-
-impl Tasks {
-    fn executor(&self) -> TaskExecutor {
-        TaskExecutor {
-            handles: Arc::clone(&self.handles),
-        }
-    }
-}
-
-impl Drop for Tasks {
-    fn drop(&mut self) {
-        let handles = Arc::clone(&self.handles);
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        runtime.spawn(async move {
-            tokio::time::sleep(GOODBYE).await;
-            for handle in handles
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .drain(..)
-            {
-                handle.abort();
-            }
-        });
-    }
-}
-
-impl<F> Executor<F> for TaskExecutor
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    fn execute(&self, future: F) {
-        let handle = tokio::spawn(future).abort_handle();
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles.retain(|handle| !handle.is_finished());
-        handles.push(handle);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_name_the_method_and_no_deadline() {
-        let (_, body) = ControlBody::channel();
-        let request = request(STREAM_TELEMETRY_PATH, body);
-        assert_eq!(
-            request.uri().path(),
-            "/snakepit.bridge.BridgeService/StreamTelemetry"
-        );
-        assert_eq!(request.headers()["te"], "trailers");
-        assert!(!request.headers().contains_key("grpc-timeout"));
-    }
-
-    #[tokio::test]
-    async fn a_missing_socket_has_an_error_of_its_own() {
-        let endpoint = Address::Unix("/nonexistent/worker.sock".into());
-        let limiter = crate::session::DialLimiter::new(1);
-        let turn = limiter.turn(true).await;
-        let dialled = dial(&endpoint, &[], None, Bytes::new(), turn)
-            .await
-            .map(drop);
-        assert!(
-            matches!(dialled, Err(DialError::NoSocket { .. })),
-            "{dialled:?}"
-        );
-    }
-}
+mod tests;

@@ -8,11 +8,12 @@ use telemetry_core::emit::random_u64;
 use tokio::time::Instant;
 
 use super::acks::Acks;
-use super::dial::{Answer, DialError, HANDSHAKE_TIMEOUT};
+use super::dial::{DialError, HANDSHAKE_TIMEOUT, Manners};
 use super::peer::Peer;
+use super::pulse::Pulse;
 use super::reader::Reader;
 use super::response::{Farewell, farewell};
-use super::state::{Course, DRAIN_SILENCE, Phase, Speech};
+use super::state::{Course, DRAIN_SILENCE, Phase, Retold, Speech};
 
 /// Longest that the rest of a connection is read which nobody writes to any more.
 const REST_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,8 +50,8 @@ pub(super) struct Progress {
     pub(super) course: Course,
     /// Why it leaves, once it does.
     pub(super) cause: Cause,
-    /// A call that asks a silent worker for a sign of life, once it was made.
-    pub(super) ping: Ping,
+    /// Whether the worker lives although it is silent.
+    pub(super) pulse: Pulse,
     /// Whether the newest policy is still to be sent.
     pub(super) policy_due: bool,
     /// Whether there may be newer policies.
@@ -76,16 +77,6 @@ pub(super) enum Cause {
     ProcessEnded,
 }
 
-/// A sign of life from a worker without headers.
-pub(super) enum Ping {
-    /// Not asked for.
-    Unasked,
-    /// Asked for.
-    Awaited(Answer),
-    /// It came, or never will.
-    Over,
-}
-
 /// What a worker is told at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LastWord {
@@ -98,7 +89,19 @@ pub(super) enum LastWord {
 }
 
 impl Progress {
-    pub(super) fn new(reader: Reader, peer: Peer, dialled_at: Instant, speech: Speech) -> Self {
+    pub(super) fn new(
+        reader: Reader,
+        peer: Peer,
+        dialled_at: Instant,
+        speech: Speech,
+        manners: Manners,
+    ) -> Self {
+        let mut pulse = Pulse::new(manners == Manners::Brisk);
+        if speech.is_legacy() {
+            // It sends its headers with its first event. If it answers another call, it is alive and merely has
+            // nothing to say.
+            pulse.hurry();
+        }
         Self {
             reader,
             peer,
@@ -110,7 +113,7 @@ impl Progress {
             speech,
             course: Course::Running,
             cause: Cause::Told,
-            ping: Ping::Unasked,
+            pulse,
             policy_due: false,
             is_desired: true,
             farewell: None,
@@ -126,6 +129,16 @@ impl Progress {
         if is_late || !self.reader.must_wait() {
             self.waits = None;
         }
+    }
+
+    /// The worker sent no hello. Says whether it has to be told the policy in other words.
+    pub(super) fn no_hello(&mut self) -> bool {
+        let Retold(retold) = self.speech.no_hello();
+        if retold && self.phase.since().is_none() {
+            // As in `new`.
+            self.pulse.hurry();
+        }
+        retold
     }
 
     /// What is there is read, and nothing is waited for any more.

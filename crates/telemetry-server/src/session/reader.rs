@@ -7,6 +7,7 @@ use prost::Message;
 use telemetry_core::{
     Source,
     catalog::escape,
+    emit::{Policy, PolicySpec},
     wire::{FrameError, FrameSplitter},
 };
 use telemetry_proto::{WorkerHello, WorkerReport};
@@ -111,6 +112,8 @@ impl Reader {
                         let pipeline = batch.pipeline();
                         record.hello(&hello, pipeline.ledger_mut());
                         *greeted = true;
+                        // It carries out its policy, to the letter.
+                        pipeline.enforce(None);
                         learned.hello = Some(Greeted {
                             replay_bytes: hello.replay_bytes,
                             retained_from: hello.retained_from,
@@ -140,6 +143,24 @@ impl Reader {
         drop(batch);
         self.record.arrived();
         fed.map(|()| learned)
+    }
+
+    /// What is wanted of a worker that has not said hello: what comes before that is held against it here.
+    pub(super) fn desire(&mut self, policy: &PolicySpec) {
+        if self.greeted {
+            return;
+        }
+        if policy.enabled && policy.allow.is_empty() && policy.deny.is_empty() {
+            return self.pipeline.enforce(None);
+        }
+        let mut wanted = policy.clone();
+        // It says nothing here, and would be looked through for each event.
+        wanted.sampling.clear();
+        match Policy::compile(&wanted) {
+            Ok(wanted) => self.pipeline.enforce(Some(wanted)),
+            // Each part of it was compiled when it was desired; the last one that could be holds on.
+            Err(error) => tracing::warn!(%error, "a policy cannot be enforced"),
+        }
     }
 
     /// Messages of this stream so far.

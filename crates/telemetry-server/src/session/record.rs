@@ -81,8 +81,11 @@ struct Memory {
     /// Why the last stream, as opposed to an attempt at one, ended.
     stream_error: Option<String>,
     connected_since_ns: Option<i64>,
-    /// Whether a stream was asked for before: what the worker sent since was meant for us.
+    /// Whether there was a stream before: what a worker that came after it sends is meant for us.
     asked_before: bool,
+    /// Whether the present connection has one. One that was asked for and never answered may have been for whoever
+    /// was served at that time.
+    is_open: bool,
     /// Whether somebody answered a dial, here or elsewhere.
     dialled: bool,
     /// Whether a stream was asked for, here or elsewhere.
@@ -134,6 +137,7 @@ impl Record {
             stream_error: None,
             connected_since_ns: None,
             asked_before: false,
+            is_open: false,
             dialled: false,
             asked: false,
             is_refused: false,
@@ -202,6 +206,12 @@ impl Record {
 
     pub(crate) fn is_legacy(&self) -> bool {
         self.lock().legacy
+    }
+
+    /// Whether the worker said hello when it was there last.
+    pub(super) fn is_ours(&self) -> bool {
+        let memory = self.lock();
+        !memory.legacy && !memory.hello.incarnation.is_empty()
     }
 
     /// Where we stand with the worker, for the hello of a stream that is about to be opened: with the

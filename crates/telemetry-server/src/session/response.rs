@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use telemetry_core::catalog::{escape, truncate};
 
 use super::dial::Answer;
+use crate::grpc_message::grpc_message;
 
 /// Longest status message that is kept, in bytes.
 const MAX_STATUS_BYTES: usize = 256;
@@ -131,10 +132,7 @@ fn status_of(headers: &http::HeaderMap) -> &str {
 
 /// The gRPC status for a human, escaped.
 fn status_text(headers: &http::HeaderMap) -> String {
-    let message = headers
-        .get("grpc-message")
-        .map_or(&b""[..], |message| message.as_bytes());
-    let message = String::from_utf8_lossy(message);
+    let message = grpc_message(headers);
     let message = escape(truncate(&message, MAX_STATUS_BYTES)).into_owned();
     let status = match status_of(headers) {
         "" => "no gRPC status".to_owned(),
@@ -195,6 +193,13 @@ mod tests {
         trailers.insert("grpc-message", hostile);
         let reason = farewell(&trailers).reason;
         assert!(reason.starts_with(r"no gRPC status: \u{202E}y"), "{reason}");
+        assert!(reason.len() < 2 * MAX_STATUS_BYTES, "{}", reason.len());
+        let encoded = format!("%0A%E2%80%AE{}", "%79".repeat(10_000));
+        let encoded = http::HeaderValue::from_str(&encoded).expect("visible bytes");
+        trailers.insert("grpc-message", encoded);
+        let reason = farewell(&trailers).reason;
+        let begin = r"no gRPC status: \u{000A}\u{202E}y";
+        assert!(reason.starts_with(begin), "{reason}");
         assert!(reason.len() < 2 * MAX_STATUS_BYTES, "{}", reason.len());
     }
 }

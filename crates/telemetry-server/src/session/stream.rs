@@ -14,10 +14,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::arrival::{Arrival, Carrier};
 use super::backoff::Turn;
-use super::dial::{self, Answer, DialError, Dialled};
+use super::dial::{self, Answer, DialError, Dialled, Manners};
 use super::events::SessionEvents;
 use super::peer::{LinkKind, Peer};
-use super::progress::{Cause, Ending, LastWord, Ping, Progress, STOPPED, ended, lost};
+use super::progress::{Cause, Ending, LastWord, Progress, STOPPED, ended, lost};
+use super::pulse::Beat;
 use super::reader::{Learned, Reader};
 use super::response::{Arrived, Farewell, Response, chain, refusal};
 use super::state::{Course, DRAIN_SILENCE, Phase, Speech};
@@ -50,10 +51,15 @@ impl Session {
         self.record.connecting();
         let legacy = self.record.is_legacy();
         let opening = self.opening(legacy, None);
+        let manners = match legacy || self.was_silent {
+            true => Manners::Careful,
+            false if self.record.is_ours() => Manners::Brisk,
+            false => Manners::Polite,
+        };
         let accepted = &self.shared.accepted_uids;
         let started = self.record.started_pid();
         let connected = tokio::select! {
-            connected = dial::dial(endpoint, accepted, started, opening, turn) => match connected {
+            connected = dial::dial(endpoint, accepted, started, opening, manners, turn) => match connected {
                 Ok(connected) => connected,
                 Err(error) => {
                     if !error.is_nobody() {
@@ -78,7 +84,8 @@ impl Session {
         };
         self.record.asked(connected.0.peer_pid, LinkKind::Out);
         let peer = Peer::Endpoint(endpoint.clone());
-        let progress = Progress::new(self.reader(None).await, peer, dialled_at, speech);
+        let reader = self.reader(None).await;
+        let progress = Progress::new(reader, peer, dialled_at, speech, manners);
         self.converse(connected, progress).await
     }
 
@@ -90,12 +97,15 @@ impl Session {
         let introduced = Some((arrival.incarnation.as_str(), arrival.pid));
         let opening = self.opening(false, introduced);
         let peer = arrival.peer;
+        let manners = Manners::Brisk;
         let connected = match arrival.stream {
-            Carrier::Unix(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
+            Carrier::Unix(stream) => dial::open(&peer, stream, arrival.pid, opening, manners).await,
             #[cfg(feature = "tls")]
-            Carrier::Tls(stream) => dial::open(&peer, stream, None, opening).await,
+            Carrier::Tls(stream) => dial::open(&peer, stream, None, opening, manners).await,
             #[cfg(feature = "simulation")]
-            Carrier::Simulated(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
+            Carrier::Simulated(stream) => {
+                dial::open(&peer, stream, arrival.pid, opening, manners).await
+            }
         };
         let connected = match connected {
             Ok(connected) => connected,
@@ -108,7 +118,8 @@ impl Session {
         };
         self.record.asked(arrival.pid, LinkKind::In);
         let reader = self.reader(Some(arrival.incarnation)).await;
-        let progress = Progress::new(reader, peer, arrival.accepted.at, Speech::Extended);
+        let accepted = arrival.accepted.at;
+        let progress = Progress::new(reader, peer, accepted, Speech::Extended, manners);
         self.converse(connected, progress).await
     }
 
@@ -203,6 +214,7 @@ impl Session {
                     // A worker that is being taken away has no desired policy any more.
                     progress.is_desired = changed.is_ok();
                     progress.policy_due = changed.is_ok();
+                    progress.reader.desire(&self.policy.borrow());
                 }
                 permit = dialled.controls.reserve(), if progress.has_word() => {
                     if let Ok(permit) = permit {
@@ -214,31 +226,25 @@ impl Session {
                 () = sleep(BETWEEN_LOOKS), if progress.waits.is_some() => progress.look(),
                 () = at(ack_due), if ack_due.is_some() => progress.acks.time_is_over(),
                 () = at(hello_due), if hello_due.is_some() => {
-                    progress.policy_due |= progress.speech.no_hello().0;
+                    progress.policy_due |= progress.no_hello();
                 }
                 () = at(headers_due), if headers_due.is_some() => {
                     let error = DialError::NoHeaders { peer: progress.peer.clone() };
                     return Ending::NotOpened { error, asked: true };
                 }
-                alive = pong(&mut progress.ping), if matches!(progress.ping, Ping::Awaited(_)) => {
-                    progress.ping = Ping::Over;
-                    if alive {
-                        self.opened(progress);
+                beat = progress.pulse.next(progress.speech), if !progress.course.is_leaving() => match beat {
+                    Beat::Ask => progress.pulse.asked(dialled.ping()),
+                    Beat::Alive => self.opened(progress),
+                    Beat::Failed => {}
+                    Beat::Silent(patience) => {
+                        return lost(progress, &format!("no answer to Ping within {patience:?}"));
                     }
-                }
+                },
                 () = at(quiet_at), if quiet_at.is_some() => return STOPPED,
             }
             if progress.farewell == Some(LastWord::End) {
                 dialled.say_goodbye();
                 progress.says_no_more();
-            }
-            // A stock worker sends its headers with its first event. If it answers another call, it
-            // is alive and merely has nothing to say.
-            if progress.speech.is_legacy()
-                && progress.phase.since().is_none()
-                && matches!(progress.ping, Ping::Unasked)
-            {
-                progress.ping = Ping::Awaited(dialled.ping());
             }
         }
     }
@@ -251,6 +257,7 @@ impl Session {
         mut arrived: Arrived,
     ) -> Result<(), Ending> {
         let mut turn = TURN_BYTES;
+        progress.pulse.heard();
         loop {
             match arrived {
                 Arrived::Trailers(_) if progress.course.is_leaving() => {
@@ -326,7 +333,7 @@ impl Session {
                     // If it was taken for a stock one and told so, it gets the policy itself now.
                     progress.policy_due |= progress.speech.hello().0;
                 } else if event_first {
-                    progress.policy_due |= progress.speech.no_hello().0;
+                    progress.policy_due |= progress.no_hello();
                 }
                 Ok(())
             }
@@ -340,7 +347,6 @@ impl Session {
         progress: &mut Progress,
         response: http::Response<Incoming>,
     ) -> Result<Incoming, Ending> {
-        progress.ping = Ping::Over;
         let (head, body) = response.into_parts();
         if let Some(Farewell { replaced, reason }) = refusal(&head) {
             if replaced {
@@ -383,7 +389,9 @@ impl Session {
             Arc::clone(&shared.quarantine),
             self.record.begin().await,
         );
-        Reader::new(pipeline, Arc::clone(&self.record), introduced)
+        let mut reader = Reader::new(pipeline, Arc::clone(&self.record), introduced);
+        reader.desire(&self.policy.borrow());
+        reader
     }
 
     fn events<'a>(&'a self, progress: &'a Progress) -> SessionEvents<'a> {
@@ -404,13 +412,5 @@ async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Whether the worker answered the call at all.
-async fn pong(ping: &mut Ping) -> bool {
-    match ping {
-        Ping::Awaited(answer) => answer.await.is_ok(),
-        Ping::Unasked | Ping::Over => std::future::pending().await,
     }
 }

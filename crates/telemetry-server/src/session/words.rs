@@ -60,6 +60,7 @@ impl Session {
         let mut words = Vec::new();
         if std::mem::take(&mut progress.policy_due) {
             words.extend(self.policy_words(progress.speech.is_legacy()));
+            progress.reader.desire(&self.policy.borrow());
         }
         if let Some(sequence) = progress.acks.take() {
             words.push(Control::Acknowledge { sequence });

@@ -181,3 +181,35 @@ async fn workers_that_vanish_together_keep_no_new_one_waiting() {
     }
     assert!(vanished.elapsed() < Duration::from_secs(10));
 }
+
+#[tokio::test]
+async fn a_worker_comes_moves_and_goes_with_its_ready_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.ready");
+    fs::write(dir.path().join("before.ready"), "127.0.0.1:1\n").unwrap();
+    let manager = Manager::start(ManagerConfig::new("n1")).unwrap();
+    let watch = WatchDir::start(&manager, dir.path(), Some("p".into())).unwrap();
+    registered(&manager, "before", true).await;
+    fs::write(dir.path().join("broken.ready"), "no address").unwrap();
+    fs::write(&path, "127.0.0.1:2\n").unwrap();
+    registered(&manager, "w", true).await;
+    let info = || manager.stream(&WorkerId::from("w"));
+    assert_eq!(info().unwrap().pool_name.as_deref(), Some("p"));
+    // In place, as a worker does that was started again.
+    fs::write(&path, "127.0.0.1:3\n").unwrap();
+    let mut changes = manager.subscribe();
+    let moved: Option<Address> = "127.0.0.1:3".parse().ok();
+    let change = async {
+        while info().is_none_or(|info| info.endpoint != moved) {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), change)
+        .await
+        .expect("it never moved");
+    fs::remove_file(&path).unwrap();
+    registered(&manager, "w", false).await;
+    assert!(manager.stream(&WorkerId::from("broken")).is_none());
+    watch.stop().await;
+    assert!(manager.list_streams().is_empty());
+}

@@ -22,6 +22,7 @@ use telemetry_server::{
     Manager, ManagerConfig, PoolInfo, WorkerContext,
     accept::Acceptor,
     config::Config,
+    discover::Discovery,
     dispatch::{Dispatcher, QueuedConfig},
     export::{HandlerMetrics, LogHandler, ProcessMetrics, PrometheusConfig, PrometheusExporter},
     http::{HttpServer, HttpState},
@@ -96,6 +97,7 @@ struct Running {
     acceptors: Vec<Acceptor>,
     http: Option<HttpServer>,
     watch: Option<WatchDir>,
+    discoveries: Vec<Discovery>,
     pools: Vec<Arc<Pool>>,
     /// Ends what an earlier manager left and the configuration does not know.
     strangers: Option<JoinHandle<()>>,
@@ -195,6 +197,7 @@ async fn start(
         acceptors: Vec::new(),
         http: None,
         watch: None,
+        discoveries: Vec::new(),
         pools: Vec::new(),
         strangers: None,
     };
@@ -221,6 +224,10 @@ async fn start(
         let watching = WatchDir::start(&running.manager, watch.directory, watch.pool);
         running.watch =
             Some(watching.map_err(|error| Failure::Failed(format!("[watch]: {error}")))?);
+    }
+    for list in config.discover {
+        let discovery = Discovery::start(&running.manager, list);
+        running.discoveries.push(discovery);
     }
     let mut pools = config.pools;
     for pool in &mut pools {
@@ -373,6 +380,7 @@ async fn stop(running: Running, mut hastened: watch::Receiver<bool>) {
         acceptors,
         http,
         watch,
+        discoveries,
         pools,
         strangers,
     } = running;
@@ -393,6 +401,9 @@ async fn stop(running: Running, mut hastened: watch::Receiver<bool>) {
         }
         if let Some(watch) = watch {
             watch.stop().await;
+        }
+        for discovery in discoveries {
+            discovery.stop().await;
         }
         manager.shutdown(STREAMS_END).await;
     };

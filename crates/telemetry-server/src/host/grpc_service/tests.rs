@@ -108,7 +108,7 @@ async fn a_status_in_the_trailers_ends_the_call() {
     ))
     .await;
     check_end(&ok, "stop", "OK", None);
-    let refused = [("grpc-status", "7"), ("grpc-message", "not yours")];
+    let refused = [("grpc-status", "7"), ("grpc-message", "not%20yours")];
     let refused = end_of(answer(&[], [data(), trailers(&refused)])).await;
     check_end(
         &refused,

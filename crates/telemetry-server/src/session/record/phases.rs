@@ -15,6 +15,7 @@ impl Record {
     pub(crate) fn connecting(&self) {
         let mut memory = self.lock();
         memory.state = StreamState::Connecting;
+        memory.is_open = false;
         memory.retry_after = None;
         memory.connected_since_ns = None;
         // What it has applied is not known until it reports again.
@@ -43,6 +44,7 @@ impl Record {
     pub(in super::super) fn streaming(&self, now_ns: i64) -> u64 {
         let mut memory = self.lock();
         memory.state = StreamState::Streaming;
+        memory.is_open = true;
         memory.retry_after = None;
         memory.connected_since_ns = Some(now_ns);
         memory.failures = 0;
@@ -76,7 +78,7 @@ impl Record {
         }
         memory.last_error = Some(error);
         memory.connected_since_ns = None;
-        memory.asked_before |= asked;
+        memory.asked_before |= memory.is_open;
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
         memory.stalled_ms = 0;
@@ -91,7 +93,7 @@ impl Record {
         memory.state = StreamState::Closed;
         memory.retry_after = None;
         memory.connected_since_ns = None;
-        memory.asked_before = true;
+        memory.asked_before |= memory.is_open;
         drop(memory);
         self.notify();
     }

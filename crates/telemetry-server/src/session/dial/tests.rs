@@ -1,0 +1,126 @@
+//! What goes out on a connection before anything comes back, read frame by frame.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{Instant, sleep};
+
+use super::*;
+
+#[test]
+fn requests_name_the_method_and_no_deadline() {
+    let (_, body) = ControlBody::channel();
+    let request = request(STREAM_TELEMETRY_PATH, body);
+    assert_eq!(
+        request.uri().path(),
+        "/snakepit.bridge.BridgeService/StreamTelemetry"
+    );
+    assert_eq!(request.headers()["te"], "trailers");
+    assert!(!request.headers().contains_key("grpc-timeout"));
+}
+
+#[tokio::test]
+async fn a_missing_socket_has_an_error_of_its_own() {
+    let endpoint = Address::Unix("/nonexistent/worker.sock".into());
+    let limiter = crate::session::DialLimiter::new(1);
+    let turn = limiter.turn(true).await;
+    let dialled = dial(&endpoint, &[], None, Bytes::new(), Manners::Polite, turn)
+        .await
+        .map(drop);
+    assert!(
+        matches!(dialled, Err(DialError::NoSocket { .. })),
+        "{dialled:?}"
+    );
+}
+
+/// Types of frames of HTTP/2.
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+
+fn peer() -> Peer {
+    Peer::Process { pid: None }
+}
+
+/// The types of all frames that arrive until the other end has hung up, and when each did. Says that it is there, and
+/// no more than that.
+async fn frames(mut stream: DuplexStream) -> Vec<(u8, Instant)> {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.expect("a preface");
+    let settings = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+    stream.write_all(&settings).await.expect("there is room");
+    let mut frames = Vec::new();
+    let mut head = [0; 9];
+    while stream.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).expect("it fits")];
+        if stream.read_exact(&mut payload).await.is_err() {
+            break;
+        }
+        frames.push((head[3], Instant::now()));
+        if head[3] == PING && head[4] == 0 {
+            let mut pong = vec![0, 0, 8, PING, 1, 0, 0, 0, 0];
+            pong.extend(&payload);
+            stream.write_all(&pong).await.expect("there is room");
+        }
+    }
+    frames
+}
+
+/// How many frames of this type an idle connection has in an hour.
+async fn in_an_hour(manners: Manners, kind: u8) -> usize {
+    let (ours, theirs) = duplex(1 << 16);
+    let frames = tokio::spawn(frames(theirs));
+    let opened = open(&peer(), ours, None, Bytes::new(), manners).await;
+    sleep(Duration::from_secs(3_600)).await;
+    drop(opened.expect("HTTP/2"));
+    let frames = frames.await.expect("it reads to the end");
+    frames.iter().filter(|frame| frame.0 == kind).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_worker_of_ours_is_pinged_by_http() {
+    assert_eq!(in_an_hour(Manners::Polite, PING).await, 0);
+    assert!(in_an_hour(Manners::Brisk, PING).await > 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_gives_no_sign_of_life_is_asked_for_no_stream_and_hung_up_on() {
+    let (ours, theirs) = duplex(1 << 16);
+    let frames = tokio::spawn(frames(theirs));
+    let began = Instant::now();
+    let opened = open(&peer(), ours, None, Bytes::new(), Manners::Careful).await;
+    let error = opened.map(drop).expect_err("nobody answers");
+    assert!(matches!(error, DialError::NoPong { .. }), "{error}");
+    assert!(error.is_silence() && !error.is_nobody());
+    assert!(error.to_string().contains("within 5s"), "{error}");
+    let frames = frames.await.expect("it reads to the end");
+    assert_eq!(
+        began.elapsed(),
+        HANDSHAKE_TIMEOUT,
+        "it is hung up on at once"
+    );
+    let calls = frames.iter().filter(|frame| frame.0 == HEADERS).count();
+    assert_eq!(calls, 1, "the call for the sign of life: {frames:?}");
+}
+
+#[tokio::test]
+async fn only_a_free_port_of_this_machine_is_asked_again_soon() {
+    // Bound, and nobody listens.
+    let port = tokio::net::TcpSocket::new_v4().expect("a socket");
+    port.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let endpoint = Address::Tcp(port.local_addr().expect("it is bound"));
+    let error = connect(&endpoint)
+        .await
+        .map(drop)
+        .expect_err("nobody listens");
+    assert!(error.is_free_port() && !error.is_nobody(), "{error}");
+    let refused = |endpoint: &str| DialError::Connect {
+        endpoint: endpoint.parse().expect("an address"),
+        error: io::ErrorKind::ConnectionRefused.into(),
+    };
+    assert!(!refused("192.0.2.1:1").is_free_port());
+    assert!(!refused("elsewhere.example:1").is_free_port());
+    let missing = DialError::NoSocket {
+        path: "/nonexistent".into(),
+    };
+    assert!(!missing.is_free_port());
+}
