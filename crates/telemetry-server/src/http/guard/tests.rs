@@ -14,7 +14,7 @@ fn guard(hosts: &[&str], token: Option<&TokenFile>) -> Guard {
     let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
     let public = vec![HttpRoute::Metrics, HttpRoute::Healthz];
     let access = Access::new(public, token).unwrap();
-    Guard::new(hosts, access, Refusals::default())
+    Guard::new(hosts, Arc::new(access), Refusals::default())
 }
 
 #[track_caller]
