@@ -36,7 +36,7 @@ def test_help_is_there_for_everything(command):
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("cook",), ("emit",), ("emit", "a.b", "novalue"), ("doctor", "--timeout", "0"), ("doctor", "--manager", "m.sock"), ("tail", "unix:/m.sock"), ("tail", "127.0.0.1:x"), ("tail", "https://h:1")],
+    [(), ("cook",), ("emit",), ("emit", "a.b", "novalue"), ("doctor", "--timeout", "0"), ("doctor", "--manager", "m.sock"), ("tail", "unix:m.sock"), ("tail", "127.0.0.1:x"), ("tail", "https://h:1")],
 )
 def test_a_wrong_command_line_is_status_2_and_short(command, arguments):
     result = command(*arguments)
@@ -151,3 +151,14 @@ def test_emit_names_an_invalid_name(command, tmp_path):
 def test_tail_says_that_nothing_listens(command):
     result = command("tail", "127.0.0.1:9")
     assert result.returncode == 2 and "nothing listens there" in result.stderr
+    result = command("tail", "unix:/not/this.sock")
+    assert result.returncode == 2 and "No such file" in result.stderr
+
+
+def test_tail_says_what_is_wrong_with_a_token_file_and_not_what_is_in_it(command, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("my secret\n")
+    for path, said in (file, "no token in it"), (tmp_path / "nowhere", "No such file"):
+        result = command("tail", "127.0.0.1:9", "--token-file", str(path))
+        assert result.returncode == 2 and said in result.stderr and str(path) in result.stderr
+        assert "secret" not in result.stderr

@@ -240,7 +240,7 @@ impl HttpServer {
         if config.listen.is_none() && config.socket.is_none() {
             return Err(HttpError::Nowhere);
         }
-        let access = Access::new(config.public, config.token.as_ref())?;
+        let access = Arc::new(Access::new(config.public, config.token.as_ref())?);
         let listener = match config.listen {
             Some(address) => Some(listen(address, config.allow_remote).await?),
             None => None,
@@ -252,7 +252,7 @@ impl HttpServer {
         let own = address.filter(|it| !it.ip().is_unspecified());
         let own = own.map(|own| HostRule::from(own.ip()));
         let hosts = config.allowed_hosts.into_iter().chain(own).collect();
-        let guard = Guard::new(hosts, access, state.refusals.clone());
+        let guard = Guard::new(hosts, Arc::clone(&access), state.refusals.clone());
         let (stop, stopped) = watch::channel(false);
         let dispatcher = state.dispatcher.clone();
         let refusals = state.refusals.clone();
@@ -269,7 +269,8 @@ impl HttpServer {
             doors.spawn(keeper().keep(listener));
         }
         if let Some(bound) = bound {
-            doors.spawn(keeper().keep(SocketDoor::new(bound, config.accepted_uids)));
+            let door = SocketDoor::new(bound, config.accepted_uids, access);
+            doors.spawn(keeper().keep(door));
         }
         Ok(Self {
             address,

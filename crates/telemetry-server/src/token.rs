@@ -66,21 +66,34 @@ pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
 /// [`TokenFileError`], also of a file that somebody else may read.
 pub(crate) fn read_or_make(path: &Path) -> Result<Token, TokenFileError> {
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(path, &random(path)?)?,
         found => check(path, &found.map_err(|source| io_error(path, source))?)?,
     }
     read(path)
 }
 
-/// Makes a file with a new token; it is there whole or not at all.
-fn make(path: &Path) -> Result<(), TokenFileError> {
-    let failed = |source| io_error(path, source);
+/// Makes the file again of a token that is in use, unless one is there.
+///
+/// # Errors
+/// [`TokenFileError`].
+pub(crate) fn restore(path: &Path, token: &Token) -> Result<(), TokenFileError> {
+    make(path, token)
+}
+
+fn random(path: &Path) -> Result<Token, TokenFileError> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error.to_string())))?;
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|error| io_error(path, io::Error::other(error.to_string())))?;
+    Ok(Token::of_bytes(bytes))
+}
+
+/// Makes a file with a token; it is there whole or not at all.
+fn make(path: &Path, token: &Token) -> Result<(), TokenFileError> {
+    let failed = |source| io_error(path, source);
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let draft = path.with_file_name(name);
-    let written = write(&draft, &Token::of_bytes(bytes));
+    let written = write(&draft, token);
     // Unlike a rename it leaves the one that is there.
     let linked = written.and_then(|()| fs::hard_link(&draft, path));
     let _gone = fs::remove_file(&draft);
@@ -143,8 +156,11 @@ mod tests {
             1,
             "no draft is left"
         );
-        make(&path).unwrap();
+        make(&path, &random(&path).unwrap()).unwrap();
         assert_eq!(read(&path).unwrap(), first, "nobody is overtaken");
+        fs::remove_file(&path).unwrap();
+        restore(&path, &first).unwrap();
+        assert_eq!(read_or_make(&path).unwrap(), first);
     }
 
     #[test]

@@ -25,6 +25,7 @@ node = "apps"
 run_dir = "{run_dir}"
 [http]
 listen = "127.0.0.1:0"
+public = ["metrics", "healthz", "api"]
 [catalog.keys]
 tag = {{ label = false }}
 [catalog.events]

@@ -99,6 +99,22 @@ def test_tail_ends_with_its_manager(place: Place):
         assert code == 0 and "Traceback" not in said
 
 
+def test_tail_reads_over_the_socket_and_shows_a_token_elsewhere(place: Place, manager: Manager):
+    token = manager.run_dir / "token"
+    ways = [f"unix:{manager.run_dir}/http.sock"], [f"http://{manager.authority}", "--token-file", str(token)]
+    for way in ways:
+        viewers = _viewers(manager)
+        tail = subprocess.Popen([*COMMAND, "tail", *way, "--match", "*.apps.work"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        try:
+            until(lambda: _viewers(manager) > viewers, manager.log)
+            assert emit(place, manager, "apps.work", "-m", "tag=x").returncode == 0
+            assert "apps.work" in tail.stdout.readline()
+        finally:
+            tail.kill()
+            tail.wait(PATIENCE)
+            tail.stdout.close()
+
+
 def test_tail_says_what_a_manager_refuses(manager: Manager):
     result = subprocess.run([*COMMAND, "tail", manager.authority, "--match", "["], capture_output=True, text=True, timeout=PATIENCE)
     assert result.returncode == 2 and "[" in result.stderr and "Traceback" not in result.stderr, result.stderr

@@ -106,6 +106,8 @@ pub(super) struct Access {
     public: Vec<HttpRoute>,
     /// What opens the rest, and the file that has it.
     token: Option<(Token, PathBuf)>,
+    /// Whether that file is our own.
+    is_own: bool,
 }
 
 impl Access {
@@ -117,6 +119,7 @@ impl Access {
         Ok(Self {
             public,
             token: file.map(read).transpose()?,
+            is_own: matches!(file, Some(TokenFile::Own(_))),
         })
     }
 
@@ -126,6 +129,14 @@ impl Access {
 
     pub(super) fn token(&self) -> Option<&Token> {
         self.token.as_ref().map(|(token, _)| token)
+    }
+
+    /// Makes our own file again after somebody removed it together with what is around it.
+    pub(super) fn restore(&self) -> Result<(), TokenFileError> {
+        match &self.token {
+            Some((token, path)) if self.is_own => token::restore(path, token),
+            _ => Ok(()),
+        }
     }
 
     /// Where the token is.

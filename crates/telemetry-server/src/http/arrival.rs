@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -10,6 +11,7 @@ use telemetry_core::catalog::escape;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
+use super::access::Access;
 use crate::bound::Bound;
 use crate::peer_user;
 
@@ -51,6 +53,11 @@ pub(super) trait Door: Send + Sync + 'static {
     /// The next one. Can be dropped at any time and loses none.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
+    /// Sees to it that clients still find it; to be called now and then.
+    fn look_after(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Where it came from; the error says why it may not ask, and has been told so as far as it listens.
     fn look_at(&self, stream: &Self::Stream) -> Result<Arrival, String>;
 }
@@ -80,19 +87,47 @@ impl Door for TcpListener {
 pub(super) struct SocketDoor {
     bound: Bound,
     accepted_uids: Vec<u32>,
+    /// What the directory of the socket mostly holds as well.
+    access: Arc<Access>,
+    /// Whether the last try to listen again failed.
+    is_lost: bool,
 }
 
 impl SocketDoor {
-    pub(super) fn new(bound: Bound, accepted_uids: Vec<u32>) -> Self {
+    pub(super) fn new(bound: Bound, accepted_uids: Vec<u32>, access: Arc<Access>) -> Self {
         Self {
             bound,
             accepted_uids,
+            access,
+            is_lost: false,
         }
     }
 }
 
 impl Door for SocketDoor {
     type Stream = UnixStream;
+
+    async fn look_after(&mut self) {
+        if self.bound.is_found() {
+            return;
+        }
+        let path = escape(&self.bound.path().to_string_lossy()).into_owned();
+        match self.bound.again().await {
+            Ok(again) => {
+                tracing::warn!(path, "somebody removed the HTTP socket; it is there again");
+                self.bound = again;
+                self.is_lost = false;
+                if let Err(error) = self.access.restore() {
+                    tracing::warn!(%error, "the operators' token is not in its file any more");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_lost, true) {
+                    tracing::warn!(path, %error, "somebody removed the HTTP socket");
+                }
+            }
+        }
+    }
 
     async fn accept(&self) -> io::Result<UnixStream> {
         Ok(self.bound.listener.accept().await?.0)

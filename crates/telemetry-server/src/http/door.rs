@@ -37,6 +37,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client must have kept us waiting before its place goes to another one.
 const SEAT_GRACE: Duration = Duration::from_millis(250);
 
+/// Between two looks at whether the door is still to be found.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+
 /// A connection that has a place.
 struct Seated {
     seat: Seat,
@@ -54,7 +57,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Accepts until told to stop, then waits for the connections. Aborting it aborts them.
-    pub(super) async fn keep(mut self, door: impl Door) {
+    pub(super) async fn keep(mut self, mut door: impl Door) {
         let room = Arc::new(Semaphore::new(MAX_HTTP_CONNECTIONS));
         let mut connections = JoinSet::new();
         let mut seated: Vec<Seated> = Vec::new();
@@ -63,6 +66,7 @@ impl Keeper {
         let mut look_at = Instant::now();
         let mut made_room = false;
         let mut stopped = self.stopped.clone();
+        let mut look_after = Instant::now() + LOOK_AFTER;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -82,6 +86,11 @@ impl Keeper {
                     continue;
                 }
                 accepted = door.accept(), if next.is_none() => accepted,
+                () = sleep_until(look_after) => {
+                    door.look_after().await;
+                    look_after = Instant::now() + LOOK_AFTER;
+                    continue;
+                }
                 // Reaps those that have ended, and takes their descriptors before others do.
                 Some(_) = connections.join_next(), if !connections.is_empty() => {
                     self.reserve.fill();

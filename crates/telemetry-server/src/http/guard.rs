@@ -46,12 +46,12 @@ pub(super) struct Guard {
 struct Inner {
     /// Names of this server. Loopback ones are always allowed.
     hosts: Vec<HostRule>,
-    access: Access,
+    access: Arc<Access>,
     refusals: Refusals,
 }
 
 impl Guard {
-    pub(super) fn new(hosts: Vec<HostRule>, access: Access, refusals: Refusals) -> Self {
+    pub(super) fn new(hosts: Vec<HostRule>, access: Arc<Access>, refusals: Refusals) -> Self {
         let inner = Inner {
             hosts,
             access,

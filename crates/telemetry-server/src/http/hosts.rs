@@ -250,9 +250,9 @@ mod tests {
 
     #[test]
     fn self_is_every_address_that_is_here_and_no_other() {
-        // All of 127/8 is here; 192.0.2.0/24 and 2001:db8::/32 are for documents and nobody's.
+        // All of 127/8 is here; 240.0.0.0/4 and 2001:db8::/32 are nobody's.
         let nobodys = [
-            "192.0.2.1",
+            "240.0.0.1",
             "[2001:db8::1]",
             "0.0.0.0",
             "[::]",

@@ -63,6 +63,8 @@ fn http_is_answered_when_no_descriptor_is_left() {
         // Here it is not: it has the place of one that was set aside.
         assert_eq!(shown, idle.len() as f64);
         assert_eq!(manager.metric("telemetry_max_fds"), Some(first_free as f64));
+        let workers = manager.get_over_socket("/api/workers");
+        assert!(workers.contains("\"worker_id\":\"sh-1\""), "{workers}");
     }
     manager.signal(Signal::TERM);
     assert_eq!(manager.ends_within(IN_ORDER).code(), Some(0));

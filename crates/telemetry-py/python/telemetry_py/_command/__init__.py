@@ -38,11 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Print the events that a manager dispatches, a line each, until Ctrl-C.",
         epilog="Exit status: 0 however the stream ends, 2 if there is none.",
     )
-    seen.add_argument("address", metavar="ADDRESS", nargs="?", default=tail.DEFAULT, help=f"HTTP address of a manager ([http] listen), by default {tail.DEFAULT}")
+    seen.add_argument(
+        "address",
+        metavar="ADDRESS",
+        nargs="?",
+        default=tail.DEFAULT,
+        help=f"HTTP socket of a manager ([http] socket), such as unix:/run/app/http.sock, or its HTTP address ([http] listen), by default {tail.DEFAULT}",
+    )
+    seen.add_argument("--token-file", metavar="FILE", help="file with the operators' token, which an HTTP address asks for")
     seen.add_argument("--match", metavar="GLOB", default="*", help="only events whose name matches, such as 'snakepit.python.tool.*'")
     seen.add_argument("--json", action="store_true", help="lines as the manager sends them")
     _timeout(seen, 5.0)
-    seen.set_defaults(run=lambda given: tail.run(given.address, given.match, given.timeout, given.json))
+    seen.set_defaults(run=lambda given: tail.run(given.address, given.match, given.timeout, given.json, given.token_file))
 
     sent = commands.add_parser(
         "emit",

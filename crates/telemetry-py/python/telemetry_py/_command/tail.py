@@ -1,4 +1,4 @@
-"""``tail``: the events of a manager as they come, from its HTTP address."""
+"""``tail``: the events of a manager as they come, from its HTTP socket or its HTTP address."""
 
 from __future__ import annotations
 
@@ -24,21 +24,39 @@ IDS = ("trace_id", "span_id", "parent_span_id", "phase")
 NOT_SHOWN_TWICE = ("correlation_id", "worker_id")
 
 
-def run(address: str, match: str, timeout: float, as_json: bool) -> int:
+class _SocketConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def run(address: str, match: str, timeout: float, as_json: bool, token_file: str | None = None) -> int:
     """Prints events until the manager, the reader or the person ends it; returns the exit status."""
-    authority = _authority(address)
-    if authority is None:
+    connection = _connection(address, timeout)
+    if connection is None:
         target.say(
-            f"{address!r} is not allowed; expected the HTTP address of a manager ([http] listen), such as {DEFAULT}"
-            + ("; a unix: socket is where workers connect, not where events are read" if address.startswith("unix:") else "")
+            f"{address!r} is not allowed; expected the HTTP socket of a manager ([http] socket), such as unix:/run/app/http.sock, "
+            f"or its HTTP address ([http] listen), such as {DEFAULT}"
         )
         return 2
     try:
-        connection = http.client.HTTPConnection(authority, timeout=timeout)
-        connection.request("GET", f"/api/tap?match={quote(match, safe='')}")
+        headers = {} if token_file is None else {"Authorization": f"Bearer {_token(token_file)}"}
+    except (OSError, ValueError) as error:
+        target.say(f"token file {token_file}: {error}")
+        return 2
+    try:
+        connection.request("GET", f"/api/tap?match={quote(match, safe='')}", headers=headers)
         answer = connection.getresponse()
         if answer.status != 200:
-            target.say(f"{address}: {_problem(answer)}")
+            more = "; name that file with --token-file" if answer.status == 401 else ""
+            target.say(f"{address}: {_problem(answer)}{more}")
             return 2
     except (OSError, http.client.HTTPException, ValueError) as error:
         target.say(f"{address}: {_reason(error)}; is a manager with [http] running there?")
@@ -62,6 +80,25 @@ def run(address: str, match: str, timeout: float, as_json: bool) -> int:
     return 0
 
 
+def _connection(address: str, timeout: float) -> http.client.HTTPConnection | None:
+    """A connection that is not open yet; none where the address is no such thing."""
+    path = address.removeprefix("unix:")
+    if path != address:
+        return _SocketConnection(path, timeout) if path.startswith("/") else None
+    authority = _authority(address)
+    return None if authority is None else http.client.HTTPConnection(authority, timeout=timeout)
+
+
+def _token(path: str) -> str:
+    """What is in a file, without what an editor leaves around it."""
+    with open(path, encoding="ascii") as file:
+        token = file.read().strip()
+    if not token or not token.isprintable() or " " in token:
+        # Not what is in it: it may be one after all.
+        raise ValueError("there is no token in it")
+    return token
+
+
 def _authority(address: str) -> str | None:
     """Host and port of an address with or without ``http://``."""
     text = address if "://" in address else f"http://{address}"
@@ -70,7 +107,7 @@ def _authority(address: str) -> str | None:
         is_fine = parts.scheme == "http" and parts.hostname and parts.path in ("", "/") and (parts.port or 80)
     except ValueError:
         return None
-    return parts.netloc if is_fine and not address.startswith("unix:") else None
+    return parts.netloc if is_fine else None
 
 
 def _print(line: bytes, as_json: bool) -> None:

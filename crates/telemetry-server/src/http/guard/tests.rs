@@ -14,7 +14,7 @@ fn guard(hosts: &[&str], token: Option<&TokenFile>) -> Guard {
     let hosts = hosts.iter().map(|host| host.parse().unwrap()).collect();
     let public = vec![HttpRoute::Metrics, HttpRoute::Healthz];
     let access = Access::new(public, token).unwrap();
-    Guard::new(hosts, access, Refusals::default())
+    Guard::new(hosts, Arc::new(access), Refusals::default())
 }
 
 #[track_caller]
@@ -138,18 +138,18 @@ fn an_address_of_ours_is_one_of_self() {
         guard(hosts, None).check(came_to(own), &Method::GET, &uri, &head(&[("host", host)]))
     };
     // This machine does not have it, so only the connection can know.
-    assert_eq!(check(&["self"], "192.0.2.7", "192.0.2.7:9464"), Ok(()));
+    assert_eq!(check(&["self"], "240.0.0.7", "240.0.0.7:9464"), Ok(()));
     assert_eq!(
-        check(&["self"], "192.0.2.7", "192.0.2.8"),
+        check(&["self"], "240.0.0.7", "240.0.0.8"),
         Err(Refusal::Host)
     );
-    assert_eq!(check(&[], "192.0.2.7", "192.0.2.7"), Err(Refusal::Host));
+    assert_eq!(check(&[], "240.0.0.7", "240.0.0.7"), Err(Refusal::Host));
     assert_eq!(
-        check(&["192.0.2.0/24"], "10.0.0.1", "192.0.2.7:9464"),
+        check(&["240.0.0.0/24"], "10.0.0.1", "240.0.0.7:9464"),
         Ok(())
     );
     assert_eq!(
-        check(&["self"], "192.0.2.7", "evil.example"),
+        check(&["self"], "240.0.0.7", "evil.example"),
         Err(Refusal::Host)
     );
 }

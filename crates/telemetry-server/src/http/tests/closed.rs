@@ -7,7 +7,10 @@ use std::path::Path;
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::bound::Bound;
 use crate::http::TokenFile;
+use crate::http::access::Access;
+use crate::http::arrival::{Door, SocketDoor};
 
 /// Sends a head over the unix socket and reads until the server closes.
 async fn over_socket(path: &Path, head: &str) -> String {
@@ -159,4 +162,27 @@ async fn a_server_that_can_be_reached_nowhere_or_by_too_many_does_not_start() {
         .unwrap_err();
     assert!(matches!(second, HttpError::Socket(_)), "{second}");
     drop(first);
+}
+
+#[tokio::test]
+async fn a_directory_that_was_removed_gets_its_socket_and_its_token_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("run");
+    let (path, file) = (run_dir.join("http.sock"), run_dir.join("token"));
+    let bound = Bound::at(&path).unwrap();
+    let access = Access::new(Vec::new(), Some(&TokenFile::Own(file.clone()))).unwrap();
+    let token = fs::read_to_string(&file).unwrap();
+    let mut door = SocketDoor::new(bound, Vec::new(), Arc::new(access));
+    // One that is removed alone is not to be used any more.
+    fs::remove_file(&file).unwrap();
+    door.look_after().await;
+    assert!(!file.exists());
+
+    fs::remove_dir_all(&run_dir).unwrap();
+    door.look_after().await;
+    assert_eq!(fs::metadata(&run_dir).unwrap().mode() & 0o7777, 0o700);
+    assert_eq!(fs::read_to_string(&file).unwrap(), token);
+    let _client = UnixStream::connect(&path).await.unwrap();
+    let stream = door.accept().await.unwrap();
+    assert!(door.look_at(&stream).is_ok());
 }

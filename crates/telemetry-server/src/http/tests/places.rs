@@ -80,7 +80,7 @@ async fn a_viewer_to_whom_nothing_is_shown_keeps_its_place() {
 }
 
 /// Reads to the end, and says after how long that came.
-async fn ends_after(mut stream: TcpStream) -> Duration {
+async fn ends_after(mut stream: impl tokio::io::AsyncRead + Unpin) -> Duration {
     let began = tokio::time::Instant::now();
     let mut rest = Vec::new();
     let _cut = stream.read_to_end(&mut rest).await;
@@ -88,7 +88,7 @@ async fn ends_after(mut stream: TcpStream) -> Duration {
 }
 
 #[tokio::test]
-async fn one_that_is_idle_between_requests_loses_its_place() {
+async fn one_that_is_idle_or_sends_its_head_in_bits_loses_its_place() {
     let rig = rig().await;
     let mut stream = TcpStream::connect(rig.address()).await.unwrap();
     let ask = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -96,9 +96,24 @@ async fn one_that_is_idle_between_requests_loses_its_place() {
     let mut first = [0; 15];
     stream.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200 OK");
-    let took = ends_after(stream).await;
+    let (bits, mut sender) = TcpStream::connect(rig.address())
+        .await
+        .unwrap()
+        .into_split();
+    let sending = tokio::spawn(async move {
+        // Each one in time, and the whole far too late.
+        for byte in ask.bytes() {
+            if sender.write_all(&[byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
     let least = HTTP_HEAD_TIMEOUT - Duration::from_secs(1);
-    assert!((least..2 * HTTP_HEAD_TIMEOUT).contains(&took), "{took:?}");
+    for took in <[Duration; 2]>::from(tokio::join!(ends_after(stream), ends_after(bits))) {
+        assert!((least..2 * HTTP_HEAD_TIMEOUT).contains(&took), "{took:?}");
+    }
+    sending.abort();
 }
 
 #[tokio::test]
