@@ -16,6 +16,7 @@ mod shutdown;
 #[cfg(feature = "signals")]
 mod signals;
 mod streams;
+mod takeover;
 
 use std::path::PathBuf;
 use std::sync::Arc;
