@@ -22,6 +22,7 @@ mod listener;
 mod managers;
 mod meter;
 mod own_file;
+mod pass;
 mod poller;
 mod program;
 mod pump;

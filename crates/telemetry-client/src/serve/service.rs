@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use prost::Message;
-use telemetry_core::{emit::Recorder, wire::REVISION_HEADER};
+use telemetry_core::{Token, emit::Recorder, wire::REVISION_HEADER};
 use telemetry_proto::{HEARTBEAT_PATH, PING_PATH, SERVICE_NAME, STREAM_TELEMETRY_PATH};
 use tonic::Status;
 use tonic::body::Body;
@@ -24,6 +24,7 @@ use super::body::{CHUNK, StreamBody};
 use super::config::StreamConfig;
 use super::control::spawn_reader;
 use super::meter::{Meter, Outbox};
+use super::pass::Pass;
 use super::pump::Pump;
 use super::sessions::Sessions;
 use super::unary::{alive, answered, pong};
@@ -53,6 +54,8 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infalli
 pub struct TelemetryService {
     /// The streams of this worker.
     sessions: Arc<Sessions>,
+    /// What whoever opens a stream has to show, if anything.
+    pass: Option<Arc<Pass>>,
 }
 
 impl TelemetryService {
@@ -61,7 +64,23 @@ impl TelemetryService {
     pub fn new(recorder: Arc<Recorder>, config: StreamConfig) -> Self {
         Self {
             sessions: Arc::new(Sessions::new(recorder, config)),
+            pass: None,
         }
+    }
+
+    /// The same, but a stream is opened only by who shows this token, as the header
+    /// `authorization: Bearer TOKEN`. Others are told UNAUTHENTICATED before anything is read, and change
+    /// nothing. The connection test and the sign of life, which tell nothing, are answered to everybody.
+    #[must_use]
+    pub fn with_token(mut self, token: Token) -> Self {
+        self.pass = Some(Arc::new(Pass::new(token)));
+        self
+    }
+
+    /// Streams that were refused because they did not show the token.
+    #[must_use]
+    pub fn unauthenticated(&self) -> u64 {
+        self.pass.as_ref().map_or(0, |pass| pass.refused())
     }
 
     /// Streams that are open now.
@@ -131,6 +150,10 @@ where
         }
         match request.uri().path() {
             STREAM_TELEMETRY_PATH => {
+                let pass = self.pass.as_ref();
+                if let Some(status) = pass.and_then(|pass| pass.refuse(request.headers())) {
+                    return Box::pin(std::future::ready(Ok(status.into_http())));
+                }
                 let response = self.open_stream(request);
                 Box::pin(std::future::ready(Ok(response)))
             }

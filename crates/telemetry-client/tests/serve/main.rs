@@ -17,6 +17,7 @@ mod shutdown;
 mod signals;
 mod streams;
 mod takeover;
+mod token;
 
 use std::path::PathBuf;
 use std::sync::Arc;
