@@ -29,6 +29,10 @@ pub const DEFAULT_MAX_HEADER_LIST_BYTES: u32 = 8 * 1024;
 pub const DEFAULT_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time for the answer to a keep-alive ping.
 pub const DEFAULT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a connection to open its first stream.
+pub const DEFAULT_STREAM_WAIT: Duration = Duration::from_secs(10);
+/// Time for which a peer may take no byte of what it is sent.
+pub const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a dropped server gives its streams to end.
 pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -36,7 +40,8 @@ pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServeLimits {
-    /// Connections at once; more are closed as they come.
+    /// Connections at once. For a further one the oldest of those without a stream is closed, else the oldest of
+    /// those whose stream is not the one that gets events.
     pub max_connections: usize,
     /// Time for the handshake.
     pub handshake_timeout: Duration,
@@ -50,6 +55,10 @@ pub struct ServeLimits {
     pub keep_alive_interval: Duration,
     /// Time for the answer to one.
     pub keep_alive_timeout: Duration,
+    /// Time for a connection to open its first stream; begins anew with each call of another kind.
+    pub stream_wait: Duration,
+    /// Time for which a peer may take no byte of what it is sent.
+    pub write_timeout: Duration,
     /// The user whose processes may connect to a unix socket; the user of this process by default.
     pub allowed_uid: u32,
 }
@@ -64,6 +73,8 @@ impl Default for ServeLimits {
             max_header_list_bytes: DEFAULT_MAX_HEADER_LIST_BYTES,
             keep_alive_interval: DEFAULT_KEEP_ALIVE_INTERVAL,
             keep_alive_timeout: DEFAULT_KEEP_ALIVE_TIMEOUT,
+            stream_wait: DEFAULT_STREAM_WAIT,
+            write_timeout: DEFAULT_WRITE_TIMEOUT,
             allowed_uid: rustix::process::geteuid().as_raw(),
         }
     }

@@ -26,6 +26,7 @@ use super::control::spawn_reader;
 use super::meter::{Meter, Outbox};
 use super::pass::Pass;
 use super::pump::Pump;
+use super::seat::Seat;
 use super::sessions::Sessions;
 use super::unary::{alive, answered, pong};
 
@@ -109,6 +110,9 @@ impl TelemetryService {
         let expects_hello = head.headers.contains_key(REVISION_HEADER);
         let outbox = Outbox::new(head.extensions.remove::<Meter>());
         let session = self.sessions.begin(expects_hello);
+        if let Some(seat) = head.extensions.remove::<Seat>() {
+            seat.open(&session);
+        }
         let reader = spawn_reader(body, Arc::clone(&self.sessions), Arc::clone(&session));
         let now = tokio::time::Instant::now().into_std();
         let pump = Pump::new(Arc::clone(&self.sessions), session, outbox, CHUNK, now);

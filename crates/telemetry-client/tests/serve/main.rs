@@ -6,6 +6,7 @@ mod addresses;
 mod authority;
 mod batches;
 mod connect;
+mod crowd;
 mod drain;
 mod gated;
 mod manager;
