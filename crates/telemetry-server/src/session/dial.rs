@@ -30,7 +30,7 @@ use super::control::ControlBody;
 use super::kin;
 use super::peer::Peer;
 use super::response::chain;
-use telemetry_core::Address;
+use telemetry_core::{Address, Token};
 
 /// Bytes a worker may send on the stream before we have read them.
 pub const STREAM_WINDOW: u32 = 4 << 20;
@@ -162,12 +162,21 @@ pub(super) struct Dialled {
     _tasks: Tasks,
 }
 
+/// By what a worker and its manager know each other.
+#[derive(Debug)]
+pub(super) struct Credentials<'a> {
+    /// Users whose processes are accepted behind a unix socket, beside our own and root.
+    pub(super) uids: &'a [u32],
+    /// What is shown at a port, where no user is seen.
+    pub(super) token: Option<Token>,
+}
+
 /// Connects and asks for the stream. `opening` is in the request body from the start. The turn is taken
 /// unless a local socket is missing or refuses. `started`: the process that was started as the worker,
 /// beside whose family nobody is taken for it.
 pub(super) async fn dial(
     endpoint: &Address,
-    accepted_uids: &[u32],
+    credentials: &Credentials<'_>,
     started: Option<u32>,
     opening: Bytes,
     turn: Turn<'_>,
@@ -194,22 +203,25 @@ pub(super) async fn dial(
     })??;
     let other = || Peer::Endpoint(endpoint.clone());
     match stream {
-        Stream::Tcp(stream) => open(&other(), stream, None, opening).await,
+        Stream::Tcp(stream) => {
+            let token = credentials.token.as_ref();
+            open(&other(), stream, None, opening, token).await
+        }
         #[cfg(feature = "simulation")]
-        Stream::Simulated(stream, pid) => open(&other(), stream, pid, opening).await,
+        Stream::Simulated(stream, pid) => open(&other(), stream, pid, opening, None).await,
         Stream::Unix(stream) => {
             let failed = |error| DialError::Connect {
                 endpoint: endpoint.clone(),
                 error,
             };
-            let credentials = stream.peer_cred().map_err(failed)?;
+            let behind = stream.peer_cred().map_err(failed)?;
             let own = rustix::process::geteuid().as_raw();
-            let found = credentials.uid();
-            if found != own && found != 0 && !accepted_uids.contains(&found) {
+            let found = behind.uid();
+            if found != own && found != 0 && !credentials.uids.contains(&found) {
                 let peer = Peer::Endpoint(endpoint.clone());
                 return Err(DialError::ForeignPeer { peer, found });
             }
-            let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+            let pid = behind.pid().and_then(|pid| u32::try_from(pid).ok());
             if let (Some(found), Some(started)) = (pid, started)
                 && !kin::may_be(found, started).await
             {
@@ -219,7 +231,7 @@ pub(super) async fn dial(
                     started,
                 });
             }
-            open(&other(), stream, pid, opening).await
+            open(&other(), stream, pid, opening, None).await
         }
     }
 }
@@ -268,6 +280,7 @@ pub(super) async fn open(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer_pid: Option<u32>,
     opening: Bytes,
+    token: Option<&Token>,
 ) -> Result<(Dialled, Answer), DialError> {
     let tasks = Tasks::default();
     let (mut requests, connection) = Builder::new(tasks.executor())
@@ -292,7 +305,11 @@ pub(super) async fn open(
     let (controls, body) = ControlBody::channel();
     // The channel is empty and its receiver alive: there is room.
     let _ = controls.try_send(opening);
-    let answer = Box::pin(requests.send_request(request(STREAM_TELEMETRY_PATH, body)));
+    let mut request = request(STREAM_TELEMETRY_PATH, body);
+    if let Some(token) = token {
+        show(token, request.headers_mut());
+    }
+    let answer = Box::pin(requests.send_request(request));
     Ok((
         Dialled {
             requests,
@@ -319,6 +336,15 @@ impl Dialled {
             message: "telemetry".into(),
         });
         Box::pin(self.requests.send_request(request(PING_PATH, body)))
+    }
+}
+
+/// Shows the token of a worker, as the metadata of a call.
+fn show(token: &Token, headers: &mut http::HeaderMap) {
+    // All of a token is visible ASCII, which a header can carry.
+    if let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", token.reveal())) {
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
     }
 }
 
@@ -416,12 +442,25 @@ mod tests {
         assert!(!request.headers().contains_key("grpc-timeout"));
     }
 
+    #[test]
+    fn a_token_is_shown_as_credentials_of_the_call_and_to_nobody_else() {
+        let token: Token = "0123456789abcdef".parse().expect("a token");
+        let mut headers = http::HeaderMap::new();
+        show(&token, &mut headers);
+        assert_eq!(headers["authorization"], "Bearer 0123456789abcdef");
+        assert!(!format!("{headers:?}").contains("0123456789abcdef"));
+    }
+
     #[tokio::test]
     async fn a_missing_socket_has_an_error_of_its_own() {
         let endpoint = Address::Unix("/nonexistent/worker.sock".into());
         let limiter = crate::session::DialLimiter::new(1);
+        let nobodys = Credentials {
+            uids: &[],
+            token: None,
+        };
         let turn = limiter.turn(true).await;
-        let dialled = dial(&endpoint, &[], None, Bytes::new(), turn)
+        let dialled = dial(&endpoint, &nobodys, None, Bytes::new(), turn)
             .await
             .map(drop);
         assert!(

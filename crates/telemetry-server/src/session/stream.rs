@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::arrival::{Arrival, Carrier};
 use super::backoff::Turn;
-use super::dial::{self, Answer, DialError, Dialled};
+use super::dial::{self, Answer, Credentials, DialError, Dialled};
 use super::events::SessionEvents;
 use super::peer::{LinkKind, Peer};
 use super::progress::{Cause, Ending, LastWord, Ping, Progress, STOPPED, ended, lost};
@@ -50,10 +50,13 @@ impl Session {
         self.record.connecting();
         let legacy = self.record.is_legacy();
         let opening = self.opening(legacy, None);
-        let accepted = &self.shared.accepted_uids;
         let started = self.record.started_pid();
+        let credentials = Credentials {
+            uids: &self.shared.accepted_uids,
+            token: self.record.token(),
+        };
         let connected = tokio::select! {
-            connected = dial::dial(endpoint, accepted, started, opening, turn) => match connected {
+            connected = dial::dial(endpoint, &credentials, started, opening, turn) => match connected {
                 Ok(connected) => connected,
                 Err(error) => {
                     if !error.is_nobody() {
@@ -91,9 +94,11 @@ impl Session {
         let opening = self.opening(false, introduced);
         let peer = arrival.peer();
         let connected = match arrival.stream {
-            Carrier::Unix(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
+            Carrier::Unix(stream) => dial::open(&peer, stream, arrival.pid, opening, None).await,
             #[cfg(feature = "simulation")]
-            Carrier::Simulated(stream) => dial::open(&peer, stream, arrival.pid, opening).await,
+            Carrier::Simulated(stream) => {
+                dial::open(&peer, stream, arrival.pid, opening, None).await
+            }
         };
         let connected = match connected {
             Ok(connected) => connected,
