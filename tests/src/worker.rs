@@ -108,9 +108,11 @@ impl WorkerBuilder {
         let mut limits = ServeLimits::default();
         limits.handshake_timeout = PATIENCE;
         limits.keep_alive_timeout = PATIENCE;
+        limits.write_timeout = PATIENCE;
         let mut config = ServeConfig::default();
         config.stream = stream;
         config.limits = limits;
+        config.insecure = self.tcp;
         let backend = StreamBackend::serve(&address, recorder, config);
         let backend = Arc::new(backend.expect("a free address"));
         let address = backend

@@ -62,7 +62,9 @@ impl Ours {
         config.queue = QueueLimits::new(QUEUE_EVENTS, QUEUE_BYTES);
         let recorder = Recorder::new(config, Arc::new(SystemClock::new())).expect("a policy");
         let recorder = Arc::new(recorder);
-        let served = StreamBackend::serve(&address, Arc::clone(&recorder), ServeConfig::default());
+        let mut config = ServeConfig::default();
+        config.insecure = matches!(socket, Socket::Tcp);
+        let served = StreamBackend::serve(&address, Arc::clone(&recorder), config);
         let backend = Arc::new(served.expect("a free address"));
         let address = backend.server().expect("a server").address().to_string();
         let telemetry = Telemetry::builder().backend(backend).build();

@@ -5,14 +5,15 @@
 //! How settings are read from the environment is a room of its own.
 
 mod env;
+mod token;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_core::{
-    Address, AddressError, Clock, SystemClock, TraceContext,
+    Address, AddressError, Clock, SystemClock, Token, TraceContext,
     emit::{DEFAULT_QUEUE_EVENTS, Overflow, PolicySpec, Recorder, RecorderConfig},
     wire::ControlError,
 };
@@ -60,8 +61,13 @@ pub struct Config {
     /// The manager to connect to, or several of which any will do; required by
     /// [`BackendKind::Connect`].
     pub managers: Vec<Address>,
-    /// Where the server listens; required by [`BackendKind::Server`].
+    /// Where the server listens; `None` is a private unix socket, see
+    /// [`Server::start`](crate::serve::Server::start).
     pub address: Option<Address>,
+    /// What a manager has to show that dials a port; see [`ServeConfig::token`].
+    pub token: Option<Token>,
+    /// Serves a port although nothing has to be shown there; see [`ServeConfig::insecure`].
+    pub insecure: bool,
     /// A file to write once the server listens.
     pub ready_file: Option<PathBuf>,
     /// The id the worker was given; empty if none was.
@@ -101,6 +107,8 @@ impl Default for Config {
             backends: Vec::new(),
             managers: Vec::new(),
             address: None,
+            token: None,
+            insecure: false,
             ready_file: None,
             worker_id: String::new(),
             pool_name: String::new(),
@@ -134,12 +142,16 @@ pub enum ConfigError {
         /// What would do.
         expected: String,
     },
-    /// The server has no address.
-    #[error(
-        "the server backend needs an address; set TELEMETRY_ADDRESS to unix:/path/to.sock or a \
-         loopback IP and port such as 127.0.0.1:0"
-    )]
-    NoAddress,
+    /// There is no token where a variable says that there is one. What is there instead is not said.
+    #[error("{variable}={value:?} gives no token: {problem}")]
+    Token {
+        /// The variable.
+        variable: &'static str,
+        /// Its value: a path, or a number.
+        value: String,
+        /// Why not.
+        problem: String,
+    },
     /// A text is no address.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -193,10 +205,38 @@ impl Config {
     pub fn connection(&self) -> ConnectConfig {
         ConnectConfig {
             labels: self.labels.clone(),
+            token: self.token.clone(),
             #[cfg(feature = "tls")]
             tls: self.tls.clone(),
             ..ConnectConfig::default()
         }
+    }
+
+    /// How a server with these settings is set up.
+    #[must_use]
+    pub fn serve(&self) -> ServeConfig {
+        ServeConfig {
+            stream: self.stream(),
+            ready_file: self.ready_file.clone(),
+            token: self.token.clone(),
+            insecure: self.insecure,
+            ..ServeConfig::default()
+        }
+    }
+
+    /// Reads the token that managers have to show from a file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Token`] of a file that cannot be read or holds no token.
+    pub fn read_token(&mut self, file: &Path) -> Result<(), ConfigError> {
+        let token = token::of_file(file).map_err(|problem| ConfigError::Token {
+            variable: env::TOKEN_FILE,
+            value: file.display().to_string(),
+            problem,
+        })?;
+        self.token = Some(token);
+        Ok(())
     }
 
     /// Starts everything the settings ask for, on the system's clock. Of what the process was started under
@@ -256,13 +296,9 @@ impl Config {
                 Arc::new(StreamBackend::connect(managers, recorder, connect)?)
             }
             BackendKind::Server => {
-                let address = self.address.as_ref().ok_or(ConfigError::NoAddress)?;
-                let serve = ServeConfig {
-                    stream: self.stream(),
-                    ready_file: self.ready_file.clone(),
-                    ..ServeConfig::default()
-                };
+                let serve = self.serve();
                 let recorder = Arc::new(Recorder::new(recorder, clock)?);
+                let address = self.address.as_ref();
                 Arc::new(StreamBackend::serve(address, recorder, serve)?)
             }
         })

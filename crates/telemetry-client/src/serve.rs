@@ -22,6 +22,8 @@ mod listener;
 mod managers;
 mod meter;
 mod own_file;
+mod paced;
+mod pass;
 mod poller;
 #[cfg(feature = "tls")]
 mod port;
@@ -29,6 +31,7 @@ mod program;
 mod pump;
 mod recipients;
 mod road;
+mod seat;
 mod server;
 mod service;
 mod session;
@@ -52,7 +55,8 @@ pub use host::{HostedStream, HostedStreams, Next};
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,
     DEFAULT_KEEP_ALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_HEADER_LIST_BYTES,
-    DEFAULT_MAX_RESETS, DEFAULT_MAX_STREAMS, ServeConfig, ServeError, ServeLimits, Server,
+    DEFAULT_MAX_RESETS, DEFAULT_MAX_STREAMS, DEFAULT_STREAM_WAIT, DEFAULT_WRITE_TIMEOUT,
+    ServeConfig, ServeError, ServeLimits, Server,
 };
 pub use service::TelemetryService;
 

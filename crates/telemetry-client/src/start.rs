@@ -49,18 +49,25 @@ pub fn connect(managers: &str) -> Result<Worker, ConfigError> {
     config.start()
 }
 
-/// Listens at `unix:/path` or a loopback `ip:port` for a manager that dials. The rest is as the environment
-/// says.
+/// Listens at `unix:/path` or a loopback `ip:port` for a manager that dials; without an address at
+/// `TELEMETRY_ADDRESS`, else at a [private unix socket](crate::serve::Server::start). A port needs
+/// `TELEMETRY_TOKEN_FILE` or `TELEMETRY_INSECURE=1`. The rest is as the environment says.
+///
+/// ```no_run
+/// let worker = telemetry_client::serve(None)?;
+/// let other = telemetry_client::serve("unix:/run/app/worker.sock")?;
+/// # Ok::<(), telemetry_client::ConfigError>(())
+/// ```
 ///
 /// # Errors
 ///
 /// [`ConfigError`] for an address that is not safe, not free or not an address.
-pub fn serve(address: &str) -> Result<Worker, ConfigError> {
-    let address = address.parse()?;
+pub fn serve<'a>(address: impl Into<Option<&'a str>>) -> Result<Worker, ConfigError> {
+    let address = address.into().map(str::parse).transpose()?;
     let (config, _told_by_start) = Config::from_env_lenient();
     let config = Config {
         backends: vec![BackendKind::Server],
-        address: Some(address),
+        address: address.or(config.address),
         ..config
     };
     config.start()

@@ -229,7 +229,7 @@ impl Incarnation {
                 Some(Due::Start(Ask::Connect(managers.clone())))
             }
             (ForkMode::Restart, Ask::Serve(address)) => {
-                Some(Due::Start(Ask::Serve(sibling(address))))
+                Some(Due::Start(Ask::Serve(address.as_ref().map(sibling))))
             }
             (ForkMode::Unsaid, Ask::Serve(_)) => Some(Due::SayInherited),
         }

@@ -1,6 +1,5 @@
 //! Serving events to a manager that connects, and the object that stands for it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,9 +13,6 @@ use crate::service::{Ask, Service};
 use crate::settings::{Settings, invalid};
 use crate::start::{Author, Wish, begin, use_objects};
 use crate::state;
-
-/// Where a worker listens that was told nothing: loopback, any free port.
-const DEFAULT_ADDRESS: Address = Address::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
 
 /// How long `close` waits unless told otherwise.
 const CLOSE_SECONDS: f64 = 0.5;
@@ -40,6 +36,15 @@ impl PyServer {
     fn clients(&self) -> usize {
         match &self.service {
             Some(service) if !service.is_inherited() => service.clients(),
+            _ => 0,
+        }
+    }
+
+    /// Streams that were refused because they did not show the token.
+    #[getter]
+    fn unauthenticated(&self) -> u64 {
+        match &self.service {
+            Some(service) if !service.is_inherited() => service.unauthenticated(),
             _ => 0,
         }
     }
@@ -110,14 +115,28 @@ impl PyServer {
 /// Serves at an address, or does what the environment says if that is to connect to a manager or something
 /// else than to serve.
 #[pyfunction]
-#[pyo3(signature = (address=None, ready_file=None, timeout=0.0))]
+#[pyo3(signature = (address=None, ready_file=None, timeout=0.0, token_file=None, insecure=None))]
 pub(crate) fn serve(
     py: Python<'_>,
     address: Option<String>,
     ready_file: Option<PathBuf>,
     timeout: f64,
+    token_file: Option<PathBuf>,
+    insecure: Option<bool>,
 ) -> PyResult<PyServer> {
-    strict(|| serve_strictly(py, address, ready_file, timeout))
+    let door = Door {
+        token_file,
+        insecure,
+    };
+    strict(|| serve_strictly(py, address, ready_file, timeout, &door))
+}
+
+/// What keeps others out of a port, as far as the program says it.
+struct Door {
+    /// Where the token is.
+    token_file: Option<PathBuf>,
+    /// Whether there is none.
+    insecure: Option<bool>,
 }
 
 /// The same; a panic goes on.
@@ -126,8 +145,15 @@ fn serve_strictly(
     address: Option<String>,
     ready_file: Option<PathBuf>,
     timeout: f64,
+    door: &Door,
 ) -> PyResult<PyServer> {
-    let settings = Settings::read(py)?;
+    let mut settings = Settings::read(py)?;
+    if let Some(file) = &door.token_file {
+        settings.config.read_token(file).map_err(invalid)?;
+    }
+    if let Some(insecure) = door.insecure {
+        settings.config.insecure = insecure;
+    }
     let written: Option<Address> = match address {
         Some(text) => Some(
             text.parse()
@@ -144,11 +170,11 @@ fn serve_strictly(
         None => Author::Environment,
     };
     let ask = match written {
-        Some(address) => Ask::Serve(address),
+        Some(address) => Ask::Serve(Some(address)),
         None if settings.wants(Kind::Connect) && !config.managers.is_empty() => {
             Ask::Connect(config.managers.clone())
         }
-        None => Ask::Serve(config.address.clone().unwrap_or(DEFAULT_ADDRESS)),
+        None => Ask::Serve(config.address.clone()),
     };
     let wish = Wish {
         ask,

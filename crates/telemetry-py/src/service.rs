@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use telemetry_client::region::{RegionKind, SharedRegion};
 use telemetry_client::serve::{
     BindError, ConnectConfig, ConnectError, Connection, ServeConfig, ServeError, Server,
-    StreamConfig,
 };
 use telemetry_client::{Config, Heartbeat};
 use telemetry_core::{Address, emit::Recorder};
@@ -31,15 +30,16 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) enum Ask {
     /// A connection to one of these managers.
     Connect(Vec<Address>),
-    /// A server at this address, or one beside it.
-    Serve(Address),
+    /// A server at this address, or one beside it; without an address at a private socket.
+    Serve(Option<Address>),
 }
 
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(managers) => write!(f, "connected to {}", list(managers)),
-            Self::Serve(address) => write!(f, "served at {address}"),
+            Self::Serve(Some(address)) => write!(f, "served at {address}"),
+            Self::Serve(None) => f.write_str("served at a private socket"),
         }
     }
 }
@@ -65,7 +65,10 @@ pub(crate) enum ServiceError {
 impl ServiceError {
     /// Whether it is a matter of how the address is written, not of the machine.
     pub(crate) fn is_of_address(&self) -> bool {
-        matches!(self, Self::Connect(error) if !matches!(error, ConnectError::Thread(_)))
+        match self {
+            Self::Connect(error) => !matches!(error, ConnectError::Thread(_)),
+            Self::Serve(error) => matches!(error, ServeError::Unprotected { .. }),
+        }
     }
 }
 
@@ -134,9 +137,17 @@ impl Service {
                     .map(Host::Connection)
                     .map_err(ServiceError::Connect)?
             }
-            Ask::Serve(address) => serve(address, stream, recorder, ready_file, patience)
-                .map(Host::Server)
-                .map_err(ServiceError::Serve)?,
+            Ask::Serve(address) => {
+                let setup = || {
+                    let mut serve = config.serve();
+                    serve.stream = stream();
+                    serve.ready_file = ready_file.map(PathBuf::from);
+                    serve
+                };
+                serve(address.as_ref(), setup, recorder, patience)
+                    .map(Host::Server)
+                    .map_err(ServiceError::Serve)?
+            }
         };
         Ok(Self {
             host: ManuallyDrop::new(host),
@@ -184,14 +195,22 @@ impl Service {
     /// Whether this is what is asked for.
     pub(crate) fn is(&self, ask: &Ask) -> bool {
         self.asked == *ask
-            || matches!((ask, self.address()), (Ask::Serve(asked), Some(own)) if asked == own)
+            || matches!((ask, self.address()), (Ask::Serve(Some(asked)), Some(own)) if asked == own)
     }
 
     /// The same if nothing runs at the address that was asked for: the one beside it.
     pub(crate) fn beside(&self) -> Option<(&Address, &Address)> {
         match (&self.asked, self.address()) {
-            (Ask::Serve(asked), Some(own)) if is_beside(asked, own) => Some((asked, own)),
+            (Ask::Serve(Some(asked)), Some(own)) if is_beside(asked, own) => Some((asked, own)),
             _ => None,
+        }
+    }
+
+    /// Streams that were refused because they did not show the token.
+    pub(crate) fn unauthenticated(&self) -> u64 {
+        match &*self.host {
+            Host::Server(server) => server.unauthenticated(),
+            Host::Connection(_) => 0,
         }
     }
 
@@ -249,7 +268,7 @@ impl Service {
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address() {
-            Some(address) => Ask::Serve(address.clone()).fmt(f),
+            Some(address) => Ask::Serve(Some(address.clone())).fmt(f),
             None => self.asked.fmt(f),
         }
     }
@@ -267,26 +286,23 @@ impl Drop for Service {
 /// Serves at an address, or at one beside it if that stays in use: whoever has it, as the process that
 /// this one was forked from, may keep it for ever.
 fn serve(
-    address: &Address,
-    stream: impl Fn() -> StreamConfig,
+    address: Option<&Address>,
+    setup: impl Fn() -> ServeConfig,
     recorder: &Arc<Recorder>,
-    ready_file: Option<&Path>,
     patience: Duration,
 ) -> Result<Server, ServeError> {
-    let try_at = |address: &Address| {
-        let mut serve = ServeConfig::default();
-        serve.stream = stream();
-        serve.ready_file = ready_file.map(PathBuf::from);
-        Server::start(address, Arc::clone(recorder), serve)
+    let try_at = |address| Server::start(address, Arc::clone(recorder), setup());
+    let Some(address) = address else {
+        return try_at(None);
     };
     let since = Instant::now();
     loop {
-        match try_at(address) {
+        match try_at(Some(address)) {
             // The process before this one may be on its way out.
             Err(error) if is_in_use(&error) && since.elapsed() < patience => {
                 std::thread::sleep(RETRY_INTERVAL.min(patience));
             }
-            Err(error) if is_in_use(&error) => return try_at(&sibling(address)),
+            Err(error) if is_in_use(&error) => return try_at(Some(&sibling(address))),
             done => return done,
         }
     }

@@ -34,7 +34,7 @@ const SPAN_IDS: &str = "TELEMETRY_SPAN_IDS";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-pub(crate) const KNOWN: [&str; 22] = [
+pub(crate) const KNOWN: [&str; 25] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -42,6 +42,7 @@ pub(crate) const KNOWN: [&str; 22] = [
     "TELEMETRY_DENY",
     "TELEMETRY_DISABLED",
     "TELEMETRY_EXIT_TIMEOUT_MS",
+    "TELEMETRY_INSECURE",
     "TELEMETRY_LOG",
     "TELEMETRY_MANAGER",
     "TELEMETRY_MAX_BUFFER",
@@ -56,6 +57,8 @@ pub(crate) const KNOWN: [&str; 22] = [
     SPAN_IDS,
     "TELEMETRY_STALL_MS",
     STRICT,
+    "TELEMETRY_TOKEN_FD",
+    "TELEMETRY_TOKEN_FILE",
     "TELEMETRY_WORKER_ID",
 ];
 
@@ -262,6 +265,15 @@ impl From<ConfigError> for Fault {
                 variable,
                 value,
                 expected,
+            },
+            ConfigError::Token {
+                variable,
+                value,
+                problem,
+            } => Self::Value {
+                variable,
+                value,
+                expected: format!("where a token is ({problem})"),
             },
             other => Self::Other(other.to_string()),
         }

@@ -105,7 +105,7 @@ fn start_strictly(py: Python<'_>) -> PyResult<bool> {
     }
     let config = &settings.config;
     let ask = if settings.wants(Kind::Server) {
-        config.address.clone().map(Ask::Serve)
+        Some(Ask::Serve(config.address.clone()))
     } else if settings.wants(Kind::Connect) && !config.managers.is_empty() {
         Some(Ask::Connect(config.managers.clone()))
     } else {
@@ -237,6 +237,13 @@ pub(crate) fn begin(
     };
     if let Some((asked, own)) = service.beside() {
         let text = format!("{asked} is in use by another process; this one is served at {own}");
+        warn_once(py, &text);
+    }
+    let port = service.address().filter(|it| it.socket_path().is_none());
+    if let Some(port) = port.filter(|_| settings.config.insecure) {
+        let text = format!(
+            "served at {port} without a token: every user of this machine can read the events and stop them"
+        );
         warn_once(py, &text);
     }
     incarnation.keep(Arc::clone(&service), wish.ask.clone());

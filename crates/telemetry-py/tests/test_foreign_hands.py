@@ -137,7 +137,7 @@ class Worker:
             # Room for what is emitted while nobody is connected.
             env={**os.environ, "TELEMETRY_MAX_BUFFER": "65536"},
         )
-        self.address = self.do(f"answer = telemetry.serve({address!r}).address")
+        self.address = self.do(f"answer = telemetry.serve({address!r}, insecure=True).address")
 
     def do(self, order: str) -> Any:
         """Has it do something and returns what it sets `answer` to."""
@@ -168,7 +168,8 @@ class Worker:
         took = self.do("answer = shut()")
         assert took < 0.5, f"the shutdown took {took:.3f} s"
         _, errors = self.process.communicate(timeout=PATIENCE)
-        assert (self.process.returncode, errors) == (0, "")
+        errors = [line for line in errors.splitlines() if "without a token" not in line]
+        assert (self.process.returncode, errors) == (0, [])
 
 
 @pytest.fixture(params=["unix", "tcp"])

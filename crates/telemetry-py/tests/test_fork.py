@@ -77,7 +77,7 @@ def test_the_child_holds_no_socket_of_the_parent(python):
     result = python(
         """
         import os, socket, telemetry_py as telemetry
-        server = telemetry.serve()
+        server = telemetry.serve("127.0.0.1:0", insecure=True)
         host, port = server.address.rsplit(":", 1)
         connection = socket.create_connection((host, int(port)))
         connection.settimeout(60)

@@ -78,7 +78,7 @@ def test_a_fork_warns_only_of_threads_that_are_documented(python):
         with telemetry.span("op"):
             pass
         assert forked() == [], forked()
-        server = telemetry.serve("127.0.0.1:0")
+        server = telemetry.serve()
         assert forked() == ["DeprecationWarning"], forked()
         server.close()
         telemetry.set_backend(None)

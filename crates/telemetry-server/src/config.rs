@@ -103,6 +103,8 @@ pub struct EndpointSection {
     pub address: Address,
     /// Pool it belongs to.
     pub pool: Option<String>,
+    /// File with the token that is shown to it, if it listens at a port.
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[watch]`
@@ -330,11 +332,19 @@ fn endpoint(
             ),
         ));
     }
+    let token_file = section.text("token_file")?.map(PathBuf::from);
+    if token_file.is_some() && address.socket_path().is_some() {
+        return Err(section.invalid(
+            "token_file",
+            "nothing is shown at a unix socket, where the system tells who connects; remove it",
+        ));
+    }
     section.finish()?;
     Ok(EndpointSection {
         worker_id,
         address,
         pool,
+        token_file,
     })
 }
 

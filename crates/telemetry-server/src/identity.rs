@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use telemetry_core::Token;
 
 /// Longest worker id or pool name, in bytes.
 pub const MAX_IDENTITY_BYTES: usize = 128;
@@ -77,6 +78,8 @@ pub struct WorkerContext {
     pub python_pid: Option<u32>,
     /// The worker whose process started it, if it calls itself by that one's id.
     pub parent: Option<WorkerId>,
+    /// What is shown to it when its stream is opened at a port; see the worker's `TELEMETRY_TOKEN_FILE`.
+    pub token: Option<Token>,
 }
 
 impl WorkerContext {
@@ -88,6 +91,7 @@ impl WorkerContext {
             pool_name: None,
             python_pid: None,
             parent: None,
+            token: None,
         }
     }
 

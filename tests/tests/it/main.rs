@@ -13,6 +13,7 @@ mod exact_values;
 mod exposition;
 mod fleet;
 mod floors;
+mod guarded_port;
 mod handed_region;
 mod handlers;
 mod handover;

@@ -42,13 +42,13 @@ enum Host {
 }
 
 impl StreamBackend {
-    /// Listens at `address` with a thread of its own.
+    /// Listens at `address`, or at a private unix socket, with a thread of its own; see [`Server::start`].
     ///
     /// # Errors
     ///
     /// [`ServeError`] says what is wrong with the address and what to do.
-    pub fn serve(
-        address: &Address,
+    pub fn serve<'a>(
+        address: impl Into<Option<&'a Address>>,
         recorder: Arc<Recorder>,
         config: ServeConfig,
     ) -> Result<Self, ServeError> {

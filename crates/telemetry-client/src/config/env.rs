@@ -5,16 +5,21 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use telemetry_core::{
-    Address, TraceContext,
+    Address, Token, TraceContext,
     catalog::Pattern,
     emit::{Overflow, PolicySpec, SamplingRule},
 };
 
-use super::{BackendKind, Config, ConfigError, MAX_QUEUE_EVENTS};
+use super::{BackendKind, Config, ConfigError, MAX_QUEUE_EVENTS, token};
+
+/// Says which file holds the token.
+pub(super) const TOKEN_FILE: &str = "TELEMETRY_TOKEN_FILE";
+/// Says at which descriptor it can be read.
+const TOKEN_FD: &str = "TELEMETRY_TOKEN_FD";
 
 impl Config {
     /// Reads the environment of this process:
@@ -24,7 +29,10 @@ impl Config {
     /// | `TELEMETRY_DISABLED`, `OTEL_SDK_DISABLED` | `1`, `true`: emit nothing; what the first says counts before the second | |
     /// | `TELEMETRY_BACKEND` | `none`, `connect`, `server`, `stderr`, `memory`, or a comma list | `connect` with a manager, else `server` with an address, else `none` |
     /// | `TELEMETRY_MANAGER` | `unix:/path` of the manager to connect to, `host:port` with TLS, or a comma list | |
-    /// | `TELEMETRY_ADDRESS` | `unix:/path` or loopback `ip:port` to listen at | |
+    /// | `TELEMETRY_ADDRESS` | `unix:/path` or loopback `ip:port` to listen at | a private unix socket |
+    /// | `TELEMETRY_TOKEN_FILE` | a path to the token that is shown at a port, by a manager or to one | |
+    /// | `TELEMETRY_TOKEN_FD` | a descriptor to read the token from, once; it is closed then | |
+    /// | `TELEMETRY_INSECURE` | `1`, `true`: serve a port without a token | |
     /// | `TELEMETRY_READY_FILE` | a path | |
     /// | `TELEMETRY_WORKER_ID`, `TELEMETRY_POOL` | text | |
     /// | `TELEMETRY_LABELS` | `zone=a,release=7`: what those who run it call it | |
@@ -101,6 +109,8 @@ impl Config {
             |text| text.parse::<Address>().ok(),
             "unix:/path/to.sock or a loopback IP and port such as 127.0.0.1:0",
         );
+        config.token = vars.token();
+        config.insecure = vars.flag("TELEMETRY_INSECURE") == Some(true);
         let chosen = vars.parse(
             "TELEMETRY_BACKEND",
             backends,
@@ -240,6 +250,30 @@ impl<L: Fn(&'static str) -> Option<String>> Variables<L> {
                 .map(|ms| Duration::from_millis(ms.into()))
         };
         self.parse(variable, read, "a number of milliseconds")
+    }
+
+    /// The token of a file or a descriptor, of which the first counts.
+    fn token(&self) -> Option<Token> {
+        let blame = |variable, value: &str, problem| {
+            let value = value.to_owned();
+            self.faults.borrow_mut().push(ConfigError::Token {
+                variable,
+                value,
+                problem,
+            });
+        };
+        if let Some(path) = self.get(TOKEN_FILE) {
+            let token = token::of_file(Path::new(&path));
+            return token
+                .map_err(|problem| blame(TOKEN_FILE, &path, problem))
+                .ok();
+        }
+        let number: i32 =
+            self.parse(TOKEN_FD, |text| text.parse().ok(), "a number of 3 or more")?;
+        let token = token::of_descriptor(number);
+        token
+            .map_err(|problem| blame(TOKEN_FD, &number.to_string(), problem))
+            .ok()?
     }
 
     /// A list of globs; whether they are valid is for the policy to say.

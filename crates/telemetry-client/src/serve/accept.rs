@@ -4,13 +4,14 @@ use std::io;
 use std::time::Duration;
 
 use telemetry_core::Address;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::bind::Bound;
 use super::connection::{AtStop, Ended, connection};
 use super::listener::Listener;
 use super::poller::PollerHandle;
+use super::seat::{Seat, Use};
 use super::server::ServeLimits;
 use super::service::TelemetryService;
 use super::threads::{Stop, stopped};
@@ -35,6 +36,7 @@ pub(super) async fn serve(
     let address = bound.address();
     let mut listener = Listener::new(bound, &poller, limits.allowed_uid)?;
     let mut connections = JoinSet::new();
+    let mut places = Places::new(limits.max_connections);
     let mut pause = ACCEPT_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -44,20 +46,21 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(Some(stream)) if connections.len() < limits.max_connections => {
+            Ok(Some(stream)) => {
                 pause = ACCEPT_PAUSE;
-                connections.spawn(connection(
-                    stream,
-                    service.clone(),
-                    limits.clone(),
-                    stop.clone(),
-                    AtStop::Leave,
-                ));
+                if places.make_room() {
+                    let seat = Seat::default();
+                    let life = connections.spawn(connection(
+                        stream,
+                        service.clone(),
+                        limits.clone(),
+                        stop.clone(),
+                        AtStop::Leave,
+                        seat.clone(),
+                    ));
+                    places.take(life, seat);
+                }
             }
-            Ok(Some(_)) => tracing::warn!(
-                limit = limits.max_connections,
-                "a connection was closed at once: there are too many"
-            ),
             Ok(None) => {}
             Err(_) if listener.is_lost() => {
                 // Takes its file away, too, or the address would seem to be in use.
@@ -81,6 +84,59 @@ pub(super) async fn serve(
     }
     drop(listener);
     end_connections(connections, &service, &stop).await
+}
+
+/// The places for connections, in the order in which they were taken.
+#[derive(Debug)]
+struct Places {
+    /// Who has one.
+    taken: Vec<(AbortHandle, Seat)>,
+    /// How many there are.
+    limit: usize,
+    /// Whether it was said that there are too few.
+    is_said: bool,
+}
+
+impl Places {
+    /// So many, all of them free.
+    fn new(limit: usize) -> Self {
+        Self {
+            taken: Vec::new(),
+            limit,
+            is_said: false,
+        }
+    }
+
+    /// Whether there is a place for one more. If need be the oldest of those that are of the least use gives
+    /// way, but never the one that has the stream of the worker.
+    fn make_room(&mut self) -> bool {
+        self.taken.retain(|(life, _)| !life.is_finished());
+        if self.taken.len() < self.limit {
+            return true;
+        }
+        if !self.is_said {
+            self.is_said = true;
+            tracing::warn!(
+                limit = self.limit,
+                "there are too many connections; the oldest without a stream is closed for each further one"
+            );
+        }
+        let uses = self.taken.iter().map(|(_, seat)| seat.is_for()).enumerate();
+        // Of equal ones the first.
+        let least = uses.min_by_key(|(_, is_for)| *is_for);
+        match least {
+            Some((oldest, is_for)) if is_for < Use::Stream => {
+                self.taken.remove(oldest).0.abort();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the place that was made.
+    fn take(&mut self, life: AbortHandle, seat: Seat) {
+        self.taken.push((life, seat));
+    }
 }
 
 /// Listens where it did before the program closed the listener, as soon as that can be.

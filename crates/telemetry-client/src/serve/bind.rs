@@ -2,7 +2,9 @@
 //!
 //! A unix socket is reachable by its user only: mode 0600 in a directory that nobody else can write
 //! to. TCP is loopback only. Everything that could let somebody else in is refused with a sentence
-//! that says what to do. Nothing here knows what is served.
+//! that says what to do. Nothing here knows what is served, nor who may ask for it.
+
+mod private;
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -160,6 +162,11 @@ pub(super) enum Bound {
 }
 
 impl Bound {
+    /// Binds and listens at a unix socket that this process alone has.
+    pub(super) fn bind_private() -> Result<Self, BindError> {
+        private::bind_private()
+    }
+
     /// Binds and listens; nothing is accepted yet.
     pub(super) fn bind(address: &Address) -> Result<Self, BindError> {
         match address {
@@ -239,6 +246,18 @@ fn prepare_directory(directory: &Path, path: &Path) -> Result<(), BindError> {
         }
         Err(error) => return Err(io_error("inspect", &shown)(error)),
     };
+    judge_directory(directory, path, &found)
+}
+
+/// Refuses a directory that is there and that others could change.
+fn check_directory(directory: &Path, path: &Path) -> Result<(), BindError> {
+    let shown = directory.display().to_string();
+    let found = fs::symlink_metadata(directory).map_err(io_error("inspect", &shown))?;
+    judge_directory(directory, path, &found)
+}
+
+/// Refuses what is no directory, or one that others could change.
+fn judge_directory(directory: &Path, path: &Path, found: &fs::Metadata) -> Result<(), BindError> {
     let directory = directory.to_path_buf();
     if found.is_symlink() {
         return Err(BindError::DirectoryIsLink { directory });

@@ -1,7 +1,7 @@
 //! The life of one connection on which this worker serves, whoever opened it.
 //!
-//! Every resource a peer can take has a limit that is set here by name: time until the handshake, streams,
-//! resets, headers.
+//! Every resource a peer can take has a limit that is set here by name: time until the handshake and the
+//! first stream, streams, resets, headers; `paced` has those for frames and for who does not read.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -22,6 +22,8 @@ use tower_service::Service;
 use super::authority::Frames;
 use super::handshake::{Handshake, HandshakeFlag};
 use super::meter::Meter;
+use super::paced::Paced;
+use super::seat::Seat;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
 use super::threads::{Stop, stopped};
@@ -61,17 +63,21 @@ pub(super) async fn connection(
     limits: ServeLimits,
     mut stop: Stop,
     at_stop: AtStop,
+    seat: Seat,
 ) -> Ended {
     let handshake = HandshakeFlag::default();
     let meter = Meter::default();
+    let stream = Paced::new(stream, limits.write_timeout);
     let io = Watched::new(stream, Handshake::new(handshake.clone()));
     let io = Watched::new(io, Frames::default());
     let io = TokioIo::new(Watched::new(io, meter.clone()));
     let opened = Arc::new(AtomicBool::new(false));
     let answer = service_fn({
-        let (service, opened) = (service.clone(), Arc::clone(&opened));
+        let (service, opened, seat) = (service.clone(), Arc::clone(&opened), seat.clone());
         move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(meter.clone());
+            request.extensions_mut().insert(seat.clone());
+            seat.count_call();
             if request.uri().path() == STREAM_TELEMETRY_PATH {
                 opened.store(true, Ordering::Relaxed);
             }
@@ -81,6 +87,10 @@ pub(super) async fn connection(
     let mut connection = pin!(builder(&limits).serve_connection(io, answer));
     let mut late = pin!(sleep(limits.handshake_timeout));
     let mut watch_handshake = true;
+    // Who was connected to is asked for a stream in a moment, or nobody is there.
+    let mut unused = pin!(sleep(limits.stream_wait.min(LONGEST)));
+    let mut watch_use = at_stop == AtStop::Leave;
+    let mut calls = 0;
     let mut stopping = false;
     let mut awaits_stream = false;
     let ended = |error: Option<String>| Ended {
@@ -117,6 +127,16 @@ pub(super) async fn connection(
                     return ended(Some("the peer did not begin HTTP/2 in time".to_owned()));
                 }
                 watch_handshake = false;
+            }
+            () = unused.as_mut(), if watch_use => {
+                let until = seat.calls();
+                if !seat.had_stream() && until == calls {
+                    tracing::debug!("a connection was closed: nobody opened a stream on it");
+                    return ended(Some("the peer opened no stream in time".to_owned()));
+                }
+                watch_use = !seat.had_stream();
+                calls = until;
+                unused.set(sleep(limits.stream_wait.min(LONGEST)));
             }
             _ = stopped(&mut stop), if !stopping => {
                 stopping = true;

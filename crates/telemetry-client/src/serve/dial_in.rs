@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::connection::{AtStop, Ended, connection};
 use super::introduce::{Answered, Opened, Road, introduce};
+use super::seat::Seat;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
 use super::threads::{Stop, stopped};
@@ -247,6 +248,7 @@ impl<R: Road> Dialler<'_, R> {
             self.limits.clone(),
             self.stop.clone(),
             AtStop::AwaitStream,
+            Seat::default(),
         ));
         let ended = tokio::select! {
             ended = life.as_mut() => ended,

@@ -12,6 +12,13 @@ use tonic::Status;
 use super::session::Session;
 use super::sessions::Sessions;
 
+/// How a stream ends whose manager asks for that of another one and says no hello.
+pub(super) fn served_already() -> Status {
+    Status::already_exists(
+        "another manager has the stream of this worker, which only one that says hello takes over",
+    )
+}
+
 /// The manager's side of one stream.
 #[derive(Debug, Clone)]
 pub(super) struct Hearing {
@@ -98,8 +105,10 @@ impl Hearing {
                         "a manager of a later epoch was here",
                     ));
                 }
+                self.sessions.take_over(&self.session);
                 return self.session.greet(greeting.clone());
             }
+            _ if self.session.is_asking() => return self.session.refuse(served_already()),
             Control::Acknowledge { sequence } => {
                 return self.sessions.acknowledge(&self.session, *sequence);
             }

@@ -21,6 +21,7 @@ use telemetry_core::{
 use telemetry_proto::WorkerReport;
 use tonic::Status;
 
+use super::heard::served_already;
 use super::meter::Outbox;
 use super::session::Session;
 use super::sessions::Sessions;
@@ -66,8 +67,8 @@ pub(super) struct Pump {
     on_its_way: Option<(Goal, u64)>,
     /// How the end of the process is waited for.
     drain: Drain,
-    /// Until when the stream before it may acknowledge something.
-    handover: Instant,
+    /// Until when the stream before it may acknowledge something; set when it is the current one.
+    handover: Option<Instant>,
     /// Whether that is waited for.
     hands_over: bool,
 }
@@ -106,6 +107,7 @@ impl Pump {
         } else {
             sessions.config().first_control_wait
         };
+        let handover = (!session.is_asking()).then(|| now + HANDOVER_WAIT);
         Self {
             budget,
             now,
@@ -122,7 +124,7 @@ impl Pump {
             goal: None,
             on_its_way: None,
             drain: Drain::None,
-            handover: now + HANDOVER_WAIT,
+            handover,
             hands_over: false,
         }
     }
@@ -145,7 +147,7 @@ impl Pump {
             State::Sending | State::Closing(_) | State::Over => None,
         };
         let gathering = self.gathers.then_some(self.gathering);
-        let handover = self.hands_over.then_some(self.handover);
+        let handover = self.handover.filter(|_| self.hands_over);
         [timer, gathering, handover].into_iter().flatten().min()
     }
 
@@ -199,6 +201,13 @@ impl Pump {
 
     /// Holds events back until the manager said what it wants, but not for long.
     fn poll_first_control(&mut self) -> Poll<()> {
+        if self.session.is_asking() && !self.sessions.take_over_from_nobody(&self.session) {
+            if !self.session.may_send() && !self.sessions.is_ending() && self.now < self.timer {
+                return Poll::Pending;
+            }
+            self.state = State::Closing(served_already());
+            return Poll::Ready(());
+        }
         if !self.session.may_send() && !self.sessions.is_abandoned() && self.now < self.timer {
             return Poll::Pending;
         }
@@ -274,7 +283,8 @@ impl Pump {
     /// Waits until the stream before this one has acknowledged what its manager handled, or is over, but not
     /// for long.
     fn poll_handover(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.hands_over = self.now < self.handover && self.session.awaits_other(cx.waker());
+        let until = *self.handover.get_or_insert(self.now + HANDOVER_WAIT);
+        self.hands_over = self.now < until && self.session.awaits_other(cx.waker());
         if self.hands_over {
             return Poll::Pending;
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::{Address, emit::Recorder};
+use telemetry_core::{Address, Token, emit::Recorder};
 
 use super::accept::serve;
 use super::bind::{BindError, Bound};
@@ -29,6 +29,10 @@ pub const DEFAULT_MAX_HEADER_LIST_BYTES: u32 = 8 * 1024;
 pub const DEFAULT_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Time for the answer to a keep-alive ping.
 pub const DEFAULT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a connection to open its first stream.
+pub const DEFAULT_STREAM_WAIT: Duration = Duration::from_secs(10);
+/// Time for which a peer may take no byte of what it is sent.
+pub const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a dropped server gives its streams to end.
 pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -36,7 +40,8 @@ pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServeLimits {
-    /// Connections at once; more are closed as they come.
+    /// Connections at once. For a further one the oldest of those without a stream is closed, else the oldest of
+    /// those whose stream is not the one that gets events.
     pub max_connections: usize,
     /// Time for the handshake.
     pub handshake_timeout: Duration,
@@ -50,6 +55,10 @@ pub struct ServeLimits {
     pub keep_alive_interval: Duration,
     /// Time for the answer to one.
     pub keep_alive_timeout: Duration,
+    /// Time for a connection to open its first stream; begins anew with each call of another kind.
+    pub stream_wait: Duration,
+    /// Time for which a peer may take no byte of what it is sent.
+    pub write_timeout: Duration,
     /// The user whose processes may connect to a unix socket; the user of this process by default.
     pub allowed_uid: u32,
 }
@@ -64,6 +73,8 @@ impl Default for ServeLimits {
             max_header_list_bytes: DEFAULT_MAX_HEADER_LIST_BYTES,
             keep_alive_interval: DEFAULT_KEEP_ALIVE_INTERVAL,
             keep_alive_timeout: DEFAULT_KEEP_ALIVE_TIMEOUT,
+            stream_wait: DEFAULT_STREAM_WAIT,
+            write_timeout: DEFAULT_WRITE_TIMEOUT,
             allowed_uid: rustix::process::geteuid().as_raw(),
         }
     }
@@ -80,6 +91,11 @@ pub struct ServeConfig {
     /// A file to write once the server listens. It holds the address and a newline, appears whole
     /// or not at all, and is removed at the end.
     pub ready_file: Option<PathBuf>,
+    /// What a manager has to show that opens a stream at a port, where every user of the machine can
+    /// connect. At a unix socket, where the system tells who connects, nothing is shown.
+    pub token: Option<Token>,
+    /// Serves a port although nothing has to be shown there, as stock managers show nothing; said aloud, once.
+    pub insecure: bool,
 }
 
 /// Why a server cannot start.
@@ -89,6 +105,16 @@ pub enum ServeError {
     /// The address is not safe, not free or not an address.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The address is a port, and nothing would keep other users of the machine out.
+    #[error(
+        "{address} is open to every user of this machine, who could read the events and stop them; name no \
+         address, which is a private unix socket, or name one as unix:/path/to.sock; or give a token with \
+         TELEMETRY_TOKEN_FILE, which the manager has to show; or say TELEMETRY_INSECURE=1 (insecure=True)"
+    )]
+    Unprotected {
+        /// The address.
+        address: Address,
+    },
     /// The operating system gave no thread or no event loop.
     #[error("cannot start the telemetry thread: {0}")]
     Thread(#[source] io::Error),
@@ -116,19 +142,38 @@ pub struct Server {
 
 impl Server {
     /// Binds `address` and serves `recorder` from a thread of its own. When it returns, a manager
-    /// can connect.
+    /// can connect. Without an address it is a unix socket that this process alone has, in a directory that
+    /// its user alone can enter: `$XDG_RUNTIME_DIR/telemetry/worker-{pid}.sock`, else
+    /// `/tmp/telemetry-{uid}/worker-{pid}.sock`.
     ///
     /// # Errors
     ///
     /// [`ServeError`] says what is wrong with the address and what to do.
-    pub fn start(
-        address: &Address,
+    pub fn start<'a>(
+        address: impl Into<Option<&'a Address>>,
         recorder: Arc<Recorder>,
         config: ServeConfig,
     ) -> Result<Self, ServeError> {
         let heart = config.stream.heartbeat.clone();
-        let service = TelemetryService::new(recorder, config.stream);
-        let bound = Bound::bind(address)?;
+        let mut service = TelemetryService::new(recorder, config.stream);
+        let bound = match address.into() {
+            Some(address) => Bound::bind(address)?,
+            None => Bound::bind_private()?,
+        };
+        let is_port = bound.address().socket_path().is_none();
+        match config.token {
+            _ if !is_port => {}
+            _ if config.insecure => tracing::warn!(
+                address = %bound.address(),
+                "telemetry is served without a token: every user of this machine can read the events and \
+                 stop them"
+            ),
+            Some(token) => service = service.with_token(token),
+            None => {
+                let address = bound.address();
+                return Err(ServeError::Unprotected { address });
+            }
+        }
         let address = bound.address();
         let ready_file = config
             .ready_file
@@ -148,6 +193,12 @@ impl Server {
             service,
             threads,
         })
+    }
+
+    /// Streams that were refused because they did not show the token.
+    #[must_use]
+    pub fn unauthenticated(&self) -> u64 {
+        self.service.unauthenticated()
     }
 
     /// Where it listens, with the port it really has.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use prost::Message;
-use telemetry_core::{emit::Recorder, wire::REVISION_HEADER};
+use telemetry_core::{Token, emit::Recorder, wire::REVISION_HEADER};
 use telemetry_proto::{HEARTBEAT_PATH, PING_PATH, SERVICE_NAME, STREAM_TELEMETRY_PATH};
 use tonic::Status;
 use tonic::body::Body;
@@ -24,7 +24,9 @@ use super::body::{CHUNK, StreamBody};
 use super::config::StreamConfig;
 use super::control::spawn_reader;
 use super::meter::{Meter, Outbox};
+use super::pass::Pass;
 use super::pump::Pump;
+use super::seat::Seat;
 use super::sessions::Sessions;
 use super::unary::{alive, answered, pong};
 
@@ -53,6 +55,8 @@ type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infalli
 pub struct TelemetryService {
     /// The streams of this worker.
     sessions: Arc<Sessions>,
+    /// What whoever opens a stream has to show, if anything.
+    pass: Option<Arc<Pass>>,
 }
 
 impl TelemetryService {
@@ -61,7 +65,23 @@ impl TelemetryService {
     pub fn new(recorder: Arc<Recorder>, config: StreamConfig) -> Self {
         Self {
             sessions: Arc::new(Sessions::new(recorder, config)),
+            pass: None,
         }
+    }
+
+    /// The same, but a stream is opened only by who shows this token, as the header
+    /// `authorization: Bearer TOKEN`. Others are told UNAUTHENTICATED before anything is read, and change
+    /// nothing. The connection test and the sign of life, which tell nothing, are answered to everybody.
+    #[must_use]
+    pub fn with_token(mut self, token: Token) -> Self {
+        self.pass = Some(Arc::new(Pass::new(token)));
+        self
+    }
+
+    /// Streams that were refused because they did not show the token.
+    #[must_use]
+    pub fn unauthenticated(&self) -> u64 {
+        self.pass.as_ref().map_or(0, |pass| pass.refused())
     }
 
     /// Streams that are open now.
@@ -90,6 +110,9 @@ impl TelemetryService {
         let expects_hello = head.headers.contains_key(REVISION_HEADER);
         let outbox = Outbox::new(head.extensions.remove::<Meter>());
         let session = self.sessions.begin(expects_hello);
+        if let Some(seat) = head.extensions.remove::<Seat>() {
+            seat.open(&session);
+        }
         let reader = spawn_reader(body, Arc::clone(&self.sessions), Arc::clone(&session));
         let now = tokio::time::Instant::now().into_std();
         let pump = Pump::new(Arc::clone(&self.sessions), session, outbox, CHUNK, now);
@@ -131,6 +154,10 @@ where
         }
         match request.uri().path() {
             STREAM_TELEMETRY_PATH => {
+                let pass = self.pass.as_ref();
+                if let Some(status) = pass.and_then(|pass| pass.refuse(request.headers())) {
+                    return Box::pin(std::future::ready(Ok(status.into_http())));
+                }
                 let response = self.open_stream(request);
                 Box::pin(std::future::ready(Ok(response)))
             }

@@ -11,21 +11,28 @@ use atomic_waker::AtomicWaker;
 use telemetry_core::wire::{Greeting, Position};
 use telemetry_proto::WorkerReport;
 
+/// The place of a stream among those of its worker.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// Its number in the order of streams of the recorder.
+    pub(super) number: u64,
+    /// The stream before it, if its manager acknowledges: what that one has handled is not sent again.
+    pub(super) before: Weak<Session>,
+    /// Sequence of the last event that was sent before it.
+    pub(super) sent_before: u64,
+}
+
 /// One stream.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    /// Its number in the order of streams of the recorder.
-    pub(super) number: u64,
     /// Whether the request announced a hello.
     pub(super) expects_hello: bool,
-    /// The stream before it, if its manager acknowledges: what that one has handled is not sent again.
-    pub(super) before: Weak<Session>,
+    /// Its place; none as long as it only asks for the stream that another manager has.
+    pub(super) place: OnceLock<Place>,
     /// Who waits for the end of this one.
     pub(super) after: AtomicWaker,
     /// It is over, as far as anything is to be heard of it.
     pub(super) is_over: AtomicBool,
-    /// Sequence of the last event that was sent before it.
-    pub(super) sent_before: u64,
     /// Sequence of the last event it was given; 0 before the first one. Written while it drains.
     pub(super) position: AtomicU64,
     /// How many events it was given. Written while it drains.
@@ -74,7 +81,13 @@ impl Session {
 
     /// Sequence of the last event that was sent before it.
     pub(crate) fn sent_before(&self) -> u64 {
-        self.sent_before
+        self.place.get().map_or(0, |place| place.sent_before)
+    }
+
+    /// Whether it only asks for the stream that another manager has: it is given nothing, and what it says
+    /// does not count, until its manager says hello.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.place.get().is_none()
     }
 
     /// Whether its manager is known to acknowledge nothing: it said so, or it is a stock one, which gives
@@ -89,7 +102,8 @@ impl Session {
 
     /// Whether the stream before it may still acknowledge something. The waker is woken when not.
     pub(super) fn awaits_other(&self, waker: &Waker) -> bool {
-        let Some(before) = self.before.upgrade() else {
+        let before = self.place.get().and_then(|place| place.before.upgrade());
+        let Some(before) = before else {
             return false;
         };
         before.after.register(waker);
@@ -123,6 +137,13 @@ impl Session {
     /// Whether the manager said hello.
     pub(crate) fn is_greeted(&self) -> bool {
         self.greeted.load(Ordering::Acquire)
+    }
+
+    /// Whether its manager said hello and is still there: nobody takes its stream without a hello.
+    pub(super) fn is_held(&self) -> bool {
+        let is_leaving = self.is_dismissed() || self.has_said_goodbye();
+        let is_heard = !self.heard_all.load(Ordering::Acquire);
+        self.is_greeted() && is_heard && !is_leaving && !self.is_refused()
     }
 
     /// Whether the stream has gone on behind what its manager, who acknowledges, has handled.
@@ -191,6 +212,11 @@ impl Session {
     /// The reading at which it took over from another stream.
     pub(crate) fn take_first_report(&self) -> Option<WorkerReport> {
         lock(&self.first_report).take()
+    }
+
+    /// Keeps the reading at which it took over from another stream.
+    pub(super) fn set_first_report(&self, report: Option<WorkerReport>) {
+        *lock(&self.first_report) = report;
     }
 
     /// Keeps the reading at which another stream took over.

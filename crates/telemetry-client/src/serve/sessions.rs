@@ -1,7 +1,8 @@
 //! The streams of one worker and who of them may drain its queue.
 //!
 //! The newest stream is the current one; only it takes events, and it stops the moment a newer one
-//! begins. This room knows no HTTP: the pump and the control reader bring that.
+//! takes over. From a manager that said hello only one takes over that says hello as well: whoever opens a
+//! stream and says nothing takes nothing away. This room knows no HTTP: the pump and the control reader bring that.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +18,7 @@ use telemetry_core::{
 use super::config::StreamConfig;
 use super::managers::Managers;
 use super::recipients::Recipients;
-use super::session::{Session, lock};
+use super::session::{Place, Session, lock};
 
 /// All streams of one worker.
 #[derive(Debug)]
@@ -89,12 +90,43 @@ impl Sessions {
         &self.config
     }
 
-    /// Makes a new stream the current one. When it returns, the one before drains no more.
+    /// Begins a new stream. It is the current one from now on, unless that is the stream of a manager that
+    /// said hello: then it asks for it until its own manager says hello, and all goes on meanwhile.
+    pub(crate) fn begin(&self, expects_hello: bool) -> Arc<Session> {
+        let session = Arc::new(Session {
+            expects_hello,
+            ..Session::default()
+        });
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let current = self.lock();
+        if current.as_ref().is_none_or(|current| !current.is_held()) {
+            self.install(current, &session);
+        }
+        session
+    }
+
+    /// Makes a stream that asks for it the current one: its manager said hello.
+    pub(super) fn take_over(&self, session: &Arc<Session>) {
+        let current = self.lock();
+        if session.is_asking() {
+            self.install(current, session);
+        }
+    }
+
+    /// Makes a stream that asks for it the current one if nobody holds that any more. Whether it is.
+    pub(super) fn take_over_from_nobody(&self, session: &Arc<Session>) -> bool {
+        let current = self.lock();
+        if session.is_asking() && current.as_ref().is_none_or(|it| !it.is_held()) {
+            self.install(current, session);
+        }
+        !session.is_asking()
+    }
+
+    /// Makes a stream the current one. When it returns, the one before drains no more.
     ///
     /// One reading of the ledger is the last report of the one before and the first of the new one:
     /// what either manager is told of, the other one is not. The new one does not wait for that.
-    pub(crate) fn begin(&self, expects_hello: bool) -> Arc<Session> {
-        let mut current = self.lock();
+    fn install(&self, mut current: MutexGuard<'_, Option<Arc<Session>>>, session: &Arc<Session>) {
         let before = current.take();
         let report = before
             .as_ref()
@@ -104,26 +136,24 @@ impl Sessions {
             before.set_last_report(report.clone());
             self.note_given(before);
         }
-        let session = Arc::new(Session {
+        session.set_first_report(report);
+        let place = Place {
             number: self.recorder.begin_stream(),
-            expects_hello,
             sent_before: self.sent_and_kept(),
-            first_report: Mutex::new(report),
             before: before
                 .as_ref()
                 .filter(|before| before.acknowledges())
                 .map(Arc::downgrade)
                 .unwrap_or_default(),
-            ..Session::default()
-        });
-        *current = Some(Arc::clone(&session));
+        };
+        // Only who asks is installed, and under the lock.
+        let _just_set = session.place.set(place);
+        *current = Some(Arc::clone(session));
         drop(current);
-        self.open.fetch_add(1, Ordering::Relaxed);
         if let Some(before) = before {
             before.replaced.store(true, Ordering::Release);
             before.waker.wake();
         }
-        session
     }
 
     /// Forgets a stream that is over. `is_written` says whether the bytes that it handed over are in
@@ -136,7 +166,8 @@ impl Sessions {
             if is_planted(Mistake::EndReleases) {
                 self.recorder.acknowledge(session.position());
             }
-            self.recorder.end_stream(session.number, is_written);
+            let number = session.place.get().map_or(0, |place| place.number);
+            self.recorder.end_stream(number, is_written);
         }
         self.open.fetch_sub(1, Ordering::Relaxed);
         session.is_over.store(true, Ordering::Release);

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::connection::{AtStop, connection};
 use super::dial_in::{Dialler, Standing};
 use super::introduce::{Opened, Road, Unreached};
+use super::seat::Seat;
 use super::server::ServeLimits;
 use super::service::TelemetryService;
 use super::threads::stopped;
@@ -110,7 +111,7 @@ pub async fn serve_dialled<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
                 let (service, stop) = (service.clone(), stop.clone());
                 open.spawn(async move {
                     let limits = ServeLimits::default();
-                    connection(stream, service, limits, stop, AtStop::Leave).await
+                    connection(stream, service, limits, stop, AtStop::Leave, Seat::default()).await
                 });
             }
         }

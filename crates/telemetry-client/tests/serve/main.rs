@@ -6,6 +6,7 @@ mod addresses;
 mod authority;
 mod batches;
 mod connect;
+mod crowd;
 mod drain;
 mod gated;
 mod manager;
@@ -16,6 +17,8 @@ mod shutdown;
 #[cfg(feature = "signals")]
 mod signals;
 mod streams;
+mod takeover;
+mod token;
 
 use std::path::PathBuf;
 use std::sync::Arc;

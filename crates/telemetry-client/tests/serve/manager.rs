@@ -116,6 +116,16 @@ impl Manager {
                 .unwrap_or(headers),
         )
     }
+
+    /// The gRPC status of a request for a stream that is refused before there is one, and its message.
+    pub(crate) async fn refusal(&self, request: Request<()>) -> (String, String) {
+        let (response, _send) = self.call(request).await;
+        let text = |name| {
+            let value = response.headers().get(name).map(|it| it.to_str());
+            value.unwrap_or(Ok("")).expect("text").to_owned()
+        };
+        (text("grpc-status"), text("grpc-message"))
+    }
 }
 
 pub(crate) fn request(path: &str) -> Request<()> {

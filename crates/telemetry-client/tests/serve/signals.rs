@@ -72,9 +72,8 @@ impl Victim {
 
 /// The child: serves, and emits when it is told to. Ends by a signal, or with the status 3.
 fn serve(signals: &[Signal]) -> Telemetry {
-    let address: Address = "127.0.0.1:0".parse().expect("an address");
-    let backend = StreamBackend::serve(&address, recorder(), ServeConfig::default());
-    let backend = Arc::new(backend.expect("a free port"));
+    let backend = StreamBackend::serve(None, recorder(), ServeConfig::default());
+    let backend = Arc::new(backend.expect("a private socket"));
     let telemetry = Telemetry::builder().backend(backend.clone()).build();
     for _ in 0..2 {
         let done = telemetry.flush_on_signal(signals, PATIENCE);
@@ -118,8 +117,8 @@ async fn all_is_sent_before_the_signal_takes_its_course() {
         wait();
     }
     let mut victim = Victim::start(test, "serve");
-    let address = victim.told("address=").parse().expect("an address");
-    let manager = Manager::dial_tcp(address).await;
+    let address: Address = victim.told("address=").parse().expect("an address");
+    let manager = Manager::dial(address.socket_path().expect("a socket")).await;
     let mut stream = manager.stream().await;
     stream.hello();
     stream.policy(PolicySpec::default());

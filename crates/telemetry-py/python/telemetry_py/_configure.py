@@ -23,6 +23,7 @@ SETTINGS = {
         "deny",
         "disabled",
         "exit_timeout_ms",
+        "insecure",
         "manager",
         "max_buffer",
         "on_fork",
@@ -36,6 +37,8 @@ SETTINGS = {
         "span_ids",
         "stall_ms",
         "strict",
+        "token_fd",
+        "token_file",
         "worker_id",
     )
 }
@@ -54,6 +57,7 @@ def configure(
     deny: str | Iterable[str] | None = _UNSET,
     disabled: bool | None = _UNSET,
     exit_timeout_ms: int | None = _UNSET,
+    insecure: bool | None = _UNSET,
     manager: str | Iterable[str] | None = _UNSET,
     max_buffer: int | None = _UNSET,
     on_fork: str | None = _UNSET,
@@ -67,6 +71,8 @@ def configure(
     span_ids: str | None = _UNSET,
     stall_ms: int | None = _UNSET,
     strict: bool | None = _UNSET,
+    token_fd: int | None = _UNSET,
+    token_file: str | os.PathLike[str] | None = _UNSET,
     worker_id: str | None = _UNSET,
     **unknown: object,
 ) -> None:
@@ -103,7 +109,7 @@ def _text(name: str, value: Any) -> str:
         return "1" if value else "0"
     if isinstance(value, (int, float)):
         return repr(value)
-    if isinstance(value, os.PathLike) and name == "ready_file":
+    if isinstance(value, os.PathLike) and name in ("ready_file", "token_file"):
         return str(os.fspath(value))
     if isinstance(value, Mapping) and name == "sampling_patterns":
         return ",".join(f"{pattern}={rate!r}" for pattern, rate in value.items())

@@ -185,6 +185,7 @@ class Server:
 
     address = ""
     clients = 0
+    unauthenticated = 0
     is_running = False
 
     def close(self, timeout: float | None = 0.5) -> bool:
@@ -326,7 +327,7 @@ def connect(address: str | None = None) -> bool:
     return False
 
 
-def serve(address: str | None = None, ready_file: Any = None, timeout: float = 0.0) -> Server:
+def serve(address: str | None = None, ready_file: Any = None, timeout: float = 0.0, token_file: Any = None, insecure: bool | None = None) -> Server:
     return Server()
 
 

@@ -192,7 +192,7 @@ class Server:
     Example::
 
         server: telemetry.Server = telemetry.serve()
-        assert server.is_running and server.address.startswith("127.0.0.1:")
+        assert server.is_running and server.address.startswith("unix:/")
         server.close()
     """
 
@@ -202,6 +202,9 @@ class Server:
     @property
     def clients(self) -> int:
         """Managers that are connected."""
+    @property
+    def unauthenticated(self) -> int:
+        """Streams that were refused because they did not show the token."""
     @property
     def is_running(self) -> bool:
         """Whether it still serves."""
@@ -316,6 +319,8 @@ def serve(
     address: str | None = None,
     ready_file: str | PathLike[str] | None = None,
     timeout: float = 0.0,
+    token_file: str | PathLike[str] | None = None,
+    insecure: bool | None = None,
 ) -> Server: ...
 def flush(timeout: float | None = 1.0, acknowledged: bool = False) -> bool: ...
 def shutdown(timeout: float | None = None) -> bool: ...

@@ -13,12 +13,19 @@ def serve(
     *,
     ready_file: str | os.PathLike[str] | None = None,
     timeout: float = 0.0,
+    token_file: str | os.PathLike[str] | None = None,
+    insecure: bool | None = None,
 ) -> Server:
     """Start to serve this process's events; a manager connects and collects them.
 
-    ``address`` is ``unix:/path`` or a loopback ``ip:port``; by default ``TELEMETRY_ADDRESS``, or a
-    free port of 127.0.0.1. Once the server listens, ``ready_file`` (by default
-    ``TELEMETRY_READY_FILE``) holds the address.
+    ``address`` is ``unix:/path`` or a loopback ``ip:port``; by default ``TELEMETRY_ADDRESS``, or a unix socket
+    that this process alone has, in a directory that its user alone can enter. Once the server listens,
+    ``ready_file`` (by default ``TELEMETRY_READY_FILE``) holds the address.
+
+    Every user of the machine can connect to a port. So it needs a token, in ``token_file`` (by default
+    ``TELEMETRY_TOKEN_FILE``, or read from ``TELEMETRY_TOKEN_FD``), which a manager has to show as
+    ``authorization: Bearer TOKEN``; or ``insecure=True`` (``TELEMETRY_INSECURE=1``), for stock managers, which
+    show nothing. At a unix socket the system tells who connects, and nothing is shown.
 
     An address that another process has, as the one that this one was forked from, is no error: the server
     gets one beside it (``/run/w.sock`` becomes ``/run/w.{pid}.sock``, a port becomes a free one), which is
@@ -34,26 +41,36 @@ def serve(
     both, give :func:`set_backend` a ``CompositeBackend`` with a ``ServerBackend`` in it, which stays in force, or
     any backend once this has returned.
 
-    Raises ``ValueError`` for an ``address`` that is none, or if telemetry runs otherwise already, ``TypeError``
+    Raises ``ValueError`` for an ``address`` that is none, or a port with neither token nor ``insecure``, for a
+    ``token_file`` without a token, or if telemetry runs otherwise already, ``TypeError``
     for an argument of another type, and ``OSError`` if ``address`` cannot be used. What the environment says
     wrong is told of on stderr.
 
     Example::
 
         with telemetry.serve() as server:
-            print(server.address)           # 127.0.0.1:45123
+            print(server.address)           # unix:/run/user/1000/telemetry/worker-4711.sock
     """
     if address is not None and not isinstance(address, str):
         raise TypeError(f"address={address!r} is not allowed; expected 'unix:/path' or 'ip:port'")
-    path: object = os.fspath(ready_file) if isinstance(ready_file, os.PathLike) else ready_file
-    if path is not None and not isinstance(path, str):
-        raise TypeError(f"ready_file={ready_file!r} is not allowed; expected a path as text or as a Path")
+    path = _path("ready_file", ready_file)
+    token = _path("token_file", token_file)
+    if insecure is not None and not isinstance(insecure, bool):
+        raise TypeError(f"insecure={insecure!r} is not allowed; expected True or False")
     if not hasattr(type(timeout), "__float__") and not hasattr(type(timeout), "__index__"):
         raise TypeError(f"timeout={timeout!r} is not allowed; expected a number of seconds")
-    server = native.serve(address, path, timeout)
+    server = native.serve(address, path, timeout, token, insecure)
     if server.is_running:
         _lifecycle.register()
     return server
+
+
+def _path(name: str, given: object) -> str | None:
+    """A path as text."""
+    path = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if path is not None and not isinstance(path, str):
+        raise TypeError(f"{name}={given!r} is not allowed; expected a path as text or as a Path")
+    return path
 
 
 __all__ = ["Server", "serve"]

@@ -248,6 +248,23 @@ fn example_is_valid() {
 }
 
 #[test]
+fn an_endpoint_at_a_port_may_have_a_token_and_one_at_a_socket_needs_none() {
+    let endpoint = |address: &str| {
+        format!(
+            "[[endpoint]]\nworker_id = \"w\"\naddress = {address:?}\ntoken_file = \"/run/t/token\"\n"
+        )
+    };
+    let config = parse(&endpoint("127.0.0.1:5"));
+    let file = config.endpoints[0].token_file.as_deref();
+    assert_eq!(file, Some(Path::new("/run/t/token")));
+    refused(
+        &endpoint("/run/w.sock"),
+        "t.toml:4:14: endpoint.token_file: nothing is shown at a unix socket, where the system tells who \
+         connects; remove it",
+    );
+}
+
+#[test]
 fn endpoints_that_could_not_be_registered_are_refused_at_their_line() {
     let endpoint = |id: &str, address: &str, pool: &str| {
         format!("[[endpoint]]\nworker_id = {id:?}\naddress = {address:?}\npool = {pool:?}\n")

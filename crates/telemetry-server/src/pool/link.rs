@@ -85,5 +85,6 @@ fn context(worker: &str, pool: &str, pid: u32) -> WorkerContext {
         pool_name: Some(pool.to_owned()),
         python_pid: Some(pid),
         parent: None,
+        token: None,
     }
 }

@@ -31,7 +31,7 @@ use super::kin;
 use super::peer::Peer;
 use super::response::chain;
 use tasks::Tasks;
-use telemetry_core::Address;
+use telemetry_core::{Address, Token};
 
 /// Bytes a worker may send on the stream before we have read them.
 pub const STREAM_WINDOW: u32 = 4 << 20;
@@ -201,12 +201,21 @@ pub(super) struct Dialled {
     tasks: Tasks,
 }
 
+/// By what a worker and its manager know each other.
+#[derive(Debug)]
+pub(super) struct Credentials<'a> {
+    /// Users whose processes are accepted behind a unix socket, beside our own and root.
+    pub(super) uids: &'a [u32],
+    /// What is shown at a port, where no user is seen.
+    pub(super) token: Option<Token>,
+}
+
 /// Connects and asks for the stream. `opening` is in the request body from the start. The turn is taken
 /// unless a local socket is missing or refuses. `started`: the process that was started as the worker,
 /// beside whose family nobody is taken for it.
 pub(super) async fn dial(
     endpoint: &Address,
-    accepted_uids: &[u32],
+    credentials: &Credentials<'_>,
     started: Option<u32>,
     opening: Bytes,
     manners: Manners,
@@ -234,22 +243,25 @@ pub(super) async fn dial(
     })??;
     let other = || Peer::Endpoint(endpoint.clone());
     match stream {
-        Stream::Tcp(stream) => open(&other(), stream, None, opening, manners).await,
+        Stream::Tcp(stream) => {
+            let token = credentials.token.as_ref();
+            open(&other(), stream, None, opening, manners, token).await
+        }
         #[cfg(feature = "simulation")]
-        Stream::Simulated(stream, pid) => open(&other(), stream, pid, opening, manners).await,
+        Stream::Simulated(stream, pid) => open(&other(), stream, pid, opening, manners, None).await,
         Stream::Unix(stream) => {
             let failed = |error| DialError::Connect {
                 endpoint: endpoint.clone(),
                 error,
             };
-            let credentials = stream.peer_cred().map_err(failed)?;
+            let behind = stream.peer_cred().map_err(failed)?;
             let own = rustix::process::geteuid().as_raw();
-            let found = credentials.uid();
-            if found != own && found != 0 && !accepted_uids.contains(&found) {
+            let found = behind.uid();
+            if found != own && found != 0 && !credentials.uids.contains(&found) {
                 let peer = Peer::Endpoint(endpoint.clone());
                 return Err(DialError::ForeignPeer { peer, found });
             }
-            let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+            let pid = behind.pid().and_then(|pid| u32::try_from(pid).ok());
             if let (Some(found), Some(started)) = (pid, started)
                 && !kin::may_be(found, started).await
             {
@@ -259,7 +271,7 @@ pub(super) async fn dial(
                     started,
                 });
             }
-            open(&other(), stream, pid, opening, manners).await
+            open(&other(), stream, pid, opening, manners, None).await
         }
     }
 }
@@ -316,6 +328,7 @@ pub(super) async fn open(
     peer_pid: Option<u32>,
     opening: Bytes,
     manners: Manners,
+    token: Option<&Token>,
 ) -> Result<(Dialled, Answer), DialError> {
     let tasks = Tasks::default();
     let keep_alive = (manners == Manners::Brisk).then_some(KEEP_ALIVE_INTERVAL);
@@ -350,9 +363,11 @@ pub(super) async fn open(
     }
     // The channel is empty and its receiver alive: there is room.
     let _ = dialled.controls.try_send(opening);
-    let answer = dialled
-        .requests
-        .send_request(request(STREAM_TELEMETRY_PATH, body));
+    let mut request = request(STREAM_TELEMETRY_PATH, body);
+    if let Some(token) = token {
+        show(token, request.headers_mut());
+    }
+    let answer = dialled.requests.send_request(request);
     Ok((dialled, Box::pin(answer)))
 }
 
@@ -391,6 +406,15 @@ impl Dialled {
         });
         let mut requests = self.requests.clone();
         Box::pin(requests.send_request(request(PING_PATH, body)))
+    }
+}
+
+/// Shows the token of a worker, as the metadata of a call.
+fn show(token: &Token, headers: &mut http::HeaderMap) {
+    // All of a token is visible ASCII, which a header can carry.
+    if let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", token.reveal())) {
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
     }
 }
 

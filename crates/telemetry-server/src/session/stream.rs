@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::arrival::{Arrival, Carrier};
 use super::backoff::Turn;
-use super::dial::{self, Answer, DialError, Dialled, Manners};
+use super::dial::{self, Answer, Credentials, DialError, Dialled, Manners};
 use super::events::SessionEvents;
 use super::peer::{LinkKind, Peer};
 use super::progress::{Cause, Ending, LastWord, Progress, STOPPED, ended, lost};
@@ -56,10 +56,13 @@ impl Session {
             false if self.record.is_ours() => Manners::Brisk,
             false => Manners::Polite,
         };
-        let accepted = &self.shared.accepted_uids;
         let started = self.record.started_pid();
+        let credentials = Credentials {
+            uids: &self.shared.accepted_uids,
+            token: self.record.token(),
+        };
         let connected = tokio::select! {
-            connected = dial::dial(endpoint, accepted, started, opening, manners, turn) => match connected {
+            connected = dial::dial(endpoint, &credentials, started, opening, manners, turn) => match connected {
                 Ok(connected) => connected,
                 Err(error) => {
                     if !error.is_nobody() {
@@ -99,12 +102,14 @@ impl Session {
         let peer = arrival.peer;
         let manners = Manners::Brisk;
         let connected = match arrival.stream {
-            Carrier::Unix(stream) => dial::open(&peer, stream, arrival.pid, opening, manners).await,
+            Carrier::Unix(stream) => {
+                dial::open(&peer, stream, arrival.pid, opening, manners, None).await
+            }
             #[cfg(feature = "tls")]
-            Carrier::Tls(stream) => dial::open(&peer, stream, None, opening, manners).await,
+            Carrier::Tls(stream) => dial::open(&peer, stream, None, opening, manners, None).await,
             #[cfg(feature = "simulation")]
             Carrier::Simulated(stream) => {
-                dial::open(&peer, stream, arrival.pid, opening, manners).await
+                dial::open(&peer, stream, arrival.pid, opening, manners, None).await
             }
         };
         let connected = match connected {

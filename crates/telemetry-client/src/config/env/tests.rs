@@ -163,8 +163,41 @@ fn disabled_wins_over_everything_else() {
 }
 
 #[test]
-fn a_server_without_an_address_says_what_to_set() {
+fn a_server_without_an_address_has_a_socket_of_its_own() {
     let config = read(&[("TELEMETRY_BACKEND", "server")]).expect("settings");
-    let error = config.start().expect_err("no address").to_string();
-    assert!(error.contains("TELEMETRY_ADDRESS"), "{error}");
+    assert_eq!(config.address, None);
+    let worker = config.start().expect("a private socket");
+    drop(worker);
+}
+
+#[test]
+fn a_port_needs_a_token_or_a_word() {
+    let port = [("TELEMETRY_ADDRESS", "127.0.0.1:0")];
+    let refused = read(&port).expect("settings").start();
+    let refused = refused.expect_err("nobody would be kept out").to_string();
+    assert!(refused.contains("TELEMETRY_TOKEN_FILE"), "{refused}");
+    let insecure = [port[0], ("TELEMETRY_INSECURE", "1")];
+    let _worker = read(&insecure)
+        .expect("settings")
+        .start()
+        .expect("a server");
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("token");
+    let path = file.to_str().expect("text").to_owned();
+    let guarded = || read(&[port[0], ("TELEMETRY_TOKEN_FILE", &path)]);
+    let refused = guarded().expect_err("there is no file");
+    assert!(
+        refused.contains("TELEMETRY_TOKEN_FILE") && refused.contains(&path),
+        "{refused}"
+    );
+    std::fs::write(&file, "0123456789abcdef").expect("a file");
+    let config = guarded().expect("settings");
+    assert!(
+        config
+            .token
+            .as_ref()
+            .is_some_and(|token| token.is(b"0123456789abcdef"))
+    );
+    assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    let _worker = config.start().expect("a server");
 }

@@ -86,7 +86,7 @@ def _checks(backend: str | None, values: dict[str, str | None], timeout: float) 
         if kind == "connect":
             checks.append(_connected(values.get("TELEMETRY_MANAGER"), timeout))
         elif kind == "server":
-            checks.append(_served(values.get("TELEMETRY_ADDRESS"), timeout))
+            checks.append(_served(values, timeout))
         elif kind not in ("", "none"):
             checks.append(_made(kind))
     return checks
@@ -119,11 +119,16 @@ def _explained(manager: str, problem: str) -> str:
     return problem
 
 
-def _served(address: str | None, timeout: float) -> dict[str, Any]:
+def _served(values: dict[str, str | None], timeout: float) -> dict[str, Any]:
     """Looks whether the address is free or served; binds nothing, so that no worker is disturbed."""
-    what = f"serve at {address or '127.0.0.1:0'}"
+    address = values.get("TELEMETRY_ADDRESS")
+    what = f"serve at {address or 'a private socket'}"
     if not address:
-        return _check(what, None, "a free port is taken")
+        return _check(what, None, "a unix socket that only this user can reach is made")
+    has_token = values.get("TELEMETRY_TOKEN_FILE") or values.get("TELEMETRY_TOKEN_FD")
+    is_insecure = (values.get("TELEMETRY_INSECURE") or "").lower() in ("1", "true", "yes", "on")
+    if not address.startswith(("unix:", "/")) and not has_token and not is_insecure:
+        return _check(what, "every user of this machine could read the events; set TELEMETRY_TOKEN_FILE, or TELEMETRY_INSECURE=1", "")
     try:
         if address.startswith("unix:"):
             path = address.removeprefix("unix:")

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use telemetry_core::{
-    Source, SystemClock,
+    Source, SystemClock, Token,
     catalog::escape,
     emit::{PolicySpec, SamplingRule},
 };
@@ -214,6 +214,7 @@ async fn start(
     for endpoint in &config.endpoints {
         let mut context = WorkerContext::new(endpoint.worker_id.as_str());
         context.pool_name.clone_from(&endpoint.pool);
+        context.token = endpoint.token_file.as_deref().map(token_of).transpose()?;
         let address = endpoint.address.clone();
         running
             .manager
@@ -255,6 +256,16 @@ async fn start(
         running.strangers = Some(ending);
     }
     Ok(running)
+}
+
+/// Reads the token that a worker at a port is shown. What the file holds is not said.
+fn token_of(file: &Path) -> Result<Token, Failure> {
+    let wrong = |problem: &dyn std::fmt::Display| {
+        let file = file.display();
+        Failure::Failed(format!("[[endpoint]] token_file {file}: {problem}"))
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    text.parse().map_err(|error| wrong(&error))
 }
 
 /// Starts all pools side by side; they come in the order of the file.

@@ -21,10 +21,21 @@ fn requests_name_the_method_and_no_deadline() {
 async fn a_missing_socket_has_an_error_of_its_own() {
     let endpoint = Address::Unix("/nonexistent/worker.sock".into());
     let limiter = crate::session::DialLimiter::new(1);
+    let nobodys = Credentials {
+        uids: &[],
+        token: None,
+    };
     let turn = limiter.turn(true).await;
-    let dialled = dial(&endpoint, &[], None, Bytes::new(), Manners::Polite, turn)
-        .await
-        .map(drop);
+    let dialled = dial(
+        &endpoint,
+        &nobodys,
+        None,
+        Bytes::new(),
+        Manners::Polite,
+        turn,
+    )
+    .await
+    .map(drop);
     assert!(
         matches!(dialled, Err(DialError::NoSocket { .. })),
         "{dialled:?}"
@@ -69,7 +80,7 @@ async fn frames(mut stream: DuplexStream) -> Vec<(u8, Instant)> {
 async fn in_an_hour(manners: Manners, kind: u8) -> usize {
     let (ours, theirs) = duplex(1 << 16);
     let frames = tokio::spawn(frames(theirs));
-    let opened = open(&peer(), ours, None, Bytes::new(), manners).await;
+    let opened = open(&peer(), ours, None, Bytes::new(), manners, None).await;
     sleep(Duration::from_secs(3_600)).await;
     drop(opened.expect("HTTP/2"));
     let frames = frames.await.expect("it reads to the end");
@@ -87,7 +98,7 @@ async fn a_peer_that_gives_no_sign_of_life_is_asked_for_no_stream_and_hung_up_on
     let (ours, theirs) = duplex(1 << 16);
     let frames = tokio::spawn(frames(theirs));
     let began = Instant::now();
-    let opened = open(&peer(), ours, None, Bytes::new(), Manners::Careful).await;
+    let opened = open(&peer(), ours, None, Bytes::new(), Manners::Careful, None).await;
     let error = opened.map(drop).expect_err("nobody answers");
     assert!(matches!(error, DialError::NoPong { .. }), "{error}");
     assert!(error.is_silence() && !error.is_nobody());
@@ -123,4 +134,13 @@ async fn only_a_free_port_of_this_machine_is_asked_again_soon() {
         path: "/nonexistent".into(),
     };
     assert!(!missing.is_free_port());
+}
+
+#[test]
+fn a_token_is_shown_as_credentials_of_the_call_and_to_nobody_else() {
+    let token: Token = "0123456789abcdef".parse().expect("a token");
+    let mut headers = http::HeaderMap::new();
+    show(&token, &mut headers);
+    assert_eq!(headers["authorization"], "Bearer 0123456789abcdef");
+    assert!(!format!("{headers:?}").contains("0123456789abcdef"));
 }
