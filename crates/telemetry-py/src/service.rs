@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use telemetry_client::region::{RegionKind, SharedRegion};
 use telemetry_client::serve::{
-    BindError, ConnectConfig, ConnectError, Connection, ServeConfig, ServeError, Server,
+    BindError, ConnectError, Connection, ServeConfig, ServeError, Server,
 };
 use telemetry_client::{Config, Heartbeat};
 use telemetry_core::{Address, emit::Recorder};
@@ -127,11 +127,9 @@ impl Service {
         };
         let host = match ask {
             Ask::Connect(managers) => {
-                let mut connect = ConnectConfig::default();
-                let mut stream_config = stream();
-                stream_config.region = region.cloned();
-
-                connect.stream = stream_config;
+                let mut connect = config.connection();
+                connect.stream = stream();
+                connect.stream.region = region.cloned();
                 let managers = managers.clone();
                 Connection::start(managers, Arc::clone(recorder), connect)
                     .map(Host::Connection)

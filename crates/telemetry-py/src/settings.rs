@@ -34,7 +34,7 @@ const SPAN_IDS: &str = "TELEMETRY_SPAN_IDS";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-pub(crate) const KNOWN: [&str; 25] = [
+pub(crate) const KNOWN: [&str; 30] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -43,6 +43,7 @@ pub(crate) const KNOWN: [&str; 25] = [
     "TELEMETRY_DISABLED",
     "TELEMETRY_EXIT_TIMEOUT_MS",
     "TELEMETRY_INSECURE",
+    "TELEMETRY_LABELS",
     "TELEMETRY_LOG",
     "TELEMETRY_MANAGER",
     "TELEMETRY_MAX_BUFFER",
@@ -57,6 +58,10 @@ pub(crate) const KNOWN: [&str; 25] = [
     SPAN_IDS,
     "TELEMETRY_STALL_MS",
     STRICT,
+    "TELEMETRY_TLS_CA",
+    "TELEMETRY_TLS_CERT",
+    "TELEMETRY_TLS_KEY",
+    "TELEMETRY_TLS_SERVER_NAME",
     "TELEMETRY_TOKEN_FD",
     "TELEMETRY_TOKEN_FILE",
     "TELEMETRY_WORKER_ID",

@@ -76,7 +76,9 @@ pub enum ConnectError {
     },
     /// TLS as it is set up cannot be.
     #[cfg(feature = "tls")]
-    #[error(transparent)]
+    #[error(
+        "{0}; these are TELEMETRY_TLS_CA, TELEMETRY_TLS_CERT, TELEMETRY_TLS_KEY and TELEMETRY_TLS_SERVER_NAME"
+    )]
     Tls(#[from] telemetry_tls::TlsError),
     /// Labels that do not fit into an introduction.
     #[error("labels take {bytes} bytes; at most {MAX_LABEL_BYTES} are allowed for all of them")]

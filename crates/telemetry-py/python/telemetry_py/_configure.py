@@ -24,6 +24,7 @@ SETTINGS = {
         "disabled",
         "exit_timeout_ms",
         "insecure",
+        "labels",
         "manager",
         "max_buffer",
         "on_fork",
@@ -37,6 +38,10 @@ SETTINGS = {
         "span_ids",
         "stall_ms",
         "strict",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "tls_server_name",
         "token_fd",
         "token_file",
         "worker_id",
@@ -58,6 +63,7 @@ def configure(
     disabled: bool | None = _UNSET,
     exit_timeout_ms: int | None = _UNSET,
     insecure: bool | None = _UNSET,
+    labels: str | Mapping[str, str] | None = _UNSET,
     manager: str | Iterable[str] | None = _UNSET,
     max_buffer: int | None = _UNSET,
     on_fork: str | None = _UNSET,
@@ -71,6 +77,10 @@ def configure(
     span_ids: str | None = _UNSET,
     stall_ms: int | None = _UNSET,
     strict: bool | None = _UNSET,
+    tls_ca: str | os.PathLike[str] | None = _UNSET,
+    tls_cert: str | os.PathLike[str] | None = _UNSET,
+    tls_key: str | os.PathLike[str] | None = _UNSET,
+    tls_server_name: str | None = _UNSET,
     token_fd: int | None = _UNSET,
     token_file: str | os.PathLike[str] | None = _UNSET,
     worker_id: str | None = _UNSET,
@@ -109,10 +119,15 @@ def _text(name: str, value: Any) -> str:
         return "1" if value else "0"
     if isinstance(value, (int, float)):
         return repr(value)
-    if isinstance(value, os.PathLike) and name in ("ready_file", "token_file"):
+    if isinstance(value, os.PathLike) and name in ("ready_file", "tls_ca", "tls_cert", "tls_key", "token_file"):
         return str(os.fspath(value))
     if isinstance(value, Mapping) and name == "sampling_patterns":
         return ",".join(f"{pattern}={rate!r}" for pattern, rate in value.items())
+    if isinstance(value, Mapping) and name == "labels":
+        wrong = [text for pair in value.items() for text in pair if not isinstance(text, str) or "," in text]
+        if not wrong and not any("=" in key for key in value):
+            return ",".join(f"{key}={text}" for key, text in value.items())
+        raise TypeError(f"configure: labels={value!r} is not allowed; expected texts without commas, and names without =")
     if isinstance(value, (list, tuple, set, frozenset)) and name in ("allow", "backend", "deny", "manager"):
         wrong = [item for item in value if not isinstance(item, str) or "," in item]
         if not wrong:
