@@ -30,14 +30,15 @@ def use_manager(address: str | None) -> str | None:
 
 def connect(timeout: float) -> str | None:
     """Connects; ``None`` once a stream is open, else why there is none."""
+    said = io.StringIO()
     try:
         # What is wrong with variables is said elsewhere.
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(said):
             running = native.connect()
     except (ValueError, OSError) as error:
         return str(error)
     if not running:
-        return "nothing is started"
+        return said.getvalue().strip() or "nothing is started"
     deadline = time.monotonic() + timeout
     while True:
         stats = native.stats()
