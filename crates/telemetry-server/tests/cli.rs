@@ -172,6 +172,8 @@ fn every_command_that_is_shown_has_a_manual_page() {
         "telemetry-man.1",
         "telemetry-manager.1",
         "telemetry-tap.1",
+        "telemetry-tls-init.1",
+        "telemetry-tls.1",
         "telemetry-workers.1",
         "telemetry.1",
     ];

@@ -22,12 +22,19 @@ pub(crate) fn run(into: &Path) -> Result<(), Failure> {
     fs::create_dir_all(into).map_err(cannot)?;
     let mut command = CommandLine::command().disable_help_subcommand(true);
     command.build();
-    let own = command.get_subcommands().filter(|it| !it.is_hide_set());
     let mut out = io::stdout().lock();
-    for command in std::iter::once(&command).chain(own) {
+    for command in shown(&command) {
         let page = Man::new(command.clone()).source(SOURCE);
         let path = page.generate_to(into).map_err(cannot)?;
         writeln!(out, "wrote {}", path.display())?;
     }
     Ok(())
+}
+
+/// A command and those below it.
+fn shown(command: &clap::Command) -> Vec<&clap::Command> {
+    let below = command.get_subcommands().filter(|it| !it.is_hide_set());
+    std::iter::once(command)
+        .chain(below.flat_map(shown))
+        .collect()
 }
