@@ -220,3 +220,63 @@ fn asking(tls: &TlsConfig) -> TlsConfig {
     asking.min_version = tls.min_version;
     asking
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `--url` leads to, beside a configuration of a manager at 127.0.0.1:9464.
+    fn way_to(url: &str, more: &str) -> Way {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
+        let config = dir.path().join("t.toml");
+        let text = format!("[http]\nlisten = \"127.0.0.1:9464\"\ntoken_file = {token:?}\n{more}");
+        fs::write(&config, text).unwrap();
+        let running = Running {
+            url: Some(url.to_owned()),
+            config: Some(config),
+            token_file: None,
+            ca: None,
+            cert: None,
+            key: None,
+        };
+        let mut ways = running.ways().unwrap();
+        assert_eq!(ways.len(), 1);
+        ways.remove(0)
+    }
+
+    const TLS: &str =
+        "[http.tls]\ncert = \"/t/c\"\nkey = \"/t/k\"\nca = \"/t/ca\"\nclient_ca = \"/t/cca\"";
+
+    #[test]
+    fn a_token_goes_to_its_own_address_and_by_tls_where_that_is_spoken() {
+        for (url, more, is_shown) in [
+            ("http://127.0.0.1:9464", "", true),
+            ("https://127.0.0.1:9464", TLS, true),
+            ("http://127.0.0.1:9464", TLS, false),
+            ("https://127.0.0.1:9464", "", false),
+            ("https://127.0.0.1:9465", TLS, false),
+            ("https://manager.example:9464", TLS, false),
+        ] {
+            let way = way_to(url, more);
+            let Way::Port { token, tls, .. } = &way else {
+                panic!("{way}")
+            };
+            assert_eq!(token.is_some(), is_shown, "{url} {more}");
+            assert_eq!(tls.is_some(), url.starts_with("https:"), "{url}");
+            assert_eq!(way.to_string(), url);
+        }
+    }
+
+    #[test]
+    fn the_authority_of_a_configuration_is_trusted_and_nothing_else_of_it_shown() {
+        for url in ["https://127.0.0.1:9464", "https://manager.example:9464"] {
+            let Way::Port { tls: Some(tls), .. } = way_to(url, TLS) else {
+                panic!("{url}")
+            };
+            assert_eq!(tls.ca.as_deref(), Some(Path::new("/t/ca")));
+            assert_eq!((tls.cert, tls.key, tls.client_ca), (None, None, None));
+        }
+    }
+}
