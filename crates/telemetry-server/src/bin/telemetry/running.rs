@@ -38,8 +38,8 @@ pub(crate) struct Running {
     /// address is its own.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// The authority that signed the manager's certificate, for https://; a PEM file. By default `ca` of [http.tls]
-    /// or [tls] in the configuration.
+    /// The authority that signed the manager's certificate, for https://; a PEM file. By default `ca` in the
+    /// configuration.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Our certificate, for a manager that asks for one; a PEM file.
