@@ -166,7 +166,7 @@ impl Config {
         let accept = whole.section("accept")?;
         let accept = accept::accept(accept, manager.run_dir.as_deref(), &tls)?;
         let http = whole.section("http")?;
-        let http = http.map(|it| http::http(&it, manager.run_dir.as_deref()));
+        let http = http.map(|it| http::http(&it, manager.run_dir.as_deref(), &tls));
         let http = http.transpose()?;
         let telemetry = whole
             .section("telemetry")?

@@ -2,7 +2,7 @@
 //!
 //! A server is reached over a port, over a unix socket, or over both. Who comes over the socket is known by
 //! its user and sees everything; over a port everything needs the operators' token but what is
-//! [public](HttpConfig::public).
+//! [public](HttpConfig::public). With the feature `tls` a port may speak TLS.
 //!
 //! Binding and the list of paths; what a path answers is in the files below, who may ask
 //! in `guard`. Nothing here changes anything in the manager.
@@ -17,6 +17,8 @@ mod metrics;
 mod patience;
 mod refused;
 mod reserve;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::fmt;
 use std::io;
@@ -80,9 +82,14 @@ pub struct HttpConfig {
     pub socket: Option<PathBuf>,
     /// What a `Host` header may give besides loopback names and [`listen`](Self::listen), without ports.
     pub allowed_hosts: Vec<HostRule>,
-    /// Whether the server may listen on an address that other machines reach. There is no
-    /// encryption: only behind something that has it.
+    /// Whether the server may listen without TLS on an address that other machines reach: only behind something
+    /// that encrypts. With `tls` this is not needed.
     pub allow_remote: bool,
+    /// TLS of [`listen`](Self::listen); absent: plain HTTP. It needs `cert` and `key`; with `client_ca` a client
+    /// needs a certificate as well, beside the token. The unix socket stays plain.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub tls: Option<telemetry_tls::TlsConfig>,
     /// What needs no token over a port: `/metrics` and `/healthz` unless it says otherwise.
     pub public: Vec<HttpRoute>,
     /// The operators' token, which opens everything else over a port. Without one that is refused there.
@@ -98,6 +105,8 @@ impl Default for HttpConfig {
             socket: None,
             allowed_hosts: Vec::new(),
             allow_remote: false,
+            #[cfg(feature = "tls")]
+            tls: None,
             public: vec![HttpRoute::Metrics, HttpRoute::Healthz],
             token: None,
             accepted_uids: Vec::new(),
@@ -158,7 +167,8 @@ pub enum HttpError {
     /// Other machines would reach the address, and that was not asked for.
     #[error(
         "HTTP at {address} would be open to other machines without encryption; use a \
-         loopback address such as 127.0.0.1:{}, or set `allow_remote` behind a proxy that has it",
+         loopback address such as 127.0.0.1:{}, encrypt it with [http.tls], or set `allow_remote` behind a \
+         proxy that does",
         address.port()
     )]
     NotLoopback {
@@ -188,6 +198,10 @@ pub enum HttpError {
     /// There is no token.
     #[error("HTTP: {0}")]
     Token(#[from] TokenFileError),
+    /// There can be no TLS.
+    #[cfg(feature = "tls")]
+    #[error("HTTP: {0}")]
+    Tls(#[from] telemetry_tls::TlsError),
     /// There is nowhere to listen.
     #[error("HTTP has neither a port nor a unix socket to listen at; give it one of them")]
     Nowhere,
@@ -197,6 +211,8 @@ pub enum HttpError {
 #[derive(Debug)]
 pub struct HttpServer {
     address: Option<SocketAddr>,
+    /// Whether TLS is spoken there.
+    is_encrypted: bool,
     socket: Option<PathBuf>,
     /// Told to stop by being dropped or set.
     stop: watch::Sender<bool>,
@@ -241,8 +257,14 @@ impl HttpServer {
             return Err(HttpError::Nowhere);
         }
         let access = Arc::new(Access::new(config.public, config.token.as_ref())?);
+        #[cfg(feature = "tls")]
+        let tls = config.tls.as_ref().map(tls::read).transpose()?;
+        #[cfg(feature = "tls")]
+        let is_encrypted = tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let is_encrypted = false;
         let listener = match config.listen {
-            Some(address) => Some(listen(address, config.allow_remote).await?),
+            Some(address) => Some(listen(address, config.allow_remote || is_encrypted).await?),
             None => None,
         };
         let bound = config.socket.as_deref().map(Bound::at).transpose()?;
@@ -266,6 +288,17 @@ impl HttpServer {
         };
         let mut doors = JoinSet::new();
         if let Some((listener, _)) = listener {
+            #[cfg(feature = "tls")]
+            match tls {
+                Some(tls) => {
+                    let door = tls::TlsDoor::new(listener, tls, refusals.clone());
+                    doors.spawn(keeper().keep(door));
+                }
+                None => {
+                    doors.spawn(keeper().keep(listener));
+                }
+            }
+            #[cfg(not(feature = "tls"))]
             doors.spawn(keeper().keep(listener));
         }
         if let Some(bound) = bound {
@@ -274,6 +307,7 @@ impl HttpServer {
         }
         Ok(Self {
             address,
+            is_encrypted,
             socket,
             stop,
             doors,
@@ -285,6 +319,12 @@ impl HttpServer {
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Whether TLS is spoken at [`local_addr`](Self::local_addr).
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted && self.address.is_some()
     }
 
     /// The unix socket that it listens at, if it has one; absolute.
@@ -309,9 +349,9 @@ impl HttpServer {
 /// Listens at a port, and says which it is.
 async fn listen(
     address: SocketAddr,
-    allow_remote: bool,
+    may_be_open: bool,
 ) -> Result<(TcpListener, SocketAddr), HttpError> {
-    if !address.ip().is_loopback() && !allow_remote {
+    if !address.ip().is_loopback() && !may_be_open {
         return Err(HttpError::NotLoopback { address });
     }
     let failed = |source: io::Error| match source.kind() {

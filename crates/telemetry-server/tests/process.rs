@@ -14,3 +14,5 @@ mod rig;
 mod signals;
 #[path = "process/strangers.rs"]
 mod strangers;
+#[path = "process/tls.rs"]
+mod tls;

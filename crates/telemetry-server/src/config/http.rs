@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use telemetry_core::Address;
+use telemetry_tls::TlsConfig;
 
 use super::DEFAULT_LISTEN;
 use super::error::ConfigError;
 use super::section::Section;
+use super::tls::tls;
 use crate::http::{HostRule, HttpConfig, HttpRoute, TokenFile};
 
 /// Name of the unix socket, unless the file says otherwise.
@@ -32,8 +34,10 @@ pub struct HttpSection {
     pub public: Vec<HttpRoute>,
     /// Further `Host`s under which it may be reached.
     pub allowed_hosts: Vec<HostRule>,
-    /// Whether it may listen where other machines reach it: only behind something that encrypts.
+    /// Whether it may listen without TLS where other machines reach it: only behind something that encrypts.
     pub allow_remote: bool,
+    /// TLS of [`listen`](Self::listen), over what `[tls]` says; absent: plain HTTP.
+    pub tls: Option<TlsConfig>,
 }
 
 impl From<HttpSection> for HttpConfig {
@@ -45,15 +49,17 @@ impl From<HttpSection> for HttpConfig {
             public: section.public,
             allowed_hosts: section.allowed_hosts,
             allow_remote: section.allow_remote,
+            tls: section.tls,
             ..Self::default()
         }
     }
 }
 
-/// Reads the section of a manager with this directory.
+/// Reads the section of a manager with this directory, and this `[tls]`.
 pub(super) fn http(
     section: &Section<'_>,
     run_dir: Option<&Path>,
+    otherwise: &TlsConfig,
 ) -> Result<HttpSection, ConfigError> {
     let own = |name| run_dir.map(|run_dir| absolute(&run_dir.join(name)));
     let listen = section.parsed("listen", |text| match text {
@@ -76,6 +82,8 @@ pub(super) fn http(
     let public = section.parsed_list("public", str::parse::<HttpRoute>)?;
     let allowed_hosts = section.parsed_list("allowed_hosts", str::parse::<HostRule>)?;
     let allow_remote = section.flag("allow_remote")?.unwrap_or(false);
+    let own_tls = section.section("tls")?;
+    let encrypted = own_tls.as_ref().map(|it| tls(it, otherwise)).transpose()?;
     section.finish()?;
     let listen = listen.unwrap_or(Some(DEFAULT_LISTEN));
     let socket = socket.unwrap_or_else(|| own(SOCKET));
@@ -85,6 +93,9 @@ pub(super) fn http(
              switch one of them on, or leave the section out",
         ));
     }
+    if let (Some(own_tls), Some(tls)) = (&own_tls, &encrypted) {
+        check(own_tls, tls, listen.is_some())?;
+    }
     let token = token_file.map(TokenFile::Given);
     Ok(HttpSection {
         listen,
@@ -93,7 +104,24 @@ pub(super) fn http(
         public: public.unwrap_or_else(|| HttpConfig::default().public),
         allowed_hosts: allowed_hosts.unwrap_or_default(),
         allow_remote,
+        tls: encrypted,
     })
+}
+
+/// Whether `[http.tls]` has what it needs, and something to encrypt.
+fn check(own: &Section<'_>, tls: &TlsConfig, is_listening: bool) -> Result<(), ConfigError> {
+    if !is_listening {
+        return Err(own.refuse(
+            "[http.tls] encrypts the port at `listen`, and that is off; switch it on, or leave [http.tls] out",
+        ));
+    }
+    if tls.cert.is_none() {
+        return Err(own.refuse(
+            "[http.tls] needs the certificate of the port; set cert and key in [http.tls] or [tls] \
+             (`telemetry tls init DIR` makes them for a try)",
+        ));
+    }
+    Ok(())
 }
 
 /// Others who are told of it may have another working directory.
@@ -143,6 +171,37 @@ mod tests {
         assert!(http.allow_remote);
         let config = HttpConfig::from(http.clone());
         assert_eq!((config.listen, config.socket), (http.listen, http.socket));
+    }
+
+    #[test]
+    fn its_tls_is_on_where_it_is_said_and_takes_from_the_table_of_all_what_it_does_not_say() {
+        let all = "[tls]\ncert = \"/t/c\"\nkey = \"/t/k\"\nca = \"/t/ca\"\n";
+        assert_eq!(read(all).unwrap().tls, None, "not without being asked for");
+        let own = format!("[http.tls]\nclient_ca = \"/h/ca\"\n{all}");
+        let tls = read(&own).unwrap().tls.expect("it is on");
+        let path = |file: &Option<PathBuf>| file.clone().expect("a file");
+        assert_eq!(path(&tls.cert), Path::new("/t/c"));
+        assert_eq!(path(&tls.key), Path::new("/t/k"));
+        assert_eq!(path(&tls.ca), Path::new("/t/ca"));
+        assert_eq!(path(&tls.client_ca), Path::new("/h/ca"));
+        let config = HttpConfig::from(read(&own).unwrap());
+        assert_eq!(config.tls, Some(tls));
+    }
+
+    #[test]
+    fn tls_without_a_certificate_or_without_a_port_is_refused() {
+        refused(
+            "[http.tls]\nclient_ca = \"/h/ca\"",
+            "t.toml:4:1: [http.tls] needs the certificate of the port; set cert and key in [http.tls] or [tls]",
+        );
+        refused(
+            "[http.tls]\ncert = \"/h/c\"",
+            "[http.tls] needs the key \"key\"",
+        );
+        refused(
+            "listen = \"off\"\n[http.tls]\ncert = \"/h/c\"\nkey = \"/h/k\"",
+            "t.toml:5:1: [http.tls] encrypts the port at `listen`, and that is off",
+        );
     }
 
     #[test]

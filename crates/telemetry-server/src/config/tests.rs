@@ -130,7 +130,7 @@ fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
     refused(
         "[http]\nlisten = \"127.0.0.1:1\"\n  alowed_hosts = []\n",
         "t.toml:3:3: unknown key \"alowed_hosts\" in [http]; did you mean \"allowed_hosts\"? \
-         (known: allow_remote, allowed_hosts, listen, public, socket, token_file)",
+         (known: allow_remote, allowed_hosts, listen, public, socket, tls, token_file)",
     );
     refused(
         "[telemtry]\n",

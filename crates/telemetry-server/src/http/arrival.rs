@@ -1,6 +1,7 @@
 //! Where a connection came from: over a port or over the unix socket, and who is at its other end.
 
 use std::fmt;
+use std::future::ready;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use super::access::Access;
+use super::patience::{Patient, Seat};
 use crate::bound::Bound;
 use crate::peer_user;
 
@@ -48,22 +50,34 @@ impl fmt::Display for Arrival {
 /// Somewhere clients come to.
 pub(super) trait Door: Send + Sync + 'static {
     /// A connection.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    type Stream: Send + 'static;
+
+    /// The same, as HTTP is spoken over it.
+    type Served: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     /// The next one. Can be dropped at any time and loses none.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
     /// Sees to it that clients still find it; to be called now and then.
     fn look_after(&mut self) -> impl Future<Output = ()> + Send {
-        std::future::ready(())
+        ready(())
     }
 
     /// Where it came from; the error says why it may not ask, and has been told so as far as it listens.
     fn look_at(&self, stream: &Self::Stream) -> Result<Arrival, String>;
+
+    /// Makes it ready for HTTP, once it has a place; none if it was refused, which was told then.
+    fn open(
+        &self,
+        stream: Self::Stream,
+        arrival: Arrival,
+        seat: Seat,
+    ) -> impl Future<Output = Option<Self::Served>> + Send + 'static;
 }
 
 impl Door for TcpListener {
     type Stream = TcpStream;
+    type Served = Patient<TcpStream>;
 
     async fn accept(&self) -> io::Result<TcpStream> {
         let (stream, _) = Self::accept(self).await?;
@@ -79,6 +93,15 @@ impl Door for TcpListener {
             Ok(peer) => Ok(Arrival::Port { peer, own }),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn open(
+        &self,
+        stream: TcpStream,
+        _arrival: Arrival,
+        seat: Seat,
+    ) -> impl Future<Output = Option<Self::Served>> + Send + 'static {
+        ready(Some(Patient::new(stream, seat)))
     }
 }
 
@@ -106,6 +129,7 @@ impl SocketDoor {
 
 impl Door for SocketDoor {
     type Stream = UnixStream;
+    type Served = Patient<UnixStream>;
 
     async fn look_after(&mut self) {
         if self.bound.is_found() {
@@ -144,19 +168,28 @@ impl Door for SocketDoor {
             Err(error) => {
                 let why = error.to_string();
                 // There is room in a new socket; nothing is read from it.
-                let _told = stream.try_write(&forbidden(&why));
+                let _told = stream.try_write(&last_word("403 Forbidden", &why));
                 Err(why)
             }
         }
     }
+
+    fn open(
+        &self,
+        stream: UnixStream,
+        _arrival: Arrival,
+        seat: Seat,
+    ) -> impl Future<Output = Option<Self::Served>> + Send + 'static {
+        ready(Some(Patient::new(stream, seat)))
+    }
 }
 
 /// An answer to whatever would have been asked.
-fn forbidden(why: &str) -> Bytes {
+pub(super) fn last_word(status: &str, why: &str) -> Bytes {
     let body = serde_json::json!({ "error": escape(why) }).to_string();
     let length = body.len();
     format!(
-        "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
          Connection: close\r\n\r\n{body}"
     )
     .into()

@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use tower_service::Service;
 
 use super::arrival::{Arrival, Door};
-use super::patience::{Patient, Seat, UnderWay};
+use super::patience::{Seat, UnderWay};
 use super::refused::{Refusal, Refusals};
 use super::reserve::Reserve;
 use super::{HTTP_HEAD_TIMEOUT, MAX_HTTP_CONNECTIONS, MAX_HTTP_HEAD_BYTES};
@@ -74,8 +74,8 @@ impl Keeper {
                 place = Arc::clone(&room).acquire_owned(), if next.is_some() => {
                     if let (Some((stream, arrival)), Ok(place)) = (next.take(), place) {
                         let seat = Seat::new();
-                        let stream = Patient::new(stream, seat.clone());
-                        let serving = self.serve(stream, arrival, seat.clone(), place);
+                        let opening = door.open(stream, arrival, seat.clone());
+                        let serving = self.serve(opening, arrival, seat.clone(), place);
                         let connection = connections.spawn(serving);
                         seated.push(Seated { seat, arrival, connection });
                     }
@@ -148,14 +148,18 @@ impl Keeper {
         next.unwrap_or(now) + SEAT_GRACE
     }
 
-    /// Serves one connection until it ends or the server stops.
-    fn serve<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+    /// Serves one connection, once it is open, until it ends or the server stops.
+    fn serve<S, O>(
         &self,
-        stream: Patient<S>,
+        opening: O,
         arrival: Arrival,
         seat: Seat,
         place: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> + Send + use<S> {
+    ) -> impl Future<Output = ()> + Send + use<S, O>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        O: Future<Output = Option<S>> + Send + 'static,
+    {
         let (router, refusals) = (self.router.clone(), self.refusals.clone());
         let mut stopped = self.stopped.clone();
         let asked = seat.clone();
@@ -173,6 +177,14 @@ impl Keeper {
             }
         });
         async move {
+            let opened = tokio::select! {
+                biased;
+                opened = opening => opened,
+                () = stop(&mut stopped) => None,
+            };
+            let Some(stream) = opened else {
+                return;
+            };
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HTTP_HEAD_TIMEOUT)

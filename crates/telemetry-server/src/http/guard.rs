@@ -195,7 +195,11 @@ impl Guard {
                     .to_owned(),
             ),
             // Nothing else is found in the head of a request.
-            Refusal::Host | Refusal::User | Refusal::Slow | Refusal::Crowded => (
+            Refusal::Host
+            | Refusal::User
+            | Refusal::Slow
+            | Refusal::Crowded
+            | Refusal::Tls => (
                 StatusCode::FORBIDDEN,
                 "this server does not go by that Host; use a loopback name or configure \
                  `allowed_hosts`"

@@ -32,9 +32,11 @@ pub(super) enum Refusal {
     Slow,
     /// Others waited for its place.
     Crowded,
+    /// It does not speak TLS where that is spoken, or not as it must.
+    Tls,
 }
 
-const ALL: [Refusal; 9] = [
+const ALL: [Refusal; 10] = [
     Refusal::Host,
     Refusal::Origin,
     Refusal::Method,
@@ -44,6 +46,7 @@ const ALL: [Refusal; 9] = [
     Refusal::User,
     Refusal::Slow,
     Refusal::Crowded,
+    Refusal::Tls,
 ];
 
 impl Refusal {
@@ -59,6 +62,7 @@ impl Refusal {
             Self::User => "user",
             Self::Slow => "slow",
             Self::Crowded => "crowded",
+            Self::Tls => "tls",
         }
     }
 }
@@ -82,6 +86,21 @@ impl Refusals {
         let why = why.as_str();
         if let Some(suppressed) = self.inner.said.is_due(why) {
             tracing::warn!(why, %peer, suppressed, "an HTTP client was refused");
+        }
+    }
+
+    /// The same, with what was wrong in words.
+    #[cfg(feature = "tls")]
+    pub(super) fn note_because(
+        &self,
+        why: Refusal,
+        peer: &dyn fmt::Display,
+        error: &dyn fmt::Display,
+    ) {
+        self.inner.counts[why as usize].fetch_add(1, Ordering::Relaxed);
+        let why = why.as_str();
+        if let Some(suppressed) = self.inner.said.is_due(why) {
+            tracing::warn!(why, %peer, %error, suppressed, "an HTTP client was refused");
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::export::prometheus::{PrometheusConfig, PrometheusExporter};
 
 mod closed;
 mod places;
+#[cfg(feature = "tls")]
+mod tls;
 mod views;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -287,6 +289,7 @@ async fn an_open_address_is_refused_unless_asked_for() {
     let error = HttpServer::bind(open, state()).await.unwrap_err();
     assert!(matches!(error, HttpError::NotLoopback { .. }));
     assert!(error.to_string().contains("allow_remote"), "{error}");
+    assert!(error.to_string().contains("[http.tls]"), "{error}");
     let config = HttpConfig {
         allow_remote: true,
         ..HttpConfig::default()

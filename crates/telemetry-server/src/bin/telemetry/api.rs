@@ -1,9 +1,9 @@
 //! Asks a running manager over HTTP/1.
 //!
-//! As small as it can be: one connection, one GET, no redirects, no TLS. A manager listens on
-//! a unix socket and on loopback.
+//! As small as it can be: one connection, one GET, no redirects. A manager listens on a unix socket and at a
+//! port, with TLS or without.
 
-use std::fmt;
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use telemetry_server::telemetry_tls::{ClientStream, ClientTls, TlsConfig, explain};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -22,6 +23,8 @@ use crate::running::{Running, Way};
 
 /// Longest wait for a connection, and for the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What is spoken over TLS.
+const PROTOCOLS: &[&str] = &["http/1.1"];
 /// Largest answer that is read whole.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
@@ -64,33 +67,73 @@ impl Api {
         let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
             .collect()
             .await;
-        Ok((way, body.map_err(|error| broken(way, &error))?.to_bytes()))
+        Ok((way, body.map_err(|error| broken(way, &*error))?.to_bytes()))
     }
 }
 
 /// A connection, or why nobody is there.
 async fn connect(way: &Way) -> Result<io::Result<Requests>, Failure> {
     match way {
-        Way::Socket(path) => shake(way, UnixStream::connect(path)).await,
-        Way::Port { authority, .. } => shake(way, TcpStream::connect(authority)).await,
+        Way::Socket(path) => match there(way, UnixStream::connect(path)).await? {
+            Ok(stream) => shake(way, stream).await.map(Ok),
+            Err(absent) => Ok(Err(absent)),
+        },
+        Way::Port { authority, tls, .. } => {
+            match (there(way, TcpStream::connect(authority)).await?, tls) {
+                (Err(absent), _) => Ok(Err(absent)),
+                (Ok(stream), None) => shake(way, stream).await.map(Ok),
+                (Ok(stream), Some(tls)) => {
+                    let stream = encrypted(way, tls, authority, stream).await?;
+                    shake(way, stream).await.map(Ok)
+                }
+            }
+        }
     }
+}
+
+/// A stream to somebody, or why nobody is there.
+async fn there<S>(
+    way: &Way,
+    connecting: impl Future<Output = io::Result<S>>,
+) -> Result<io::Result<S>, Failure> {
+    let connected = timeout(PATIENCE, connecting).await;
+    connected.map_err(|_| silent(way))
+}
+
+/// The same, encrypted.
+async fn encrypted<S: AsyncRead + AsyncWrite + Unpin>(
+    way: &Way,
+    tls: &TlsConfig,
+    authority: &str,
+    stream: S,
+) -> Result<ClientStream<S>, Failure> {
+    if tls.ca.is_none() {
+        return Err(Failure::Usage(format!(
+            "{way} needs the authority that signed the manager's certificate; name its file with --ca, or set \
+             `ca` in [tls] or [http.tls] of the configuration (`client_ca` is for those that ask)"
+        )));
+    }
+    let tls = ClientTls::new(tls, PROTOCOLS)
+        .map_err(|error| Failure::Usage(format!("{way}: {error}")))?;
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let shaken = timeout(PATIENCE, tls.connect(stream, host)).await;
+    let shaken = shaken.map_err(|_| silent(way))?;
+    shaken.map_err(|error| Failure::Failed(format!("{way}: no TLS: {error}")))
 }
 
 async fn shake<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     way: &Way,
-    connecting: impl Future<Output = io::Result<S>>,
-) -> Result<io::Result<Requests>, Failure> {
-    let connected = timeout(PATIENCE, connecting).await;
-    let stream = match connected.map_err(|_| silent(way))? {
-        Ok(stream) => stream,
-        Err(error) => return Ok(Err(error)),
-    };
+    stream: S,
+) -> Result<Requests, Failure> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| broken(way, &error))?;
     // Ends with the answer; an error of it shows in the answer.
     tokio::spawn(connection);
-    Ok(Ok(sender))
+    Ok(sender)
 }
 
 async fn ask(
@@ -101,7 +144,9 @@ async fn ask(
     let mut request = Request::get(path);
     match way {
         Way::Socket(_) => request = request.header(header::HOST, "localhost"),
-        Way::Port { authority, token } => {
+        Way::Port {
+            authority, token, ..
+        } => {
             request = request.header(header::HOST, authority);
             if let Some(token) = token {
                 let shown = format!("Bearer {}", token.reveal());
@@ -142,8 +187,29 @@ fn silent(way: &Way) -> Failure {
     ))
 }
 
-fn broken(way: &Way, error: &dyn fmt::Display) -> Failure {
-    Failure::Failed(format!("{way} broke off: {error}; is it a manager?"))
+fn broken(way: &Way, error: &(dyn Error + 'static)) -> Failure {
+    let Way::Port { tls: Some(tls), .. } = way else {
+        return Failure::Failed(format!("{way} broke off: {error}; is it a manager?"));
+    };
+    // What the manager thinks of us comes after our side of the handshake, and may come too late to be read.
+    let advice = match tls.cert {
+        Some(_) => "",
+        None => "; if it asks for a certificate, name ours with --cert and --key",
+    };
+    let told = of_tls(error).unwrap_or_else(|| error.to_string());
+    Failure::Failed(format!("{way} broke off: {told}{advice}"))
+}
+
+/// What an error says if it came from TLS.
+fn of_tls(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut inner = Some(error);
+    while let Some(error) = inner {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(explain(error, None));
+        }
+        inner = error.source();
+    }
+    None
 }
 
 /// What a refusal says: the `error` of a manager's answer, or the answer as it is.

@@ -347,7 +347,8 @@ fn host_name() -> String {
 /// Where HTTP is.
 fn listening(http: &HttpServer) -> String {
     let port = http.local_addr();
-    let port = port.map(|address| format!("listening on http://{address}\n"));
+    let scheme = if http.is_encrypted() { "https" } else { "http" };
+    let port = port.map(|address| format!("listening on {scheme}://{address}\n"));
     let socket = http.socket();
     let socket = socket.map(|path| format!("operators ask at unix:{}\n", path.display()));
     port.into_iter().chain(socket).collect()

@@ -11,6 +11,7 @@ use clap::Args;
 use telemetry_server::Token;
 use telemetry_server::config::{Config, HttpSection};
 use telemetry_server::http::TokenFile;
+use telemetry_server::telemetry_tls::TlsConfig;
 
 use crate::failure::Failure;
 
@@ -19,23 +20,34 @@ pub(crate) const DEFAULT_CONFIG: &str = "telemetry.toml";
 /// That of the service.
 const SERVICE_CONFIG: &str = "/etc/telemetry/telemetry.toml";
 /// What may be given as an address.
-const ALLOWED: &str = "it must be like \"http://127.0.0.1:9464\" or \"unix:/run/app/http.sock\"";
+const ALLOWED: &str = "it must be like \"http://127.0.0.1:9464\", \"https://manager.example:9464\" or \
+                       \"unix:/run/app/http.sock\"";
 
 /// Which running manager is meant.
 #[derive(Debug, Args)]
 pub(crate) struct Running {
-    /// Address of the manager: http://HOST:PORT, or unix:/PATH for its socket. By default that of the
-    /// configuration.
+    /// Address of the manager: http://HOST:PORT, https://HOST:PORT, or unix:/PATH for its socket. By default
+    /// that of the configuration.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// The manager's configuration file, which says where it is. By default telemetry.toml here, else a
     /// manager of this user with a file of that name, else the service's.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// File with the operators' token, for http://. By default that of the configuration, if the
+    /// File with the operators' token, for http:// and https://. By default that of the configuration, if the
     /// address is its own.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The authority that signed the manager's certificate, for https://; a PEM file. By default `ca` in the
+    /// configuration.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Our certificate, for a manager that asks for one; a PEM file.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The private key of our certificate.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
 }
 
 /// One way to a manager.
@@ -49,6 +61,8 @@ pub(crate) enum Way {
         authority: String,
         /// What opens it.
         token: Option<Token>,
+        /// With what TLS is spoken there; none of a plain port.
+        tls: Option<TlsConfig>,
     },
 }
 
@@ -56,7 +70,10 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(path) => write!(f, "unix:{}", path.display()),
-            Self::Port { authority, .. } => write!(f, "http://{authority}"),
+            Self::Port { authority, tls, .. } => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                write!(f, "{scheme}://{authority}")
+            }
         }
     }
 }
@@ -69,7 +86,7 @@ impl Running {
         let given = given.transpose()?;
         let mut places = self.places()?;
         let mut ways = match self.url.as_deref() {
-            Some(url) => vec![given_way(url, &mut places)?],
+            Some(url) => vec![self.given_way(url, &mut places)?],
             None => places.into_iter().flat_map(ways_of).collect(),
         };
         if self.url.is_none() {
@@ -77,11 +94,72 @@ impl Running {
             ways.sort_by_key(|way| matches!(way, Way::Port { .. }));
         }
         for way in &mut ways {
-            if let (Way::Port { token, .. }, Some(given)) = (way, &given) {
-                *token = Some(given.clone());
+            if let Way::Port { token, tls, .. } = way {
+                *token = given.clone().or(token.take());
+                if let Some(tls) = tls {
+                    self.put_over(tls);
+                }
             }
         }
         Ok(ways)
+    }
+
+    /// Puts what was given over what a configuration says.
+    fn put_over(&self, tls: &mut TlsConfig) {
+        let given = |file: &Option<PathBuf>| file.clone();
+        tls.ca = given(&self.ca).or(tls.ca.take());
+        tls.cert = given(&self.cert);
+        tls.key = given(&self.key);
+    }
+
+    /// The way that was given. It gets a token only where a configuration says that it is the manager's.
+    fn given_way(&self, url: &str, places: &mut Vec<HttpSection>) -> Result<Way, Failure> {
+        let wrong = || Failure::Usage(format!("--url {url:?} is not allowed; {ALLOWED}"));
+        let is_encrypted = url.starts_with("https:");
+        let of_tls = [("--ca", &self.ca), ("--cert", &self.cert)];
+        let of_tls = of_tls.into_iter().find(|(_, file)| file.is_some());
+        if let (Some((name, _)), false) = (of_tls, is_encrypted) {
+            return Err(Failure::Usage(format!(
+                "{name} is for https://, and --url is {url:?}; leave one of them out"
+            )));
+        }
+        if let Some(path) = url.strip_prefix("unix:") {
+            let path = Path::new(path);
+            return match path.is_absolute() {
+                true => Ok(Way::Socket(path.to_owned())),
+                false => Err(wrong()),
+            };
+        }
+        let uri: http::Uri = url.parse().map_err(|_| wrong())?;
+        let is_bare = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        let (scheme, default) = if is_encrypted {
+            ("https", 443)
+        } else {
+            ("http", 80)
+        };
+        let is_bare = is_bare && uri.scheme_str() == Some(scheme);
+        let authority = uri
+            .authority()
+            .filter(|authority| is_bare && !authority.as_str().contains('@'));
+        let authority = authority.ok_or_else(wrong)?;
+        let port = authority.port_u16().unwrap_or(default);
+        let authority = format!("{}:{port}", authority.host());
+        // Of one that was named, though perhaps by another address of its own.
+        let named = self.config.as_ref().and(places.first());
+        let named = named.and_then(|http| http.tls.as_ref()).map(asking);
+        // A token that is said to be encrypted is not to be read on the way.
+        let is_there = |http: &HttpSection| {
+            http.listen.is_some_and(|it| it.to_string() == authority)
+                && http.tls.is_some() == is_encrypted
+        };
+        places.retain(is_there);
+        let place = places.first();
+        let known = place.and_then(|http| http.tls.as_ref()).map(asking);
+        Ok(Way::Port {
+            token: place.and_then(token_of),
+            tls: is_encrypted.then(|| known.or(named).unwrap_or_default()),
+            authority,
+        })
     }
 
     /// What configurations say of where a manager is.
@@ -123,6 +201,7 @@ fn ways_of(http: HttpSection) -> Vec<Way> {
     let port = port.map(|address| Way::Port {
         authority: address.to_string(),
         token: token_of(&http),
+        tls: http.tls.as_ref().map(asking),
     });
     socket.into_iter().chain(port).collect()
 }
@@ -132,26 +211,72 @@ fn token_of(http: &HttpSection) -> Option<Token> {
     http.token.as_ref().and_then(|file| file.read().ok())
 }
 
-/// The way that was given. It gets a token only where a configuration says that it is the manager's.
-fn given_way(url: &str, places: &mut Vec<HttpSection>) -> Result<Way, Failure> {
-    let wrong = || Failure::Usage(format!("--url {url:?} is not allowed; {ALLOWED}"));
-    if let Some(path) = url.strip_prefix("unix:") {
-        let path = Path::new(path);
-        return match path.is_absolute() {
-            true => Ok(Way::Socket(path.to_owned())),
-            false => Err(wrong()),
+/// What a configuration says to those that ask. Its certificate is the manager's own, and `client_ca` is the
+/// authority of those that ask, which need not be that of the manager.
+fn asking(tls: &TlsConfig) -> TlsConfig {
+    let mut asking = TlsConfig::default();
+    asking.ca.clone_from(&tls.ca);
+    asking.server_name.clone_from(&tls.server_name);
+    asking.min_version = tls.min_version;
+    asking
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `--url` leads to, beside a configuration of a manager at 127.0.0.1:9464.
+    fn way_to(url: &str, more: &str) -> Way {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
+        let config = dir.path().join("t.toml");
+        let text = format!("[http]\nlisten = \"127.0.0.1:9464\"\ntoken_file = {token:?}\n{more}");
+        fs::write(&config, text).unwrap();
+        let running = Running {
+            url: Some(url.to_owned()),
+            config: Some(config),
+            token_file: None,
+            ca: None,
+            cert: None,
+            key: None,
         };
+        let mut ways = running.ways().unwrap();
+        assert_eq!(ways.len(), 1);
+        ways.remove(0)
     }
-    let uri: http::Uri = url.parse().map_err(|_| wrong())?;
-    let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
-    let authority = uri
-        .authority()
-        .filter(|authority| plain && !authority.as_str().contains('@'));
-    let authority = authority.ok_or_else(wrong)?;
-    let port = authority.port_u16().unwrap_or(80);
-    let authority = format!("{}:{port}", authority.host());
-    let is_there = |http: &HttpSection| http.listen.is_some_and(|it| it.to_string() == authority);
-    places.retain(is_there);
-    let token = places.first().and_then(token_of);
-    Ok(Way::Port { authority, token })
+
+    const TLS: &str =
+        "[http.tls]\ncert = \"/t/c\"\nkey = \"/t/k\"\nca = \"/t/ca\"\nclient_ca = \"/t/cca\"";
+
+    #[test]
+    fn a_token_goes_to_its_own_address_and_by_tls_where_that_is_spoken() {
+        for (url, more, is_shown) in [
+            ("http://127.0.0.1:9464", "", true),
+            ("https://127.0.0.1:9464", TLS, true),
+            ("http://127.0.0.1:9464", TLS, false),
+            ("https://127.0.0.1:9464", "", false),
+            ("https://127.0.0.1:9465", TLS, false),
+            ("https://manager.example:9464", TLS, false),
+        ] {
+            let way = way_to(url, more);
+            let Way::Port { token, tls, .. } = &way else {
+                panic!("{way}")
+            };
+            assert_eq!(token.is_some(), is_shown, "{url} {more}");
+            assert_eq!(tls.is_some(), url.starts_with("https:"), "{url}");
+            assert_eq!(way.to_string(), url);
+        }
+    }
+
+    #[test]
+    fn the_authority_of_a_configuration_is_trusted_and_nothing_else_of_it_shown() {
+        for url in ["https://127.0.0.1:9464", "https://manager.example:9464"] {
+            let Way::Port { tls: Some(tls), .. } = way_to(url, TLS) else {
+                panic!("{url}")
+            };
+            assert_eq!(tls.ca.as_deref(), Some(Path::new("/t/ca")));
+            assert_eq!((tls.cert, tls.key, tls.client_ca), (None, None, None));
+        }
+    }
 }
