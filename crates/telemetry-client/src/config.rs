@@ -60,6 +60,8 @@ pub struct Config {
     /// The manager to connect to, or several of which any will do; required by
     /// [`BackendKind::Connect`].
     pub managers: Vec<Address>,
+    /// A user whose manager is connected to at a unix socket, besides our own and root.
+    pub manager_uid: Option<u32>,
     /// Where the server listens; required by [`BackendKind::Server`].
     pub address: Option<Address>,
     /// A file to write once the server listens.
@@ -100,6 +102,7 @@ impl Default for Config {
         Self {
             backends: Vec::new(),
             managers: Vec::new(),
+            manager_uid: None,
             address: None,
             ready_file: None,
             worker_id: String::new(),
@@ -192,6 +195,7 @@ impl Config {
     #[must_use]
     pub fn connection(&self) -> ConnectConfig {
         ConnectConfig {
+            manager_uid: self.manager_uid,
             labels: self.labels.clone(),
             #[cfg(feature = "tls")]
             tls: self.tls.clone(),
