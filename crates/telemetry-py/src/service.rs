@@ -125,6 +125,7 @@ impl Service {
         let host = match ask {
             Ask::Connect(managers) => {
                 let mut connect = ConnectConfig::default();
+                connect.manager_uid = config.manager_uid;
                 let mut stream_config = stream();
                 stream_config.region = region.cloned();
 

@@ -34,7 +34,7 @@ const SPAN_IDS: &str = "TELEMETRY_SPAN_IDS";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-pub(crate) const KNOWN: [&str; 22] = [
+pub(crate) const KNOWN: [&str; 23] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -44,6 +44,7 @@ pub(crate) const KNOWN: [&str; 22] = [
     "TELEMETRY_EXIT_TIMEOUT_MS",
     "TELEMETRY_LOG",
     "TELEMETRY_MANAGER",
+    "TELEMETRY_MANAGER_UID",
     "TELEMETRY_MAX_BUFFER",
     ON_FORK,
     "TELEMETRY_OVERFLOW",
