@@ -61,6 +61,8 @@ pub struct Config {
     /// The manager to connect to, or several of which any will do; required by
     /// [`BackendKind::Connect`].
     pub managers: Vec<Address>,
+    /// A user whose manager is connected to at a unix socket, besides our own and root.
+    pub manager_uid: Option<u32>,
     /// Where the server listens; `None` is a private unix socket, see
     /// [`Server::start`](crate::serve::Server::start).
     pub address: Option<Address>,
@@ -106,6 +108,7 @@ impl Default for Config {
         Self {
             backends: Vec::new(),
             managers: Vec::new(),
+            manager_uid: None,
             address: None,
             token: None,
             insecure: false,
@@ -204,6 +207,7 @@ impl Config {
     #[must_use]
     pub fn connection(&self) -> ConnectConfig {
         ConnectConfig {
+            manager_uid: self.manager_uid,
             labels: self.labels.clone(),
             token: self.token.clone(),
             #[cfg(feature = "tls")]

@@ -34,7 +34,7 @@ const SPAN_IDS: &str = "TELEMETRY_SPAN_IDS";
 /// What all variables begin with.
 const PREFIX: &str = "TELEMETRY_";
 /// Variables that somebody reads: this process, or a manager that it starts.
-pub(crate) const KNOWN: [&str; 30] = [
+pub(crate) const KNOWN: [&str; 31] = [
     "TELEMETRY_ADDRESS",
     "TELEMETRY_ALLOW",
     BACKEND,
@@ -46,6 +46,7 @@ pub(crate) const KNOWN: [&str; 30] = [
     "TELEMETRY_LABELS",
     "TELEMETRY_LOG",
     "TELEMETRY_MANAGER",
+    "TELEMETRY_MANAGER_UID",
     "TELEMETRY_MAX_BUFFER",
     ON_FORK,
     "TELEMETRY_OVERFLOW",

@@ -61,6 +61,7 @@ def test_it_wins_over_the_variable_and_gives_way_to_it_again(monkeypatch):
         ("on_fork", "explode", "reset, restart or disable"),
         ("exit_timeout_ms", 1.5, "milliseconds"),
         ("batch_delay_ms", "soon", "milliseconds"),
+        ("manager_uid", "www-data", "the number of a user"),
         ("strict", "maybe", "1, true, yes, on"),
         ("disabled", 2, "1, true, yes, on"),
     ],

@@ -25,6 +25,7 @@ use telemetry_tls::TlsConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::bound::Reach;
 use crate::manager::Manager;
 
 pub use crate::socket_dir::SocketDirError;
@@ -48,6 +49,11 @@ pub struct AcceptConfig {
     /// A unix socket, whose directory is created 0700 when absent, and refused when others may write to it; or
     /// a port (0 takes any free one), with [`tls`](Self::tls).
     pub listen: Address,
+    /// Users whose processes may dial in at this unix socket, besides the manager's own and root: a socket for them
+    /// alone, since it has mode 0666, and its directory is created 0755 when absent and has to be one that everybody
+    /// may enter and nobody else may write to. Empty: the socket has mode 0600 in a private directory. At a port it
+    /// does not matter.
+    pub users: Vec<u32>,
     /// The manager's certificate, and whose workers' certificates it trusts (`client_ca`). A port needs it; at
     /// a unix socket it does not matter.
     #[cfg(feature = "tls")]
@@ -66,6 +72,7 @@ impl AcceptConfig {
     pub fn at(listen: Address) -> Self {
         Self {
             listen,
+            users: Vec::new(),
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "tls")]
@@ -89,7 +96,8 @@ impl Acceptor {
     ///
     /// # Errors
     /// [`AcceptError`]: the address is a port without TLS, or with TLS and nothing that is asked of workers; a file
-    /// cannot be used; the directory of a socket is not ours alone; another manager answers there; or the system
+    /// cannot be used; the directory of a socket is not ours alone, or one of [`users`](AcceptConfig::users) cannot
+    /// enter it; another manager answers there; or the system
     /// cannot listen.
     pub fn start(manager: &Manager, config: AcceptConfig) -> Result<Self, AcceptError> {
         let (stop, stopped) = watch::channel(false);
@@ -97,11 +105,15 @@ impl Acceptor {
         let Address::Unix(_) = &config.listen else {
             return Self::at_port(manager, config, stop, stopped);
         };
-        let bound = bind::bind(&config.listen)?;
+        let reach = match config.users.is_empty() {
+            true => Reach::Own,
+            false => Reach::EveryUser,
+        };
+        let bound = bind::bind(&config.listen, reach)?;
         Ok(Self {
             address: config.listen,
             stop,
-            task: tokio::spawn(Door::new(manager).keep(bound, stopped)),
+            task: tokio::spawn(Door::of(manager, config.users).keep(bound, stopped)),
         })
     }
 

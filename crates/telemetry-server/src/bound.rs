@@ -1,7 +1,9 @@
 //! A unix socket of the manager's that others come to, and its file.
 //!
-//! The file is the access control: mode 0600 in a directory of our own. One that an earlier manager left
-//! behind is replaced, one that answers is another manager's. Who comes, and what for, is not known here.
+//! The file is the access control: mode 0600 in a directory of our own. Where other users are expected it has mode
+//! 0666 in a directory that they enter and cannot write to, and whoever listens looks at who comes. One that an
+//! earlier manager left behind is replaced, one that answers is another manager's. What they come for is not known
+//! here.
 
 use std::fs;
 use std::io;
@@ -14,8 +16,19 @@ use tokio::task::spawn_blocking;
 use crate::dir_events::{FileId, Seen};
 use crate::socket_dir::{self, SocketDirError};
 
-/// Mode of the socket.
-const SOCKET_MODE: u32 = 0o600;
+/// Mode of a socket that is for ourselves.
+const PRIVATE_MODE: u32 = 0o600;
+/// Mode of a socket that other users come to.
+const SHARED_MODE: u32 = 0o666;
+
+/// Who reaches a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Our own user, and root.
+    Own,
+    /// Every user of the machine: who may is to be looked at with each connection.
+    EveryUser,
+}
 
 /// Why there is no unix socket to come to.
 #[derive(Debug, thiserror::Error)]
@@ -51,19 +64,31 @@ pub enum BindError {
 pub(crate) struct Bound {
     pub(crate) listener: UnixListener,
     path: PathBuf,
+    /// Who reaches it.
+    reach: Reach,
     /// Device and number of our file.
     file: Option<(u64, u64)>,
 }
 
 impl Bound {
-    /// Listens at a path. Its directory is made 0700 when it is absent. Needs a runtime with IO.
+    /// Listens at a path, for ourselves. Its directory is made 0700 when it is absent. Needs a runtime with IO.
+    #[cfg(any(feature = "http", test))]
     pub(crate) fn at(path: &Path) -> Result<Self, BindError> {
+        Self::within(path, Reach::Own)
+    }
+
+    /// Listens at a path. Its directory is made when it is absent, for those who are to reach it. Needs a runtime
+    /// with IO.
+    pub(crate) fn within(path: &Path, reach: Reach) -> Result<Self, BindError> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|it| it.to_str()))
         else {
             return Err(BindError::NoSocket { path });
         };
-        socket_dir::ensure_private(dir)?;
+        match reach {
+            Reach::Own => socket_dir::ensure_private(dir)?,
+            Reach::EveryUser => socket_dir::ensure_shared(dir)?,
+        }
         socket_dir::socket_path(dir, name)?;
         clear(&path)?;
         let failed = |source| BindError::Io {
@@ -71,11 +96,16 @@ impl Bound {
             source,
         };
         let listener = UnixListener::bind(&path).map_err(failed)?;
-        // Nobody else may enter the directory, so nobody was quicker.
-        fs::set_permissions(&path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+        let mode = match reach {
+            Reach::Own => PRIVATE_MODE,
+            Reach::EveryUser => SHARED_MODE,
+        };
+        // Nobody else may write to the directory, so nobody was quicker.
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed)?;
         Ok(Self {
             listener,
             file: file(&path),
+            reach,
             path,
         })
     }
@@ -101,11 +131,11 @@ impl Bound {
 
     /// Listens at the same path again.
     pub(crate) fn again(&self) -> impl Future<Output = Result<Self, BindError>> + use<> {
-        let path = self.path.clone();
+        let (path, reach) = (self.path.clone(), self.reach);
         async move {
             let at = path.clone();
             // Whoever is there may be slow to answer.
-            let bound = spawn_blocking(move || Self::at(&at)).await;
+            let bound = spawn_blocking(move || Self::within(&at, reach)).await;
             bound.unwrap_or_else(|error| {
                 let source = io::Error::other(error);
                 Err(BindError::Io { path, source })
@@ -170,11 +200,25 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let first = bind(&path).expect("nobody listens");
         let mode = fs::metadata(&path).unwrap().mode() & 0o7777;
-        assert_eq!(mode, SOCKET_MODE);
+        assert_eq!(mode, PRIVATE_MODE);
         let refused = bind(&path).expect_err("somebody listens").to_string();
         assert!(refused.contains("another manager listens at"), "{refused}");
         drop(first);
         assert!(!path.exists(), "it cleans up");
+    }
+
+    #[tokio::test]
+    async fn a_socket_for_every_user_is_open_also_when_it_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = dir.path().join("users/manager.sock");
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let first = Bound::within(&path, Reach::EveryUser).unwrap();
+        assert_eq!(mode(&path), SHARED_MODE);
+        assert_eq!(mode(path.parent().unwrap()), 0o755);
+        fs::remove_file(&path).unwrap();
+        let _again = first.again().await.unwrap();
+        assert_eq!(mode(&path), SHARED_MODE);
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod users;
 
 use std::fs;
 use std::net::SocketAddr;

@@ -5,7 +5,7 @@
 use std::io;
 
 /// The user that the system shows in place of those that it cannot.
-const OVERFLOW_UID: u32 = 65_534;
+pub(crate) const OVERFLOW_UID: u32 = 65_534;
 
 /// Why somebody may not.
 #[derive(Debug, thiserror::Error)]

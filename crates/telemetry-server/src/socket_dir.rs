@@ -1,17 +1,21 @@
-//! Directories that hold workers' sockets: who may enter them, and how long a path in them may be.
+//! Directories that hold sockets: who may enter them, and how long a path in them may be.
 //!
-//! A socket's file is its access control, so the directory must belong to us alone. Knows nothing
-//! of workers.
+//! A socket's file is its access control, so the directory must belong to us alone; or, where other users come to
+//! it, be one that they can enter and cannot write to. Knows nothing of workers.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use telemetry_core::wire::{MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS};
 
 /// Mode of a directory that we create.
 const PRIVATE_MODE: u32 = 0o700;
+/// Mode of a directory that we create for other users.
+const SHARED_MODE: u32 = 0o755;
+/// What lets everybody enter.
+const ENTERABLE_BY_OTHERS: u32 = 0o001;
 
 /// Why a directory is not used for sockets.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,30 @@ pub enum SocketDirError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Other users come to a socket there, and could put one of theirs in its place.
+    #[error(
+        "{path:?} has mode {mode:04o}: other users may write to it, and they are only to enter it; run `chmod 755` \
+         on it"
+    )]
+    UsersMayWrite {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Other users are to come to a socket there, and cannot.
+    #[error(
+        "other users cannot enter {path:?}, which has mode {mode:04o}, so they do not reach a socket in {dir:?}; \
+         run `chmod o+x` on it, or use a directory that they can enter, such as one below /run"
+    )]
+    NotEnterable {
+        /// The directory of the socket.
+        dir: PathBuf,
+        /// The directory on the way there that is closed; often the same.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// The system's limit of socket paths.
     #[error(
         "the socket path {path:?} has {length} bytes, the system allows {MAX_SOCKET_PATH_BYTES}; \
@@ -72,7 +100,7 @@ pub enum SocketDirError {
 /// See [`SocketDirError`].
 pub(crate) fn ensure_private(dir: &Path) -> Result<(), SocketDirError> {
     match fs::symlink_metadata(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if is_absent(&error) => {
             fs::DirBuilder::new()
                 .recursive(true)
                 .mode(PRIVATE_MODE)
@@ -88,11 +116,70 @@ pub(crate) fn ensure_private(dir: &Path) -> Result<(), SocketDirError> {
     check_private(dir)
 }
 
+/// Creates `dir`, and what is missing above it, with mode 0755 unless it exists; refuses one that is a link, belongs
+/// to a user who is neither we nor root, that others may write to, or that they cannot enter from the root on.
+///
+/// # Errors
+/// See [`SocketDirError`].
+pub(crate) fn ensure_shared(dir: &Path) -> Result<(), SocketDirError> {
+    let absent = |dir: &&Path| fs::symlink_metadata(dir).is_err_and(|error| is_absent(&error));
+    let missing: Vec<_> = dir.ancestors().take_while(absent).collect();
+    for dir in missing.into_iter().rev() {
+        let made = fs::DirBuilder::new().mode(SHARED_MODE).create(dir);
+        // The mask of this process may have taken something off.
+        let mode = fs::Permissions::from_mode(SHARED_MODE);
+        let made = made.and_then(|()| fs::set_permissions(dir, mode));
+        made.map_err(|source| SocketDirError::Io {
+            action: "create",
+            path: dir.to_owned(),
+            source,
+        })?;
+    }
+    let mode = check_owner(dir, true)?;
+    if mode & WRITABLE_BY_OTHERS != 0 {
+        let path = dir.to_owned();
+        return Err(SocketDirError::UsersMayWrite { path, mode });
+    }
+    check_way(dir)
+}
+
+/// Whether everybody may enter `dir`, from the root on; also where links on the way lead.
+fn check_way(dir: &Path) -> Result<(), SocketDirError> {
+    let failed = |path: &Path, source| SocketDirError::Io {
+        action: "inspect",
+        path: path.to_owned(),
+        source,
+    };
+    let real = fs::canonicalize(dir).map_err(|source| failed(dir, source))?;
+    let mut way: Vec<_> = dir.ancestors().chain(real.ancestors()).collect();
+    // The one nearest to the root is where to begin.
+    way.sort_by_key(|it| it.components().count());
+    for path in way {
+        let mode = fs::metadata(path).map_err(|source| failed(path, source))?;
+        let mode = mode.mode() & 0o7777;
+        if mode & ENTERABLE_BY_OTHERS == 0 {
+            let (dir, path) = (dir.to_owned(), path.to_owned());
+            return Err(SocketDirError::NotEnterable { dir, path, mode });
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a directory that is a link, belongs to another user, or that others may write to.
 ///
 /// # Errors
 /// See [`SocketDirError`].
 pub(crate) fn check_private(dir: &Path) -> Result<(), SocketDirError> {
+    let mode = check_owner(dir, false)?;
+    if mode & WRITABLE_BY_OTHERS != 0 {
+        let path = dir.to_owned();
+        return Err(SocketDirError::WritableByOthers { path, mode });
+    }
+    Ok(())
+}
+
+/// Refuses what is no directory or belongs to another user; says its permission bits.
+fn check_owner(dir: &Path, is_roots_allowed: bool) -> Result<u32, SocketDirError> {
     let path = || dir.to_owned();
     let found = fs::symlink_metadata(dir).map_err(|source| SocketDirError::Io {
         action: "inspect",
@@ -108,18 +195,20 @@ pub(crate) fn check_private(dir: &Path) -> Result<(), SocketDirError> {
         return Err(SocketDirError::NotADirectory { path: path(), kind });
     }
     let us = rustix::process::geteuid().as_raw();
-    if found.uid() != us {
+    let is_roots = is_roots_allowed && found.uid() == 0;
+    if found.uid() != us && !is_roots {
         return Err(SocketDirError::ForeignOwner {
             path: path(),
             owner: found.uid(),
             us,
         });
     }
-    let mode = found.mode() & 0o7777;
-    if mode & WRITABLE_BY_OTHERS != 0 {
-        return Err(SocketDirError::WritableByOthers { path: path(), mode });
-    }
-    Ok(())
+    Ok(found.mode() & 0o7777)
+}
+
+/// Whether an error says that nothing is there.
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 /// The path `dir/name`, refused when the system could not bind it.
@@ -160,6 +249,62 @@ mod tests {
         fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let refused = ensure_private(temporary.path()).unwrap_err().to_string();
         assert!(refused.ends_with("has mode 0777: others may write to it; run `chmod 700` on it"));
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_for_other_users_is_open_and_closed_to_their_writing() {
+        let temporary = tempfile::tempdir().unwrap();
+        set_mode(temporary.path(), 0o755);
+        let dir = temporary.path().join("a/b");
+        ensure_shared(&dir).unwrap();
+        for dir in [dir.as_path(), dir.parent().unwrap()] {
+            assert_eq!(mode(dir), 0o755, "{dir:?}");
+        }
+        ensure_shared(&dir).unwrap();
+        for refused in [0o777, 0o775] {
+            set_mode(&dir, refused);
+            let said = ensure_shared(&dir).unwrap_err().to_string();
+            assert!(said.contains("other users may write to it"), "{said}");
+            assert!(said.ends_with("run `chmod 755` on it"), "{said}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_kept_out_on_the_way_is_told_where() {
+        let temporary = tempfile::tempdir().unwrap();
+        set_mode(temporary.path(), 0o755);
+        let (closed, dir) = (temporary.path().join("a"), temporary.path().join("a/b/c"));
+        ensure_shared(&dir).unwrap();
+        set_mode(&closed, 0o750);
+        let said = ensure_shared(&dir).unwrap_err().to_string();
+        let wanted = format!("other users cannot enter {closed:?}, which has mode 0750");
+        assert!(said.starts_with(&wanted), "{said}");
+        // A link that everybody follows, to a place that is closed.
+        let open = temporary.path().join("open");
+        std::os::unix::fs::symlink(closed.join("b"), &open).unwrap();
+        let said = ensure_shared(&open.join("c")).unwrap_err().to_string();
+        assert!(said.starts_with(&wanted), "{said}");
+        set_mode(&closed, 0o711);
+        ensure_shared(&open.join("c")).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_roots_is_shared_and_one_of_a_third_user_is_not() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can give a directory away.
+            return;
+        }
+        let temporary = tempfile::tempdir().unwrap();
+        set_mode(temporary.path(), 0o755);
+        let dir = temporary.path().join("a");
+        ensure_shared(&dir).unwrap();
+        std::os::unix::fs::chown(&dir, Some(1_234), None).unwrap();
+        let said = ensure_shared(&dir).unwrap_err().to_string();
+        assert!(said.contains("belongs to user 1234"), "{said}");
     }
 
     #[test]

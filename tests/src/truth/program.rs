@@ -113,6 +113,35 @@ impl Program {
         self.start_with(manager, &env)
     }
 
+    /// The same as another user, who is told whose manager it is. Only root can start it.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[must_use]
+    pub fn dial_as(&self, uid: u32, manager: &Path, manager_uid: u32, id: &str) -> Loose {
+        let (manager_address, manager_uid) = (unix(manager), manager_uid.to_string());
+        let env = [
+            ("TELEMETRY_MANAGER", manager_address.as_str()),
+            ("TELEMETRY_MANAGER_UID", manager_uid.as_str()),
+            ("TELEMETRY_WORKER_ID", id),
+            ("TELEMETRY_POOL", DIALLED),
+        ];
+        let uid = uid.to_string();
+        // It becomes the worker, and stays the process that it is.
+        let changed = [
+            "setpriv",
+            "--reuid",
+            &uid,
+            "--regid",
+            &uid,
+            "--clear-groups",
+        ];
+        let changed = changed.map(str::to_owned).into_iter();
+        let command = changed.chain(self.command()).collect();
+        self.run(command, manager, &env)
+    }
+
     /// Starts one that dials in at `manager`, emits so many events and ends without a word right after
     /// the last.
     ///
@@ -148,7 +177,10 @@ impl Program {
     }
 
     fn start_with(&self, socket: &Path, env: &[(&str, &str)]) -> Loose {
-        let command = self.command();
+        self.run(self.command(), socket, env)
+    }
+
+    fn run(&self, command: Vec<String>, socket: &Path, env: &[(&str, &str)]) -> Loose {
         let child = Command::new(&command[0])
             .args(&command[1..])
             .envs(self.env())

@@ -36,4 +36,5 @@ mod truth_planned;
 mod truth_random;
 mod truth_registration;
 mod truth_streams;
+mod truth_users;
 mod workspace;

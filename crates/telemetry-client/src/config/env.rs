@@ -21,6 +21,9 @@ pub(super) const TOKEN_FILE: &str = "TELEMETRY_TOKEN_FILE";
 /// Says at which descriptor it can be read.
 const TOKEN_FD: &str = "TELEMETRY_TOKEN_FD";
 
+/// The user that the system shows in place of those that it cannot.
+const UNSEEN_UID: u32 = 65_534;
+
 impl Config {
     /// Reads the environment of this process:
     ///
@@ -29,6 +32,7 @@ impl Config {
     /// | `TELEMETRY_DISABLED`, `OTEL_SDK_DISABLED` | `1`, `true`: emit nothing; what the first says counts before the second | |
     /// | `TELEMETRY_BACKEND` | `none`, `connect`, `server`, `stderr`, `memory`, or a comma list | `connect` with a manager, else `server` with an address, else `none` |
     /// | `TELEMETRY_MANAGER` | `unix:/path` of the manager to connect to, `host:port` with TLS, or a comma list | |
+    /// | `TELEMETRY_MANAGER_UID` | the number of a user whose manager is connected to at a unix socket, besides our own and root | |
     /// | `TELEMETRY_ADDRESS` | `unix:/path` or loopback `ip:port` to listen at | a private unix socket |
     /// | `TELEMETRY_TOKEN_FILE` | a path to the token that is shown at a port, by a manager or to one | |
     /// | `TELEMETRY_TOKEN_FD` | a descriptor to read the token from, once; it is closed then | |
@@ -104,6 +108,11 @@ impl Config {
                 "unix:/path/to/manager.sock, host:port, or a comma list of such",
             )
             .unwrap_or_default();
+        config.manager_uid = vars.parse(
+            "TELEMETRY_MANAGER_UID",
+            uid,
+            "the number of a user such as 990, but not 65534, which stands for users that cannot be seen",
+        );
         config.address = vars.parse(
             "TELEMETRY_ADDRESS",
             |text| text.parse::<Address>().ok(),
@@ -281,6 +290,13 @@ impl<L: Fn(&'static str) -> Option<String>> Variables<L> {
         let list = self.get(variable).unwrap_or_default();
         Pattern::split_list(&list).map(str::to_owned).collect()
     }
+}
+
+/// The number of a user who can be told from others.
+fn uid(text: &str) -> Option<u32> {
+    text.parse()
+        .ok()
+        .filter(|uid| ![UNSEEN_UID, u32::MAX].contains(uid))
 }
 
 /// A list of backends.

@@ -31,6 +31,9 @@ pub struct ConnectConfig {
     pub stream: StreamConfig,
     /// What the manager may take; `allowed_uid` is the user whose manager is connected to, beside root's.
     pub limits: ServeLimits,
+    /// One more user whose manager is connected to at a unix socket. What this process emits goes to whoever runs as
+    /// that user and listens there.
+    pub manager_uid: Option<u32>,
     /// How managers at a port are connected to: `ca` at least. Files that are not there yet are waited for.
     #[cfg(feature = "tls")]
     pub tls: telemetry_tls::TlsConfig,
@@ -178,6 +181,7 @@ impl Connection {
                 let mut road = Ways::new(
                     poller,
                     region,
+                    config.manager_uid,
                     #[cfg(feature = "tls")]
                     port,
                 );

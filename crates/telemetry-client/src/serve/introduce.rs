@@ -31,7 +31,7 @@ pub(super) enum Unreached {
     /// Whoever listens may not have our events.
     #[error(
         "the process behind unix:{} runs as uid {found}, this one as uid {own}: it is not connected \
-         to", path.display()
+         to, unless TELEMETRY_MANAGER_UID={found} says so", path.display()
     )]
     Foreign {
         /// The socket.
@@ -83,7 +83,8 @@ pub(super) trait Road {
     /// A connection to one.
     type Stream: AsyncRead + AsyncWrite + Unpin;
 
-    /// Connects to a manager; at a unix socket at once or not at all, and if `allowed_uid` or root is behind it.
+    /// Connects to a manager; at a unix socket at once or not at all, and if `allowed_uid`, root or the user that was
+    /// named besides is behind it.
     async fn reach(
         &mut self,
         address: &Address,

@@ -36,6 +36,8 @@ pub(super) struct Ways {
     poller: PollerHandle,
     /// What each manager is handed, if anything is.
     region: Option<Arc<SharedRegion>>,
+    /// A user whose manager is connected to, besides our own and root.
+    manager_uid: Option<u32>,
     /// The first connection, on which it has been said who we are.
     first: Option<Stream>,
     /// The way to ports.
@@ -48,6 +50,7 @@ impl Ways {
     pub(super) fn new(
         poller: PollerHandle,
         region: Option<Arc<SharedRegion>>,
+        manager_uid: Option<u32>,
         #[cfg(feature = "tls")] port: Option<super::port::Port>,
     ) -> Self {
         if let Some(region) = &region {
@@ -56,6 +59,7 @@ impl Ways {
         Self {
             poller,
             region,
+            manager_uid,
             first: None,
             #[cfg(feature = "tls")]
             port,
@@ -70,7 +74,7 @@ impl Ways {
         allowed_uid: u32,
         introduction: &Introduction,
     ) {
-        let Ok(mut stream) = reach(address, &self.poller, allowed_uid) else {
+        let Ok(mut stream) = self.reach_socket(address, allowed_uid) else {
             return;
         };
         let said = {
@@ -83,6 +87,30 @@ impl Ways {
         if matches!(said, Poll::Ready(Ok(()))) {
             self.first = Some(stream);
         }
+    }
+
+    /// Connects to a manager's socket, if the manager is of one of the users that are allowed.
+    fn reach_socket(&self, address: &Address, allowed_uid: u32) -> Result<Stream, Unreached> {
+        let Address::Unix(path) = address else {
+            return Err(Unreached::NoTls {
+                address: address.clone(),
+            });
+        };
+        let absent = |source: io::Error| Unreached::Absent {
+            path: path.clone(),
+            source,
+        };
+        let stream = open(path, &self.poller).map_err(absent)?;
+        let found = stream.with_socket(|socket| Ok(socket_peercred(socket)?));
+        let found = found.map_err(absent)?.uid.as_raw();
+        if found != allowed_uid && found != 0 && Some(found) != self.manager_uid {
+            return Err(Unreached::Foreign {
+                path: path.clone(),
+                found,
+                own: allowed_uid,
+            });
+        }
+        Ok(stream)
     }
 
     /// Has the memory of the region made ready, when nothing else is to be done.
@@ -110,7 +138,7 @@ impl Road for Ways {
             });
         }
         if address.socket_path().is_some() {
-            let stream = reach(address, &self.poller, allowed_uid)?;
+            let stream = self.reach_socket(address, allowed_uid)?;
             return Ok(Opened::silent(Carried::Unix(stream)));
         }
         #[cfg(feature = "tls")]
@@ -136,30 +164,6 @@ impl Road for Ways {
             }
         }
     }
-}
-
-/// Connects to a manager's socket.
-fn reach(address: &Address, poller: &PollerHandle, allowed_uid: u32) -> Result<Stream, Unreached> {
-    let Address::Unix(path) = address else {
-        return Err(Unreached::NoTls {
-            address: address.clone(),
-        });
-    };
-    let absent = |source: io::Error| Unreached::Absent {
-        path: path.clone(),
-        source,
-    };
-    let stream = open(path, poller).map_err(absent)?;
-    let found = stream.with_socket(|socket| Ok(socket_peercred(socket)?));
-    let found = found.map_err(absent)?.uid.as_raw();
-    if found != allowed_uid && found != 0 {
-        return Err(Unreached::Foreign {
-            path: path.clone(),
-            found,
-            own: allowed_uid,
-        });
-    }
-    Ok(stream)
 }
 
 /// Opens a connection. A unix socket connects at once or not at all: EAGAIN says that whoever listens is

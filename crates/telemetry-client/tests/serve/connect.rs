@@ -1,6 +1,6 @@
 //! A worker that dials in: managers that welcome, refuse, send elsewhere, come late, say rubbish.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,8 +35,11 @@ impl Worker {
     }
 
     fn of(directory: TempDir, managers: Vec<Address>) -> Self {
+        Self::with(directory, managers, ConnectConfig::default())
+    }
+
+    fn with(directory: TempDir, managers: Vec<Address>, mut config: ConnectConfig) -> Self {
         let recorder = recorder();
-        let mut config = ConnectConfig::default();
         config.stream = stream_config();
         let connection = Connection::start(managers, Arc::clone(&recorder), config);
         Self {
@@ -290,6 +293,64 @@ async fn a_refusal_is_remembered_and_the_next_manager_of_the_list_is_tried() {
     assert!(refused.await.expect("it heard").contains("taken away"));
     let manager = welcome(&second).await;
     drop(manager.stream().await);
+}
+
+/// Has somebody else's process listen, as far as the system knows.
+fn hand_over(listener: &UnixListener, uid: u32) {
+    use rustix::{net::listen, process::Uid, thread::set_thread_res_uid};
+    std::thread::scope(|scope| {
+        let handing = scope.spawn(|| {
+            // Of this thread alone, which ends with it.
+            set_thread_res_uid(None, Uid::from_raw(uid), None).expect("root may");
+            listen(listener, 16).expect("it listens already");
+        });
+        handing.join().expect("no panic");
+    });
+}
+
+#[tokio::test]
+async fn a_manager_of_another_user_hears_nothing_unless_that_user_was_named() {
+    const OTHER: u32 = 65_531;
+    if !rustix::process::geteuid().is_root() {
+        let mut stderr = std::io::stderr();
+        let said = writeln!(stderr, "skipped: only root can listen as somebody else");
+        return said.expect("stderr");
+    }
+    let start = |manager_uid| {
+        let directory = private_directory();
+        let managers = vec![address(&directory, "manager.sock")];
+        let path = directory.path().join("manager.sock");
+        let listener = UnixListener::bind(path).expect("a free path");
+        hand_over(&listener, OTHER);
+        let mut config = ConnectConfig::default();
+        config.manager_uid = manager_uid;
+        (listener, Worker::with(directory, managers, config))
+    };
+    for manager_uid in [None, Some(OTHER + 1)] {
+        let (listener, worker) = start(manager_uid);
+        let refused = timeout(PATIENCE, async {
+            loop {
+                match worker.connection.last_error() {
+                    Some(error) => return error,
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        });
+        let refused = refused.await.expect("it looked");
+        assert!(refused.contains("runs as uid 65531"), "{refused}");
+        assert!(refused.contains("TELEMETRY_MANAGER_UID=65531"), "{refused}");
+        let (mut stream, _) = listener.accept().await.expect("it came");
+        let mut said = Vec::new();
+        // It may have left with a reset.
+        let _end = stream.read_to_end(&mut said).await;
+        assert_eq!(said, b"", "it told who it is");
+    }
+    let (listener, worker) = start(Some(OTHER));
+    worker.emit();
+    let manager = welcome(&listener).await;
+    let mut stream = manager.stream().await;
+    stream.policy(PolicySpec::default());
+    assert_eq!(stream.next_count().await, 7);
 }
 
 #[tokio::test]

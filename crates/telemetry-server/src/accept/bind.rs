@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use telemetry_core::Address;
 
-use crate::bound::{BindError, Bound};
+use crate::bound::{BindError, Bound, Reach};
 use crate::socket_dir::SocketDirError;
 
 /// Why workers cannot dial in.
@@ -105,9 +105,9 @@ pub(super) fn port(address: &Address) -> Result<(tokio::net::TcpListener, Addres
 }
 
 /// Listens at an address.
-pub(super) fn bind(address: &Address) -> Result<Bound, AcceptError> {
+pub(super) fn bind(address: &Address, reach: Reach) -> Result<Bound, AcceptError> {
     match address {
-        Address::Unix(path) => Ok(Bound::at(path)?),
+        Address::Unix(path) => Ok(Bound::within(path, reach)?),
         port => Err(AcceptError::Port {
             address: port.clone(),
         }),
@@ -120,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_is_refused() {
-        let port = bind(&"127.0.0.1:7443".parse().unwrap()).expect_err("no TLS");
+        let port = bind(&"127.0.0.1:7443".parse().unwrap(), Reach::Own).expect_err("no TLS");
         assert!(port.to_string().contains("without TLS"), "{port}");
     }
 }

@@ -29,9 +29,16 @@ pub(super) struct Door {
 }
 
 impl Door {
+    /// For those whom the manager accepts everywhere.
+    #[cfg(any(feature = "simulation", test))]
     pub(super) fn new(manager: Manager) -> Self {
+        Self::of(manager, Vec::new())
+    }
+
+    /// For these users as well.
+    pub(super) fn of(manager: Manager, users: Vec<u32>) -> Self {
         Self {
-            hall: Arc::new(Hall::of(manager)),
+            hall: Arc::new(Hall::of(manager, users)),
             lobby: Lobby::default(),
         }
     }

@@ -40,15 +40,20 @@ pub(super) type TurnedAway = (Refusal, IntroductionAnswer);
 pub(super) struct Hall {
     pub(super) manager: Manager,
     pub(super) complaints: Complaints,
+    /// Users whose processes may be workers: those whom the manager accepts everywhere, and those that may come here.
+    accepted_uids: Vec<u32>,
 }
 
 impl Hall {
-    /// That of a manager.
-    pub(super) fn of(manager: Manager) -> Self {
+    /// That of a manager, for these users as well.
+    pub(super) fn of(manager: Manager, users: Vec<u32>) -> Self {
         let complaints = Complaints::default();
+        let mut accepted_uids = users;
+        accepted_uids.extend(manager.accepted_uids());
         Self {
             manager,
             complaints,
+            accepted_uids,
         }
     }
 
@@ -127,7 +132,7 @@ impl Hall {
 
     /// Whether a user's processes may be workers.
     fn check_user(&self, found: io::Result<u32>) -> Result<(), TurnedAway> {
-        let checked = peer_user::check(found, self.manager.accepted_uids());
+        let checked = peer_user::check(found, &self.accepted_uids);
         checked.map_err(|problem| (Refusal::User, refused(problem.to_string())))
     }
 

@@ -44,7 +44,7 @@ pub(super) async fn keep(
     checks: Checks,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let (hall, checks) = (Arc::new(Hall::of(manager)), Arc::new(checks));
+    let (hall, checks) = (Arc::new(Hall::of(manager, Vec::new())), Arc::new(checks));
     let mut lobby = Lobby::default();
     let mut visits = JoinSet::new();
     let mut pause = Pause::default();

@@ -47,6 +47,7 @@ fn every_variable_is_read() {
     let config = read(&[
         ("TELEMETRY_BACKEND", "server, stderr"),
         ("TELEMETRY_MANAGER", "unix:/run/m.sock"),
+        ("TELEMETRY_MANAGER_UID", "990"),
         ("TELEMETRY_ADDRESS", "unix:/run/w.sock"),
         ("TELEMETRY_READY_FILE", "/run/ready"),
         ("TELEMETRY_WORKER_ID", "w1"),
@@ -64,6 +65,8 @@ fn every_variable_is_read() {
     .expect("settings");
     assert_eq!(config.backends, [BackendKind::Server, BackendKind::Stderr]);
     assert_eq!(config.managers, [Address::Unix("/run/m.sock".into())]);
+    assert_eq!(config.manager_uid, Some(990));
+    assert_eq!(config.connection().manager_uid, Some(990));
     assert_eq!(config.address, Some(Address::Unix("/run/w.sock".into())));
     assert_eq!(config.ready_file, Some("/run/ready".into()));
     assert_eq!(
@@ -99,6 +102,12 @@ fn a_refusal_names_variable_value_and_choices() {
             "none, connect, server, stderr, memory",
         ),
         ("TELEMETRY_MANAGER", "unix:/m.sock,", "unix:/path"),
+        ("TELEMETRY_MANAGER_UID", "www-data", "the number of a user"),
+        (
+            "TELEMETRY_MANAGER_UID",
+            "65534",
+            "users that cannot be seen",
+        ),
         ("TELEMETRY_ADDRESS", "somewhere", "unix:/path"),
         ("TELEMETRY_MAX_BUFFER", "0", "1 to 1048576"),
         (
