@@ -31,7 +31,7 @@ async fn every_event_arrives_from_a_worker_that_its_certificate_names() {
         port: port.port(),
     };
     for (name, door) in [("web-1", door.address()), ("web-2", &named)] {
-        let mut worker = Worker::start(&house.worker(name, door), EVENTS);
+        let worker = Worker::start(&house.worker(name, door), EVENTS);
         let ledger = worker.shutdown();
         assert_eq!((ledger.sent, ledger.queued), (EVENTS, 0), "{ledger:?}");
     }
@@ -79,7 +79,7 @@ async fn refused(change: impl FnOnce(&House, &mut Config), why: &str, said: &str
     let mut config = house.worker("web-1", door.address());
     config.exit_timeout = Duration::from_millis(100);
     change(&house, &mut config);
-    let mut worker = Worker::start(&config, 10);
+    let worker = Worker::start(&config, 10);
     worker.says(said).await;
     house.refused(why).await;
     let ledger = worker.shutdown();
@@ -164,7 +164,7 @@ async fn a_manager_that_cannot_be_trusted_gets_nothing() {
             config.tls.ca = Some(house.path("ca-2.pem"));
         }
         config.exit_timeout = Duration::from_millis(100);
-        let mut worker = Worker::start(&config, 10);
+        let worker = Worker::start(&config, 10);
         worker.says(said).await;
         house.refused("tls").await;
         assert_eq!(worker.shutdown().sent, 0, "{said}");
@@ -231,7 +231,7 @@ async fn a_token_is_asked_for_beside_a_certificate_or_instead() {
         let mut config = house.worker("web-1", door.address());
         (config.tls.cert, config.tls.key) = (None, None);
         config.exit_timeout = Duration::from_millis(100);
-        let mut worker = Worker::with(&config, shown.map(token), 10);
+        let worker = Worker::with(&config, shown.map(token), 10);
         worker.says(said).await;
         house.refused("token").await;
         assert_eq!(worker.shutdown().sent, 0);
@@ -250,7 +250,7 @@ async fn nothing_is_lost_while_certificates_rotate_and_the_cable_is_cut() {
     let house = House::new();
     let door = house.open(|_| {});
     let cable = Cable::to(door.address()).await;
-    let mut worker = Worker::start(&house.worker("web-1", &cable.address), 0);
+    let worker = Worker::start(&house.worker("web-1", &cable.address), 0);
     let mut emitted = 0;
     let mut cuts = 0;
     // A new authority beside the old one, then certificates of it, then without the old one.

@@ -197,11 +197,12 @@ mod tests {
             [
                 "telemetry-proto",
                 "telemetry-core",
+                "telemetry-tls",
                 "telemetry-client",
                 "telemetry-server"
             ]
         );
-        let server = &packages[3];
+        let server = &packages[4];
         assert_eq!(server.directory, "crates/telemetry-server");
         assert!(server.features.contains(&"http".to_owned()));
         assert!(!server.features.contains(&"simulation".to_owned()));

@@ -149,22 +149,15 @@ impl Worker {
 
     /// Waits until it says why it has no connection.
     pub(super) async fn says(&self, said: &str) {
-        let mut last = String::new();
         let what = format!("the worker to say {said:?}");
         let heard = eventually(&what, || {
-            let connection = self.backend.connection()?;
-            if let Some(error) = connection.last_error()
-                && error != last
-            {
-                eprintln!("the worker says: {error}");
-                last = error;
-            }
-            last.contains(said).then_some(())
+            let error = self.backend.connection()?.last_error()?;
+            error.contains(said).then_some(())
         });
         heard.await;
     }
 
-    pub(super) fn shutdown(&mut self) -> WorkerSnapshot {
+    pub(super) fn shutdown(&self) -> WorkerSnapshot {
         self.telemetry.shutdown(self.exit_timeout)
     }
 }
