@@ -139,6 +139,7 @@ fn configurations_are_accepted() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a skipped part of a test is said")]
 fn the_unit_is_accepted_and_has_what_the_guide_says() {
     let Some(guide) = guide() else { return };
     let unit = root().join("packaging/telemetry.service");
