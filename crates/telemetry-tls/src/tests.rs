@@ -62,7 +62,8 @@ impl House {
 /// What both ends say of a connection: the name of the one that connected, or why there is none.
 async fn meet(manager: &ServerTls, worker: &ClientTls, host: &str) -> [Result<String, String>; 2] {
     let (ours, theirs) = duplex(16 << 10);
-    (manager.look(), worker.look());
+    manager.look();
+    worker.look();
     let listens = async {
         let mut stream = manager.accept(ours).await?;
         let (_, session) = stream.get_ref();
