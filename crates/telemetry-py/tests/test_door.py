@@ -17,14 +17,16 @@ STREAM = "/snakepit.bridge.BridgeService/StreamTelemetry"
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 TAKES = """
-import sys
+import os, sys
 import grpc
-with grpc.insecure_channel(sys.argv[1]) as channel:
-    call = channel.stream_stream("/snakepit.bridge.BridgeService/StreamTelemetry", request_serializer=bytes, response_deserializer=bytes)
-    try:
-        print(len(next(call(iter([b""]), timeout=5, wait_for_ready=False))), "bytes")
-    except grpc.RpcError as error:
-        print(error.code().name)
+channel = grpc.insecure_channel(sys.argv[1])
+call = channel.stream_stream("/snakepit.bridge.BridgeService/StreamTelemetry", request_serializer=bytes, response_deserializer=bytes)
+try:
+    print(len(next(call(iter([b""]), timeout=5, wait_for_ready=False))), "bytes", flush=True)
+except grpc.RpcError as error:
+    print(error.code().name, flush=True)
+# The end of a channel of grpcio can wait for ever for a thread of its own.
+os._exit(0)
 """
 """Another program that opens the stream and says what it got."""
 
