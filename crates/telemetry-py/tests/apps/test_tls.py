@@ -21,10 +21,11 @@ listen = "127.0.0.1:0"
 """
 
 
-def certificates(place: Place, *workers: str) -> Path:
-    """Those of a manager on this machine, and of workers."""
+def certificates(place: Place, *workers: str, hosts: tuple[str, ...] = ()) -> Path:
+    """Those of a manager on this machine, or under these names, and of workers."""
     into = place.directory / "certificates"
     named = [argument for worker in workers for argument in ("--worker", worker)]
+    named += [argument for host in hosts for argument in ("--host", host)]
     command = [os.environ["APPS_COMMAND"], "tls", "init", str(into), *named]
     made = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert made.returncode == 0, made.stderr
@@ -32,10 +33,10 @@ def certificates(place: Place, *workers: str) -> Path:
     return into
 
 
-def port(manager: Manager) -> str:
+def port(manager: Manager, begins: str = "127.") -> str:
     """The address at which workers of other machines dial in."""
     for line in manager.process.stdout:
-        if line.startswith("workers dial in at 127."):
+        if line.startswith(f"workers dial in at {begins}"):
             return line.split()[-1]
     raise AssertionError(manager.log())
 
