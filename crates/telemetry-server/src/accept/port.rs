@@ -3,22 +3,22 @@
 //! Who does not speak TLS is told so in its own words, where it has some. What a certificate says of its
 //! holder outweighs what that says of itself.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use telemetry_core::{
     Token,
     wire::{Introduction, IntroductionAnswer},
 };
 use telemetry_tls::{CertificateName, FirstBytes, ServerStream, ServerTls};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use super::answer::{refused, send_off};
+use super::answer::refused;
 use super::certifies::Certifies;
 use super::frame::INTRODUCTION_TIMEOUT;
 use super::hall::{Hall, TurnedAway};
@@ -27,7 +27,16 @@ use crate::manager::{Caller, Manager, Refusal};
 use crate::session::{Accepted, Ancestry, Carrier, Life, Peer};
 
 /// Time for the handshake; then the introduction has its own.
-pub const TLS_TIMEOUT: std::time::Duration = INTRODUCTION_TIMEOUT;
+pub const TLS_TIMEOUT: Duration = INTRODUCTION_TIMEOUT;
+
+/// Time for the last word to somebody without TLS, and to read what that had to say.
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most bytes that are read of it.
+const MAX_UNREAD_BYTES: u64 = 8 * 1024;
+/// What a client of HTTP is told.
+const PLAIN_HTTP: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\n\
+    This port speaks TLS, and workers dial in here.\n";
 
 /// What is asked of those who dial in.
 #[derive(Debug)]
@@ -210,20 +219,20 @@ impl Visit {
             _ => "it does not speak TLS",
         };
         self.note(Refusal::Tls, None, reason);
-        match what {
-            FirstBytes::Introduction => send_off(stream, &refused(reason)).await,
-            FirstBytes::Http => {
-                let said = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\n\
-                             This port speaks TLS, and workers dial in here.\n";
-                let said = async {
-                    stream.write_all(said).await?;
-                    stream.shutdown().await
-                };
-                // Who does not listen has chosen so.
-                let _heard: Result<io::Result<()>, _> = timeout(TLS_TIMEOUT, said).await;
-            }
-            _ => {}
-        }
+        let word = match what {
+            FirstBytes::Introduction => refused(reason).to_frame(),
+            FirstBytes::Http => PLAIN_HTTP.to_vec(),
+            _ => return,
+        };
+        let said = async {
+            stream.write_all(&word).await?;
+            stream.shutdown().await?;
+            // What is left unread would cut the word off.
+            let rest = &mut stream.take(MAX_UNREAD_BYTES);
+            tokio::io::copy(rest, &mut tokio::io::sink()).await
+        };
+        // Who does not listen has chosen so.
+        let _heard = timeout(LAST_WORD_TIMEOUT, said).await;
     }
 
     fn peer(&self, certificate: Option<&CertificateName>) -> Peer {
