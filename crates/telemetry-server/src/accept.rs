@@ -40,6 +40,7 @@ pub use lobby::MAX_UNINTRODUCED;
 #[cfg(feature = "tls")]
 pub use port::TLS_TIMEOUT;
 
+use crate::bound::Bound;
 use door::Door;
 
 /// Where workers dial in, and what is asked of them there.
@@ -83,27 +84,34 @@ impl AcceptConfig {
     }
 }
 
-/// Accepts until it is dropped or stopped. Workers that it has accepted stay.
+/// A place where workers dial in and nobody is accepted so far: those who come wait. Dropping it gives it up.
 #[derive(Debug)]
-pub struct Acceptor {
+#[must_use = "nobody is accepted before it is opened"]
+pub struct Doorway {
     address: Address,
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    kind: Kind,
 }
 
-impl Acceptor {
-    /// Starts to accept. Needs a tokio runtime with time and I/O.
+/// What a doorway is.
+#[derive(Debug)]
+enum Kind {
+    /// A unix socket, and users who may come there besides our own and root.
+    Socket(Bound, Vec<u32>),
+    /// A port.
+    #[cfg(feature = "tls")]
+    Port(tokio::net::TcpListener, port::Checks),
+}
+
+impl Doorway {
+    /// Listens. Needs a tokio runtime with I/O.
     ///
     /// # Errors
     /// [`AcceptError`]: the address is a port without TLS, or with TLS and nothing that is asked of workers; a file
     /// cannot be used; the directory of a socket is not ours alone, or one of [`users`](AcceptConfig::users) cannot
-    /// enter it; another manager answers there; or the system
-    /// cannot listen.
-    pub fn start(manager: &Manager, config: AcceptConfig) -> Result<Self, AcceptError> {
-        let (stop, stopped) = watch::channel(false);
-        let manager = manager.clone();
+    /// enter it; another manager answers there; or the system cannot listen.
+    pub fn bind(config: AcceptConfig) -> Result<Self, AcceptError> {
         let Address::Unix(_) = &config.listen else {
-            return Self::at_port(manager, config, stop, stopped);
+            return Self::at_port(config);
         };
         let reach = match config.users.is_empty() {
             true => Reach::Own,
@@ -112,18 +120,12 @@ impl Acceptor {
         let bound = bind::bind(&config.listen, reach)?;
         Ok(Self {
             address: config.listen,
-            stop,
-            task: tokio::spawn(Door::of(manager, config.users).keep(bound, stopped)),
+            kind: Kind::Socket(bound, config.users),
         })
     }
 
     #[cfg(feature = "tls")]
-    fn at_port(
-        manager: Manager,
-        config: AcceptConfig,
-        stop: watch::Sender<bool>,
-        stopped: watch::Receiver<bool>,
-    ) -> Result<Self, AcceptError> {
+    fn at_port(config: AcceptConfig) -> Result<Self, AcceptError> {
         let address = config.listen.clone();
         let Some(tls) = &config.tls else {
             return Err(AcceptError::Port { address });
@@ -143,20 +145,53 @@ impl Acceptor {
         let (listener, address) = bind::port(&config.listen)?;
         Ok(Self {
             address,
-            stop,
-            task: tokio::spawn(port::keep(manager, listener, checks, stopped)),
+            kind: Kind::Port(listener, checks),
         })
     }
 
     #[cfg(not(feature = "tls"))]
-    fn at_port(
-        _: Manager,
-        config: AcceptConfig,
-        _: watch::Sender<bool>,
-        _: watch::Receiver<bool>,
-    ) -> Result<Self, AcceptError> {
+    fn at_port(config: AcceptConfig) -> Result<Self, AcceptError> {
         let address = config.listen;
         Err(AcceptError::Port { address })
+    }
+
+    /// Accepts from now on. Needs a tokio runtime with time and I/O.
+    #[must_use = "an acceptor that is dropped accepts nobody"]
+    pub fn open(self, manager: &Manager) -> Acceptor {
+        let (stop, stopped) = watch::channel(false);
+        let manager = manager.clone();
+        let task = match self.kind {
+            Kind::Socket(bound, users) => {
+                tokio::spawn(Door::of(manager, users).keep(bound, stopped))
+            }
+            #[cfg(feature = "tls")]
+            Kind::Port(listener, checks) => {
+                tokio::spawn(port::keep(manager, listener, checks, stopped))
+            }
+        };
+        Acceptor {
+            address: self.address,
+            stop,
+            task,
+        }
+    }
+}
+
+/// Accepts until it is dropped or stopped. Workers that it has accepted stay.
+#[derive(Debug)]
+pub struct Acceptor {
+    address: Address,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Acceptor {
+    /// Starts to accept. Needs a tokio runtime with time and I/O.
+    ///
+    /// # Errors
+    /// As [`Doorway::bind`].
+    pub fn start(manager: &Manager, config: AcceptConfig) -> Result<Self, AcceptError> {
+        Ok(Doorway::bind(config)?.open(manager))
     }
 
     /// Where workers dial in.

@@ -1,8 +1,9 @@
 //! What is in the files: certificates, a key, authorities. Read and made ready, or refused with the name
 //! of the file.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,6 +18,11 @@ use crate::config::{TlsConfig, TlsError, TlsVersion};
 
 /// Largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+/// `O_NONBLOCK` of Linux and its like.
+#[cfg(target_os = "linux")]
+const NONBLOCK: i32 = 0o4000;
+#[cfg(not(target_os = "linux"))]
+const NONBLOCK: i32 = 4;
 
 /// What a file looked like when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,10 +148,19 @@ fn content(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
         path: path.to_owned(),
         source,
     };
-    let length = fs::metadata(path).map_err(failed)?.len();
-    if length > MAX_FILE_BYTES {
-        let long = format!("it has {length} bytes; at most {MAX_FILE_BYTES} are read");
+    // What is no file may keep us waiting, when it is opened or for its end.
+    let mut options = File::options();
+    options.read(true).custom_flags(NONBLOCK);
+    let file = options.open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(failed(io::Error::other("it is no file")));
+    }
+    let mut content = Vec::new();
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content);
+    read.map_err(failed)?;
+    if content.len() as u64 > MAX_FILE_BYTES {
+        let long = format!("it has more than {MAX_FILE_BYTES} bytes");
         return Err(failed(io::Error::other(long)));
     }
-    fs::read(path).map_err(failed)
+    Ok(content)
 }

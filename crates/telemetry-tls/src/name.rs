@@ -28,6 +28,14 @@ pub enum NameError {
     /// It has neither.
     #[error("the certificate has neither a SPIFFE id nor a common name")]
     Nameless,
+    /// Its name has a character that would make it another's.
+    #[error(
+        "the certificate's name {name:?} is not allowed: a common name may have no '/' and no ':', a SPIFFE id needs a path"
+    )]
+    Ambiguous {
+        /// The name.
+        name: String,
+    },
     /// It has several SPIFFE ids, where one is allowed.
     #[error("the certificate has {count} SPIFFE ids; one is allowed")]
     Several {
@@ -59,16 +67,27 @@ impl CertificateName {
             .filter(|uri| uri.starts_with(SPIFFE))
             .collect();
         match ids[..] {
-            [id] => return Ok(Self(id.to_owned())),
+            [id] => {
+                let path = id[SPIFFE.len()..].split_once('/');
+                let is_whole =
+                    path.is_some_and(|(domain, path)| !domain.is_empty() && !path.is_empty());
+                return match is_whole && !id[SPIFFE.len()..].contains(':') {
+                    true => Ok(Self(id.to_owned())),
+                    false => Err(NameError::Ambiguous {
+                        name: id.to_owned(),
+                    }),
+                };
+            }
             [] => {}
             _ => return Err(NameError::Several { count: ids.len() }),
         }
         let common = certificate.subject().common_name().map_err(unreadable)?;
         let common = common.map(|name| name.value().into_owned());
-        common
-            .filter(|name| !name.is_empty())
-            .map(Self)
-            .ok_or(NameError::Nameless)
+        match common.filter(|name| !name.is_empty()) {
+            None => Err(NameError::Nameless),
+            Some(name) if name.contains(['/', ':']) => Err(NameError::Ambiguous { name }),
+            Some(name) => Ok(Self(name)),
+        }
     }
 
     /// All of it: `spiffe://example/web/web-1` or `web-1`.
@@ -77,13 +96,11 @@ impl CertificateName {
         &self.0
     }
 
-    /// What the holder is called among its like: the last part of a SPIFFE id's path, or the common name.
+    /// What the holder is called: `example/web/web-1` of a SPIFFE id, or the common name. No two names are the
+    /// same here, since a common name has no `/`, and neither has a `:`.
     #[must_use]
-    pub fn short(&self) -> &str {
-        match self.0.strip_prefix(SPIFFE) {
-            Some(id) => id.rsplit('/').next().unwrap_or(id),
-            None => &self.0,
-        }
+    pub fn id(&self) -> &str {
+        self.0.strip_prefix(SPIFFE).unwrap_or(&self.0)
     }
 }
 

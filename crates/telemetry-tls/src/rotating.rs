@@ -1,7 +1,7 @@
 //! What was made of files, made again when they have changed.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::config::{TlsConfig, TlsError};
@@ -17,11 +17,14 @@ type Make<T> = Box<dyn Fn(&TlsConfig) -> Result<T, TlsError> + Send + Sync>;
 pub(crate) struct Rotating<T> {
     config: TlsConfig,
     make: Make<T>,
-    state: Mutex<State<T>>,
+    /// What is in use; never held while a file is read.
+    current: Mutex<Arc<T>>,
+    /// Held by whoever looks.
+    seen: Mutex<Seen>,
 }
 
-struct State<T> {
-    current: Arc<T>,
+/// What is known of the files.
+struct Seen {
     /// The files as they were before the last look.
     stamps: Vec<Stamp>,
     looked: Instant,
@@ -41,8 +44,8 @@ impl<T> Rotating<T> {
         Ok(Self {
             config: config.clone(),
             make: Box::new(make),
-            state: Mutex::new(State {
-                current,
+            current: Mutex::new(current),
+            seen: Mutex::new(Seen {
                 stamps,
                 looked: Instant::now(),
                 problem: None,
@@ -52,13 +55,18 @@ impl<T> Rotating<T> {
 
     /// What was last in the files that could be used.
     pub(crate) fn current(&self) -> Arc<T> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&state.current)
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
     }
 
     /// Looks at the files, unless that was a moment ago, and reads them if they have changed.
     pub(crate) fn look(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever comes meanwhile goes on with what there is.
+        let mut state = match self.seen.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(state)) => state.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         let now = Instant::now();
         let is_due = now.saturating_duration_since(state.looked) >= LOOK_EVERY;
         // Of files that are being replaced, the second one may come a moment later.
@@ -66,7 +74,7 @@ impl<T> Rotating<T> {
             state.stamps = stamps(&self.config);
             match (self.make)(&self.config) {
                 Ok(made) => {
-                    state.current = Arc::new(made);
+                    *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(made);
                     state.problem = None;
                     tracing::info!(files = ?files(&self.config), "TLS files were read again");
                 }
@@ -86,7 +94,7 @@ impl<T> Rotating<T> {
 
     /// What is wrong with the files as they are now, if those before are still in use.
     pub(crate) fn problem(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         state.problem.clone()
     }
 

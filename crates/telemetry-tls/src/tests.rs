@@ -122,6 +122,25 @@ async fn the_right_ones_meet_and_the_name_is_known() {
 }
 
 #[tokio::test]
+async fn a_name_that_could_be_anothers_is_none() {
+    let house = House::new();
+    let (manager, worker) = (house.manager(), house.worker());
+    for (name, uri) in [
+        ("example/web", None),
+        ("web:1", None),
+        ("web", Some("spiffe://example")),
+        ("web", Some("spiffe://example/")),
+    ] {
+        let mut holder = Holder::new(name, &[]);
+        holder.uri = uri.map(str::to_owned);
+        house.issue("worker", &holder);
+        let [listens, _] = meeting(&manager, &worker).await;
+        let error = listens.expect_err(name);
+        assert!(error.contains("is not allowed"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_may_not_is_refused_in_words_on_both_ends() {
     let house = House::new();
     let manager = house.manager();

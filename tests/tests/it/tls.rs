@@ -51,7 +51,7 @@ async fn a_certificate_for_one_worker_cannot_be_another() {
     config.worker_id = "web-1".to_owned();
     let liar = Worker::start(&config, 1);
     house.manager.witness().until_count(2).await;
-    assert_eq!(house.ids(), ["web-1", "web-2.web-1"]);
+    assert_eq!(house.ids(), ["web-1", "web-2:web-1"]);
     drop((own, liar));
     door.stop().await;
 }

@@ -61,7 +61,7 @@ def test_a_script_of_another_machine_loses_nothing(place: Place) -> None:
                 assert script.said() == ""
         place.check_all_arrived(manager)
         place.check_last_words(manager)
-        assert {worker.split(".")[0] for worker in manager.workers} == {"web-1"}, manager.workers
+        assert {worker.split(":")[0] for worker in manager.workers} == {"web-1"}, manager.workers
 
 
 def test_forked_children_dial_in_by_themselves(place: Place) -> None:
@@ -71,7 +71,7 @@ def test_forked_children_dial_in_by_themselves(place: Place) -> None:
         with place.program(None, "python", "processes.py", "process", "fork", "10", **environment) as program:
             assert program.wait() == 0, program.said()
         place.check_all_arrived(manager)
-        assert all(worker.startswith("web-1.") for worker in manager.workers), manager.workers
+        assert all(worker.startswith("web-1:") for worker in manager.workers), manager.workers
 
 
 @pytest.mark.parametrize(

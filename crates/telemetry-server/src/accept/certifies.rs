@@ -4,12 +4,15 @@ use std::str::FromStr;
 
 use telemetry_core::wire::Introduction;
 
-/// For what a certificate stands, among workers that dial in with one. Its name is the last part of its SPIFFE
-/// id's path, or else its common name.
+/// Between the name in a certificate and what its holder calls itself; no name in a certificate has it.
+const SEPARATOR: char = ':';
+
+/// For what a certificate stands, among workers that dial in with one. Its name is its SPIFFE id without
+/// `spiffe://`, or else its common name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Certifies {
-    /// It names the worker: one that calls itself otherwise is `NAME.OTHERWISE`, so that the holder of one
+    /// It names the worker: one that calls itself otherwise is `NAME:OTHERWISE`, so that the holder of one
     /// certificate is never taken for that of another.
     #[default]
     Worker,
@@ -27,11 +30,11 @@ impl Certifies {
                 let called = &introduction.worker;
                 let is_kin = called
                     .strip_prefix(name)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(SEPARATOR));
                 if called.is_empty() {
                     name.clone_into(&mut introduction.worker);
                 } else if !is_kin {
-                    introduction.worker = format!("{name}.{called}");
+                    introduction.worker = format!("{name}{SEPARATOR}{called}");
                 }
             }
             Self::Pool => name.clone_into(&mut introduction.pool),
@@ -72,9 +75,10 @@ mod tests {
         for (called, id) in [
             ("", "web-1"),
             ("web-1", "web-1"),
-            ("web-1.77", "web-1.77"),
-            ("web-2", "web-1.web-2"),
-            ("web-11", "web-1.web-11"),
+            ("web-1:77", "web-1:77"),
+            ("web-1.77", "web-1:web-1.77"),
+            ("web-2", "web-1:web-2"),
+            ("web-11", "web-1:web-11"),
         ] {
             let expected = (id.to_owned(), "a".to_owned());
             assert_eq!(say(Certifies::Worker, called, "a"), expected);

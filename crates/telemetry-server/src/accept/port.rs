@@ -173,7 +173,7 @@ impl Visit {
         match name.transpose() {
             Ok(name) => Some((stream, name)),
             // The authority signs what it wants; only who is to be told apart needs a name.
-            Err(_nameless) if self.checks.certifies == Certifies::Nobody => Some((stream, None)),
+            Err(_) if self.checks.certifies == Certifies::Nobody => Some((stream, None)),
             Err(error) => {
                 let no = (Refusal::Certificate, refused(error.to_string()));
                 let stream = Carrier::Tls(Box::new(stream));
@@ -202,7 +202,7 @@ impl Visit {
             }
         }
         let introduction = match certificate {
-            Some(name) => self.checks.certifies.outweigh(introduction, name.short()),
+            Some(name) => self.checks.certifies.outweigh(introduction, name.id()),
             None => introduction,
         };
         Ok(introduction)

@@ -50,6 +50,10 @@ impl Holder {
     /// How the id stands towards a newcomer with this claim. `connected`: the holder's stream is open.
     pub(super) fn towards(&self, newcomer: &Claim, connected: bool) -> Standing {
         let same_process = self.claim.pid == newcomer.pid;
+        if self.claim.certificate != newcomer.certificate && self.process.is_none() {
+            // It may come back, and be taken for nobody else.
+            return Standing::Taken;
+        }
         match self.process {
             Some(process) if process.is_over() => Standing::Vacant,
             Some(_) if is_planted(Mistake::GivesTakenIds) => Standing::Vacant,
@@ -84,8 +88,29 @@ pub(super) fn numbered(id: &WorkerId, number: usize) -> WorkerId {
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     ids: HashMap<Claim, WorkerId>,
-    /// How many ids each process holds.
-    held: HashMap<u32, usize>,
+    /// How many ids each process holds, or each certificate.
+    held: HashMap<Source, usize>,
+}
+
+/// From where ids are claimed, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Source {
+    /// A process of this machine.
+    Process(u32),
+    /// The holder of a certificate, wherever it is.
+    Certificate(String),
+    /// All who come from elsewhere without one, or from a namespace that cannot be seen.
+    Unknown,
+}
+
+impl Source {
+    fn of(claim: &Claim) -> Self {
+        match (claim.pid, &claim.certificate) {
+            (Some(pid), _) => Self::Process(pid),
+            (None, Some(name)) => Self::Certificate(name.clone()),
+            (None, None) => Self::Unknown,
+        }
+    }
 }
 
 impl Claims {
@@ -94,31 +119,30 @@ impl Claims {
     }
 
     pub(super) fn insert(&mut self, claim: Claim, id: WorkerId) {
-        let pid = claim.pid;
-        if self.ids.insert(claim, id).is_none()
-            && let Some(pid) = pid
-        {
-            *self.held.entry(pid).or_default() += 1;
+        let source = Source::of(&claim);
+        if self.ids.insert(claim, id).is_none() {
+            *self.held.entry(source).or_default() += 1;
         }
     }
 
     pub(super) fn remove(&mut self, claim: &Claim) {
+        let source = Source::of(claim);
         if self.ids.remove(claim).is_some()
-            && let Some(pid) = claim.pid
-            && let Some(held) = self.held.get_mut(&pid)
+            && let Some(held) = self.held.get_mut(&source)
         {
             *held -= 1;
             if *held == 0 {
-                self.held.remove(&pid);
+                self.held.remove(&source);
             }
         }
     }
 
-    /// How many ids a process holds; 0 of one that cannot be told.
-    pub(super) fn held_by(&self, pid: Option<u32>) -> usize {
-        pid.and_then(|pid| self.held.get(&pid))
-            .copied()
-            .unwrap_or(0)
+    /// How many ids are held by whoever claims one; 0 of those that cannot be told apart, of whom there may be many.
+    pub(super) fn held_by(&self, claim: &Claim) -> usize {
+        match Source::of(claim) {
+            Source::Unknown => 0,
+            source => self.held.get(&source).copied().unwrap_or(0),
+        }
     }
 }
 

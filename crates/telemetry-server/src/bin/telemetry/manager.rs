@@ -20,8 +20,8 @@ use telemetry_core::{
 };
 use telemetry_server::{
     Manager, ManagerConfig, PoolInfo, WorkerContext,
-    accept::Acceptor,
-    config::Config,
+    accept::{Acceptor, Doorway},
+    config::{AcceptSection, Config},
     discover::Discovery,
     dispatch::{Dispatcher, QueuedConfig},
     export::{HandlerMetrics, LogHandler, ProcessMetrics, PrometheusConfig, PrometheusExporter},
@@ -230,6 +230,8 @@ async fn start(
         let discovery = Discovery::start(&running.manager, list);
         running.discoveries.push(discovery);
     }
+    // Before the pools: what cannot be used here must not end what they would have adopted.
+    let doors = doors(config.accept.as_ref())?;
     let mut pools = config.pools;
     for pool in &mut pools {
         pool.stderr = log.stderr_of(&pool.name);
@@ -242,15 +244,8 @@ async fn start(
         running.pools.push(pool);
     }
     // Workers that were adopted are known by now, whoever of them calls first.
-    if let Some(accept) = config.accept {
-        let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("[accept]: {error}"));
-        for door in accept.doors().map_err(|error| failed(&error))? {
-            let acceptor = Acceptor::start(&running.manager, door);
-            running
-                .acceptors
-                .push(acceptor.map_err(|error| failed(&error))?);
-        }
-    }
+    let opened = doors.into_iter().map(|door| door.open(&running.manager));
+    running.acceptors.extend(opened);
     if let Some(run_dir) = run_dir {
         let ending = tokio::spawn(async move { end_strangers(&run_dir).await });
         running.strangers = Some(ending);
@@ -266,6 +261,19 @@ fn token_of(file: &Path) -> Result<Token, Failure> {
     };
     let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
     text.parse().map_err(|error| wrong(&error))
+}
+
+/// Listens where workers will dial in.
+fn doors(accept: Option<&AcceptSection>) -> Result<Vec<Doorway>, Failure> {
+    let Some(accept) = accept else {
+        return Ok(Vec::new());
+    };
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("[accept]: {error}"));
+    let doors = accept.doors().map_err(|error| failed(&error))?;
+    let bound = doors.into_iter().map(Doorway::bind);
+    bound
+        .map(|door| door.map_err(|error| failed(&error)))
+        .collect()
 }
 
 /// Starts all pools side by side; they come in the order of the file.

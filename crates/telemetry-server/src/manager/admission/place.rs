@@ -4,14 +4,14 @@ use telemetry_core::{catalog::escape, wire::IntroductionAnswer};
 
 use super::super::Refusal;
 use super::super::names::{Claim, Standing, child, numbered};
-use super::super::registry::Registry;
+use super::super::registry::{Entry, Registry};
 use super::{Caller, MAX_WORKERS, wait_a_moment};
 use crate::accounts::Process;
 use crate::identity::{WorkerContext, WorkerId};
 
 /// Workers of one id of which it is looked whether their processes are gone.
 pub(super) const MAX_LOOKS: usize = 16;
-/// Ids that one process may hold.
+/// Ids that one process may hold, or the holder of one certificate.
 pub(super) const MAX_HELD: usize = 1_024;
 
 /// Which id a caller gets.
@@ -34,7 +34,7 @@ impl Registry {
         if let Some(id) = self.banned.find(claim) {
             return unregistered(id);
         }
-        if self.claims.held_by(claim.pid) >= MAX_HELD {
+        if self.claims.held_by(claim) >= MAX_HELD {
             return Place::Refused(Refusal::Full, wait_a_moment());
         }
         let called = WorkerId::from(introduction.worker.as_str());
@@ -42,15 +42,10 @@ impl Registry {
         let mut context = WorkerContext::new(called.clone());
         context.pool_name = pool;
         let mut is_own = false;
-        if caller.peer.is_remote() {
-            // Nothing ties it to a process of this machine.
-            if let Some(entry) = self.workers.get(&called).filter(|it| it.is_registered) {
-                is_own = entry.registered_pid.is_none() && entry.is_own(None);
-                if is_own {
-                    context.pool_name = entry.record.context().pool_name;
-                }
-            }
-        } else if let Some(entry) = self.workers.get(&called).filter(|it| it.is_registered) {
+        // Nothing ties somebody from elsewhere to a process of this machine, nor to who was registered under that id.
+        let local = |_: &&Entry| !caller.peer.is_remote();
+        let entry = self.workers.get(&called).filter(local);
+        if let Some(entry) = entry.filter(|it| it.is_registered) {
             is_own = entry.is_own(claim.pid);
             let started = entry.registered_pid.filter(|_| !is_own);
             let is_kin = started.is_none_or(|started| caller.ancestry.may_be_of(started));
@@ -64,7 +59,7 @@ impl Registry {
                 context.worker_id = child(&called, claim);
                 context.parent = Some(called);
             }
-        } else if let Some(entry) = self.workers.get(&called)
+        } else if let Some(entry) = entry
             && entry.has_child(&caller.ancestry)
         {
             context.pool_name = entry.record.context().pool_name;
