@@ -12,6 +12,8 @@ mod log;
 mod rig;
 #[path = "process/signals.rs"]
 mod signals;
+#[path = "process/squatter.rs"]
+mod squatter;
 #[path = "process/strangers.rs"]
 mod strangers;
 #[path = "process/tls.rs"]

@@ -19,6 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::failure::Failure;
+use crate::listener::users_at;
 use crate::running::{Running, Way};
 
 /// Longest wait for a connection, and for the head of an answer.
@@ -136,6 +137,29 @@ async fn shake<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     Ok(sender)
 }
 
+/// Refuses to show a token of `owner`'s, unencrypted, to whoever else listens there.
+fn check_listener(way: &Way, authority: &str, owner: u32) -> Result<(), Failure> {
+    let users = authority.parse().ok().map(users_at);
+    let why = match users {
+        // No table to ask.
+        Some(None) => return Ok(()),
+        Some(Some(users)) if users.is_empty() => "nobody listens there on this machine".to_owned(),
+        Some(Some(users)) => {
+            let own = rustix::process::geteuid().as_raw();
+            let trusted = [0, own, owner];
+            match users.into_iter().find(|user| !trusted.contains(user)) {
+                None => return Ok(()),
+                Some(user) => format!("user {user} listens there, and the token is user {owner}'s"),
+            }
+        }
+        None => "it is a name".to_owned(),
+    };
+    Err(Failure::Failed(format!(
+        "the token of the configuration is not shown at {way}: {why}; if that is the manager, name the token with \
+         --token-file, or use its [http] socket"
+    )))
+}
+
 async fn ask(
     way: &Way,
     mut sender: Requests,
@@ -145,10 +169,16 @@ async fn ask(
     match way {
         Way::Socket(_) => request = request.header(header::HOST, "localhost"),
         Way::Port {
-            authority, token, ..
+            authority,
+            token,
+            owner,
+            tls,
         } => {
             request = request.header(header::HOST, authority);
             if let Some(token) = token {
+                if let (Some(owner), None) = (owner, tls) {
+                    check_listener(way, authority, *owner)?;
+                }
                 let shown = format!("Bearer {}", token.reveal());
                 let mut shown = HeaderValue::try_from(shown).map_err(Failure::of)?;
                 shown.set_sensitive(true);

@@ -8,6 +8,7 @@ mod catalog;
 mod completions;
 mod exec;
 mod failure;
+mod listener;
 mod log;
 mod man;
 mod manager;

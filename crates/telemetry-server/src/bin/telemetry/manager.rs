@@ -25,7 +25,7 @@ use telemetry_server::{
     discover::Discovery,
     dispatch::{Dispatcher, QueuedConfig},
     export::{HandlerMetrics, LogHandler, ProcessMetrics, PrometheusConfig, PrometheusExporter},
-    http::{HttpServer, HttpState},
+    http::{HttpServer, HttpState, TokenFile},
     pool::{OnManagerExit, Pool, PoolConfig, RunDir, WorkerTelemetry, end_strangers},
     process::{OpenDescriptors, OrphanReaper, raise_descriptor_limit},
     watch_dir::WatchDir,
@@ -253,14 +253,10 @@ async fn start(
     Ok(running)
 }
 
-/// Reads the token that a worker at a port is shown. What the file holds is not said.
+/// Reads the token that a worker at a port is shown.
 fn token_of(file: &Path) -> Result<Token, Failure> {
-    let wrong = |problem: &dyn std::fmt::Display| {
-        let file = file.display();
-        Failure::Failed(format!("[[endpoint]] token_file {file}: {problem}"))
-    };
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
-    text.parse().map_err(|error| wrong(&error))
+    let read = TokenFile::given(file).read();
+    read.map_err(|error| Failure::Failed(format!("[[endpoint]]: {error}")))
 }
 
 /// Listens where workers will dial in.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -61,6 +62,8 @@ pub(crate) enum Way {
         authority: String,
         /// What opens it.
         token: Option<Token>,
+        /// Whose file that is, of one that a configuration names: it is for the manager of that user.
+        owner: Option<u32>,
         /// With what TLS is spoken there; none of a plain port.
         tls: Option<TlsConfig>,
     },
@@ -94,8 +97,13 @@ impl Running {
             ways.sort_by_key(|way| matches!(way, Way::Port { .. }));
         }
         for way in &mut ways {
-            if let Way::Port { token, tls, .. } = way {
-                *token = given.clone().or(token.take());
+            if let Way::Port {
+                token, owner, tls, ..
+            } = way
+            {
+                if given.is_some() {
+                    (*token, *owner) = (given.clone(), None);
+                }
                 if let Some(tls) = tls {
                     self.put_over(tls);
                 }
@@ -155,8 +163,10 @@ impl Running {
         places.retain(is_there);
         let place = places.first();
         let known = place.and_then(|http| http.tls.as_ref()).map(asking);
+        let (token, owner) = place.and_then(token_of).unzip();
         Ok(Way::Port {
-            token: place.and_then(token_of),
+            token,
+            owner,
             tls: is_encrypted.then(|| known.or(named).unwrap_or_default()),
             authority,
         })
@@ -198,17 +208,23 @@ fn read(path: &Path) -> Result<Option<HttpSection>, Failure> {
 fn ways_of(http: HttpSection) -> Vec<Way> {
     let socket = http.socket.clone().map(Way::Socket);
     let port = http.listen.filter(|address| address.port() != 0);
-    let port = port.map(|address| Way::Port {
-        authority: address.to_string(),
-        token: token_of(&http),
-        tls: http.tls.as_ref().map(asking),
+    let port = port.map(|address| {
+        let (token, owner) = token_of(&http).unzip();
+        Way::Port {
+            authority: address.to_string(),
+            token,
+            owner,
+            tls: http.tls.as_ref().map(asking),
+        }
     });
     socket.into_iter().chain(port).collect()
 }
 
-/// Its token, if we may read it. Without it the manager says what is missing.
-fn token_of(http: &HttpSection) -> Option<Token> {
-    http.token.as_ref().and_then(|file| file.read().ok())
+/// Its token and whose file that is, if we may read it. Without it the manager says what is missing.
+fn token_of(http: &HttpSection) -> Option<(Token, u32)> {
+    let file = http.token.as_ref()?;
+    let owner = fs::metadata(file.path()).ok()?.uid();
+    Some((file.read().ok()?, owner))
 }
 
 /// What a configuration says to those that ask. Its certificate is the manager's own, and `client_ca` is the
