@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use crate::bound::Reach;
 use crate::manager::Manager;
 
+pub use crate::bound::BindError;
 pub use crate::socket_dir::SocketDirError;
 pub use bind::AcceptError;
 #[cfg(feature = "tls")]

@@ -1,12 +1,10 @@
 //! Where workers can dial in: a unix socket, or a port.
 
 use std::io;
-use std::path::PathBuf;
 
 use telemetry_core::Address;
 
 use crate::bound::{BindError, Bound, Reach};
-use crate::socket_dir::SocketDirError;
 
 /// Why workers cannot dial in.
 #[derive(Debug, thiserror::Error)]
@@ -47,40 +45,9 @@ pub enum AcceptError {
         /// What the system said.
         source: io::Error,
     },
-    /// The directory of the socket, or its path, cannot be used.
+    /// It is a unix socket that cannot be.
     #[error(transparent)]
-    Directory(#[from] SocketDirError),
-    /// Something else is there.
-    #[error("{} is there and no socket; remove it or listen elsewhere", path.display())]
-    NoSocket {
-        /// The path.
-        path: PathBuf,
-    },
-    /// Somebody listens there.
-    #[error("another manager listens at {}; stop it or listen elsewhere", path.display())]
-    Busy {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The system refused.
-    #[error("cannot listen at {}: {source}", path.display())]
-    Io {
-        /// The path.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl From<BindError> for AcceptError {
-    fn from(error: BindError) -> Self {
-        match error {
-            BindError::Directory(error) => Self::Directory(error),
-            BindError::NoSocket { path } => Self::NoSocket { path },
-            BindError::Busy { path } => Self::Busy { path },
-            BindError::Io { path, source } => Self::Io { path, source },
-        }
-    }
+    Socket(#[from] BindError),
 }
 
 /// Listens at a port; where that is, with the number that was free.
