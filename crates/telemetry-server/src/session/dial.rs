@@ -3,6 +3,7 @@
 //! HTTP/2 is driven directly, without a channel abstraction: the session owns its one connection,
 //! and every limit is set here by name.
 
+mod reads_on;
 mod tasks;
 
 use std::future::Future;
@@ -30,6 +31,7 @@ use super::control::ControlBody;
 use super::kin;
 use super::peer::Peer;
 use super::response::chain;
+use reads_on::ReadsOn;
 use tasks::Tasks;
 use telemetry_core::{Address, Token};
 
@@ -341,7 +343,7 @@ pub(super) async fn open(
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(keep_alive)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(ReadsOn::new(stream)))
         .await
         .map_err(|error| DialError::Http2 {
             peer: peer.clone(),

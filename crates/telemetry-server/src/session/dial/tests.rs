@@ -1,6 +1,11 @@
 //! What goes out on a connection before anything comes back, read frame by frame.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::*;
@@ -143,4 +148,84 @@ fn a_token_is_shown_as_credentials_of_the_call_and_to_nobody_else() {
     show(&token, &mut headers);
     assert_eq!(headers["authorization"], "Bearer 0123456789abcdef");
     assert!(!format!("{headers:?}").contains("0123456789abcdef"));
+}
+
+/// Tells of the first write that fails.
+struct Told {
+    stream: UnixStream,
+    failed: Arc<Notify>,
+}
+
+impl AsyncRead for Told {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Told {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let came = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if matches!(came, Poll::Ready(Err(_))) {
+            self.failed.notify_one();
+        }
+        came
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test]
+async fn what_a_worker_wrote_before_it_hung_up_is_read_although_nothing_can_be_said_to_it() {
+    let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+    let failed = Arc::new(Notify::new());
+    let told = Arc::clone(&failed);
+    let worker = tokio::spawn(async move {
+        let mut start = [0; 24];
+        theirs.read_exact(&mut start).await.expect("a preface");
+        let settings = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+        theirs.write_all(&settings).await.expect("there is room");
+        let mut head = [0; 9];
+        while head[3] != HEADERS {
+            theirs.read_exact(&mut head).await.expect("a frame");
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).expect("it fits")];
+            theirs.read_exact(&mut payload).await.expect("a frame");
+        }
+        // The status 200, of which HPACK has an entry.
+        let response = [0, 0, 1, HEADERS, 4, 0, 0, 0, 1, 0x88];
+        theirs.write_all(&response).await.expect("there is room");
+        rustix::net::shutdown(&theirs, rustix::net::Shutdown::Read).expect("a socket");
+        let ping = [0, 0, 8, PING, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        theirs.write_all(&ping).await.expect("there is room");
+        told.notified().await;
+        // Its last word, and its end.
+        let data = [0, 0, 4, 0, 0, 0, 0, 0, 1, b'l', b'a', b's', b't'];
+        theirs.write_all(&data).await.expect("there is room");
+    });
+    let stream = Told {
+        stream: ours,
+        failed,
+    };
+    let peer = peer();
+    let opened = open(&peer, stream, None, Bytes::new(), Manners::Brisk, None);
+    let (_dialled, answer) = opened.await.expect("HTTP/2");
+    let mut body = answer.await.expect("a response").into_body();
+    let read = body.frame().await.expect("not the end yet");
+    let read = read.expect("what was written before").into_data();
+    assert_eq!(read.expect("data"), "last");
+    worker.await.expect("it was told of a write that failed");
 }
