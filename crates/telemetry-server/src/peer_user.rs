@@ -24,12 +24,12 @@ pub(crate) enum PeerUserError {
     Unknown(io::Error),
 }
 
-/// Checks the user behind a connection. Nothing is read from it.
-pub(crate) fn check(found: io::Result<u32>, accepted: &[u32]) -> Result<(), PeerUserError> {
+/// The user behind a connection, if that may come. Nothing is read from it.
+pub(crate) fn check(found: io::Result<u32>, accepted: &[u32]) -> Result<u32, PeerUserError> {
     let own = rustix::process::geteuid().as_raw();
     match found {
         Ok(OVERFLOW_UID) => Err(PeerUserError::Overflow),
-        Ok(uid) if uid == own || uid == 0 || accepted.contains(&uid) => Ok(()),
+        Ok(uid) if uid == own || uid == 0 || accepted.contains(&uid) => Ok(uid),
         Ok(uid) => Err(PeerUserError::Foreign { uid }),
         Err(error) => Err(PeerUserError::Unknown(error)),
     }
