@@ -46,7 +46,7 @@ pub use crate::token::TokenFileError;
 pub use access::{HttpRoute, HttpRouteError, TokenFile};
 pub use api::{ApiResource, ApiSource, MAX_TAPS, TAP_QUEUE};
 pub use hosts::{HostRule, HostRuleError};
-pub use patience::HTTP_WRITE_TIMEOUT;
+pub use patience::{HTTP_SLOWEST_RATE, HTTP_WRITE_TIMEOUT};
 
 use access::Access;
 use arrival::SocketDoor;
