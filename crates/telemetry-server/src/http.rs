@@ -42,6 +42,7 @@ use crate::dispatch::Dispatcher;
 use crate::export::prometheus::PrometheusExporter;
 
 pub use crate::bound::BindError;
+pub use crate::secret_file::SecretFileError;
 pub use crate::token::TokenFileError;
 pub use access::{HttpRoute, HttpRouteError, TokenFile};
 pub use api::{ApiResource, ApiSource, MAX_TAPS, TAP_QUEUE};
@@ -202,6 +203,10 @@ pub enum HttpError {
     #[cfg(feature = "tls")]
     #[error("HTTP: {0}")]
     Tls(#[from] telemetry_tls::TlsError),
+    /// Others may read the key of the certificate, or write to it.
+    #[cfg(feature = "tls")]
+    #[error("HTTP: the key {0}")]
+    Key(#[from] SecretFileError),
     /// There is nowhere to listen.
     #[error("HTTP has neither a port nor a unix socket to listen at; give it one of them")]
     Nowhere,
