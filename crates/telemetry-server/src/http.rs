@@ -68,7 +68,8 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_HTTP_HEAD_BYTES: usize = 16 * 1_024;
 
 /// The paths, for whoever asks for one that is not there.
-const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/quarantine, /api/tap?match=GLOB";
+const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/quarantine, \
+                     /api/discover, /api/tap?match=GLOB";
 
 /// Where a server listens, and who may reach it.
 ///
@@ -377,6 +378,7 @@ fn router(state: HttpState, guard: Guard) -> Router {
         .route("/api/pools", get(api::pools))
         .route("/api/handlers", get(api::handlers))
         .route("/api/quarantine", get(api::quarantine))
+        .route("/api/discover", get(api::discovery))
         .route("/api/tap", get(api::tap))
         .fallback(async |uri: Uri| {
             let what = format!("{} is not here; there are {PATHS}", uri.path());

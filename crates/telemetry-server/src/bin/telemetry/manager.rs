@@ -233,6 +233,7 @@ async fn start(
     }
     for list in config.discover {
         let discovery = Discovery::start(&running.manager, list);
+        roster.add_list(&discovery);
         running.discoveries.push(discovery);
     }
     // Before the pools: what cannot be used here must not end what they would have adopted.
