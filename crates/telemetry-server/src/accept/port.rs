@@ -3,7 +3,7 @@
 //! Who does not speak TLS is told so in its own words, where it has some. What a certificate says of its
 //! holder outweighs what that says of itself.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use super::certifies::Certifies;
 use super::frame::INTRODUCTION_TIMEOUT;
 use super::hall::{Hall, TurnedAway};
 use super::lobby::{Lobby, Pause};
-use crate::manager::{Caller, Manager, Refusal};
+use crate::manager::{Caller, Manager, Refusal, origin};
 use crate::session::{Accepted, Ancestry, Carrier, Life, Peer};
 
 /// Time for the handshake; then the introduction has its own.
@@ -33,8 +33,6 @@ pub const TLS_TIMEOUT: Duration = INTRODUCTION_TIMEOUT;
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most bytes that are read of it.
 const MAX_UNREAD_BYTES: u64 = 8 * 1024;
-/// How much of an address of IPv6 its holder may choose.
-const HOST_BITS: u32 = 64;
 /// What a client of HTTP is told.
 const PLAIN_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\n\
@@ -80,7 +78,7 @@ pub(super) async fn keep(
                     address,
                     accepted: Accepted::now(),
                 };
-                visits.spawn(visit.begin(stream, lobby.enter(source(address))));
+                visits.spawn(visit.begin(stream, lobby.enter(origin(address))));
             }
             Err(error) => pause.begin(&error),
         }
@@ -88,17 +86,6 @@ pub(super) async fn keep(
     drop(listener);
     lobby.close();
     while visits.join_next().await.is_some() {}
-}
-
-/// Where a connection comes from: an address, or the network of one of IPv6, of which one holder has 2^64.
-fn source(address: SocketAddr) -> IpAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> HOST_BITS << HOST_BITS;
-            Ipv6Addr::from_bits(network).into()
-        }
-        address => address,
-    }
 }
 
 /// One connection, until its session has it or it is sent off.
@@ -260,24 +247,5 @@ impl Visit {
             reason: reason.to_owned(),
         };
         self.hall.note(why, &self.peer(certificate), &answer);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_is_what_one_holder_has() {
-        for (address, expected) in [
-            ("192.0.2.7:1", "192.0.2.7"),
-            ("[::ffff:192.0.2.7]:1", "192.0.2.7"),
-            ("[2001:db8:1:2:3:4:5:6]:1", "2001:db8:1:2::"),
-            ("[2001:db8:1:2:ffff::]:9", "2001:db8:1:2::"),
-            ("[2001:db8:1:3::]:9", "2001:db8:1:3::"),
-        ] {
-            let address = address.parse().expect("an address");
-            assert_eq!(source(address).to_string(), expected);
-        }
     }
 }
