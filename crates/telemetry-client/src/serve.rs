@@ -43,6 +43,7 @@ mod spawn;
 mod stream;
 mod threads;
 mod unary;
+mod users;
 mod watched;
 
 pub use bind::BindError;

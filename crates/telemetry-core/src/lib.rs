@@ -43,7 +43,7 @@
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
 //! 1. `correlation`, `mistake`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`, `time`,
-//!    `token`, `value`
+//!    `token`, `users`, `value`
 //! 2. `address`, `backoff`, `codec`, `control`, `region`
 //! 3. `introduction`, `ledger`, `open_spans`, `policy`, `queue`, `table`
 //! 4. `callsite`, `event`, `sanitize`
@@ -79,6 +79,7 @@ mod sync;
 mod table;
 mod time;
 mod token;
+mod users;
 mod value;
 
 pub use address::{Address, AddressError};
@@ -92,6 +93,7 @@ pub use event::{
 pub use gate::Outcome;
 pub use time::{Clock, ManualClock, SystemClock};
 pub use token::{MAX_TOKEN_BYTES, MIN_TOKEN_BYTES, Token, TokenError};
+pub use users::{OVERFLOW_UID, Users};
 pub use value::{Value, ValueRef};
 #[doc(no_inline)]
 pub use {arrayvec, telemetry_proto};

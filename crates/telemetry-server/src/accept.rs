@@ -27,8 +27,12 @@ use tokio::task::JoinHandle;
 
 use crate::bound::Reach;
 use crate::manager::Manager;
+#[cfg(feature = "tls")]
+use crate::secret_file;
 
 pub use crate::bound::BindError;
+#[cfg(feature = "tls")]
+pub use crate::secret_file::SecretFileError;
 pub use crate::socket_dir::SocketDirError;
 pub use bind::AcceptError;
 #[cfg(feature = "tls")]
@@ -138,6 +142,12 @@ impl Doorway {
             address: address.clone(),
             source,
         };
+        if let Some(key) = &tls.key {
+            secret_file::check(key).map_err(|source| AcceptError::Key {
+                address: address.clone(),
+                source,
+            })?;
+        }
         let checks = port::Checks {
             tls: telemetry_tls::ServerTls::new(tls, &[]).map_err(failed)?,
             certifies: config.certifies,

@@ -8,6 +8,7 @@ mod catalog;
 mod discover;
 mod duration;
 mod error;
+mod found;
 mod http;
 mod log;
 mod manager;
@@ -15,7 +16,9 @@ mod section;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tokens;
 mod users;
+mod watch;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -33,8 +36,10 @@ use telemetry_core::Address;
 
 pub use accept::AcceptSection;
 pub use error::{ConfigError, Place};
+pub use found::read_found;
 pub use http::HttpSection;
 pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
+pub use watch::WatchSection;
 
 use error::Text;
 use manager::manager;
@@ -108,16 +113,6 @@ pub struct EndpointSection {
     pub token_file: Option<PathBuf>,
 }
 
-/// `[watch]`
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct WatchSection {
-    /// Directory with `{worker_id}.sock` files, or `{worker_id}.ready` files that hold an address.
-    pub directory: PathBuf,
-    /// Pool of the workers found there.
-    pub pool: Option<String>,
-}
-
 /// `[exporters.log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -139,7 +134,19 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let config = Self::parse(&content, &path.to_string_lossy())?;
+        Self::of(&content, path)
+    }
+
+    /// As [`load`](Self::load), of a file that was found in the working directory and not named.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; also if somebody else than we or root could have written it.
+    pub fn load_found(path: &Path) -> Result<Self, ConfigError> {
+        Self::of(&read_found(path)?, path)
+    }
+
+    fn of(content: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config = Self::parse(content, &path.to_string_lossy())?;
         if config.run_dir.is_none() && !config.pools.is_empty() {
             return Err(ConfigError::NoRunDir {
                 path: path.to_owned(),
@@ -185,33 +192,16 @@ impl Config {
         for section in whole.sections("endpoint")? {
             endpoints.push(endpoint(&section, &endpoints, &pools)?);
         }
+        tokens::check(&whole, accept.as_ref(), http.as_ref(), &endpoints)?;
         let mut discovered = Vec::new();
         for section in whole.sections("discover")? {
             discovered.push(discover::read(&section, &discovered)?);
         }
         let watch = match whole.section("watch")? {
             Some(section) => {
-                let watch = watch(&section)?;
-                if !pools.is_empty() && Some(&watch.directory) == manager.run_dir.as_ref() {
-                    return Err(section.invalid(
-                        "directory",
-                        "is the run_dir of the pools, whose workers are dialled anyway; \
-                         watch another directory",
-                    ));
-                }
-                let socket = accept
-                    .as_ref()
-                    .and_then(|it| it.socket.as_ref()?.socket_path());
-                if socket.and_then(Path::parent)
-                    == std::path::absolute(&watch.directory).ok().as_deref()
-                {
-                    return Err(section.invalid(
-                        "directory",
-                        "holds the socket at which workers dial in ([accept] listen), which is no \
-                         worker's; watch another directory",
-                    ));
-                }
-                Some(watch)
+                let pools_dir = manager.run_dir.as_deref().filter(|_| !pools.is_empty());
+                let (accept, http) = (accept.as_ref(), http.as_ref());
+                Some(watch::watch(&section, pools_dir, accept, http)?)
             }
             None => None,
         };
@@ -347,13 +337,6 @@ fn endpoint(
         pool,
         token_file,
     })
-}
-
-fn watch(section: &Section<'_>) -> Result<WatchSection, ConfigError> {
-    let directory = PathBuf::from(section.required("directory")?);
-    let pool = pool_name(section)?;
-    section.finish()?;
-    Ok(WatchSection { directory, pool })
 }
 
 /// The pool that workers of others are put into.

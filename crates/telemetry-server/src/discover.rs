@@ -85,6 +85,17 @@ pub struct DiscoveryInfo {
     pub fault: Option<String>,
 }
 
+impl DiscoveryInfo {
+    /// How old the list is that its workers are from, at this time (nanoseconds since the Unix epoch).
+    #[must_use]
+    pub fn age(&self, now_ns: i64) -> Option<Duration> {
+        let nanos = now_ns.saturating_sub(self.answered_ns?);
+        Some(Duration::from_nanos(
+            u64::try_from(nanos).unwrap_or_default(),
+        ))
+    }
+}
+
 /// Follows a list until it is dropped or stopped. Its workers stay registered when it is dropped.
 #[derive(Debug)]
 pub struct Discovery {
@@ -134,6 +145,12 @@ impl Discovery {
     #[must_use]
     pub fn info(&self) -> DiscoveryInfo {
         self.info.borrow().clone()
+    }
+
+    /// The same from now on, as long as the list is followed.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<DiscoveryInfo> {
+        self.info.clone()
     }
 
     /// Stops following, and unregisters the workers of the list.
@@ -231,16 +248,11 @@ impl Follower {
         let info = self.tell.borrow();
         if is_news {
             let fault = info.fault.as_deref();
-            let age = info.answered_ns.map(|then| age(now_ns - then));
+            let age = info.age(now_ns);
+            let age = age.map(|age| format!("{:?}", Duration::from_secs(age.as_secs())));
             tracing::warn!(list = %info.list, fault, kept = info.workers, age, "list of workers is of no use");
         }
     }
-}
-
-/// How long ago, for people.
-fn age(nanos: i64) -> String {
-    let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or_default();
-    format!("{:?}", Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

@@ -42,11 +42,12 @@ use crate::dispatch::Dispatcher;
 use crate::export::prometheus::PrometheusExporter;
 
 pub use crate::bound::BindError;
+pub use crate::secret_file::SecretFileError;
 pub use crate::token::TokenFileError;
 pub use access::{HttpRoute, HttpRouteError, TokenFile};
 pub use api::{ApiResource, ApiSource, MAX_TAPS, TAP_QUEUE};
 pub use hosts::{HostRule, HostRuleError};
-pub use patience::HTTP_WRITE_TIMEOUT;
+pub use patience::{HTTP_SLOWEST_RATE, HTTP_WRITE_TIMEOUT};
 
 use access::Access;
 use arrival::SocketDoor;
@@ -67,7 +68,8 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_HTTP_HEAD_BYTES: usize = 16 * 1_024;
 
 /// The paths, for whoever asks for one that is not there.
-const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/quarantine, /api/tap?match=GLOB";
+const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/quarantine, \
+                     /api/discover, /api/tap?match=GLOB";
 
 /// Where a server listens, and who may reach it.
 ///
@@ -202,6 +204,10 @@ pub enum HttpError {
     #[cfg(feature = "tls")]
     #[error("HTTP: {0}")]
     Tls(#[from] telemetry_tls::TlsError),
+    /// Others may read the key of the certificate, or write to it.
+    #[cfg(feature = "tls")]
+    #[error("HTTP: the key {0}")]
+    Key(#[from] SecretFileError),
     /// There is nowhere to listen.
     #[error("HTTP has neither a port nor a unix socket to listen at; give it one of them")]
     Nowhere,
@@ -372,6 +378,7 @@ fn router(state: HttpState, guard: Guard) -> Router {
         .route("/api/pools", get(api::pools))
         .route("/api/handlers", get(api::handlers))
         .route("/api/quarantine", get(api::quarantine))
+        .route("/api/discover", get(api::discovery))
         .route("/api/tap", get(api::tap))
         .fallback(async |uri: Uri| {
             let what = format!("{} is not here; there are {PATHS}", uri.path());

@@ -46,9 +46,9 @@
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
 //! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `identity`, `lossy`, `orphans`, `peer_user`,
-//!    `rarely`, `region`, `simulated`, `socket_dir`, `token`
-//! 2. `accounts`, `bound`, `desired`, `dispatch`
-//! 3. `export`, `host`, `pipeline`, `run_dir`
+//!    `rarely`, `region`, `secret_file`, `simulated`
+//! 2. `accounts`, `desired`, `dispatch`, `socket_dir`, `token`
+//! 3. `bound`, `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
 //! 6. `targets`
@@ -96,6 +96,8 @@ mod rarely;
 mod region;
 #[cfg(feature = "pool")]
 mod run_dir;
+#[cfg(any(feature = "http", feature = "tls"))]
+mod secret_file;
 mod session;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
@@ -147,6 +149,7 @@ pub mod process {
     pub use crate::lossy::{LOG_QUEUE_BYTES, LossyWriter};
     #[cfg(feature = "pool")]
     pub use crate::orphans::OrphanReaper;
+    pub use crate::peer_user::is_hidden_user;
 }
 
 /// The README's example is a test.

@@ -47,6 +47,8 @@ pub use admission::MAX_WORKERS;
 pub(crate) use admission::{Admission, Caller};
 pub use config::{DEFAULT_AWAY_GRACE, ManagerConfig, RegisterError};
 pub use departure::UNREGISTER_DRAIN;
+#[cfg(feature = "tls")]
+pub(crate) use names::origin;
 pub(crate) use refusals::Refusal;
 pub use totals::{PoolInfo, Totals};
 

@@ -1,11 +1,13 @@
-//! Who may come to a unix socket of the manager's: its own user, root, and whoever it was told of.
+//! Who is our own user, and who may come to a unix socket of the manager's: that user, root, and whoever it was told
+//! of.
 //!
-//! Knows numbers of users; does not ask the system for any name.
+//! Knows numbers of users; does not ask the system for any name. What a number says is core's rule.
 
+use std::fs;
 use std::io;
+use std::sync::OnceLock;
 
-/// The user that the system shows in place of those that it cannot.
-pub(crate) const OVERFLOW_UID: u32 = 65_534;
+use telemetry_core::Users;
 
 /// Why somebody may not.
 #[derive(Debug, thiserror::Error)]
@@ -24,12 +26,30 @@ pub(crate) enum PeerUserError {
     Unknown(io::Error),
 }
 
-/// Checks the user behind a connection. Nothing is read from it.
-pub(crate) fn check(found: io::Result<u32>, accepted: &[u32]) -> Result<(), PeerUserError> {
-    let own = rustix::process::geteuid().as_raw();
+/// Whether the number of a user stands for any of those that the system cannot show to this process, and so for nobody.
+#[must_use]
+pub fn is_hidden_user(uid: u32) -> bool {
+    static USERS: OnceLock<Users> = OnceLock::new();
+    let users = USERS.get_or_init(|| {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        Users::of(
+            &read("/proc/self/uid_map"),
+            &read("/proc/sys/kernel/overflowuid"),
+        )
+    });
+    users.hides(uid, rustix::process::geteuid().as_raw())
+}
+
+/// Whether this is the user that this process runs as.
+pub(crate) fn is_own(uid: u32) -> bool {
+    uid == rustix::process::geteuid().as_raw() && !is_hidden_user(uid)
+}
+
+/// The user behind a connection, if that may come. Nothing is read from it.
+pub(crate) fn check(found: io::Result<u32>, accepted: &[u32]) -> Result<u32, PeerUserError> {
     match found {
-        Ok(OVERFLOW_UID) => Err(PeerUserError::Overflow),
-        Ok(uid) if uid == own || uid == 0 || accepted.contains(&uid) => Ok(()),
+        Ok(uid) if is_hidden_user(uid) => Err(PeerUserError::Overflow),
+        Ok(uid) if is_own(uid) || uid == 0 || accepted.contains(&uid) => Ok(uid),
         Ok(uid) => Err(PeerUserError::Foreign { uid }),
         Err(error) => Err(PeerUserError::Unknown(error)),
     }
@@ -37,6 +57,8 @@ pub(crate) fn check(found: io::Result<u32>, accepted: &[u32]) -> Result<(), Peer
 
 #[cfg(test)]
 mod tests {
+    use telemetry_core::OVERFLOW_UID;
+
     use super::*;
 
     #[test]
@@ -54,6 +76,8 @@ mod tests {
 
     #[test]
     fn a_user_that_the_system_does_not_show_is_nobody() {
+        // Tests do not run as that user.
         assert!(check(Ok(OVERFLOW_UID), &[OVERFLOW_UID]).is_err());
+        assert!(is_hidden_user(OVERFLOW_UID) && !is_own(OVERFLOW_UID));
     }
 }

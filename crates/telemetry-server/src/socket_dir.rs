@@ -3,17 +3,25 @@
 //! A socket's file is its access control, so the directory must belong to us alone; or, where other users come to
 //! it, be one that they can enter and cannot write to. Knows nothing of workers.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use rustix::io::Errno;
 use telemetry_core::wire::{MAX_SOCKET_PATH_BYTES, WRITABLE_BY_OTHERS};
+
+use crate::peer_user::is_own;
 
 /// Mode of a directory that we create.
 const PRIVATE_MODE: u32 = 0o700;
 /// Mode of a directory that we create for other users.
 const SHARED_MODE: u32 = 0o755;
+/// What has entries of a directory stay their owners', whoever may write to it.
+const STICKY: u32 = 0o1000;
+/// Links that the system follows on one way.
+const MAX_LINKS: usize = 40;
 /// What lets everybody enter.
 const ENTERABLE_BY_OTHERS: u32 = 0o001;
 
@@ -48,6 +56,17 @@ pub enum SocketDirError {
         owner: u32,
         /// Our user.
         us: u32,
+    },
+    /// Its owner is one that the system cannot show, even if that is the number of our own user.
+    #[error(
+        "{path:?} belongs to a user that the system cannot show here, and shows as {owner}; use a directory of our own, \
+         and run as another user than {owner}"
+    )]
+    HiddenOwner {
+        /// The directory.
+        path: PathBuf,
+        /// The number that stands for all such users.
+        owner: u32,
     },
     /// Group or others may write to it.
     #[error("{path:?} has mode {mode:04o}: others may write to it; run `chmod 700` on it")]
@@ -143,26 +162,72 @@ pub(crate) fn ensure_shared(dir: &Path) -> Result<(), SocketDirError> {
     check_way(dir)
 }
 
-/// Whether everybody may enter `dir`, from the root on; also where links on the way lead.
+/// Whether everybody may enter `dir`, from the root on, and nobody but us and root can put something else in its place:
+/// everything on the way is ours or root's, and others write to a directory there only if its entries stay
+/// their owners' (sticky).
 fn check_way(dir: &Path) -> Result<(), SocketDirError> {
-    let failed = |path: &Path, source| SocketDirError::Io {
+    let way = way(dir).map_err(|source| SocketDirError::Io {
         action: "inspect",
-        path: path.to_owned(),
+        path: dir.to_owned(),
         source,
-    };
-    let real = fs::canonicalize(dir).map_err(|source| failed(dir, source))?;
-    let mut way: Vec<_> = dir.ancestors().chain(real.ancestors()).collect();
-    // The one nearest to the root is where to begin.
-    way.sort_by_key(|it| it.components().count());
-    for path in way {
-        let mode = fs::metadata(path).map_err(|source| failed(path, source))?;
-        let mode = mode.mode() & 0o7777;
+    })?;
+    for (path, found) in way {
+        let mode = found.mode() & 0o7777;
+        if found.uid() != 0 {
+            check_own(&path, &found)?;
+        }
+        if found.is_symlink() {
+            continue;
+        }
+        if mode & WRITABLE_BY_OTHERS != 0 && mode & STICKY == 0 {
+            return Err(SocketDirError::UsersMayWrite { path, mode });
+        }
         if mode & ENTERABLE_BY_OTHERS == 0 {
-            let (dir, path) = (dir.to_owned(), path.to_owned());
+            let dir = dir.to_owned();
             return Err(SocketDirError::NotEnterable { dir, path, mode });
         }
     }
     Ok(())
+}
+
+/// Every directory and link on the way to `dir`, as the system goes it from the root on.
+fn way(dir: &Path) -> io::Result<Vec<(PathBuf, fs::Metadata)>> {
+    let mut at = PathBuf::from("/");
+    let mut way = vec![(at.clone(), fs::symlink_metadata(&at)?)];
+    let dir = std::path::absolute(dir)?;
+    // Those that are still to go, the next one at the end.
+    let mut ahead = names(&dir);
+    let mut links = 0;
+    while let Some(name) = ahead.pop() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        let path = at.join(&name);
+        let found = fs::symlink_metadata(&path)?;
+        if found.is_symlink() {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(io::Error::from_raw_os_error(Errno::LOOP.raw_os_error()));
+            }
+            let target = fs::read_link(&path)?;
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            ahead.extend(names(&target));
+        } else {
+            at.clone_from(&path);
+        }
+        way.push((path, found));
+    }
+    Ok(way)
+}
+
+/// The names in a path, the first one at the end.
+fn names(path: &Path) -> Vec<OsString> {
+    let is_name = |it: &Component<'_>| matches!(it, Component::Normal(_) | Component::ParentDir);
+    let names = path.components().rev().filter(is_name);
+    names.map(|it| it.as_os_str().to_owned()).collect()
 }
 
 /// Refuses a directory that is a link, belongs to another user, or that others may write to.
@@ -194,16 +259,23 @@ fn check_owner(dir: &Path, is_roots_allowed: bool) -> Result<u32, SocketDirError
         };
         return Err(SocketDirError::NotADirectory { path: path(), kind });
     }
-    let us = rustix::process::geteuid().as_raw();
-    let is_roots = is_roots_allowed && found.uid() == 0;
-    if found.uid() != us && !is_roots {
-        return Err(SocketDirError::ForeignOwner {
-            path: path(),
-            owner: found.uid(),
-            us,
-        });
+    if !(is_roots_allowed && found.uid() == 0) {
+        check_own(dir, &found)?;
     }
     Ok(found.mode() & 0o7777)
+}
+
+/// Refuses what is not our own user's.
+fn check_own(path: &Path, found: &fs::Metadata) -> Result<(), SocketDirError> {
+    let (path, owner) = (path.to_owned(), found.uid());
+    if is_own(owner) {
+        return Ok(());
+    }
+    let us = rustix::process::geteuid().as_raw();
+    Err(match owner == us {
+        true => SocketDirError::HiddenOwner { path, owner },
+        false => SocketDirError::ForeignOwner { path, owner, us },
+    })
 }
 
 /// Whether an error says that nothing is there.
@@ -290,6 +362,42 @@ mod tests {
         assert!(said.starts_with(&wanted), "{said}");
         set_mode(&closed, 0o711);
         ensure_shared(&open.join("c")).unwrap();
+    }
+
+    #[test]
+    fn who_may_put_something_else_on_the_way_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        set_mode(temporary.path(), 0o755);
+        let (above, dir) = (temporary.path().join("a"), temporary.path().join("a/b/c"));
+        ensure_shared(&dir).unwrap();
+        let refused = |dir: &Path, wanted: &str| {
+            let said = ensure_shared(dir).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("{above:?} {wanted}")), "{said}");
+        };
+        let link = temporary.path().join("link");
+        std::os::unix::fs::symlink("a/../a/b", &link).unwrap();
+        for dir in [&dir, &link.join("c")] {
+            for mode in [0o777, 0o775] {
+                set_mode(&above, mode);
+                refused(dir, "has mode 07");
+            }
+            // As /tmp.
+            set_mode(&above, 0o1777);
+            ensure_shared(dir).unwrap();
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::chown(&above, Some(1_234), None).unwrap();
+                refused(dir, "belongs to user 1234");
+                std::os::unix::fs::chown(&above, Some(0), None).unwrap();
+            }
+        }
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(1_234), None).unwrap();
+            let said = ensure_shared(&link.join("c")).unwrap_err().to_string();
+            assert!(
+                said.starts_with(&format!("{link:?} belongs to user 1234")),
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::manager::Manager;
 /// Time after which what could not be registered is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// Faults of a list that are in the log; of all others their number is.
+const SHOWN_FAULTS: usize = 3;
+
 /// A worker of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -197,10 +200,25 @@ impl Targets {
     /// Says what was not said of the list before.
     pub(crate) fn say(&mut self, faults: Vec<String>) {
         let faults: BTreeSet<String> = faults.into_iter().collect();
-        for fault in faults.difference(&self.said) {
-            tracing::warn!(list = %self.list, %fault, "list of workers");
+        let news: Vec<&String> = faults.difference(&self.said).collect();
+        if !news.is_empty() {
+            tracing::warn!(list = %self.list, faults = news.len(), fault = %few(&news), "list of workers");
         }
         self.said = faults;
+    }
+}
+
+/// The first of them, and how many more there are.
+fn few(faults: &[&String]) -> String {
+    let shown: Vec<&str> = faults
+        .iter()
+        .take(SHOWN_FAULTS)
+        .map(|it| it.as_str())
+        .collect();
+    let shown = shown.join("; ");
+    match faults.len().saturating_sub(SHOWN_FAULTS) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
     }
 }
 
@@ -268,6 +286,15 @@ mod tests {
         assert_eq!(workers(&manager), [pair("a", "127.0.0.1:1")]);
         targets.stop().await;
         assert!(workers(&manager).is_empty());
+    }
+
+    #[test]
+    fn thousands_of_faults_are_said_in_one_line() {
+        let faults: Vec<String> = (0..5_000).map(|n| format!("fault {n}")).collect();
+        let all: Vec<&String> = faults.iter().collect();
+        assert_eq!(few(&all), "fault 0; fault 1; fault 2; and 4997 more");
+        assert_eq!(few(&all[..3]), "fault 0; fault 1; fault 2");
+        assert_eq!(few(&all[..1]), "fault 0");
     }
 
     #[tokio::test]

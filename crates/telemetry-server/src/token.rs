@@ -3,11 +3,14 @@
 //! Nothing here knows what a token opens.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use telemetry_core::{Token, TokenError};
+
+use crate::peer_user;
+use crate::secret_file::{self, SecretFileError};
 
 /// Mode of a file that we make.
 const MODE: u32 = 0o600;
@@ -34,7 +37,10 @@ pub enum TokenFileError {
         /// What is wrong with it.
         source: TokenError,
     },
-    /// Others could have read it, or written it.
+    /// Others may read it or write to it.
+    #[error("token file {0}")]
+    Exposed(#[from] SecretFileError),
+    /// Others could have read our own, or written it.
     #[error(
         "token file {} {problem}; remove it, and a new one is made",
         path.display()
@@ -50,9 +56,13 @@ pub enum TokenFileError {
 /// Reads a token that somebody else keeps there.
 ///
 /// # Errors
-/// [`TokenFileError`].
+/// [`TokenFileError`], also of a file that every user may read, or others write.
 pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
-    let text = fs::read_to_string(path).map_err(|source| io_error(path, source))?;
+    let failed = |source| io_error(path, source);
+    let mut file = File::open(path).map_err(failed)?;
+    secret_file::check_open(path, &file.metadata().map_err(failed)?)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
     text.parse().map_err(|source| TokenFileError::Token {
         path: path.to_owned(),
         source,
@@ -116,10 +126,9 @@ fn write(path: &Path, token: &Token) -> io::Result<()> {
 }
 
 fn check(path: &Path, file: &fs::Metadata) -> Result<(), TokenFileError> {
-    let own = rustix::process::geteuid().as_raw();
     let problem = if !file.is_file() {
         "is no file".to_owned()
-    } else if file.uid() != own {
+    } else if !peer_user::is_own(file.uid()) {
         format!("belongs to user {}", file.uid())
     } else if file.mode() & OTHERS != 0 {
         format!(
@@ -161,6 +170,23 @@ mod tests {
         fs::remove_file(&path).unwrap();
         restore(&path, &first).unwrap();
         assert_eq!(read_or_make(&path).unwrap(), first);
+    }
+
+    #[test]
+    fn one_that_was_given_is_read_if_only_a_group_may_read_it_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        fs::write(&path, "0123456789abcdef").unwrap();
+        let set = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        for mode in [0o600, 0o440] {
+            set(mode);
+            read(&path).unwrap();
+        }
+        set(0o644);
+        let refused = read(&path).expect_err("all can read it").to_string();
+        let wanted = format!("token file {} has mode 0644", path.display());
+        assert!(refused.starts_with(&wanted), "{refused}");
+        assert!(refused.contains("chmod 600"), "{refused}");
     }
 
     #[test]

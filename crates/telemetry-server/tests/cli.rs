@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -295,4 +296,33 @@ fn second_manager_at_the_same_door_is_refused_before_it_touches_anything() {
         1,
         expected,
     );
+}
+
+#[test]
+fn a_configuration_that_others_may_write_is_obeyed_only_if_it_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("telemetry.toml");
+    fs::write(&config, "[nonsense]").expect("a file");
+    let in_it = |arguments: &[&str]| {
+        let mut command = telemetry(arguments);
+        let output = command.current_dir(directory.path()).output();
+        let output = output.expect("the command runs");
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let unknown = "telemetry.toml:1:2: unknown key \"nonsense\"";
+    for (mode, named, expected) in [
+        (0o644, None, unknown),
+        (0o666, None, "may be written by every user"),
+        (0o666, Some("--config"), unknown),
+    ] {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(&config, mode).expect("ours");
+        for command in ["manager", "workers"] {
+            let named = named.map(|it| [it, "telemetry.toml"]);
+            let arguments = [command].into_iter().chain(named.into_iter().flatten());
+            let said = in_it(&arguments.collect::<Vec<_>>());
+            assert!(said.contains(expected), "{command}: {said}");
+        }
+    }
 }

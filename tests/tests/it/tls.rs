@@ -11,7 +11,7 @@ use telemetry_server::accept::Certifies;
 use telemetry_tests::{eventually, within};
 use telemetry_tls::{Authority, Holder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use house::{Cable, HOST, House, Worker, token};
 
@@ -213,6 +213,31 @@ async fn who_does_not_speak_tls_is_told_so_in_its_own_words() {
     let worker = Worker::start(&config, 1);
     worker.says("the peer does not speak TLS").await;
     answering.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_from_one_address_sends_nobody_of_another_away() {
+    let house = House::new();
+    let door = house.open(|_| {});
+    let Address::Tcp(port) = *door.address() else {
+        panic!("it is a port");
+    };
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let elsewhere = "127.0.0.2:0".parse().expect("an address");
+    socket.bind(elsewhere).expect("all of 127/8 is ours");
+    let mut first = socket.connect(port).await.expect("a door");
+    let mut crowd = Vec::new();
+    for _ in 0..300 {
+        crowd.push(TcpStream::connect(port).await.expect("a door"));
+    }
+    house.refused("crowded").await;
+    let said = b"GET / HTTP/1.1\r\n\r\n";
+    first.write_all(said).await.expect("it was not sent away");
+    let mut answer = String::new();
+    let read = first.read_to_string(&mut answer);
+    within("a last word", read).await.expect("a last word");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer:?}");
+    door.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use telemetry_core::{
-    Address, Token, TraceContext,
+    Address, OVERFLOW_UID, Token, TraceContext,
     catalog::Pattern,
     emit::{Overflow, PolicySpec, SamplingRule},
 };
@@ -20,9 +20,6 @@ use super::{BackendKind, Config, ConfigError, MAX_QUEUE_EVENTS, token};
 pub(super) const TOKEN_FILE: &str = "TELEMETRY_TOKEN_FILE";
 /// Says at which descriptor it can be read.
 const TOKEN_FD: &str = "TELEMETRY_TOKEN_FD";
-
-/// The user that the system shows in place of those that it cannot.
-const UNSEEN_UID: u32 = 65_534;
 
 impl Config {
     /// Reads the environment of this process:
@@ -296,7 +293,7 @@ impl<L: Fn(&'static str) -> Option<String>> Variables<L> {
 fn uid(text: &str) -> Option<u32> {
     text.parse()
         .ok()
-        .filter(|uid| ![UNSEEN_UID, u32::MAX].contains(uid))
+        .filter(|uid| ![OVERFLOW_UID, u32::MAX].contains(uid))
 }
 
 /// A list of backends.

@@ -22,6 +22,7 @@ use telemetry_core::{
 };
 
 use super::own_file::OwnFile;
+use super::users::is_hidden;
 
 /// How often and how far apart the lock of a directory is tried.
 const LOCK_ATTEMPTS: u32 = 100;
@@ -275,7 +276,7 @@ fn judge_directory(directory: &Path, path: &Path, found: &fs::Metadata) -> Resul
             suggestion,
         });
     }
-    if found.uid() != uid {
+    if found.uid() != uid || is_hidden(uid) {
         return Err(BindError::ForeignDirectory {
             directory,
             owner: found.uid(),

@@ -12,6 +12,7 @@ use super::bind::Bound;
 use super::own_file::OwnFile;
 use super::poller::{Direction, Polled, PollerHandle};
 use super::stream::Stream;
+use super::users::is_hidden;
 
 /// A listener that is waited for.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl Listener {
                     return Ok(None);
                 };
                 let peer = peer.uid.as_raw();
-                if peer != *uid {
+                if peer != *uid || is_hidden(peer) {
                     tracing::warn!(peer, "a process of another user was turned away");
                     return Ok(None);
                 }

@@ -17,6 +17,7 @@ use super::config::capabilities;
 use super::introduce::{Opened, Road, Unreached};
 use super::poller::PollerHandle;
 use super::stream::Stream;
+use super::users::is_hidden;
 use crate::region::{RegionKind, SharedRegion};
 
 /// A connection to a manager.
@@ -103,7 +104,8 @@ impl Ways {
         let stream = open(path, &self.poller).map_err(absent)?;
         let found = stream.with_socket(|socket| Ok(socket_peercred(socket)?));
         let found = found.map_err(absent)?.uid.as_raw();
-        if found != allowed_uid && found != 0 && Some(found) != self.manager_uid {
+        let is_known = [Some(allowed_uid), Some(0), self.manager_uid].contains(&Some(found));
+        if !is_known || is_hidden(found) {
             return Err(Unreached::Foreign {
                 path: path.clone(),
                 found,

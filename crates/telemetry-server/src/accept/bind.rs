@@ -5,6 +5,8 @@ use std::io;
 use telemetry_core::Address;
 
 use crate::bound::{BindError, Bound, Reach};
+#[cfg(feature = "tls")]
+use crate::secret_file::SecretFileError;
 
 /// Why workers cannot dial in.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +38,15 @@ pub enum AcceptError {
         address: Address,
         /// What is wrong.
         source: telemetry_tls::TlsError,
+    },
+    /// Others may read the key of its certificate, or write to it.
+    #[cfg(feature = "tls")]
+    #[error("workers cannot dial in at {address}: the key {source}")]
+    Key {
+        /// The address.
+        address: Address,
+        /// What is wrong.
+        source: SecretFileError,
     },
     /// The system refused a port.
     #[error("cannot listen at {address}: {source}")]

@@ -25,7 +25,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Door {
     hall: Arc<Hall>,
-    lobby: Lobby,
+    /// By user.
+    lobby: Lobby<u32>,
 }
 
 impl Door {
@@ -70,9 +71,18 @@ impl Door {
             match accepted {
                 Ok((stream, _)) => {
                     pause.forget();
-                    let ended = self.lobby.enter();
+                    let hall = Arc::clone(&self.hall);
                     let accepted = Accepted::now();
-                    visits.spawn(Arc::clone(&self.hall).visit(stream, accepted, ended));
+                    // Who may not come takes no place of those who may.
+                    match hall.user(&stream) {
+                        Ok(user) => {
+                            let ended = self.lobby.enter(user);
+                            visits.spawn(hall.visit(stream, accepted, ended));
+                        }
+                        Err(no) => {
+                            visits.spawn(hall.show_out(stream, no));
+                        }
+                    }
                 }
                 Err(error) => pause.begin(&error),
             }

@@ -1,6 +1,5 @@
 //! The way of one connection from where it was accepted to its session.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,23 +56,30 @@ impl Hall {
         }
     }
 
-    /// One connection at a unix socket, until its session has it or it is sent off.
+    /// The user behind a connection at a unix socket, if its processes may be workers. Nothing is read.
+    pub(super) fn user(&self, stream: &UnixStream) -> Result<u32, TurnedAway> {
+        let found = stream.peer_cred().map(|it| it.uid());
+        let checked = peer_user::check(found, &self.accepted_uids);
+        checked.map_err(|problem| (Refusal::User, refused(problem.to_string())))
+    }
+
+    /// Sends off one of a user who may not come.
+    pub(super) async fn show_out(self: Arc<Self>, stream: UnixStream, no: TurnedAway) {
+        let pid = pid(&stream);
+        let stream = Carrier::Unix(stream);
+        self.turn_away(stream, &Peer::Process { pid }, &no).await;
+    }
+
+    /// One connection at a unix socket, of a user who may come, until its session has it or it is sent off.
     pub(super) async fn visit(
         self: Arc<Self>,
         stream: UnixStream,
         accepted: Accepted,
         ended: oneshot::Receiver<Refusal>,
     ) {
-        let credentials = stream.peer_cred();
-        let pid = credentials.as_ref().ok().and_then(|it| it.pid());
-        // 0 stands for a process of a namespace that is not ours to see.
-        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
-        let pid = pid.filter(|pid| *pid != 0);
+        let pid = pid(&stream);
         let mut hearing = Hearing::new(&stream);
-        let outcome = match self.check_user(credentials.map(|it| it.uid())) {
-            Ok(()) => self.introduction(&mut hearing, ended).await,
-            Err(refusal) => Err(Some(refusal)),
-        };
+        let outcome = self.introduction(&mut hearing, ended).await;
         let handed = hearing.handed();
         let stream = Carrier::Unix(stream);
         let introduction = match outcome {
@@ -128,12 +134,6 @@ impl Hall {
             accepted,
         });
         true
-    }
-
-    /// Whether a user's processes may be workers.
-    fn check_user(&self, found: io::Result<u32>) -> Result<(), TurnedAway> {
-        let checked = peer_user::check(found, &self.accepted_uids);
-        checked.map_err(|problem| (Refusal::User, refused(problem.to_string())))
     }
 
     /// Waits for the introduction. An error without a word is of somebody who left without one.
@@ -222,4 +222,10 @@ impl Hall {
         self.manager.count_refusal(why);
         self.complaints.note(why, peer, answer);
     }
+}
+
+/// The process behind a connection. 0 stands for one of a namespace that is not ours to see.
+fn pid(stream: &UnixStream) -> Option<u32> {
+    let pid = stream.peer_cred().ok()?.pid()?;
+    u32::try_from(pid).ok().filter(|pid| *pid != 0)
 }

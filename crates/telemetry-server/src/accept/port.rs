@@ -23,7 +23,7 @@ use super::certifies::Certifies;
 use super::frame::INTRODUCTION_TIMEOUT;
 use super::hall::{Hall, TurnedAway};
 use super::lobby::{Lobby, Pause};
-use crate::manager::{Caller, Manager, Refusal};
+use crate::manager::{Caller, Manager, Refusal, origin};
 use crate::session::{Accepted, Ancestry, Carrier, Life, Peer};
 
 /// Time for the handshake; then the introduction has its own.
@@ -78,7 +78,7 @@ pub(super) async fn keep(
                     address,
                     accepted: Accepted::now(),
                 };
-                visits.spawn(visit.begin(stream, lobby.enter()));
+                visits.spawn(visit.begin(stream, lobby.enter(origin(address))));
             }
             Err(error) => pause.begin(&error),
         }

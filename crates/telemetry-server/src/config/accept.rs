@@ -112,8 +112,16 @@ pub(super) fn accept(
     if sockets.len() > 1 {
         return Err(section.invalid("listen", "names two unix sockets; one is allowed"));
     }
-    if let Some(port) = ports.first() {
-        check(&section, port, &tls, token_file.is_some())?;
+    match ports.first() {
+        Some(port) => check(&section, port, &tls, token_file.is_some())?,
+        None => check_without_ports(&section, own.as_ref(), certifies, token_file.as_deref())?,
+    }
+    if certifies.is_some() && tls.client_ca.is_none() {
+        return Err(section.invalid(
+            "certifies",
+            "it says for what a worker's certificate stands, and none is asked for; set client_ca in [accept.tls] or \
+             [tls], or leave it out",
+        ));
     }
     let socket = sockets.pop().or(default);
     check_users(
@@ -161,6 +169,28 @@ fn check(
         return Ok(());
     };
     Err(section.invalid("listen", problem))
+}
+
+/// Refuses what is for ports, where there are none.
+fn check_without_ports(
+    section: &Section<'_>,
+    own_tls: Option<&Section<'_>>,
+    certifies: Option<Certifies>,
+    token_file: Option<&Path>,
+) -> Result<(), ConfigError> {
+    const WHY: &str =
+        "is for ports, and `listen` names none; add one such as \"0.0.0.0:7443\", or leave it out";
+    if let Some(own_tls) = own_tls {
+        return Err(own_tls.refuse(format!("[accept.tls] {WHY}")));
+    }
+    let keys = [
+        ("certifies", certifies.is_some()),
+        ("token_file", token_file.is_some()),
+    ];
+    match keys.into_iter().find(|(_, is_set)| *is_set) {
+        Some((key, _)) => Err(section.invalid(key, format!("it {WHY}"))),
+        None => Ok(()),
+    }
 }
 
 /// Who may dial in besides our own user and root.
@@ -264,6 +294,33 @@ mod tests {
         for nobody in ["", "accept_users = []"] {
             assert_eq!(read(nobody).unwrap().doors().unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused_at_its_line() {
+        let why = "is for ports, and `listen` names none; add one such as \"0.0.0.0:7443\", or leave it out";
+        for (rest, place) in [
+            ("certifies = \"pool\"", "t.toml:4:13: accept.certifies: it"),
+            ("token_file = \"/t\"", "t.toml:4:14: accept.token_file: it"),
+            (
+                "[accept.tls]\nclient_ca = \"/ca\"",
+                "t.toml:4:1: [accept.tls]",
+            ),
+        ] {
+            refused(rest, &format!("{place} {why}"));
+        }
+        let port = "listen = \"0.0.0.0:7443\"\ntoken_file = \"/t\"\n";
+        let tls = "[accept.tls]\ncert = \"/c\"\nkey = \"/k\"\n";
+        read(&format!("{port}{tls}")).unwrap();
+        refused(
+            &format!("{port}certifies = \"worker\"\n{tls}"),
+            "t.toml:6:13: accept.certifies: it says for what a worker's certificate stands, and none is asked for; set \
+             client_ca in [accept.tls] or [tls], or leave it out",
+        );
+        read(&format!(
+            "{port}certifies = \"worker\"\n{tls}client_ca = \"/ca\""
+        ))
+        .unwrap();
     }
 
     #[test]

@@ -21,6 +21,16 @@ pub enum ConfigError {
         /// What the system said.
         source: io::Error,
     },
+    /// It was found and not named, and somebody else could have written it.
+    #[error(
+        "{path:?} {problem}, and is not used only because it is here; if it is to be used, name it with --config"
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Who could have.
+        problem: String,
+    },
     /// Its pools need a directory of the manager's own, and there is no place for one.
     #[error("{path:?}: the pools need a run_dir: {RUN_DIR_ALLOWED}")]
     NoRunDir {

@@ -189,6 +189,18 @@ mod tests {
     }
 
     #[test]
+    fn its_tls_need_not_ask_for_certificates_because_others_do() {
+        let all = "[tls]\ncert = \"/t/c\"\nkey = \"/t/k\"\nclient_ca = \"/t/cca\"\n";
+        let client_ca = |own: &str| {
+            let http = read(&format!("[http.tls]\n{own}{all}")).unwrap();
+            http.tls.expect("it is on").client_ca
+        };
+        assert_eq!(client_ca(""), Some("/t/cca".into()));
+        assert_eq!(client_ca("client_ca = \"off\"\n"), None);
+        refused("[http.tls]\nclient_ca = \"\"", "is empty");
+    }
+
+    #[test]
     fn tls_without_a_certificate_or_without_a_port_is_refused() {
         refused(
             "[http.tls]\nclient_ca = \"/h/ca\"",

@@ -9,6 +9,9 @@ use telemetry_tls::TlsConfig;
 use super::error::ConfigError;
 use super::section::Section;
 
+/// Has no certificate be asked for, whatever `[tls]` says.
+const OFF: &str = "off";
+
 /// Reads a table over what holds without it.
 pub(super) fn tls(section: &Section<'_>, otherwise: &TlsConfig) -> Result<TlsConfig, ConfigError> {
     let mut tls = otherwise.clone();
@@ -20,7 +23,11 @@ pub(super) fn tls(section: &Section<'_>, otherwise: &TlsConfig) -> Result<TlsCon
     }
     tls.key = file("key")?.or(tls.key);
     tls.ca = file("ca")?.or(tls.ca);
-    tls.client_ca = file("client_ca")?.or(tls.client_ca);
+    let client_ca = section.parsed("client_ca", |text| match text {
+        OFF => Ok(None),
+        _ => path(text).map(Some),
+    })?;
+    tls.client_ca = client_ca.unwrap_or(tls.client_ca);
     tls.server_name = section.text("server_name")?.or(tls.server_name);
     let lowest = section.parsed("min_version", str::parse)?;
     tls.min_version = lowest.unwrap_or(tls.min_version);

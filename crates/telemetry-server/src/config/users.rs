@@ -5,9 +5,7 @@
 use std::cell::OnceCell;
 use std::fs;
 
-use telemetry_core::catalog::nearest;
-
-use crate::peer_user::OVERFLOW_UID;
+use telemetry_core::{OVERFLOW_UID, catalog::nearest};
 
 /// Where users are listed.
 const PASSWD: &str = "/etc/passwd";

@@ -5,11 +5,12 @@
 //! what lies behind a link changes unseen.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
@@ -116,13 +117,19 @@ impl ListFile {
     }
 }
 
-/// Reads the file. May wait for the disk.
+/// Reads the file. May wait for the disk, and for nobody's writing.
 fn look(path: &Path) -> Found {
-    let read = || {
-        let file = File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no file"));
-        }
+    let check = |found: Metadata| match found.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no file")),
+    };
+    let read = || -> io::Result<String> {
+        // A device may do something when it is opened.
+        check(fs::metadata(path)?)?;
+        // A pipe that has come in between would wait for who writes to it.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        check(file.metadata()?)?;
         let mut text = String::new();
         file.take(MAX_LIST_BYTES + 1).read_to_string(&mut text)?;
         Ok(text)

@@ -142,6 +142,24 @@ async fn a_list_behind_links_is_followed_when_a_link_is_replaced() {
 }
 
 #[tokio::test]
+async fn what_is_no_file_keeps_nobody_waiting() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let story = Story::begin("list.json", &list(&["127.0.0.1:1"]));
+    story.until("one", |info| info.workers == 1).await;
+    let pipe = story.path.with_extension("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    fs::rename(&pipe, &story.path).expect("it is ours");
+    story
+        .until("said", |info| {
+            info.fault
+                .as_ref()
+                .is_some_and(|it| it.contains("it is no file"))
+        })
+        .await;
+    assert_eq!(story.discovery.info().workers, 1);
+}
+
+#[tokio::test]
 async fn the_addresses_of_a_name_are_workers() {
     let manager = Manager::start(ManagerConfig::new("n1")).expect("it starts");
     let source = ListSource::Dns {

@@ -115,7 +115,9 @@ impl Access {
         public: Vec<HttpRoute>,
         file: Option<&TokenFile>,
     ) -> Result<Self, TokenFileError> {
-        let read = |file: &TokenFile| Ok((file.take()?, file.path().to_owned()));
+        let read = |file: &TokenFile| -> Result<_, TokenFileError> {
+            Ok((file.take()?, file.path().to_owned()))
+        };
         Ok(Self {
             public,
             token: file.map(read).transpose()?,

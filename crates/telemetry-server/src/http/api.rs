@@ -42,6 +42,8 @@ pub enum ApiResource {
     Pools,
     /// Names of events that no catalog has: an array.
     Quarantine,
+    /// Lists of workers that are followed, and how old they are: an array.
+    Discovery,
 }
 
 /// Whoever knows the workers.
@@ -79,6 +81,10 @@ pub(super) async fn pools(State(state): State<HttpState>) -> Json<Value> {
 
 pub(super) async fn quarantine(State(state): State<HttpState>) -> Json<Value> {
     Json(escaped(state.source.fetch(ApiResource::Quarantine)))
+}
+
+pub(super) async fn discovery(State(state): State<HttpState>) -> Json<Value> {
+    Json(escaped(state.source.fetch(ApiResource::Discovery)))
 }
 
 pub(super) async fn handlers(State(state): State<HttpState>) -> Response {

@@ -162,7 +162,7 @@ impl Door for SocketDoor {
         let pid = credentials.as_ref().ok().and_then(|it| it.pid());
         let checked = peer_user::check(credentials.map(|it| it.uid()), &self.accepted_uids);
         match checked {
-            Ok(()) => Ok(Arrival::Socket {
+            Ok(_user) => Ok(Arrival::Socket {
                 pid: pid.filter(|pid| *pid != 0),
             }),
             Err(error) => {

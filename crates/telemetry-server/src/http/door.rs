@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::Request;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -170,6 +170,10 @@ impl Keeper {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(arrival);
                 let answer = router.call(request).await?;
+                // What has no size is a live view.
+                if answer.body().size_hint().exact().is_none() {
+                    under_way.is_live();
+                }
                 Ok::<_, Infallible>(answer.map(|body| Answer {
                     body,
                     _under_way: under_way,

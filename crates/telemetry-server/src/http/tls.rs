@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use telemetry_core::catalog::escape;
-use telemetry_tls::{FirstBytes, ServerStream, ServerTls, TlsConfig, TlsError};
+use telemetry_tls::{FirstBytes, ServerStream, ServerTls, TlsConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_blocking;
@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use super::arrival::{Arrival, Door, last_word};
 use super::patience::{Patient, Seat};
 use super::refused::{Refusal, Refusals};
-use super::{HTTP_HEAD_TIMEOUT, MAX_HTTP_HEAD_BYTES};
+use super::{HTTP_HEAD_TIMEOUT, HttpError, MAX_HTTP_HEAD_BYTES};
+use crate::secret_file;
 
 /// What is spoken over it; the only thing that the server serves.
 const PROTOCOLS: &[&str] = &["http/1.1"];
@@ -34,8 +35,11 @@ pub(super) struct TlsDoor {
 }
 
 /// Reads the files of a port.
-pub(super) fn read(config: &TlsConfig) -> Result<Arc<ServerTls>, TlsError> {
-    ServerTls::new(config, PROTOCOLS).map(Arc::new)
+pub(super) fn read(config: &TlsConfig) -> Result<Arc<ServerTls>, HttpError> {
+    if let Some(key) = &config.key {
+        secret_file::check(key)?;
+    }
+    Ok(Arc::new(ServerTls::new(config, PROTOCOLS)?))
 }
 
 impl TlsDoor {

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::OwnedPermit;
 use tokio::time::Instant;
 
 use super::departure::UNREGISTER_DRAIN;
-use super::names::{Claim, Holder};
+use super::names::{Claim, Holder, origin};
 use super::registry::{Entry, Registry};
 use super::{Inner, Manager, Refusal};
 use crate::accounts::Process;
@@ -74,6 +74,13 @@ impl Manager {
             incarnation: introduction.incarnation.to_ascii_lowercase(),
             pid: caller.pid,
             certificate: caller.peer.certificate().map(str::to_owned),
+            address: match caller.peer {
+                Peer::Remote {
+                    address,
+                    certificate: None,
+                } => Some(origin(address)),
+                _ => None,
+            },
         };
         if let Some(fault) = fault(introduction) {
             return refuse(Refusal::Identity, fault);

@@ -12,6 +12,8 @@ impl ApiSource for Manager {
         match resource {
             ApiResource::Workers => workers(&self.list_streams()),
             ApiResource::Pools => table(&self.pools()),
+            // Whoever follows lists knows them.
+            ApiResource::Discovery => Value::Array(Vec::new()),
             ApiResource::Quarantine => table(&self.quarantine().list()),
         }
     }

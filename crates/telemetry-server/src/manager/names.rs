@@ -5,6 +5,7 @@
 //! rules; the table they are applied to is the registry's.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use telemetry_core::{Mistake, is_planted};
 
@@ -13,6 +14,8 @@ use crate::identity::WorkerId;
 
 /// Most workers that were unregistered while they lived of which it is remembered.
 const MAX_BANNED: usize = 4_096;
+/// How much of an address of IPv6 its holder may choose.
+const HOST_BITS: u32 = 64;
 /// Digits of an incarnation that are enough to tell children apart.
 const SHORT_INCARNATION: usize = 8;
 
@@ -24,6 +27,8 @@ pub(super) struct Claim {
     pub(super) pid: Option<u32>,
     /// Who a certificate says it is, where one was shown: nobody takes the place of its holder either.
     pub(super) certificate: Option<String>,
+    /// From which address it comes, where nothing else tells who comes from elsewhere.
+    pub(super) address: Option<IpAddr>,
 }
 
 /// Who has claimed an id.
@@ -50,7 +55,8 @@ impl Holder {
     /// How the id stands towards a newcomer with this claim. `connected`: the holder's stream is open.
     pub(super) fn towards(&self, newcomer: &Claim, connected: bool) -> Standing {
         let same_process = self.claim.pid == newcomer.pid;
-        if self.claim.certificate != newcomer.certificate && self.process.is_none() {
+        let origin = |claim: &Claim| (claim.certificate.clone(), claim.address);
+        if origin(&self.claim) != origin(newcomer) && self.process.is_none() {
             // It may come back, and be taken for nobody else.
             return Standing::Taken;
         }
@@ -62,6 +68,17 @@ impl Holder {
             Some(_) | None if connected => Standing::Uncertain,
             Some(_) | None => Standing::Vacant,
         }
+    }
+}
+
+/// Where a connection comes from: an address, or the network of one of IPv6, of which one holder has 2^64.
+pub(crate) fn origin(address: SocketAddr) -> IpAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> HOST_BITS << HOST_BITS;
+            Ipv6Addr::from_bits(network).into()
+        }
+        address => address,
     }
 }
 
@@ -88,7 +105,7 @@ pub(super) fn numbered(id: &WorkerId, number: usize) -> WorkerId {
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     ids: HashMap<Claim, WorkerId>,
-    /// How many ids each process holds, or each certificate.
+    /// How many ids each process holds, each certificate, or each address without one.
     held: HashMap<Source, usize>,
 }
 
@@ -99,16 +116,19 @@ enum Source {
     Process(u32),
     /// The holder of a certificate, wherever it is.
     Certificate(String),
-    /// All who come from elsewhere without one, or from a namespace that cannot be seen.
+    /// All who come from an address without one.
+    Address(IpAddr),
+    /// All who come from a namespace that cannot be seen.
     Unknown,
 }
 
 impl Source {
     fn of(claim: &Claim) -> Self {
-        match (claim.pid, &claim.certificate) {
-            (Some(pid), _) => Self::Process(pid),
-            (None, Some(name)) => Self::Certificate(name.clone()),
-            (None, None) => Self::Unknown,
+        match (claim.pid, &claim.certificate, claim.address) {
+            (Some(pid), ..) => Self::Process(pid),
+            (None, Some(name), _) => Self::Certificate(name.clone()),
+            (None, None, Some(address)) => Self::Address(address),
+            (None, None, None) => Self::Unknown,
         }
     }
 }
@@ -192,6 +212,21 @@ mod tests {
             incarnation: incarnation.to_owned(),
             pid,
             certificate: None,
+            address: None,
+        }
+    }
+
+    #[test]
+    fn an_origin_is_what_one_holder_has() {
+        for (address, expected) in [
+            ("192.0.2.7:1", "192.0.2.7"),
+            ("[::ffff:192.0.2.7]:1", "192.0.2.7"),
+            ("[2001:db8:1:2:3:4:5:6]:1", "2001:db8:1:2::"),
+            ("[2001:db8:1:2:ffff::]:9", "2001:db8:1:2::"),
+            ("[2001:db8:1:3::]:9", "2001:db8:1:3::"),
+        ] {
+            let address = address.parse().expect("an address");
+            assert_eq!(origin(address).to_string(), expected);
         }
     }
 

@@ -26,6 +26,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::peer_user;
+
 use super::backoff::Turn;
 use super::control::ControlBody;
 use super::kin;
@@ -257,9 +259,8 @@ pub(super) async fn dial(
                 error,
             };
             let behind = stream.peer_cred().map_err(failed)?;
-            let own = rustix::process::geteuid().as_raw();
             let found = behind.uid();
-            if found != own && found != 0 && !credentials.uids.contains(&found) {
+            if peer_user::check(Ok(found), credentials.uids).is_err() {
                 let peer = Peer::Endpoint(endpoint.clone());
                 return Err(DialError::ForeignPeer { peer, found });
             }

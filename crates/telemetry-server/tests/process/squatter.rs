@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -47,6 +48,7 @@ fn meet(uid: u32, more: &[&str]) -> Option<(String, String)> {
     let dir = tempfile::tempdir().expect("a directory");
     let (config, token) = (dir.path().join("t.toml"), dir.path().join("token"));
     fs::write(&token, TOKEN).expect("a file");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("ours");
     let port = port.trim();
     let text = format!(
         "[http]\nsocket = \"off\"\nlisten = \"127.0.0.1:{port}\"\ntoken_file = {token:?}\n"

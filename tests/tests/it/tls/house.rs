@@ -1,6 +1,7 @@
 //! A manager at whose port workers dial in over TLS, an authority, and workers with their certificates.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -59,6 +60,7 @@ impl House {
         for (end, content) in [("key", issued.key), ("pem", issued.cert)] {
             let draft = self.path(&format!("{name}.{end}.new"));
             fs::write(&draft, content).expect("a file");
+            fs::set_permissions(&draft, Permissions::from_mode(0o600)).expect("ours");
             fs::rename(&draft, self.path(&format!("{name}.{end}"))).expect("a file");
         }
     }

@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
+use super::super::users::is_hidden;
 use super::{BindError, Bound, advised_name, bind_unix, io_error, knock};
 
 /// What the name of such a socket begins with.
@@ -112,7 +113,7 @@ fn is_gone(pid: Pid) -> bool {
 fn is_socket_of_nobody(path: &Path) -> bool {
     let uid = rustix::process::geteuid().as_raw();
     let is_ours = fs::symlink_metadata(path)
-        .is_ok_and(|found| found.file_type().is_socket() && found.uid() == uid);
+        .is_ok_and(|found| found.file_type().is_socket() && found.uid() == uid && !is_hidden(uid));
     is_ours && knock(path) == Err(Errno::CONNREFUSED)
 }
 

@@ -1,14 +1,17 @@
 //! Connections of one worker that overtake each other between the door and its session, and processes that have
 //! ended before they are served.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use telemetry_core::wire::Introduction;
-use tokio::io::AsyncReadExt;
+use telemetry_core::wire::{Introduction, IntroductionAnswer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::OwnedPermit;
 
 use super::*;
+use crate::bound::Reach;
 use crate::manager::{Caller, ManagerConfig};
 use crate::session::{Ancestry, Arrival, Carrier, Life, Peer, StreamInfo, StreamState};
 use tokio::time::{sleep, timeout};
@@ -193,4 +196,61 @@ async fn a_silent_death_is_counted_once_while_another_is_awaited() {
     other.send(other_arrival);
     is_served(&mut two).await;
     assert_eq!(manager.totals().unaccounted_incarnations, 1);
+}
+
+/// Connects so many times as a process of another user.
+fn connect_as(uid: u32, path: &Path, count: usize) -> Vec<std::os::unix::net::UnixStream> {
+    use rustix::{process::Uid, thread::set_thread_res_uid};
+    std::thread::scope(|scope| {
+        let connecting = scope.spawn(|| {
+            // Of this thread alone, which ends with it.
+            set_thread_res_uid(None, Uid::from_raw(uid), None).expect("root may");
+            let connect = |_| std::os::unix::net::UnixStream::connect(path).expect("a door");
+            (0..count).map(connect).collect()
+        });
+        connecting.join().expect("no panic")
+    })
+}
+
+/// What somebody who came first and said nothing is told at the end, where a crowd of a user came after.
+async fn outlast_a_crowd_of(user: u32, accepted: &[u32]) -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), open).expect("ours");
+    let bound = Bound::within(&dir.path().join("users.sock"), Reach::EveryUser).expect("free");
+    let path = bound.path().to_owned();
+    let manager = Manager::start(ManagerConfig::new("node")).expect("a sound policy");
+    let (_stop, stopped) = watch::channel(false);
+    let door = tokio::spawn(Door::of(manager.clone(), accepted.to_vec()).keep(bound, stopped));
+    let mut first = UnixStream::connect(&path).await.expect("a door");
+    let mut crowd = Vec::new();
+    for _ in 0..5 {
+        let path = path.clone();
+        let more = tokio::task::spawn_blocking(move || connect_as(user, &path, 100));
+        crowd.extend(more.await.expect("no panic"));
+    }
+    let mut introduction = Introduction::default();
+    introduction.worker = "w".to_owned();
+    introduction.incarnation = "0".repeat(32);
+    let _sent_off = first.write_all(&introduction.to_frame()).await;
+    let mut answered = [0; 4_096];
+    let count = timeout(PATIENCE, first.read(&mut answered)).await;
+    let count = count.expect("in time").expect("an answer");
+    door.abort();
+    answered[..count].to_vec()
+}
+
+#[tokio::test]
+async fn a_crowd_of_another_user_sends_nobody_away() {
+    const OTHER: u32 = 65_531;
+    if !rustix::process::geteuid().is_root() {
+        // Only root can connect as somebody else.
+        return;
+    }
+    for accepted in [&[][..], &[OTHER]] {
+        let answer = outlast_a_crowd_of(OTHER, accepted).await;
+        let said = String::from_utf8_lossy(&answer);
+        let welcome = IntroductionAnswer::Welcome.to_frame();
+        assert!(answer.starts_with(&welcome), "{accepted:?}: {said}");
+    }
 }

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use telemetry_server::process::is_hidden_user;
 use telemetry_server::telemetry_tls::{ClientStream, ClientTls, TlsConfig, explain};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -147,7 +148,10 @@ fn check_listener(way: &Way, authority: &str, owner: u32) -> Result<(), Failure>
         Some(Some(users)) => {
             let own = rustix::process::geteuid().as_raw();
             let trusted = [0, own, owner];
-            match users.into_iter().find(|user| !trusted.contains(user)) {
+            match users
+                .into_iter()
+                .find(|user| is_hidden_user(*user) || !trusted.contains(user))
+            {
                 None => return Ok(()),
                 Some(user) => format!("user {user} listens there, and the token is user {owner}'s"),
             }

@@ -65,9 +65,9 @@ enum Command {
     /// Run a manager until SIGINT or SIGTERM.
     #[command(after_help = MANAGER_HELP)]
     Manager {
-        /// The configuration file.
-        #[arg(long, value_name = "FILE", default_value = running::DEFAULT_CONFIG)]
-        config: PathBuf,
+        /// The configuration file. By default telemetry.toml here, unless somebody else could have written that.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// List the workers of a running manager.
     Workers {
@@ -117,7 +117,7 @@ enum Command {
 fn main() -> ExitCode {
     let CommandLine { command } = CommandLine::parse();
     let outcome = match command {
-        Command::Manager { config } => match manager::run(&config) {
+        Command::Manager { config } => match manager::run(config.as_deref()) {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },

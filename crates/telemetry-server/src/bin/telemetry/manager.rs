@@ -36,6 +36,7 @@ use tokio::task::JoinHandle;
 use crate::failure::Failure;
 use crate::log::Log;
 use crate::roster::Roster;
+use crate::running::DEFAULT_CONFIG;
 use crate::service;
 use crate::signals::{Request, Signals};
 
@@ -46,11 +47,15 @@ const HASTENED_END: Duration = Duration::from_millis(500);
 /// How long the log may take to write what is queued for it.
 const HANDLERS_END: Duration = Duration::from_secs(2);
 
-/// Runs the manager of a configuration file.
-pub(crate) fn run(path: &Path) -> Result<ExitCode, Failure> {
+/// Runs the manager of a configuration file; of that which is found here, if none was named.
+pub(crate) fn run(named: Option<&Path>) -> Result<ExitCode, Failure> {
     // Before anything is opened.
     let kept = service::kept();
-    let config = Config::load(path)?;
+    let path = named.unwrap_or(Path::new(DEFAULT_CONFIG));
+    let config = match named {
+        Some(path) => Config::load(path)?,
+        None => Config::load_found(path)?,
+    };
     let log = Log::set_up(&config)?;
     let run_dir = match hold(&config, path) {
         Ok(run_dir) => run_dir,
@@ -228,6 +233,7 @@ async fn start(
     }
     for list in config.discover {
         let discovery = Discovery::start(&running.manager, list);
+        roster.add_list(&discovery);
         running.discoveries.push(discovery);
     }
     // Before the pools: what cannot be used here must not end what they would have adopted.

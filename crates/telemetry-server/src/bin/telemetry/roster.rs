@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use serde_json::{Value, json};
 use telemetry_server::{
     Manager,
+    discover::{Discovery, DiscoveryInfo},
     http::{ApiResource, ApiSource},
     pool::{Pool, PoolStatus, WorkerState, WorkerStatus},
 };
+use tokio::sync::watch;
 
 /// Answers for the manager and its pools.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub(crate) struct Roster {
     manager: Manager,
     /// Held weakly: a pool must be free to end.
     pools: Arc<Mutex<Vec<Weak<Pool>>>>,
+    /// What is known of the lists that are followed.
+    lists: Arc<Mutex<Vec<watch::Receiver<DiscoveryInfo>>>>,
 }
 
 impl Roster {
@@ -26,7 +30,32 @@ impl Roster {
         Self {
             manager,
             pools: Arc::default(),
+            lists: Arc::default(),
         }
+    }
+
+    /// From now on this list is shown.
+    pub(crate) fn add_list(&self, list: &Discovery) {
+        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.push(list.subscribe());
+    }
+
+    /// The lists, with how old they are.
+    fn lists(&self) -> Value {
+        let now_ns = self.manager.dispatcher().clock().unix_nanos();
+        let lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = |list: &watch::Receiver<DiscoveryInfo>| {
+            let info = list.borrow();
+            let age_ms = info.age(now_ns).map(|age| age.as_millis());
+            json!({
+                "list": info.list,
+                "workers": info.workers,
+                "answered_ns": info.answered_ns,
+                "age_ms": age_ms.and_then(|it| u64::try_from(it).ok()),
+                "fault": info.fault,
+            })
+        };
+        lists.iter().map(row).collect()
     }
 
     /// From now on the workers of this pool are listed too.
@@ -54,6 +83,9 @@ impl Roster {
 
 impl ApiSource for Roster {
     fn fetch(&self, resource: ApiResource) -> Value {
+        if resource == ApiResource::Discovery {
+            return self.lists();
+        }
         let mut answer = self.manager.fetch(resource);
         if resource == ApiResource::Workers
             && let Value::Array(rows) = &mut answer
@@ -150,6 +182,39 @@ mod tests {
         assert_eq!((&row["pid"], &row["last_pid"]), (&Value::Null, &json!(7)));
         assert_eq!(row["last_error"], "exit code 1: ValueError: x");
         assert_eq!(row["stream_error"], "there is no socket");
+    }
+
+    #[tokio::test]
+    async fn a_list_is_shown_with_its_age_and_what_is_wrong_with_it() {
+        use telemetry_server::ManagerConfig;
+        use telemetry_server::discover::{DiscoveryConfig, ListSource};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list.json");
+        std::fs::write(&path, r#"[{"targets": ["127.0.0.1:1"]}]"#).unwrap();
+        let manager = Manager::start(ManagerConfig::new("n1")).unwrap();
+        let roster = Roster::new(manager.clone());
+        let source = ListSource::File { path: path.clone() };
+        let list = Discovery::start(&manager, DiscoveryConfig::new(source));
+        roster.add_list(&list);
+        let mut known = list.subscribe();
+        let mut until = async |wanted: fn(&DiscoveryInfo) -> bool| {
+            let waited = known.wait_for(wanted);
+            let waited = tokio::time::timeout(std::time::Duration::from_secs(20), waited);
+            drop(waited.await.expect("in time").expect("it is followed"));
+        };
+        until(|info| info.workers == 1).await;
+        let row = &roster.fetch(ApiResource::Discovery)[0];
+        assert_eq!((&row["workers"], &row["fault"]), (&json!(1), &Value::Null));
+        assert!(
+            row["age_ms"].as_u64().is_some_and(|age| age < 60_000),
+            "{row}"
+        );
+        assert_eq!(row["list"], json!(path));
+        std::fs::write(&path, "[]").unwrap();
+        until(|info| info.fault.is_some()).await;
+        let row = &roster.fetch(ApiResource::Discovery)[0];
+        assert_eq!(row["fault"], "it lists no worker");
+        assert!(row["age_ms"].is_u64() && row["workers"] == 1, "{row}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use telemetry_server::Token;
-use telemetry_server::config::{Config, HttpSection};
+use telemetry_server::config::{Config, HttpSection, read_found};
 use telemetry_server::http::TokenFile;
 use telemetry_server::telemetry_tls::TlsConfig;
 
@@ -176,10 +176,14 @@ impl Running {
     fn places(&self) -> Result<Vec<HttpSection>, Failure> {
         let here = Path::new(DEFAULT_CONFIG);
         let named = self.config.as_deref();
-        // With an address it only tells whose that is.
-        let named = named.or_else(|| (self.url.is_none() && here.exists()).then_some(here));
-        if let Some(path) = named {
-            let http = read(path)?.ok_or_else(|| {
+        let content = match named {
+            Some(path) => Some((path, read_named(path)?)),
+            // With an address it only tells whose that is.
+            None if self.url.is_none() && here.exists() => Some((here, read_found(here)?)),
+            None => None,
+        };
+        if let Some((path, content)) = content {
+            let http = http_of(path, &content)?.ok_or_else(|| {
                 Failure::Failed(format!(
                     "{path:?} has no [http], so its manager cannot be asked; add that section"
                 ))
@@ -188,20 +192,27 @@ impl Running {
         }
         let default = Config::parse("[http]", DEFAULT_CONFIG)?.http;
         // Those that are not there, or that we may not read, say nothing.
-        let [here, service] =
-            [here, Path::new(SERVICE_CONFIG)].map(|path| read(path).ok().flatten());
+        let here = read_found(here).ok().map(|content| (here, content));
+        let service = Path::new(SERVICE_CONFIG);
+        let service = read_named(service).ok().map(|content| (service, content));
+        let [here, service] = [here, service]
+            .map(|it| it.and_then(|(path, content)| http_of(path, &content).ok().flatten()));
         Ok(here.into_iter().chain(default).chain(service).collect())
     }
 }
 
-/// `[http]` of a configuration, if it has one.
-fn read(path: &Path) -> Result<Option<HttpSection>, Failure> {
-    let content = fs::read_to_string(path).map_err(|error| {
+/// The text of a configuration that was named.
+fn read_named(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| {
         Failure::Usage(format!(
             "cannot read the configuration {path:?}: {error}; give an existing file with --config"
         ))
-    })?;
-    Ok(Config::parse(&content, &path.to_string_lossy())?.http)
+    })
+}
+
+/// `[http]` of a configuration, if it has one.
+fn http_of(path: &Path, content: &str) -> Result<Option<HttpSection>, Failure> {
+    Ok(Config::parse(content, &path.to_string_lossy())?.http)
 }
 
 /// The ways to one manager.
@@ -239,6 +250,8 @@ fn asking(tls: &TlsConfig) -> TlsConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     /// What `--url` leads to, beside a configuration of a manager at 127.0.0.1:9464.
@@ -246,6 +259,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let token = dir.path().join("token");
         fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
         let config = dir.path().join("t.toml");
         let text = format!("[http]\nlisten = \"127.0.0.1:9464\"\ntoken_file = {token:?}\n{more}");
         fs::write(&config, text).unwrap();

@@ -1,6 +1,7 @@
 //! Facts about heads of requests, without any connection.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::http::access::{HttpRoute, TokenFile};
@@ -160,6 +161,7 @@ fn what_is_not_public_needs_the_token_over_a_port_and_none_over_the_socket() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     std::fs::write(&file, SECRET).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let guard = guard(&[], Some(&TokenFile::Given(file)));
     let check = |arrival: Arrival, path: &'static str, shown: &[&str]| {
         let mut headers = head(&[("host", "localhost")]);

@@ -147,6 +147,7 @@ async fn a_server_that_can_be_reached_nowhere_or_by_too_many_does_not_start() {
 
     let token = dir.path().join("token");
     fs::write(&token, "0".repeat(64)).unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
     let open = HttpServer::start(state(), closed(dir.path()))
         .await

@@ -1,6 +1,7 @@
 //! Facts about HTTP over TLS: who gets in, and what the others are told.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -37,6 +38,7 @@ impl World {
         // Whoever looks sees the old one or the new one.
         let draft = self.path("draft");
         fs::write(&draft, text).unwrap();
+        fs::set_permissions(&draft, Permissions::from_mode(0o600)).unwrap();
         fs::rename(&draft, self.path(name)).unwrap();
     }
 
@@ -339,4 +341,29 @@ async fn shutdown_does_not_wait_for_a_handshake() {
     let began = std::time::Instant::now();
     rig.server.shutdown(PATIENCE).await;
     assert!(began.elapsed() < HTTP_HEAD_TIMEOUT / 2);
+}
+
+#[tokio::test]
+async fn a_key_that_others_may_read_is_refused_with_what_to_do() {
+    let world = World::new();
+    let key = world.path("server.key");
+    fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    let prometheus =
+        PrometheusExporter::new(Arc::clone(Catalog::builtin()), PrometheusConfig::default());
+    let dispatcher = Dispatcher::new(
+        Arc::clone(Catalog::builtin()),
+        Source::of_node("here"),
+        Arc::new(SystemClock::new()),
+    );
+    let config = HttpConfig {
+        listen: Some(loopback()),
+        tls: Some(world.pair("server")),
+        ..HttpConfig::default()
+    };
+    let state = HttpState::new(dispatcher, prometheus, ());
+    let refused = HttpServer::start(state, config).await.unwrap_err();
+    let refused = refused.to_string();
+    let wanted = format!("HTTP: the key {} has mode 0644", key.display());
+    assert!(refused.starts_with(&wanted), "{refused}");
+    assert!(refused.contains("chmod 600"), "{refused}");
 }

@@ -11,7 +11,7 @@ use crate::identity::{WorkerContext, WorkerId};
 
 /// Workers of one id of which it is looked whether their processes are gone.
 pub(super) const MAX_LOOKS: usize = 16;
-/// Ids that one process may hold, or the holder of one certificate.
+/// Ids that one process may hold, the holder of one certificate, or all who come from one address without one.
 pub(super) const MAX_HELD: usize = 1_024;
 
 /// Which id a caller gets.

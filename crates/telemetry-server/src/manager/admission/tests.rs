@@ -284,6 +284,52 @@ async fn one_process_holds_only_so_many_ids() {
     process.end();
 }
 
+/// A worker of another machine.
+fn remote(worker: &str, incarnation: u64, address: &str, certificate: Option<&str>) -> Caller {
+    let mut caller = caller(worker, incarnation, None);
+    caller.peer = Peer::Remote {
+        address: address.parse().expect("an address"),
+        certificate: certificate.map(str::to_owned),
+    };
+    caller
+}
+
+#[tokio::test]
+async fn one_address_without_certificates_holds_only_so_many_ids() {
+    let manager = manager();
+    for number in 0..MAX_HELD as u64 {
+        // However many ports there are.
+        let address = format!("192.0.2.1:{}", number + 1);
+        let one = remote(&format!("w{number}"), number, &address, None);
+        let admission = manager.admit(&one, true);
+        assert!(matches!(admission, Admission::Welcome(_)), "{number}");
+    }
+    let further = |address, certificate| remote("further", u64::MAX, address, certificate);
+    let refused = manager.admit(&further("192.0.2.1:1", None), true);
+    assert_eq!(why(refused), Refusal::Full);
+    call(&manager, &further("192.0.2.1:1", Some("further")));
+    call(&manager, &further("192.0.2.2:1", None));
+}
+
+#[tokio::test]
+async fn without_a_certificate_an_id_is_kept_for_the_address_that_has_it() {
+    let manager = manager();
+    assert_eq!(call(&manager, &remote("w", 1, "192.0.2.1:1", None)), ["w"]);
+    // Nobody else gets it, not even with the same incarnation.
+    for (incarnation, address) in [(2, "192.0.2.2:1"), (1, "192.0.2.3:1")] {
+        let admission = manager.admit(&remote("w", incarnation, address, None), false);
+        assert!(matches!(admission, Admission::Welcome(_)), "{admission:?}");
+    }
+    assert_eq!(ids(&manager), ["w", "w~2", "w~3"]);
+    // It is back, and so is another life of it once nobody is connected.
+    assert_eq!(
+        call(&manager, &remote("w", 1, "192.0.2.1:2", None)),
+        ["w", "w~2", "w~3"]
+    );
+    let next = remote("w", 9, "192.0.2.1:3", None);
+    assert!(matches!(manager.admit(&next, false), Admission::Undecided));
+}
+
 #[tokio::test]
 async fn doubles_beyond_all_looks_have_numbers_of_their_own() {
     let manager = manager();

@@ -281,11 +281,10 @@ impl Record {
     ) -> u64 {
         let released = left.released;
         let incarnation = word(&held.incarnation);
-        let place = held
-            .pid
-            .map_or_else(|| Place::Address(String::new()), Place::Process);
         let now_ns = self.clock.unix_nanos();
         let mut memory = self.lock();
+        let served_as = || Place::Address(memory.context.worker_id.to_string());
+        let place = held.pid.map_or_else(served_as, Place::Process);
         let known = memory.account.position_of(&incarnation, place.clone());
         let origin = match known {
             // What nobody has acknowledged and is not there any more was forgotten.

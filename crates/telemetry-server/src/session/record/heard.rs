@@ -46,8 +46,8 @@ impl Record {
             Some(pid) => Place::Process(pid),
             None => Place::Address(match &memory.endpoint {
                 Some(endpoint) if memory.link == LinkKind::Out => endpoint.to_string(),
-                // Where the system tells no process there is nothing but its word.
-                _ => String::new(),
+                // Where the system tells no process it is whoever has the id that it is served under.
+                _ => memory.context.worker_id.to_string(),
             }),
         };
         let account = &mut memory.account;

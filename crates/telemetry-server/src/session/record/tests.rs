@@ -59,6 +59,34 @@ impl Rig {
     }
 }
 
+#[test]
+fn a_worker_of_another_machine_is_nobody_else_by_an_incarnation() {
+    let book = Arc::default();
+    let rig = |worker: &str| {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(1));
+        let context = WorkerContext::new(worker);
+        let record = Record::new(context, None, Arc::default(), &book, &clock);
+        record.asked(None, LinkKind::In);
+        let writer = record.try_begin().expect("nobody reads");
+        Rig { record, writer }
+    };
+    let (mut honest, mut liar) = (rig("honest"), rig("liar"));
+    honest.hello("a");
+    honest.report(&report(100, 10)).expect("believable");
+    let before = honest.info().reported;
+    let writer = std::mem::take(&mut honest.writer);
+    honest.record.end(writer, Parting::Cut);
+    liar.hello("a");
+    liar.report(&report(5, 0))
+        .expect("it is the first of its own");
+    assert_eq!(liar.info().reported.queued, 5);
+    honest.writer = honest.record.try_begin().expect("nobody reads");
+    honest.hello("a");
+    assert_eq!(honest.info().reported, before);
+    honest.report(&report(101, 10)).expect("it goes on");
+    assert_eq!(honest.info().reported.queued, 101);
+}
+
 fn count(reason: u32, count: u64) -> ReasonCount {
     ReasonCount { reason, count }
 }
