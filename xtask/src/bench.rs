@@ -7,14 +7,19 @@
 mod suite;
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use clap::{Args, ValueEnum};
 
-use crate::{failure::Failure, process, workspace};
+use crate::{
+    failure::Failure,
+    process,
+    programs::{self, Program},
+    workspace,
+};
 
 use suite::Suite;
 
@@ -65,7 +70,7 @@ enum What {
 
 impl Selection {
     /// Shows that every benchmark runs; their figures are rough and decide nothing.
-    pub(crate) const SMOKE: Self = Self {
+    const SMOKE: Self = Self {
         what: What::All,
         quick: true,
         json: None,
@@ -74,6 +79,16 @@ impl Selection {
 
 /// Builds and runs the selected benchmark.
 pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
+    programs::build(Build::of(selection).profile(), &[Program::Benches])?;
+    measure(selection)
+}
+
+/// A smoke run of what is built already.
+pub(crate) fn smoke() -> Result<(), Failure> {
+    measure(&Selection::SMOKE)
+}
+
+fn measure(selection: &Selection) -> Result<(), Failure> {
     let results = workspace::path(if selection.quick {
         QUICK_RESULTS
     } else {
@@ -91,7 +106,6 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
         What::Differential => vec![Suite::Rust("differential")],
         What::All => Suite::ALL.to_vec(),
         What::Claims => {
-            build(Build::Full)?;
             let reports = workspace::path(RESULTS).join("all.json");
             return process::run(
                 Build::Full
@@ -101,12 +115,7 @@ pub(crate) fn run(selection: &Selection) -> Result<(), Failure> {
             );
         }
     };
-    let made = if selection.quick {
-        Build::Quick
-    } else {
-        Build::Full
-    };
-    build(made)?;
+    let made = Build::of(selection);
 
     let mut command = made.benches();
     command.arg("report");
@@ -161,11 +170,6 @@ fn run_suites(
     Ok(failed)
 }
 
-fn build(made: Build) -> Result<(), Failure> {
-    let profile = made.profile();
-    process::run(process::cargo().args(["build", "--profile", profile, "-p", "telemetry-benches"]))
-}
-
 /// How the Rust program of the benchmarks is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Build {
@@ -176,18 +180,24 @@ enum Build {
 }
 
 impl Build {
-    fn profile(self) -> &'static str {
-        match self {
-            Self::Full => "release",
-            Self::Quick => "demo",
+    /// The table of the README is only made of a full run.
+    fn of(selection: &Selection) -> Self {
+        if selection.quick && selection.what != What::Claims {
+            Self::Quick
+        } else {
+            Self::Full
         }
     }
 
-    /// The program, to be given its arguments. Not `cargo run`, which would build it anew for the next suite
-    /// if a file is edited meanwhile.
+    fn profile(self) -> &'static str {
+        match self {
+            Self::Full => "release",
+            Self::Quick => programs::QUICK,
+        }
+    }
+
+    /// The program, to be given its arguments. It stays as it is if a file is edited between two suites.
     fn benches(self) -> Command {
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-        let program = Path::new(self.profile()).join("telemetry-benches");
-        process::command(workspace::path(target).join(program))
+        Program::Benches.command(self.profile())
     }
 }

@@ -7,7 +7,12 @@ use std::process::Command;
 
 use clap::Args;
 
-use crate::{failure::Failure, process, python};
+use crate::{
+    failure::Failure,
+    process,
+    programs::{self, Program},
+    python,
+};
 
 /// How long, and which.
 #[derive(Debug, Args)]
@@ -43,22 +48,20 @@ impl Run {
 /// Builds what is needed and becomes the run, so that an interrupt is for it alone. The exit code is
 /// 0 if every fault happened, no law was broken and no account was wrong without saying so.
 pub(crate) fn run(run: &Run) -> Result<(), Failure> {
+    programs::build(programs::QUICK, &[Program::Chaos])?;
     process::replace(&mut command(run)?)
 }
 
-/// Runs every fault a few times; fails as the whole run does.
+/// Runs every fault a few times with what is built already; fails as the whole run does.
 pub(crate) fn quick() -> Result<(), Failure> {
     process::run(&mut command(&Run::QUICK)?)
 }
 
-/// The run as a command, with whatever it needs made ready.
+/// The run as a command, with the Python that it needs made ready.
 fn command(run: &Run) -> Result<Command, Failure> {
     let python = python::ready()?.python();
-    let mut command = process::cargo();
-    command.args(["run", "--profile", "demo", "-p", "telemetry-tests"]);
-    command
-        .args(["--bin", "chaos", "--", "--python"])
-        .arg(python);
+    let mut command = Program::Chaos.command(programs::QUICK);
+    command.arg("--python").arg(python);
     if run.quick {
         command.arg("--quick");
     } else {

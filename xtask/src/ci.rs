@@ -12,8 +12,11 @@ use std::{
 };
 
 use crate::{
-    bench, chaos, demo, failure::Failure, features, gen_events, gen_proto, gen_reference, loom,
-    process, release, simulate, test,
+    bench, chaos, demo,
+    failure::Failure,
+    features, gen_events, gen_proto, gen_reference, loom, process,
+    programs::{self, Program},
+    release, simulate, test,
 };
 
 /// Runs all steps; fails if any of them did and names those.
@@ -48,9 +51,13 @@ pub(crate) fn run() -> Result<(), Failure> {
 
     report.step("loom", || loom::run(&loom::Depth::default()));
     report.step("simulate", simulate::quick);
+    // At once, for each alone has other features of what they share.
+    report.step("programs", || {
+        programs::build(programs::QUICK, &Program::ALL)
+    });
     report.step("demo", demo::smoke);
     report.step("chaos", chaos::quick);
-    report.step("bench", || bench::run(&bench::Selection::SMOKE));
+    report.step("bench", bench::smoke);
 
     let mut outcomes = Vec::new();
     report.step("artifacts", release::try_artifacts);

@@ -7,7 +7,12 @@ use std::process::Command;
 
 use clap::Args;
 
-use crate::{failure::Failure, process, python, workspace};
+use crate::{
+    failure::Failure,
+    process,
+    programs::{self, Program},
+    python, workspace,
+};
 
 /// The program that the workers run.
 const WORKER: &str = "crates/telemetry-py/examples/demo_worker.py";
@@ -38,20 +43,19 @@ impl Show {
 /// Builds what is needed and becomes the demo, so that an interrupt is for the demo alone. The exit
 /// code is that of the demo: 0 if every ledger balances.
 pub(crate) fn run(show: &Show) -> Result<(), Failure> {
+    programs::build(programs::QUICK, &[Program::Demo])?;
     process::replace(&mut command(show)?)
 }
 
-/// Runs a short demo; it fails if a ledger does not balance.
+/// Runs a short demo, which is built already; it fails if a ledger does not balance.
 pub(crate) fn smoke() -> Result<(), Failure> {
     process::run(&mut command(&Show::SMOKE)?)
 }
 
-/// The demo as a command, with whatever it needs made ready.
+/// The demo as a command, with the Python that it needs made ready.
 fn command(show: &Show) -> Result<Command, Failure> {
     let python = python::ready()?.python();
-    let mut command = process::cargo();
-    command.args(["run", "--profile", "demo", "-p", "telemetry-server"]);
-    command.args(["--features", "http,pool", "--example", "demo", "--"]);
+    let mut command = Program::Demo.command(programs::QUICK);
     command.arg("--workers").arg(show.workers.to_string());
     command.arg("--seconds").arg(show.seconds.to_string());
     command.arg("--python").arg(python);

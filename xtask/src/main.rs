@@ -10,8 +10,8 @@
 //!
 //! 1. `failure`, `workspace`
 //! 2. `artifacts`, `process`
-//! 3. `gen_events`, `gen_proto`, `gen_reference`, `loom`, `metadata`, `python`, `simulate`
-//! 4. `bench`, `chaos`, `demo`, `features`, `release`, `test`
+//! 3. `gen_events`, `gen_proto`, `gen_reference`, `loom`, `metadata`, `programs`, `python`
+//! 4. `bench`, `chaos`, `demo`, `features`, `release`, `simulate`, `test`
 //! 5. `ci`
 
 #![expect(
@@ -33,6 +33,7 @@ mod gen_reference;
 mod loom;
 mod metadata;
 mod process;
+mod programs;
 mod python;
 mod release;
 mod simulate;

@@ -1,14 +1,16 @@
 //! `simulate`: the real code of both roles in one thread and in virtual time, in worlds that seeds make.
 //!
-//! Builds the program with everything else of the workspace, as `test` does, so that little has to be compiled
-//! twice, and starts it; what happens then is in `simulation/`.
+//! Builds the program as the tests of the workspace have it, so that nothing is compiled twice, and starts it; what happens then is in `simulation/`.
 
 use std::process::Command;
 
 use clap::Args;
 
-use crate::{failure::Failure, process};
+use crate::{failure::Failure, process, programs};
 
+/// The program, and a test of its package.
+const PROGRAM: &str = "simulate";
+const TEST: &str = "seeds";
 /// Seeds that are tried, unless it is said how many.
 const SEEDS: u64 = 200;
 /// The same for each planted mistake, until it is found.
@@ -42,7 +44,7 @@ pub(crate) struct Run {
 
 /// Builds the program and becomes it.
 pub(crate) fn run(run: &Run) -> Result<(), Failure> {
-    let mut command = program(run.fast);
+    let mut command = program(run.fast)?;
     if let Some(seed) = run.seed {
         command.args(["one", "--trace", "--seed", &seed.to_string()]);
         for (option, value) in [("--without", &run.without), ("--mistake", &run.mistake)] {
@@ -63,15 +65,17 @@ pub(crate) fn run(run: &Run) -> Result<(), Failure> {
 
 /// Two hundred seeds; fails with the smallest plans that fail.
 pub(crate) fn quick() -> Result<(), Failure> {
-    process::run(program(false).args(["seeds", "--seeds", &SEEDS.to_string()]))
+    process::run(program(false)?.args(["seeds", "--seeds", &SEEDS.to_string()]))
 }
 
-fn program(fast: bool) -> Command {
-    let mut command = process::cargo();
-    command.args(["run", "--all-features", "--bin", "simulate"]);
+/// The program, ready to be given its arguments.
+fn program(fast: bool) -> Result<Command, Failure> {
     if fast {
-        command.args(["--profile", "demo"]);
+        let mut command = process::cargo();
+        command.args(["run", "--all-features", "--bin", PROGRAM]);
+        command.args(["--profile", programs::QUICK, "--"]);
+        return Ok(command);
     }
-    command.arg("--");
-    command
+    programs::build_as_tests_do(&[PROGRAM], TEST)?;
+    Ok(process::command(programs::of_tests(PROGRAM)))
 }

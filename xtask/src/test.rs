@@ -8,14 +8,14 @@ use std::process::Command;
 
 use clap::{Args, ValueEnum};
 
-use crate::{failure::Failure, process, python, workspace};
+use crate::{failure::Failure, process, programs, python};
 
 /// Tests with real servers and queues, in an environment of their own.
 const APPS: &str = "crates/telemetry-py/tests/apps";
-/// The command that they run, built as the tests of the workspace are.
-const COMMAND: &str = "target/debug/telemetry";
+/// The command that they run.
+const COMMAND: &str = "telemetry";
 /// The program in Rust that calls a worker of theirs.
-const HOST: &str = "target/debug/host";
+const HOST: &str = "host";
 
 /// Which tests to run.
 #[derive(Debug, Default, Args)]
@@ -161,10 +161,10 @@ impl Runner {
                 pytest
             }
             Self::Apps => {
-                build_programs()?;
+                programs::build_as_tests_do(&[COMMAND, HOST], "it")?;
                 let mut pytest = python::ready_for_apps()?.command();
-                pytest.env("APPS_COMMAND", workspace::path(COMMAND));
-                pytest.env("APPS_HOST", workspace::path(HOST));
+                pytest.env("APPS_COMMAND", programs::of_tests(COMMAND));
+                pytest.env("APPS_HOST", programs::of_tests(HOST));
                 // The configuration and the fixtures of the other Python tests are not for these.
                 pytest.args(["-m", "pytest", "-c"]);
                 pytest.arg(format!("{APPS}/pytest.ini"));
@@ -178,14 +178,6 @@ impl Runner {
         command.args(args);
         Ok(command)
     }
-}
-
-/// Builds `telemetry` and the host with what the tests of the workspace build, so that nothing is built twice.
-fn build_programs() -> Result<(), Failure> {
-    let mut build = process::cargo();
-    build.args(["build", "-p", "telemetry-server", "-p", "telemetry-tests"]);
-    build.args(["--all-features", "--bin", "telemetry", "--bin", "host"]);
-    process::run(&mut build)
 }
 
 fn rust_command(args: &[String]) -> Command {

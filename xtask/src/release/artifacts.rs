@@ -53,6 +53,9 @@ const WHEEL: &str = "wheel";
 /// What is quicker to build, larger and slower.
 const DEMO: &str = "demo";
 
+/// What is there soonest.
+const TRIAL: &str = "trial";
+
 /// One kind of artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 enum Kind {

@@ -213,6 +213,8 @@ impl Workspace {
             .current_dir(self.root())
             .env("CARGO_HOME", self.place().join("home"))
             .env("CARGO_TARGET_DIR", self.root().join("target"))
+            // One processor for each: another test is beside it.
+            .env("CARGO_BUILD_JOBS", "1")
             .env("SOURCE_DATE_EPOCH", "1769817600");
         command
     }

@@ -1,11 +1,11 @@
 //! What a change must pass of all this: the command builds static and runs alone, and the wheel works where
-//! there is nothing but Python.
+//! there is nothing but Python. How fast they are does not matter here.
 
 use std::path::Path;
 
 use crate::{failure::Failure, process, python, workspace};
 
-use super::{DEMO, build::Build, facts::Facts, musl, wheel};
+use super::{TRIAL, build::Build, facts::Facts, musl, wheel};
 
 /// What is run in a Python that has the wheel and nothing else.
 const TRY: &str = "import telemetry_py._native
@@ -13,10 +13,10 @@ telemetry_py.emit('tool.result_size', {'bytes': 512}, {'tool': 'try'})
 assert telemetry_py._native.__file__.endswith('.so'), 'not the native module'
 print('telemetry_py', telemetry_py.__version__)";
 
-/// Both, in the profile of the demo and from what the Python tests have built.
+/// Both; the wheel from what the Python tests have built.
 pub(crate) fn quick() -> Result<(), Failure> {
     let facts = Facts::of(workspace::root())?;
-    let build = Build::new(&facts, DEMO)?;
+    let build = Build::new(&facts, TRIAL)?;
     musl::run_alone(&musl::build(&build)?)?;
     let environment = python::ready()?;
     let wheel = wheel::of_tests(&environment)?;
