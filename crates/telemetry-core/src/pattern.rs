@@ -3,13 +3,10 @@
 //! This is the only room that knows glob syntax. It compiles what control brings and answers
 //! whether a name matches; what a match means is the policy's business.
 
-mod glob;
-
 use std::fmt;
 
+use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use thiserror::Error;
-
-use glob::Glob;
 
 /// Most patterns in one list, by default.
 pub const MAX_PATTERNS: usize = 64;
@@ -66,7 +63,7 @@ pub struct Pattern {
     form: Form,
 }
 
-/// Nearly all patterns have the first two shapes, which are a comparison.
+/// The three shapes that nearly all patterns have need no automaton.
 #[derive(Clone)]
 enum Form {
     /// No special character.
@@ -74,7 +71,7 @@ enum Form {
     /// Special only in one final `*`; `*` alone is the empty prefix. Holds the prefix length.
     Prefix(usize),
     /// Everything else.
-    Glob(Glob),
+    Glob(Box<GlobMatcher>),
 }
 
 /// Some patterns, of which any may match.
@@ -82,8 +79,8 @@ enum Form {
 pub struct PatternSet {
     /// The texts it was compiled from, in their order.
     sources: Vec<String>,
-    /// Each of them, compiled.
-    patterns: Vec<Pattern>,
+    /// All of them in one automaton.
+    set: GlobSet,
 }
 
 /// What is wrong with a pattern or a list of them.
@@ -126,6 +123,14 @@ pub enum PatternError {
         /// Place in the list, from 1; 1 for a pattern on its own.
         position: usize,
         /// What is wrong with it.
+        problem: String,
+    },
+    /// The patterns are valid one by one and too much together.
+    #[error("the {count} patterns of the list are too complex together: {problem}")]
+    TooComplex {
+        /// How many there are.
+        count: usize,
+        /// What the compiler said.
         problem: String,
     },
 }
@@ -178,22 +183,13 @@ impl Pattern {
     /// [`PatternError`] with position 1.
     pub fn new(pattern: &str) -> Result<Self, PatternError> {
         check_size(pattern, 1, MAX_PATTERN_BYTES)?;
-        Self::compile(pattern, 1)
-    }
-
-    /// Compiles the pattern at `position` of a list.
-    fn compile(pattern: &str, position: usize) -> Result<Self, PatternError> {
         let form = match pattern.find(SPECIAL) {
             None => Form::Exact,
             Some(at) if &pattern[at..] == "*" => Form::Prefix(at),
-            Some(_) => Form::Glob(Glob::parse(pattern).map_err(|problem| {
-                let pattern = quoted(pattern);
-                PatternError::Syntax {
-                    pattern,
-                    position,
-                    problem,
-                }
-            })?),
+            Some(_) => {
+                let glob = parse(pattern, 1)?;
+                Form::Glob(Box::new(glob.compile_matcher()))
+            }
         };
         Ok(Self {
             source: pattern.to_owned(),
@@ -209,7 +205,7 @@ impl Pattern {
             Form::Prefix(length) => name
                 .as_bytes()
                 .starts_with(&self.source.as_bytes()[..*length]),
-            Form::Glob(glob) => glob.matches(name),
+            Form::Glob(matcher) => matcher.is_match(name),
         }
     }
 
@@ -229,20 +225,24 @@ impl PatternSet {
     /// list is kept then.
     pub fn new(patterns: &[String], limits: PatternLimits) -> Result<Self, PatternError> {
         limits.check(patterns)?;
-        let compiled = patterns
-            .iter()
-            .enumerate()
-            .map(|(index, pattern)| Pattern::compile(pattern, index + 1));
+        let mut builder = GlobSetBuilder::new();
+        for (index, pattern) in patterns.iter().enumerate() {
+            builder.add(parse(pattern, index + 1)?);
+        }
+        let set = builder.build().map_err(|error| PatternError::TooComplex {
+            count: patterns.len(),
+            problem: error.kind().to_string(),
+        })?;
         Ok(Self {
-            patterns: compiled.collect::<Result<_, _>>()?,
             sources: patterns.to_vec(),
+            set,
         })
     }
 
     /// Whether any pattern covers the whole of `name`.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        self.patterns.iter().any(|pattern| pattern.matches(name))
+        self.set.is_match(name)
     }
 
     /// Whether the list has no pattern.
@@ -304,6 +304,39 @@ fn check_size(pattern: &str, position: usize, max: usize) -> Result<(), PatternE
     } else {
         Ok(())
     }
+}
+
+fn parse(pattern: &str, position: usize) -> Result<Glob, PatternError> {
+    // globset is made for paths. With the separator not literal `*` crosses it, and with runs of
+    // stars made one its rules for `**` never apply; a name has dots and no slashes, so nothing
+    // else of paths shows. The escape is set because its default differs between platforms.
+    GlobBuilder::new(&without_star_runs(pattern))
+        .literal_separator(false)
+        .case_insensitive(false)
+        .backslash_escape(true)
+        .empty_alternates(true)
+        .build()
+        .map_err(|error| PatternError::Syntax {
+            pattern: quoted(pattern),
+            position,
+            problem: error.kind().to_string(),
+        })
+}
+
+/// `a**b` as `a*b`, which means the same. An escaped star is no part of a run.
+fn without_star_runs(pattern: &str) -> String {
+    let mut short = String::with_capacity(pattern.len());
+    let mut escaped = false;
+    let mut star = false;
+    for character in pattern.chars() {
+        let plain_star = character == '*' && !escaped;
+        if !(plain_star && star) {
+            short.push(character);
+        }
+        star = plain_star;
+        escaped = character == '\\' && !escaped;
+    }
+    short
 }
 
 fn quoted(pattern: &str) -> String {
