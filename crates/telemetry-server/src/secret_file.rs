@@ -3,7 +3,7 @@
 //! Whose such a file is, is for the operator to say, who names it. A group may read it, as that of a Kubernetes volume
 //! does, and it may lie behind links. What is no file, such as a pipe, is left to whoever reads it.
 
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ pub struct SecretFileError {
 /// Checks the file at a path, behind links. What cannot be looked at cannot be read either, which says why.
 #[cfg(feature = "tls")]
 pub(crate) fn check(path: &Path) -> Result<(), SecretFileError> {
-    match fs::metadata(path) {
+    match std::fs::metadata(path) {
         Ok(found) => check_open(path, &found),
         Err(_) => Ok(()),
     }
@@ -53,6 +53,7 @@ pub(crate) fn check_open(path: &Path, found: &Metadata) -> Result<(), SecretFile
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;
