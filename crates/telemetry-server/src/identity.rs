@@ -78,8 +78,14 @@ pub struct WorkerContext {
     pub python_pid: Option<u32>,
     /// The worker whose process started it, if it calls itself by that one's id.
     pub parent: Option<WorkerId>,
-    /// What is shown to it when its stream is opened at a port; see the worker's `TELEMETRY_TOKEN_FILE`.
+    /// What is shown to it when its stream is opened at a port; see the worker's `TELEMETRY_TOKEN_FILE`. Only if the
+    /// user who listens there is our own, root, or [`token_owner`](Self::token_owner); otherwise it is dialled without.
     pub token: Option<Token>,
+    /// The user whose token it is, if not our own: who owns the file.
+    pub token_owner: Option<u32>,
+    /// Whether it may be dialled without TLS beyond this machine, where all that is said can be read and changed on the
+    /// way, and be shown its token whoever listens.
+    pub insecure: bool,
 }
 
 impl WorkerContext {
@@ -92,6 +98,8 @@ impl WorkerContext {
             python_pid: None,
             parent: None,
             token: None,
+            token_owner: None,
+            insecure: false,
         }
     }
 

@@ -45,8 +45,8 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `identity`, `lossy`, `orphans`, `peer_user`,
-//!    `rarely`, `region`, `simulated`, `socket_dir`, `token`
+//! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `identity`, `listener`, `lossy`, `orphans`,
+//!    `peer_user`, `rarely`, `region`, `simulated`, `socket_dir`, `token`
 //! 2. `accounts`, `bound`, `desired`, `dispatch`
 //! 3. `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
@@ -84,6 +84,7 @@ pub mod host;
 #[cfg(feature = "http")]
 pub mod http;
 mod identity;
+mod listener;
 mod lossy;
 mod manager;
 #[cfg(feature = "pool")]
@@ -140,10 +141,11 @@ pub mod stream {
     };
 }
 
-/// What a process needs that manages for weeks: descriptors, a log that never holds it up, and nobody's
-/// orphans left.
+/// What a process needs that manages for weeks: descriptors, a log that never holds it up, nobody's
+/// orphans left, and no secret said to a stranger.
 pub mod process {
     pub use crate::descriptors::{OpenDescriptors, raise_descriptor_limit};
+    pub use crate::listener::{Stranger, stranger_behind};
     pub use crate::lossy::{LOG_QUEUE_BYTES, LossyWriter};
     #[cfg(feature = "pool")]
     pub use crate::orphans::OrphanReaper;

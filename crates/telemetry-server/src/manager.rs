@@ -67,7 +67,6 @@ struct Inner {
     desired: Desired,
     /// Of all workers.
     changes: Arc<Changes>,
-    allow_remote: bool,
     runtime: Handle,
     registry: Mutex<Registry>,
     /// All incarnations, whoever shows them.
@@ -107,7 +106,6 @@ impl Manager {
             shared: Arc::new(shared),
             desired: Desired::new(config.policy),
             changes: Arc::default(),
-            allow_remote: config.allow_remote,
             runtime: Handle::current(),
             registry: Mutex::default(),
             book: Arc::default(),
@@ -316,7 +314,7 @@ impl Manager {
             });
         }
         endpoint.check()?;
-        if !endpoint.is_local() && !self.inner.allow_remote {
+        if !endpoint.is_local() && !context.insecure {
             return Err(RegisterError::Remote {
                 endpoint: endpoint.clone(),
             });

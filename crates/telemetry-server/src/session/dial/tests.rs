@@ -3,6 +3,8 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{Instant, sleep};
 
+use std::io;
+
 use super::*;
 
 #[test]
@@ -22,8 +24,10 @@ async fn a_missing_socket_has_an_error_of_its_own() {
     let endpoint = Address::Unix("/nonexistent/worker.sock".into());
     let limiter = crate::session::DialLimiter::new(1);
     let nobodys = Credentials {
-        uids: &[],
+        uids: Vec::new(),
         token: None,
+        owner: None,
+        insecure: false,
     };
     let turn = limiter.turn(true).await;
     let dialled = dial(
