@@ -170,11 +170,11 @@ impl Config {
         }
         let mut endpoints = Vec::new();
         for section in whole.sections("endpoint")? {
-            endpoints.push(endpoint::read(&section, &endpoints, &pools)?);
+            endpoints.push(endpoint::read(&section, &endpoints, &pools, &tls)?);
         }
         let mut discovered = Vec::new();
         for section in whole.sections("discover")? {
-            discovered.push(discover::read(&section, &discovered)?);
+            discovered.push(discover::read(&section, &discovered, &tls)?);
         }
         let watch = match whole.section("watch")? {
             Some(section) => {

@@ -36,7 +36,8 @@
 //! * `pool` (feature `pool`): processes of the manager's own.
 //! * `http` (feature `http`), `config` (feature `config`): what the `telemetry` command is made of, with
 //!   [`process`], what a long-lived process needs.
-//! * `telemetry_tls` (feature `tls`): what TLS is made of, for workers that dial in at a port.
+//! * `telemetry_tls` (feature `tls`): what TLS is made of, for workers that dial in at a port, and for those that
+//!   are dialled there.
 //! * [`pipeline`]: the way from bytes to handlers alone.
 //!
 //! Crates whose types are in signatures are re-exported, here and in [`host`] and [`export`].
@@ -110,6 +111,8 @@ mod token;
 pub mod watch_dir;
 
 pub use desired::{ControlReceipt, ControlRefused, Target};
+#[cfg(feature = "tls")]
+pub use identity::WorkerTls;
 pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
 pub use manager::{
     DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, Totals,

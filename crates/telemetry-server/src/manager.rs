@@ -314,7 +314,7 @@ impl Manager {
             });
         }
         endpoint.check()?;
-        if !endpoint.is_local() && !context.insecure {
+        if !context.may_be_at(endpoint) {
             return Err(RegisterError::Remote {
                 endpoint: endpoint.clone(),
             });

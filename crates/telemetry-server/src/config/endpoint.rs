@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use telemetry_core::Address;
+use telemetry_tls::TlsConfig;
 
 use super::error::ConfigError;
 use super::section::Section;
+use super::tls::dialled;
 use super::{pool_name, usable};
-use crate::identity::WorkerContext;
+use crate::identity::{WorkerContext, WorkerTls};
 use crate::pool::PoolConfig;
+use crate::targets::Terms;
 use crate::token::{self, TokenFileError};
 
 /// `[[endpoint]]`
@@ -23,6 +26,8 @@ pub struct EndpointSection {
     pub pool: Option<String>,
     /// File with the token that is shown to it, if it listens at a port.
     pub token_file: Option<PathBuf>,
+    /// With what TLS it is dialled, if it listens at a port.
+    pub tls: Option<WorkerTls>,
     /// Whether the token is shown whoever listens there, and the worker dialled without TLS beyond this machine.
     pub insecure: bool,
 }
@@ -36,6 +41,10 @@ impl EndpointSection {
         let mut context = WorkerContext::new(self.worker_id.as_str());
         context.pool_name.clone_from(&self.pool);
         context.insecure = self.insecure;
+        context.tls.clone_from(&self.tls);
+        if self.insecure && !self.address.is_local() {
+            tracing::warn!(worker = %self.worker_id, address = %self.address, "{}", Terms::INSECURE);
+        }
         if let Some(file) = &self.token_file {
             let (token, owner) = token::read_with_owner(file)?;
             (context.token, context.token_owner) = (Some(token), Some(owner));
@@ -49,6 +58,7 @@ pub(super) fn read(
     section: &Section<'_>,
     earlier: &[EndpointSection],
     pools: &[PoolConfig],
+    otherwise: &TlsConfig,
 ) -> Result<EndpointSection, ConfigError> {
     let worker_id = section.required("worker_id")?;
     usable(section, "worker_id", &worker_id)?;
@@ -74,6 +84,7 @@ pub(super) fn read(
         .check()
         .map_err(|problem| section.invalid("address", problem))?;
     let token_file = section.text("token_file")?.map(PathBuf::from);
+    let tls = dialled(section, otherwise)?;
     let insecure = section.flag("insecure")?.unwrap_or(false);
     section.finish()?;
     let endpoint = EndpointSection {
@@ -81,6 +92,7 @@ pub(super) fn read(
         address,
         pool,
         token_file,
+        tls,
         insecure,
     };
     match endpoint.address.socket_path() {
@@ -107,15 +119,21 @@ fn check_socket(section: &Section<'_>, endpoint: &EndpointSection) -> Result<(),
 /// Refuses what everybody on the way could read.
 fn check_port(section: &Section<'_>, endpoint: &EndpointSection) -> Result<(), ConfigError> {
     let address = &endpoint.address;
-    if address.is_local() || endpoint.insecure {
+    if endpoint.insecure && endpoint.tls.is_some() {
+        return Err(section.invalid(
+            "insecure",
+            "the worker is dialled with TLS; remove one of both",
+        ));
+    }
+    if address.is_local() || endpoint.insecure || endpoint.tls.is_some() {
         return Ok(());
     }
     Err(section.invalid(
         "address",
         format!(
-            "{address} is not on this machine, and a stream without TLS is open to everybody on the way; use a unix \
-             socket or a loopback address, such as that of a tunnel; or say insecure = true, so that events and \
-             token can be read and changed on the way"
+            "{address} is not on this machine, and a stream without TLS is open to everybody on the way; say tls = \
+             true, or use a unix socket or a loopback address, such as that of a tunnel; or say insecure = true, and \
+             events and token can be read and changed on the way"
         ),
     ))
 }

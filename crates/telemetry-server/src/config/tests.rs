@@ -388,7 +388,7 @@ fn mistakes_in_lists_of_workers_have_a_place() {
     );
     refused(
         &list("kind = \"file\"\npath = \"/l.json\"\nport = 1\n"),
-        "t.toml:4:1: unknown key \"port\" in [[discover]] (known: kind, path, pool)",
+        "t.toml:4:1: unknown key \"port\" in [[discover]] (known: insecure, kind, path, pool, tls)",
     );
     let twice = list("kind = \"file\"\npath = \"/l.json\"\n").repeat(2);
     refused(

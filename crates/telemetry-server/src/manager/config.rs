@@ -101,7 +101,7 @@ pub enum RegisterError {
     /// The endpoint is beyond loopback, where a stream without TLS is open to everybody.
     #[error(
         "{endpoint} is not on this machine, and a stream without TLS is open to everybody on the \
-         way; use a unix socket or a loopback address, such as that of a tunnel, or say that it is \
+         way; use TLS, a unix socket or a loopback address, such as that of a tunnel, or say that it is \
          `insecure`"
     )]
     Remote {

@@ -29,6 +29,8 @@ use super::backoff::Turn;
 use super::control::ControlBody;
 use super::kin;
 use super::peer::Peer;
+#[cfg(feature = "tls")]
+use crate::identity::WorkerTls;
 use crate::listener::{Stranger, stranger_behind};
 pub use error::DialError;
 use road::{Stream, connect};
@@ -97,6 +99,9 @@ pub(super) struct Credentials {
     pub(super) owner: Option<u32>,
     /// Whether it is shown to whoever is there.
     pub(super) insecure: bool,
+    /// With what TLS is spoken at a port.
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<WorkerTls>,
 }
 
 impl Credentials {
@@ -134,7 +139,7 @@ pub(super) async fn dial(
     let connecting = async {
         match endpoint.socket_path() {
             // A local socket answers or refuses at once.
-            Some(_) => match connect(endpoint).await {
+            Some(_) => match connect(endpoint, credentials).await {
                 Err(error) if error.is_nobody() => Err(error),
                 connected => {
                     turn.taken();
@@ -143,7 +148,7 @@ pub(super) async fn dial(
             },
             None => {
                 turn.taken();
-                connect(endpoint).await
+                connect(endpoint, credentials).await
             }
         }
     };
@@ -159,6 +164,12 @@ pub(super) async fn dial(
             let mut opened = open(&other(), stream, None, opening, manners, shown).await?;
             opened.0.stranger = token.err();
             Ok(opened)
+        }
+        #[cfg(feature = "tls")]
+        Stream::Tls(stream) => {
+            // It has shown by its certificate who it is.
+            let token = credentials.token.as_ref();
+            open(&other(), stream, None, opening, manners, token).await
         }
         #[cfg(feature = "simulation")]
         Stream::Simulated(stream, pid) => open(&other(), stream, pid, opening, manners, None).await,

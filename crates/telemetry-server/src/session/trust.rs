@@ -13,6 +13,8 @@ impl Session {
             token: context.token,
             owner: context.token_owner,
             insecure: context.insecure,
+            #[cfg(feature = "tls")]
+            tls: context.tls,
         }
     }
 

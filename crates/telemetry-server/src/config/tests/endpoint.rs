@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use telemetry_tls::TlsConfig;
+
 use super::{parse, refused};
+use crate::WorkerTls;
 
 #[test]
 fn an_endpoint_at_a_port_may_have_a_token_and_one_at_a_socket_needs_none() {
@@ -43,8 +46,8 @@ fn endpoints_that_could_not_be_registered_are_refused_at_their_line() {
     refused(
         &endpoint("w", "10.0.0.1:5", "p"),
         "t.toml:3:11: endpoint.address: 10.0.0.1:5 is not on this machine, and a stream without \
-         TLS is open to everybody on the way; use a unix socket or a loopback address, such as \
-         that of a tunnel; or say insecure = true, so that events and token can be read and changed on the way",
+         TLS is open to everybody on the way; say tls = true, or use a unix socket or a loopback address, such as that of \
+         a tunnel; or say insecure = true, and events and token can be read and changed on the way",
     );
     refused(
         "[watch]\ndirectory = \"/run/w\"\npool = \"\"\n",
@@ -67,4 +70,102 @@ fn a_worker_id_that_is_taken_is_refused() {
     parse(&format!(
         "{endpoint}[[pool]]\nname = \"w-1\"\ncommand = [\"true\"]\n"
     ));
+}
+
+/// What TLS is to be as these files and this name say; that they are not there is said in the log.
+fn tls(ca: &str, cert: Option<&str>, name: Option<&str>) -> WorkerTls {
+    let mut config = TlsConfig::default();
+    config.ca = Some(ca.into());
+    config.cert = cert.map(|stem| format!("{stem}.pem").into());
+    config.key = cert.map(|stem| format!("{stem}.key").into());
+    config.server_name = name.map(str::to_owned);
+    WorkerTls::new(config).unwrap()
+}
+
+#[test]
+fn tls_of_those_that_are_dialled_is_as_the_table_of_all_says_unless_they_say_otherwise() {
+    let config = parse(
+        r#"
+        [tls]
+        ca = "/c/ca.pem"
+        cert = "/c/m.pem"
+        key = "/c/m.key"
+        [[endpoint]]
+        worker_id = "a"
+        address = "worker.example:5"
+        tls = true
+        token_file = "/run/t/token"
+        [[endpoint]]
+        worker_id = "b"
+        address = "192.0.2.1:5"
+        [endpoint.tls]
+        ca = "/d/ca.pem"
+        server_name = "b.example"
+        [[endpoint]]
+        worker_id = "c"
+        address = "127.0.0.1:5"
+        [[discover]]
+        kind = "dns"
+        name = "workers.example"
+        port = 5
+        tls = true
+        [[discover]]
+        kind = "file"
+        path = "/run/list.json"
+        tls = { server_name = "all.example" }
+        [[discover]]
+        kind = "file"
+        path = "/run/other.json"
+        insecure = true
+        "#,
+    );
+    let own = Some("/c/m");
+    let found: Vec<_> = config.endpoints.iter().map(|it| it.tls.clone()).collect();
+    let wanted = [
+        Some(tls("/c/ca.pem", own, None)),
+        Some(tls("/d/ca.pem", own, Some("b.example"))),
+        None,
+    ];
+    assert_eq!(found, wanted);
+    let found: Vec<_> = config.discover.iter().map(|it| it.tls.clone()).collect();
+    let wanted = [
+        Some(tls("/c/ca.pem", own, None)),
+        Some(tls("/c/ca.pem", own, Some("all.example"))),
+        None,
+    ];
+    assert_eq!(found, wanted);
+    assert!(config.discover[2].insecure && !config.discover[0].insecure);
+}
+
+#[test]
+fn tls_that_could_not_be_spoken_is_refused_at_its_place() {
+    let endpoint = |address: &str, more: &str| {
+        format!("[[endpoint]]\nworker_id = \"w\"\naddress = {address:?}\n{more}\n")
+    };
+    let port = |more| endpoint("127.0.0.1:5", more);
+    refused(
+        &port("tls = true"),
+        "t.toml:4:7: endpoint.tls: needs the authorities of the workers' certificates; set ca here or in [tls] \
+         (client_ca is for those that connect)",
+    );
+    refused(
+        &port("tls = 1"),
+        "t.toml:4:7: endpoint.tls = 1 is not allowed; it must be true, false or a table",
+    );
+    refused(
+        &port("insecure = true\ntls = { ca = \"/c/ca.pem\" }"),
+        "t.toml:4:12: endpoint.insecure: the worker is dialled with TLS; remove one of both",
+    );
+    refused(
+        &port("tls = { ca = \"/c/ca.pem\", server_name = \"a b\" }"),
+        "t.toml:4:7: endpoint.tls: server_name \"a b\" is neither the name of a host nor an IP",
+    );
+    refused(
+        &endpoint("/run/w.sock", "tls = { ca = \"/c/ca.pem\" }"),
+        "t.toml:4:7: endpoint.tls: nobody is on the way to a unix socket; remove it",
+    );
+    refused(
+        "[[discover]]\nkind = \"file\"\npath = \"/l\"\ninsecure = true\ntls = { ca = \"/c\" }\n",
+        "t.toml:4:12: discover.insecure: workers are dialled with TLS; remove one of both",
+    );
 }

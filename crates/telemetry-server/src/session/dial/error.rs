@@ -53,6 +53,15 @@ pub enum DialError {
         /// What the system said.
         error: io::Error,
     },
+    /// TLS could not be begun: whoever is there is not to be trusted, or speaks something else.
+    #[cfg(feature = "tls")]
+    #[error("no TLS with {endpoint}: {error}")]
+    Tls {
+        /// What was dialled.
+        endpoint: Address,
+        /// What is wrong, in words.
+        error: io::Error,
+    },
     /// Nobody accepted the connection in time.
     #[error("connecting to {endpoint} took longer than {HANDSHAKE_TIMEOUT:?}")]
     ConnectTimeout {
