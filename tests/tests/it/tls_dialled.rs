@@ -1,0 +1,418 @@
+//! Workers that listen with TLS, and managers that dial them: by whose certificate, for which name, or not at all.
+//!
+//! What was emitted stands in a page that no ledger of ours writes, and what came is counted by a handler of its own.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use telemetry_client::backend::StreamBackend;
+use telemetry_client::serve::ServeError;
+use telemetry_client::{Config, Telemetry};
+use telemetry_core::emit::Recorder;
+use telemetry_core::ledger::WorkerSnapshot;
+use telemetry_core::{Address, SystemClock};
+use telemetry_server::telemetry_tls::TlsConfig;
+use telemetry_server::{WorkerContext, WorkerId, WorkerTls};
+use telemetry_tests::eventually;
+use telemetry_tests::truth::{
+    Arrivals, EVENT, Finding, Page, Pages, TAG, by_incarnation, incarnations, judge,
+};
+use telemetry_tls::{Authority, Holder};
+
+use crate::tls::house::{Cable, HOST, House, token};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const EVENTS: u64 = 1_000;
+const WORKER: &str = "web-1";
+
+/// A house whose manager dials, and what truly came to it.
+struct Street {
+    house: House,
+    arrivals: Arrivals,
+}
+
+impl Street {
+    fn new() -> Self {
+        let house = House::new();
+        house.issue(WORKER, &Holder::new(WORKER, &["127.0.0.1", HOST]));
+        let arrivals = Arrivals::in_memory();
+        let dispatcher = house.manager.dispatcher();
+        let attached = dispatcher.attach("truth", "snakepit.python.*", arrivals.handler());
+        attached.expect("a free id");
+        Self { house, arrivals }
+    }
+
+    /// The files of one side.
+    fn files(&self, name: &str) -> TlsConfig {
+        let mut tls = TlsConfig::default();
+        tls.ca = Some(self.house.path("ca.pem"));
+        tls.cert = Some(self.house.path(&format!("{name}.pem")));
+        tls.key = Some(self.house.path(&format!("{name}.key")));
+        tls
+    }
+
+    /// How the worker listens.
+    fn worker(&self) -> Config {
+        let mut config = Config::default();
+        config.address = Some("127.0.0.1:0".parse().expect("an address"));
+        config.tls = self.files(WORKER);
+        config.worker_id = WORKER.to_owned();
+        config.exit_timeout = Duration::from_secs(10);
+        config
+    }
+
+    /// How the manager dials it.
+    fn context(&self) -> WorkerContext {
+        let mut context = WorkerContext::new(WORKER);
+        let tls = WorkerTls::new(self.files("manager"));
+        context.tls = Some(tls.expect("a name and files"));
+        context
+    }
+
+    fn dial(&self, address: &Address, context: WorkerContext) -> WorkerId {
+        let manager = &self.house.manager;
+        let registered = manager.register_worker(address.clone(), context);
+        registered.expect("usable")
+    }
+
+    /// Waits until the manager says why it has no stream.
+    async fn manager_says(&self, id: &WorkerId, said: &str) {
+        eventually(&format!("the manager to say {said:?}"), || {
+            let last = self.house.manager.stream(id)?.last_error?;
+            last.contains(said).then_some(())
+        })
+        .await;
+    }
+
+    /// Nothing came, and nobody has it.
+    fn check_nothing_came(&self, ledger: &WorkerSnapshot, said: &str) {
+        assert_eq!((ledger.emitted, ledger.sent), (10, 0), "{said}: {ledger:?}");
+        assert!(self.arrivals.all().is_empty(), "{said}");
+    }
+}
+
+/// A worker that listens, in this process.
+struct Listening {
+    telemetry: Telemetry,
+    backend: Arc<StreamBackend>,
+    page: Page,
+    dir: tempfile::TempDir,
+    exit_timeout: Duration,
+}
+
+impl Listening {
+    fn start(config: &Config, events: u64) -> Self {
+        let clock = Arc::new(SystemClock::new());
+        let recorder = Recorder::new(config.recorder(), clock).expect("the default policy");
+        let address = config.address.as_ref();
+        let backend = StreamBackend::serve(address, Arc::new(recorder), config.serve());
+        let backend = Arc::new(backend.expect("a port and files"));
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut listening = Self {
+            telemetry: Telemetry::builder().backend(backend.clone()).build(),
+            backend,
+            page: Page::begin(dir.path()).expect("a page"),
+            dir,
+            exit_timeout: config.exit_timeout,
+        };
+        listening.emit(events);
+        listening
+    }
+
+    fn address(&self) -> Address {
+        let server = self.backend.server().expect("it serves");
+        server.address().clone()
+    }
+
+    fn emit(&mut self, events: u64) {
+        let tag = std::process::id().to_string();
+        for _ in 0..events {
+            let number = self.page.begins().expect("written");
+            let number = i64::try_from(number).expect("few");
+            self.telemetry
+                .emit(EVENT, &[("bytes", number.into())], &[(TAG, &tag)], "");
+            self.page.returned().expect("written");
+        }
+    }
+
+    /// Waits until it says whom it turned away.
+    async fn says(&self, said: &str) {
+        let server = self.backend.server().expect("it serves");
+        eventually(&format!("the worker to say {said:?}"), || {
+            let last = server.last_turned_away()?;
+            last.contains(said).then_some(())
+        })
+        .await;
+        assert!(server.turned_away() > 0);
+    }
+
+    fn shutdown(&self) -> WorkerSnapshot {
+        self.telemetry.shutdown(self.exit_timeout)
+    }
+
+    /// Waits until all came that its page says, ends it, and compares that with what the manager says.
+    async fn check_all_came(self, street: &Street) {
+        let pid = std::process::id();
+        let truth = Pages::new(self.dir.path()).of(pid).expect("a page");
+        eventually("every event", || {
+            (street.arrivals.of(pid).distinct() == truth.returned).then_some(())
+        })
+        .await;
+        self.shutdown();
+        assert_eq!(street.arrivals.of(pid).twice, 0);
+        let manager = &street.house.manager;
+        let verdict = eventually("the account", || {
+            // At a port the system tells no process: there is one alone.
+            let rows = by_incarnation(&incarnations(manager));
+            assert!(rows.len() <= 1, "{rows:?}");
+            let verdict = judge(pid, truth, rows.values().next());
+            (verdict.finding == Finding::Exact).then_some(verdict)
+        })
+        .await;
+        assert_eq!((verdict.silent, verdict.missing()), (0, 0), "{verdict}");
+        assert_eq!(manager.totals().unaccounted_incarnations, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_comes_over_tls_by_address() {
+    let street = Street::new();
+    let worker = Listening::start(&street.worker(), EVENTS);
+    street.dial(&worker.address(), street.context());
+    worker.check_all_came(&street).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_comes_over_tls_by_name_and_from_all_addresses() {
+    let street = Street::new();
+    let mut config = street.worker();
+    config.address = Some("0.0.0.0:0".parse().expect("an address"));
+    let worker = Listening::start(&config, EVENTS);
+    let Address::Tcp(place) = worker.address() else {
+        panic!("it is a port");
+    };
+    // It has another address as well, at which nobody listens.
+    let named = Address::Host {
+        name: HOST.to_owned(),
+        port: place.port(),
+    };
+    street.dial(&named, street.context());
+    worker.check_all_came(&street).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_name_may_be_asked_for() {
+    let street = Street::new();
+    street
+        .house
+        .issue(WORKER, &Holder::new(WORKER, &["web.example"]));
+    let worker = Listening::start(&street.worker(), EVENTS);
+    let mut context = street.context();
+    context.tls = context.tls.map(|tls| tls.named("web.example"));
+    street.dial(&worker.address(), context);
+    worker.check_all_came(&street).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_asked_for_beside_a_certificate_or_instead() {
+    let street = Street::new();
+    let mut config = street.worker();
+    config.token = Some(token('a'));
+    // Anybody may connect who has it.
+    config.tls.ca = None;
+    let worker = Listening::start(&config, EVENTS);
+    let mut context = street.context();
+    context.token = Some(token('b'));
+    let id = street.dial(&worker.address(), context.clone());
+    street.manager_says(&id, "status 16").await;
+    assert!(street.arrivals.all().is_empty());
+    context.token = Some(token('a'));
+    street.dial(&worker.address(), context);
+    worker.check_all_came(&street).await;
+}
+
+/// A meeting that `spoil` spoils: what each end says, and that nothing was read.
+async fn refused(
+    spoil: impl FnOnce(&Street, &mut Config, &mut WorkerContext),
+    manager_says: &str,
+    worker_says: &str,
+) {
+    let street = Street::new();
+    let (mut config, mut context) = (street.worker(), street.context());
+    config.exit_timeout = Duration::from_millis(100);
+    spoil(&street, &mut config, &mut context);
+    let worker = Listening::start(&config, 10);
+    let id = street.dial(&worker.address(), context);
+    street.manager_says(&id, manager_says).await;
+    worker.says(worker_says).await;
+    street.check_nothing_came(&worker.shutdown(), manager_says);
+}
+
+/// A certificate for a span of time.
+fn valid(street: &Street, name: &str, from: SystemTime, until: SystemTime) {
+    let mut holder = Holder::new(name, &["127.0.0.1"]);
+    (holder.not_before, holder.not_after) = (from, until);
+    street.house.issue(name, &holder);
+}
+
+/// A certificate of another authority, or of none.
+fn strange(street: &Street, name: &str, is_own: bool) {
+    let stranger = Authority::new().expect("an authority");
+    let (cert, key) = if is_own {
+        (stranger.certificate().to_owned(), stranger.key())
+    } else {
+        let issued = stranger.issue(&Holder::new(name, &["127.0.0.1"]));
+        let issued = issued.expect("a certificate");
+        (issued.cert, issued.key)
+    };
+    fs::write(street.house.path(&format!("{name}.pem")), cert).expect("a file");
+    fs::write(street.house.path(&format!("{name}.key")), key).expect("a file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_be_trusted_is_not_read() {
+    let now = SystemTime::now();
+    refused(
+        |street, _, _| valid(street, WORKER, now - 2 * DAY, now - DAY),
+        "has expired: it was valid until",
+        "refused our certificate: it has expired",
+    )
+    .await;
+    refused(
+        |street, _, _| valid(street, WORKER, now + DAY, now + 2 * DAY),
+        "not valid yet: it will be from",
+        "not valid yet",
+    )
+    .await;
+    refused(
+        |street, _, _| strange(street, WORKER, false),
+        "was not signed by an authority in",
+        "not signed by an authority that the peer knows",
+    )
+    .await;
+    refused(
+        |street, _, _| strange(street, WORKER, true),
+        "the peer's certificate",
+        "refused our certificate",
+    )
+    .await;
+    refused(
+        |street, _, _| {
+            let elsewhere = Holder::new(WORKER, &["other.example"]);
+            street.house.issue(WORKER, &elsewhere);
+        },
+        "is not for \"127.0.0.1\" but for",
+        "refused our certificate: it is not for the name",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_may_not_is_told_why_and_reads_nothing() {
+    let now = SystemTime::now();
+    let none = |street: &Street, _: &mut Config, context: &mut WorkerContext| {
+        let mut files = street.files("manager");
+        (files.cert, files.key) = (None, None);
+        context.tls = Some(WorkerTls::new(files).expect("an authority"));
+    };
+    refused(none, "set cert and key", "the peer showed no certificate").await;
+    refused(
+        |street, _, _| valid(street, "manager", now - 2 * DAY, now - DAY),
+        "refused our certificate: it has expired",
+        "has expired: it was valid until",
+    )
+    .await;
+    refused(
+        |street, _, _| valid(street, "manager", now + DAY, now + 2 * DAY),
+        "not valid yet",
+        "not valid yet: it will be from",
+    )
+    .await;
+    refused(
+        |street, _, _| strange(street, "manager", false),
+        "not signed by an authority that the peer knows",
+        "was not signed by an authority in",
+    )
+    .await;
+    refused(
+        |street, _, _| strange(street, "manager", true),
+        "refused our certificate",
+        "the peer's certificate",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_tls_and_who_does_not_are_both_told_so() {
+    let plain = |_: &Street, _: &mut Config, context: &mut WorkerContext| context.tls = None;
+    refused(plain, "this port speaks TLS", "does not speak TLS").await;
+    let without = |_: &Street, config: &mut Config, _: &mut WorkerContext| {
+        config.tls = TlsConfig::default();
+        config.insecure = true;
+    };
+    refused(
+        without,
+        "the peer does not speak TLS",
+        "began TLS, which is not spoken at this port",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_would_serve_everybody_is_not_served() {
+    let street = Street::new();
+    let start = |change: &dyn Fn(&mut Config)| {
+        let mut config = street.worker();
+        change(&mut config);
+        let clock = Arc::new(SystemClock::new());
+        let recorder = Recorder::new(config.recorder(), clock).expect("the default policy");
+        let address = config.address.as_ref();
+        StreamBackend::serve(address, Arc::new(recorder), config.serve()).map(drop)
+    };
+    let open = start(&|config| config.tls.ca = None).expect_err("nobody is asked for anything");
+    assert!(matches!(open, ServeError::Open { .. }), "{open}");
+    assert!(open.to_string().contains("TELEMETRY_TLS_CA"), "{open}");
+    let plain = start(&|config| {
+        config.tls = TlsConfig::default();
+        config.address = Some("0.0.0.0:0".parse().expect("an address"));
+        config.insecure = true;
+    });
+    let plain = plain.expect_err("others could read along").to_string();
+    assert!(plain.contains("there is no TLS"), "{plain}");
+    let missing = start(&|config| config.tls.key = Some("/nonexistent.key".into()));
+    let missing = missing.expect_err("there is no key").to_string();
+    assert!(missing.contains("/nonexistent.key"), "{missing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_while_certificates_rotate_and_the_cable_is_cut() {
+    let street = Street::new();
+    let mut worker = Listening::start(&street.worker(), 0);
+    let cable = Cable::to(&worker.address()).await;
+    street.dial(&cable.address, street.context());
+    let pid = std::process::id();
+    let (mut emitted, mut cuts) = (0, 0);
+    for round in 0..6 {
+        worker.emit(500);
+        emitted += 500;
+        let hosts = ["127.0.0.1"];
+        for name in [WORKER, "manager"] {
+            street.house.issue(name, &Holder::new(name, &hosts));
+        }
+        if round == 3 {
+            // Half a file, which nobody may use.
+            let half = street.house.path("manager.key");
+            fs::write(half, "-----BEGIN").expect("a file");
+        }
+        eventually("half of the events", || {
+            (street.arrivals.of(pid).distinct() >= emitted / 2).then_some(())
+        })
+        .await;
+        cuts += cable.cut();
+        // Files are looked at once a second.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    assert!(cuts >= 3, "{cuts} cuts: the cable was hardly used");
+    worker.check_all_came(&street).await;
+}
