@@ -58,6 +58,7 @@ pub(super) struct Ended {
     pub(super) began_tls: bool,
 }
 
+#[cfg(feature = "tls")]
 impl Ended {
     /// Of one on which nothing was asked.
     pub(super) fn unused(error: String) -> Self {
