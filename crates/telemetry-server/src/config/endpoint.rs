@@ -113,6 +113,9 @@ fn check_socket(section: &Section<'_>, endpoint: &EndpointSection) -> Result<(),
     if endpoint.insecure {
         return Err(section.invalid("insecure", "a unix socket is nobody else's; remove it"));
     }
+    if endpoint.tls.is_some() {
+        return Err(section.invalid("tls", "nobody is on the way to a unix socket; remove it"));
+    }
     Ok(())
 }
 
