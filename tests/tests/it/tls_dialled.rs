@@ -12,6 +12,7 @@ use telemetry_client::{Config, Telemetry};
 use telemetry_core::emit::Recorder;
 use telemetry_core::ledger::WorkerSnapshot;
 use telemetry_core::{Address, SystemClock};
+use telemetry_server::discover::{Discovery, DiscoveryConfig, ListSource};
 use telemetry_server::telemetry_tls::TlsConfig;
 use telemetry_server::{WorkerContext, WorkerId, WorkerTls};
 use telemetry_tests::eventually;
@@ -212,6 +213,32 @@ async fn another_name_may_be_asked_for() {
     context.tls = context.tls.map(|tls| tls.named("web.example"));
     street.dial(&worker.address(), context);
     worker.check_all_came(&street).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_may_name_what_must_be_in_a_certificate() {
+    let street = Street::new();
+    street
+        .house
+        .issue(WORKER, &Holder::new(WORKER, &["web.example"]));
+    let worker = Listening::start(&street.worker(), EVENTS);
+    let list = |labels: &str| {
+        let address = worker.address();
+        format!(r#"[{{"targets": ["{address}"], "labels": {{"worker": "{WORKER}"{labels}}}}}]"#)
+    };
+    let path = street.house.path("list.json");
+    fs::write(&path, list("")).expect("a file");
+    let mut config = DiscoveryConfig::new(ListSource::File { path: path.clone() });
+    config.tls = street.context().tls;
+    let discovery = Discovery::start(&street.house.manager, config);
+    street
+        .manager_says(&WORKER.into(), "is not for \"127.0.0.1\" but for")
+        .await;
+    assert!(street.arrivals.all().is_empty());
+    let named = list(r#", "__tls_server_name__": "web.example""#);
+    fs::write(&path, named).expect("a file");
+    worker.check_all_came(&street).await;
+    discovery.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
