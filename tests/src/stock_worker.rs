@@ -56,6 +56,8 @@ struct State {
     dropped: u64,
     controls: Vec<TelemetryControl>,
     streams: u64,
+    /// What was shown when each of them was opened.
+    shown: Vec<Option<String>>,
     /// Streams that may still take events.
     open: u64,
 }
@@ -88,7 +90,16 @@ impl StockWorker {
     ///
     /// When there is none.
     pub async fn on_tcp() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::on(TcpListener::bind("127.0.0.1:0").await.expect("a free port"))
+    }
+
+    /// Serves at a port. Must be called within a runtime.
+    ///
+    /// # Panics
+    ///
+    /// When it is not bound.
+    #[must_use]
+    pub fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().expect("a bound listener").to_string();
         let shared = Shared::new();
         let serving = Server::builder()
@@ -156,6 +167,12 @@ impl StockWorker {
         self.shared.lock().streams
     }
 
+    /// What was shown as `authorization` when each of its streams was opened, oldest first.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Option<String>> {
+        self.shared.lock().shown.clone()
+    }
+
     /// Streams that may still take events. One that was cut does until the worker has noticed.
     #[must_use]
     pub fn open_streams(&self) -> u64 {
@@ -186,6 +203,7 @@ impl Shared {
             dropped: 0,
             controls: Vec::new(),
             streams: 0,
+            shown: Vec::new(),
             open: 0,
         };
         Arc::new(Self {
@@ -278,10 +296,13 @@ impl BridgeService for Service {
         request: Request<Streaming<TelemetryControl>>,
     ) -> Result<Response<OneByOne>, Status> {
         let (events, outgoing) = mpsc::channel(1);
+        let shown = request.metadata().get("authorization");
+        let shown = shown.map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned());
         let mut controls = request.into_inner();
         {
             let mut state = self.0.lock();
             state.streams += 1;
+            state.shown.push(shown);
             state.open += 1;
         }
         let shared = Arc::clone(&self.0);

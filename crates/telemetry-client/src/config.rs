@@ -78,7 +78,8 @@ pub struct Config {
     pub pool_name: String,
     /// What it is called by those who run it, as `zone: a`; nothing is decided by it.
     pub labels: BTreeMap<String, String>,
-    /// How managers at a port are connected to.
+    /// How managers at a port are connected to, and what is spoken at a port that is served: TLS if there is a `cert`, and
+    /// with `ca` (or `client_ca`) managers have to show a certificate too.
     #[cfg(feature = "tls")]
     pub tls: telemetry_tls::TlsConfig,
     /// Events that wait for a manager or a slow reader.
@@ -224,8 +225,18 @@ impl Config {
             ready_file: self.ready_file.clone(),
             token: self.token.clone(),
             insecure: self.insecure,
+            #[cfg(feature = "tls")]
+            tls: self.door(),
             ..ServeConfig::default()
         }
+    }
+
+    /// TLS where managers connect: the authority of those that we connect to is that of those that do.
+    #[cfg(feature = "tls")]
+    fn door(&self) -> telemetry_tls::TlsConfig {
+        let mut tls = self.tls.clone();
+        tls.client_ca = tls.client_ca.or_else(|| tls.ca.clone());
+        tls
     }
 
     /// Reads the token that managers have to show from a file.

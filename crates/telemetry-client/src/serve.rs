@@ -14,6 +14,7 @@ mod connect;
 mod connection;
 mod control;
 mod dial_in;
+mod door;
 mod handshake;
 mod heard;
 mod host;

@@ -67,7 +67,12 @@ impl ServiceError {
     pub(crate) fn is_of_address(&self) -> bool {
         match self {
             Self::Connect(error) => !matches!(error, ConnectError::Thread(_)),
-            Self::Serve(error) => matches!(error, ServeError::Unprotected { .. }),
+            Self::Serve(error) => {
+                matches!(
+                    error,
+                    ServeError::Unprotected { .. } | ServeError::Open { .. }
+                )
+            }
         }
     }
 }
@@ -246,10 +251,11 @@ impl Service {
         }
     }
 
-    /// Why there is no connection right now, as far as it is known.
+    /// Why there is no connection right now, as far as it is known: of a server why the last manager was turned away.
     pub(crate) fn connect_error(&self) -> Option<String> {
         match &*self.host {
-            Host::Server(_) => None,
+            Host::Server(server) if server.clients() > 0 => None,
+            Host::Server(server) => server.last_turned_away(),
             Host::Connection(connection) => connection.last_error(),
         }
     }

@@ -7,6 +7,7 @@ mod accept;
 mod catalog;
 mod discover;
 mod duration;
+mod endpoint;
 mod error;
 mod found;
 mod http;
@@ -32,9 +33,9 @@ use toml::de::DeTable;
 use crate::discover::DiscoveryConfig;
 use crate::identity::identity_fault;
 use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
-use telemetry_core::Address;
 
 pub use accept::AcceptSection;
+pub use endpoint::EndpointSection;
 pub use error::{ConfigError, Place};
 pub use found::read_found;
 pub use http::HttpSection;
@@ -97,20 +98,6 @@ pub struct Config {
     pub series_limit: usize,
     /// The built-in catalog with what `[catalog]` adds.
     pub catalog: Arc<Catalog>,
-}
-
-/// `[[endpoint]]`
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct EndpointSection {
-    /// Id of the worker.
-    pub worker_id: String,
-    /// Where it listens.
-    pub address: Address,
-    /// Pool it belongs to.
-    pub pool: Option<String>,
-    /// File with the token that is shown to it, if it listens at a port.
-    pub token_file: Option<PathBuf>,
 }
 
 /// `[exporters.log]`
@@ -190,12 +177,12 @@ impl Config {
         }
         let mut endpoints = Vec::new();
         for section in whole.sections("endpoint")? {
-            endpoints.push(endpoint(&section, &endpoints, &pools)?);
+            endpoints.push(endpoint::read(&section, &endpoints, &pools, &tls)?);
         }
         tokens::check(&whole, accept.as_ref(), http.as_ref(), &endpoints)?;
         let mut discovered = Vec::new();
         for section in whole.sections("discover")? {
-            discovered.push(discover::read(&section, &discovered)?);
+            discovered.push(discover::read(&section, &discovered, &tls)?);
         }
         let watch = match whole.section("watch")? {
             Some(section) => {
@@ -284,59 +271,6 @@ fn pool(
     section.finish()?;
     pool.validate().map_err(|problem| section.refuse(problem))?;
     Ok(pool)
-}
-
-fn endpoint(
-    section: &Section<'_>,
-    earlier: &[EndpointSection],
-    pools: &[PoolConfig],
-) -> Result<EndpointSection, ConfigError> {
-    let worker_id = section.required("worker_id")?;
-    usable(section, "worker_id", &worker_id)?;
-    if earlier.iter().any(|other| other.worker_id == worker_id) {
-        return Err(section.invalid(
-            "worker_id",
-            format!("{worker_id:?} is used twice; name each worker once"),
-        ));
-    }
-    if let Some(PoolConfig { name, size, .. }) = pools.iter().find(|pool| pool.has(&worker_id)) {
-        return Err(section.invalid(
-            "worker_id",
-            format!(
-                "{worker_id:?} is a worker of pool {name:?} ({name}-1 to {name}-{size}); \
-                 use another id"
-            ),
-        ));
-    }
-    let address = section.parsed("address", str::parse::<Address>)?;
-    let pool = pool_name(section)?;
-    let address = address.ok_or_else(|| section.missing("address"))?;
-    address
-        .check()
-        .map_err(|problem| section.invalid("address", problem))?;
-    if !address.is_local() {
-        return Err(section.invalid(
-            "address",
-            format!(
-                "{address} is not on this machine, and a stream without TLS is open to everybody \
-                 on the way; use a unix socket or a loopback address, such as that of a tunnel"
-            ),
-        ));
-    }
-    let token_file = section.text("token_file")?.map(PathBuf::from);
-    if token_file.is_some() && address.socket_path().is_some() {
-        return Err(section.invalid(
-            "token_file",
-            "nothing is shown at a unix socket, where the system tells who connects; remove it",
-        ));
-    }
-    section.finish()?;
-    Ok(EndpointSection {
-        worker_id,
-        address,
-        pool,
-        token_file,
-    })
 }
 
 /// The pool that workers of others are put into.

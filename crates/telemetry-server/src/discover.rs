@@ -17,8 +17,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::identity::WorkerTls;
 use crate::manager::Manager;
-use crate::targets::{Target, Targets};
+use crate::targets::{Target, Targets, Terms};
 use dns::Dns;
 use file::ListFile;
 
@@ -61,13 +62,25 @@ pub struct DiscoveryConfig {
     /// Pool of the workers on it, unless the list says otherwise. Also the first part of the ids of those that have
     /// none on the list: `{pool}-{host}-{port}`.
     pub pool: Option<String>,
+    /// With what TLS its workers are dialled at ports; without any, on this machine only. What must be in a worker's
+    /// certificate is the label `__tls_server_name__` of a file, else the name that was given here, else the name that
+    /// was resolved, else the host of its address.
+    pub tls: Option<WorkerTls>,
+    /// Whether its workers may be dialled without TLS beyond this machine, where all that is said can be read and changed
+    /// on the way; said aloud, once.
+    pub insecure: bool,
 }
 
 impl DiscoveryConfig {
-    /// A list without a pool.
+    /// A list without a pool, of workers on this machine.
     #[must_use]
     pub fn new(source: ListSource) -> Self {
-        Self { source, pool: None }
+        Self {
+            source,
+            pool: None,
+            tls: None,
+            insecure: false,
+        }
     }
 }
 
@@ -119,6 +132,17 @@ impl Discovery {
             answered_ns: None,
             fault: None,
         });
+        if config.insecure && config.tls.is_none() {
+            tracing::warn!(%list, "{}", Terms::INSECURE);
+        }
+        let tls = match (&config.source, config.tls) {
+            (ListSource::Dns { name, .. }, Some(tls)) if !tls.is_named() => Some(tls.named(name)),
+            (_, tls) => tls,
+        };
+        let terms = Terms {
+            tls,
+            insecure: config.insecure,
+        };
         let follower = Follower {
             manager: manager.clone(),
             list: match config.source {
@@ -131,7 +155,7 @@ impl Discovery {
                     interval,
                 } => List::Dns(Dns::new(name, port, interval, config.pool)),
             },
-            targets: Targets::new(manager, list, UNLISTED_AFTER, MAX_TARGETS),
+            targets: Targets::dialled(manager, list, terms, UNLISTED_AFTER, MAX_TARGETS),
             tell,
         };
         Self {

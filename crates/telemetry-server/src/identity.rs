@@ -3,12 +3,18 @@
 //! Plain data that the embedding program gives when it registers a worker; nothing here comes from
 //! the wire.
 
+#[cfg(feature = "tls")]
+mod tls;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
-use telemetry_core::Token;
+use telemetry_core::{Address, Token};
+
+#[cfg(feature = "tls")]
+pub use tls::WorkerTls;
 
 /// Longest worker id or pool name, in bytes.
 pub const MAX_IDENTITY_BYTES: usize = 128;
@@ -78,8 +84,17 @@ pub struct WorkerContext {
     pub python_pid: Option<u32>,
     /// The worker whose process started it, if it calls itself by that one's id.
     pub parent: Option<WorkerId>,
-    /// What is shown to it when its stream is opened at a port; see the worker's `TELEMETRY_TOKEN_FILE`.
+    /// What is shown to it when its stream is opened at a port; see the worker's `TELEMETRY_TOKEN_FILE`. Without TLS only if
+    /// the user who listens there is our own, root, or [`token_owner`](Self::token_owner); otherwise it is dialled without.
     pub token: Option<Token>,
+    /// The user whose token it is, if not our own: who owns the file.
+    pub token_owner: Option<u32>,
+    /// With what TLS it is dialled at a port; without any, it is dialled on this machine only.
+    #[cfg(feature = "tls")]
+    pub tls: Option<WorkerTls>,
+    /// Whether it may be dialled without TLS beyond this machine, where all that is said can be read and changed on the
+    /// way, and be shown its token whoever listens.
+    pub insecure: bool,
 }
 
 impl WorkerContext {
@@ -92,7 +107,20 @@ impl WorkerContext {
             python_pid: None,
             parent: None,
             token: None,
+            token_owner: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            insecure: false,
         }
+    }
+
+    /// Whether it may be dialled there: nobody on the way can read along, or it was said that they may.
+    pub(crate) fn may_be_at(&self, address: &Address) -> bool {
+        #[cfg(feature = "tls")]
+        let is_encrypted = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let is_encrypted = false;
+        address.is_local() || is_encrypted || self.insecure
     }
 
     /// The same worker in a pool.

@@ -36,7 +36,8 @@
 //! * `pool` (feature `pool`): processes of the manager's own.
 //! * `http` (feature `http`), `config` (feature `config`): what the `telemetry` command is made of, with
 //!   [`process`], what a long-lived process needs.
-//! * `telemetry_tls` (feature `tls`): what TLS is made of, for workers that dial in at a port.
+//! * `telemetry_tls` (feature `tls`): what TLS is made of, for workers that dial in at a port, and for those that
+//!   are dialled there.
 //! * [`pipeline`]: the way from bytes to handlers alone.
 //!
 //! Crates whose types are in signatures are re-exported, here and in [`host`] and [`export`].
@@ -45,9 +46,9 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `identity`, `lossy`, `orphans`, `peer_user`,
-//!    `rarely`, `region`, `secret_file`, `simulated`
-//! 2. `accounts`, `desired`, `dispatch`, `socket_dir`, `token`
+//! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `identity`, `lossy`, `orphans`,
+//!    `peer_user`, `rarely`, `region`, `secret_file`, `simulated`
+//! 2. `accounts`, `desired`, `dispatch`, `listener`, `socket_dir`, `token`
 //! 3. `bound`, `export`, `host`, `pipeline`, `run_dir`
 //! 4. `capture`, `http`, `session`
 //! 5. `manager`
@@ -84,6 +85,7 @@ pub mod host;
 #[cfg(feature = "http")]
 pub mod http;
 mod identity;
+mod listener;
 mod lossy;
 mod manager;
 #[cfg(feature = "pool")]
@@ -111,6 +113,8 @@ mod token;
 pub mod watch_dir;
 
 pub use desired::{ControlReceipt, ControlRefused, Target};
+#[cfg(feature = "tls")]
+pub use identity::WorkerTls;
 pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
 pub use manager::{
     DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, Totals,
@@ -142,10 +146,11 @@ pub mod stream {
     };
 }
 
-/// What a process needs that manages for weeks: descriptors, a log that never holds it up, and nobody's
-/// orphans left.
+/// What a process needs that manages for weeks: descriptors, a log that never holds it up, nobody's
+/// orphans left, and no secret said to a stranger.
 pub mod process {
     pub use crate::descriptors::{OpenDescriptors, raise_descriptor_limit};
+    pub use crate::listener::{Stranger, stranger_behind};
     pub use crate::lossy::{LOG_QUEUE_BYTES, LossyWriter};
     #[cfg(feature = "pool")]
     pub use crate::orphans::OrphanReaper;

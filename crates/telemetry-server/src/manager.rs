@@ -69,7 +69,6 @@ struct Inner {
     desired: Desired,
     /// Of all workers.
     changes: Arc<Changes>,
-    allow_remote: bool,
     runtime: Handle,
     registry: Mutex<Registry>,
     /// All incarnations, whoever shows them.
@@ -109,7 +108,6 @@ impl Manager {
             shared: Arc::new(shared),
             desired: Desired::new(config.policy),
             changes: Arc::default(),
-            allow_remote: config.allow_remote,
             runtime: Handle::current(),
             registry: Mutex::default(),
             book: Arc::default(),
@@ -318,7 +316,7 @@ impl Manager {
             });
         }
         endpoint.check()?;
-        if !endpoint.is_local() && !self.inner.allow_remote {
+        if !context.may_be_at(endpoint) {
             return Err(RegisterError::Remote {
                 endpoint: endpoint.clone(),
             });

@@ -28,6 +28,7 @@ mod response;
 mod state;
 mod store;
 mod stream;
+mod trust;
 mod words;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::dir_events::{DirEvents, FileId, FileWatch, Seen};
 use crate::dispatch::Dispatcher;
 use crate::identity::WorkerContext;
+use crate::listener::Stranger;
 use crate::pipeline::Quarantine;
 use crate::region::Region;
 pub use acks::{MAX_ACK_BYTES, MAX_ACK_DELAY};
@@ -148,6 +150,8 @@ pub(crate) struct Session {
     was_silent: bool,
     /// When the stream was lost, if there was one.
     lost_at: Option<Instant>,
+    /// To whom the token was not shown the last time.
+    stranger: Option<Stranger>,
 }
 
 impl Session {
@@ -178,6 +182,7 @@ impl Session {
             backoff: Backoff::default(),
             was_silent: false,
             lost_at: None,
+            stranger: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Where the list comes from does not matter here. A worker that leaves it and is back within a grace keeps its
 //! registration. An id that somebody else registered is left alone. What cannot be registered is said once and tried
-//! again. Uses the manager's public handle only, and keeps its rules: it refuses what is beyond this machine.
+//! again. Uses the manager's public handle only, and keeps its rules: it refuses what is beyond this machine, unless TLS is spoken there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,6 +11,8 @@ use telemetry_core::Address;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+#[cfg(feature = "tls")]
+use crate::identity::WorkerTls;
 use crate::identity::{WorkerContext, WorkerId};
 use crate::manager::Manager;
 
@@ -29,6 +31,32 @@ pub(crate) struct Target {
     pub(crate) worker: WorkerId,
     /// Its pool.
     pub(crate) pool: Option<String>,
+    /// What must be in its certificate, if the list says so.
+    #[cfg(feature = "tls")]
+    pub(crate) server_name: Option<String>,
+}
+
+impl Target {
+    /// A worker without a name in its certificate.
+    pub(crate) fn new(address: Address, worker: impl Into<WorkerId>, pool: Option<String>) -> Self {
+        Self {
+            address,
+            worker: worker.into(),
+            pool,
+            #[cfg(feature = "tls")]
+            server_name: None,
+        }
+    }
+}
+
+/// How the workers of a list are dialled.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    /// With what TLS, at ports.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<WorkerTls>,
+    /// Whether without, beyond this machine.
+    pub(crate) insecure: bool,
 }
 
 /// See the module.
@@ -37,6 +65,8 @@ pub(crate) struct Targets {
     manager: Manager,
     /// What the log calls the list.
     list: String,
+    /// How its workers are dialled.
+    terms: Terms,
     /// How long a worker has to be off the list before it is taken for gone.
     grace: Duration,
     /// Most workers.
@@ -59,12 +89,31 @@ struct Registered {
     gone_at: Option<Instant>,
 }
 
+impl Terms {
+    /// What is said of those that are insecure.
+    #[cfg(feature = "config")]
+    pub(crate) const INSECURE: &str = "workers beyond this machine are dialled without TLS: everybody on the way can read \
+                                       and change what is said, tokens included";
+}
+
 impl Targets {
     /// A list without workers.
     pub(crate) fn new(manager: &Manager, list: String, grace: Duration, limit: usize) -> Self {
+        Self::dialled(manager, list, Terms::default(), grace, limit)
+    }
+
+    /// One whose workers are dialled in such a way.
+    pub(crate) fn dialled(
+        manager: &Manager,
+        list: String,
+        terms: Terms,
+        grace: Duration,
+        limit: usize,
+    ) -> Self {
         Self {
             manager: manager.clone(),
             list,
+            terms,
             grace,
             limit,
             registered: BTreeMap::new(),
@@ -129,6 +178,12 @@ impl Targets {
         }
         let mut context = WorkerContext::new(target.worker.clone());
         context.pool_name.clone_from(&target.pool);
+        context.insecure = self.terms.insecure;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.terms.tls {
+            let name = target.server_name.as_deref();
+            context.tls = Some(name.map_or_else(|| tls.clone(), |name| tls.named(name)));
+        }
         self.manager
             .register_worker(target.address.clone(), context)
             .map_err(|error| error.to_string())?;
@@ -230,11 +285,8 @@ mod tests {
     const GRACE: Duration = Duration::from_millis(250);
 
     fn target(worker: &str, address: &str) -> Target {
-        Target {
-            address: address.parse().expect("an address"),
-            worker: worker.into(),
-            pool: Some("p".into()),
-        }
+        let address = address.parse().expect("an address");
+        Target::new(address, worker, Some("p".into()))
     }
 
     /// Ids and addresses of all workers of a manager.

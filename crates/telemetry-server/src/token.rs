@@ -69,6 +69,17 @@ pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
     })
 }
 
+/// Reads a token that somebody else keeps there, and the number of that user.
+///
+/// # Errors
+/// [`TokenFileError`].
+#[cfg(feature = "config")]
+pub(crate) fn read_with_owner(path: &Path) -> Result<(Token, u32), TokenFileError> {
+    let token = read(path)?;
+    let file = fs::metadata(path).map_err(|source| io_error(path, source))?;
+    Ok((token, file.uid()))
+}
+
 /// Reads the token of our own that is kept there, and makes one first where there is none. Of two that make
 /// it at once, both have the same.
 ///

@@ -44,8 +44,9 @@ pub struct Holder {
     pub not_after: SystemTime,
 }
 
-/// A certificate and its key, as the content of PEM files.
-#[derive(Clone, PartialEq, Eq)]
+/// A certificate and its key, as the content of PEM files. Not to be compared: that would tell of the key by the time it
+/// takes.
+#[derive(Clone)]
 pub struct Issued {
     /// The certificate.
     pub cert: String,

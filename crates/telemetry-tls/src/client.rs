@@ -1,6 +1,7 @@
 //! The end that connects.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -9,11 +10,11 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::config::{TlsConfig, TlsError};
 use crate::material::{authorities, certified_key, provider, versions};
 use crate::rotating::Rotating;
+use crate::stream::ClientStream;
 use crate::words::explain;
 
 /// Connects with TLS. Clones are not needed: share it.
@@ -22,6 +23,8 @@ pub struct ClientTls {
     rotating: Rotating<ClientConfig>,
     /// Instead of the host of the address.
     server_name: Option<ServerName<'static>>,
+    /// The file of those that peers' certificates are held against.
+    authorities: Option<Arc<Path>>,
 }
 
 impl ClientTls {
@@ -35,17 +38,17 @@ impl ClientTls {
         Ok(Self {
             rotating: Rotating::new(config, move |config| made(config, protocols))?,
             server_name,
+            authorities: config.ca.as_deref().map(Arc::from),
         })
     }
 
     /// Does the handshake on a connection to `host`, which is a name or an IP. There is no deadline here.
     ///
-    /// What is wrong with our own certificate is said by the peer after that: the first read fails then, and
-    /// [`explain`] finds the words.
+    /// What is wrong with our own certificate is said by the peer after that: the first read fails then, with its words.
     ///
     /// # Errors
     /// What is wrong with the peer, in words.
-    pub async fn connect<S>(&self, stream: S, host: &str) -> io::Result<TlsStream<S>>
+    pub async fn connect<S>(&self, stream: S, host: &str) -> io::Result<ClientStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -55,10 +58,11 @@ impl ClientTls {
         };
         let config = self.rotating.current();
         let connected = TlsConnector::from(config).connect(host, stream);
-        connected.await.map_err(|error| {
-            let authorities = self.rotating.config().ca.as_deref();
-            io::Error::new(error.kind(), explain(&error, authorities))
-        })
+        let authorities = self.authorities.as_deref();
+        let stream = connected
+            .await
+            .map_err(|error| io::Error::new(error.kind(), explain(&error, authorities)))?;
+        Ok(ClientStream::new(stream, self.authorities.clone()))
     }
 
     /// Looks at the files, unless that was less than a second ago, and reads them if they have changed. To be

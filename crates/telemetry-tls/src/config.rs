@@ -43,16 +43,25 @@ pub enum TlsVersion {
     Tls13,
 }
 
-impl FromStr for TlsVersion {
-    type Err = String;
+/// A text that is no [`TlsVersion`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is not allowed; it must be \"1.3\" or \"1.2\"")]
+#[non_exhaustive]
+pub struct TlsVersionError {
+    /// The text.
+    pub given: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for TlsVersion {
+    type Err = TlsVersionError;
+
+    fn from_str(text: &str) -> Result<Self, TlsVersionError> {
         match text {
             "1.2" => Ok(Self::Tls12),
             "1.3" => Ok(Self::Tls13),
-            _ => Err(format!(
-                "{text:?} is not allowed; it must be \"1.3\" or \"1.2\""
-            )),
+            _ => Err(TlsVersionError {
+                given: text.to_owned(),
+            }),
         }
     }
 }

@@ -32,7 +32,7 @@
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
 //! 1. `authority`, `config`, `name`, `words`
-//! 2. `material`
+//! 2. `material`, `stream`
 //! 3. `rotating`
 //! 4. `client`, `server`
 
@@ -47,6 +47,7 @@ mod material;
 mod name;
 mod rotating;
 mod server;
+mod stream;
 #[cfg(all(test, feature = "authority", feature = "names"))]
 mod tests;
 mod words;
@@ -54,12 +55,13 @@ mod words;
 #[cfg(feature = "authority")]
 pub use authority::{Authority, AuthorityError, Holder, Issued};
 pub use client::ClientTls;
-pub use config::{TlsConfig, TlsError, TlsVersion};
+pub use config::{TlsConfig, TlsError, TlsVersion, TlsVersionError};
 #[cfg(feature = "names")]
 pub use name::{CertificateName, NameError};
 pub use server::{FirstBytes, ServerTls};
+pub use stream::ClientStream;
 #[doc(no_inline)]
-pub use tokio_rustls::{client::TlsStream as ClientStream, server::TlsStream as ServerStream};
+pub use tokio_rustls::server::TlsStream as ServerStream;
 pub use words::explain;
 #[doc(no_inline)]
 pub use {rustls, tokio};

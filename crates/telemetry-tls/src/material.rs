@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -28,17 +27,31 @@ const NONBLOCK: i32 = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamp {
     path: PathBuf,
-    /// Device, number, length and time of the last change; none of a file that could not be found.
-    seen: Option<(u64, u64, u64, SystemTime)>,
+    seen: Option<Seen>,
+}
+
+/// What tells a file from the one that was there before; none of one that could not be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    device: u64,
+    number: u64,
+    bytes: u64,
+    /// When its content changed, as whoever wrote it says: seconds and nanoseconds.
+    modified: (i64, i64),
+    /// When anything of it changed, as the system says.
+    changed: (i64, i64),
 }
 
 impl Stamp {
     /// How the file looks now.
     pub(crate) fn of(path: &Path) -> Self {
         use std::os::unix::fs::MetadataExt;
-        let seen = fs::metadata(path).ok().and_then(|file| {
-            let changed = file.modified().ok()?;
-            Some((file.dev(), file.ino(), file.len(), changed))
+        let seen = fs::metadata(path).ok().map(|file| Seen {
+            device: file.dev(),
+            number: file.ino(),
+            bytes: file.len(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
         });
         Self {
             path: path.to_owned(),
@@ -163,4 +176,31 @@ fn content(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
         return Err(failed(io::Error::other(long)));
     }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_replaced_with_the_time_and_the_length_of_the_one_before_is_another_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("cert.pem");
+        fs::write(&path, "one").expect("a file");
+        let modified = fs::metadata(&path).and_then(|file| file.modified());
+        let modified = modified.expect("a time");
+        let stamp = Stamp::of(&path);
+        assert!(!stamp.is_stale());
+        // The clock of the file system may take some milliseconds to tick.
+        let seen = (0..10_000).any(|_| {
+            fs::write(&path, "two").expect("a file");
+            let file = File::options().write(true).open(&path);
+            let restored = file.and_then(|file| file.set_modified(modified));
+            restored.expect("it is ours");
+            stamp.is_stale()
+        });
+        assert!(seen, "it looks as before");
+        let found = fs::metadata(&path).and_then(|file| file.modified());
+        assert_eq!(found.expect("a time"), modified);
+    }
 }

@@ -43,9 +43,22 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        self.try_accept(stream).await.map_err(|(error, _)| error)
+    }
+
+    /// As [`accept`](Self::accept), and gives the connection back that cannot be used: a peer that is still sending reads
+    /// what it was told only if somebody takes that before the connection is closed.
+    ///
+    /// # Errors
+    /// What is wrong with the peer, in words, and its connection.
+    pub async fn try_accept<S>(&self, stream: S) -> Result<TlsStream<S>, (io::Error, S)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let config = self.rotating.current();
-        let accepted = TlsAcceptor::from(config).accept(stream).await;
-        accepted.map_err(|error| self.explained(&error))
+        let accepted = TlsAcceptor::from(config).accept(stream).into_fallible();
+        let accepted = accepted.await;
+        accepted.map_err(|(error, stream)| (self.explained(&error), stream))
     }
 
     /// Whether peers must show a certificate.

@@ -22,6 +22,15 @@ pub fn explain(error: &io::Error, authorities: Option<&Path>) -> String {
     }
 }
 
+/// The same as an error; one that is not of TLS stays as it is.
+pub(crate) fn in_words(error: io::Error, authorities: Option<&Path>) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match inner {
+        Some(inner) => io::Error::new(error.kind(), explained(inner, authorities)),
+        None => error,
+    }
+}
+
 fn explained(error: &Error, authorities: Option<&Path>) -> String {
     match error {
         Error::InvalidCertificate(fault) => certificate(fault, authorities),

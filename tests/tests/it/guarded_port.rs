@@ -1,4 +1,5 @@
-//! A worker at a port with a token: its own manager has every event, one without the token none.
+//! A worker at a port with a token: its own manager has every event, one without the token none, and whoever took the
+//! port no token.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use telemetry_core::{
     emit::{Recorder, RecorderConfig},
 };
 use telemetry_server::WorkerContext;
-use telemetry_tests::PATIENCE;
+use telemetry_tests::{PATIENCE, StockWorker, eventually};
+use tokio::net::TcpListener;
 
 use crate::end_to_end::{OurWorker, manager, register, until};
 
@@ -45,4 +47,40 @@ async fn who_shows_the_token_has_every_event_and_who_does_not_has_none() {
     until(&own, &id, "the event", |info| info.ledger.dispatched == 1).await;
     assert_eq!((seen.count(), unseen.count()), (1, 0));
     assert!(worker.server.unauthenticated() > 0);
+}
+
+/// A user who is neither us nor root.
+const FOREIGN: u32 = 65_533;
+
+/// What a manager shows at a port that `foreign` listens at or not, and which `change` says more of; none where a socket
+/// cannot be given away.
+async fn shown(foreign: bool, change: impl FnOnce(&mut WorkerContext)) -> Option<Option<String>> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    if foreign {
+        let user = rustix::fs::Uid::from_raw(FOREIGN);
+        rustix::fs::fchown(&listener, Some(user), None).ok()?;
+    }
+    let worker = StockWorker::on(listener);
+    let (own, _) = manager();
+    let mut context = WorkerContext::new("w1");
+    context.token = Some(TOKEN.parse().expect("a token"));
+    change(&mut context);
+    let address = worker.address().parse().expect("an address");
+    own.register_worker(address, context).expect("a worker");
+    let first = eventually("a stream", || worker.shown().first().cloned()).await;
+    Some(first)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_took_the_port_is_shown_no_token() {
+    let token = Some(format!("Bearer {TOKEN}"));
+    assert_eq!(shown(false, |_| {}).await, Some(token.clone()), "our own");
+    let Some(taken) = shown(true, |_| {}).await else {
+        return;
+    };
+    assert_eq!(taken, None);
+    let owner = shown(true, |context| context.token_owner = Some(FOREIGN)).await;
+    assert_eq!(owner, Some(token.clone()), "whose token it is");
+    let insecure = shown(true, |context| context.insecure = true).await;
+    assert_eq!(insecure, Some(token), "whoever it is");
 }

@@ -28,6 +28,7 @@ mod stock_manager;
 mod stock_worker;
 mod survival;
 mod tls;
+mod tls_dialled;
 mod torn_streams;
 mod truth_death;
 mod truth_descriptors;

@@ -1,6 +1,6 @@
 //! Workers of other machines: they dial in at a port over TLS, as whom their certificates say, or not at all.
 
-mod house;
+pub(crate) mod house;
 
 use std::fs;
 use std::time::{Duration, SystemTime};

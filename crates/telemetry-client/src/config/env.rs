@@ -30,14 +30,14 @@ impl Config {
     /// | `TELEMETRY_BACKEND` | `none`, `connect`, `server`, `stderr`, `memory`, or a comma list | `connect` with a manager, else `server` with an address, else `none` |
     /// | `TELEMETRY_MANAGER` | `unix:/path` of the manager to connect to, `host:port` with TLS, or a comma list | |
     /// | `TELEMETRY_MANAGER_UID` | the number of a user whose manager is connected to at a unix socket, besides our own and root | |
-    /// | `TELEMETRY_ADDRESS` | `unix:/path` or loopback `ip:port` to listen at | a private unix socket |
+    /// | `TELEMETRY_ADDRESS` | `unix:/path` or loopback `ip:port` to listen at, any `ip:port` with TLS | a private unix socket |
     /// | `TELEMETRY_TOKEN_FILE` | a path to the token that is shown at a port, by a manager or to one | |
     /// | `TELEMETRY_TOKEN_FD` | a descriptor to read the token from, once; it is closed then | |
     /// | `TELEMETRY_INSECURE` | `1`, `true`: serve a port without a token | |
     /// | `TELEMETRY_READY_FILE` | a path | |
     /// | `TELEMETRY_WORKER_ID`, `TELEMETRY_POOL` | text | |
     /// | `TELEMETRY_LABELS` | `zone=a,release=7`: what those who run it call it | |
-    /// | `TELEMETRY_TLS_CA`, `TELEMETRY_TLS_CERT`, `TELEMETRY_TLS_KEY` | PEM files: whom a manager's certificate must be signed by, and our own (feature `tls`) | |
+    /// | `TELEMETRY_TLS_CA`, `TELEMETRY_TLS_CERT`, `TELEMETRY_TLS_KEY` | PEM files: whom a manager's certificate must be signed by, and our own; a port is served with TLS if there is one (feature `tls`) | |
     /// | `TELEMETRY_TLS_SERVER_NAME` | the name in the manager's certificate, where it is not the host of its address | |
     /// | `TELEMETRY_MAX_BUFFER` | events, 1 to 1,048,576 | 8,192 |
     /// | `TELEMETRY_OVERFLOW` | `drop_newest`, `drop_oldest` | `drop_newest` |

@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use telemetry_core::Address;
 use tokio::task::{AbortHandle, JoinSet};
+#[cfg(feature = "tls")]
+use tokio::time::timeout;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::bind::Bound;
 use super::connection::{AtStop, Ended, connection};
+#[cfg(feature = "tls")]
+use super::door::Opened;
+use super::door::{Door, NO_TLS_HERE};
 use super::listener::Listener;
 use super::poller::PollerHandle;
 use super::seat::{Seat, Use};
 use super::server::ServeLimits;
 use super::service::TelemetryService;
+use super::stream::Stream;
 use super::threads::{Stop, stopped};
 use crate::deadline::last_words;
 
@@ -28,6 +34,7 @@ const OUT_OF_THE_WAY: Duration = Duration::from_millis(100);
 /// Accepts until told to stop, then lets open streams end in order until the deadline.
 pub(super) async fn serve(
     bound: Bound,
+    door: Door,
     poller: PollerHandle,
     service: TelemetryService,
     limits: ServeLimits,
@@ -50,12 +57,12 @@ pub(super) async fn serve(
                 pause = ACCEPT_PAUSE;
                 if places.make_room() {
                     let seat = Seat::default();
-                    let life = connections.spawn(connection(
+                    let life = connections.spawn(visit(
                         stream,
+                        door.clone(),
                         service.clone(),
                         limits.clone(),
                         stop.clone(),
-                        AtStop::Leave,
                         seat.clone(),
                     ));
                     places.take(life, seat);
@@ -68,7 +75,7 @@ pub(super) async fn serve(
                 let again = tokio::select! {
                     biased;
                     _ = stopped(&mut stop) => None,
-                    again = listen_again(&address, &poller, limits.allowed_uid) => Some(again),
+                    again = listen_again(&address, &door, &poller, limits.allowed_uid) => Some(again),
                 };
                 let Some(again) = again else {
                     return end_connections(connections, &service, &stop).await;
@@ -84,6 +91,49 @@ pub(super) async fn serve(
     }
     drop(listener);
     end_connections(connections, &service, &stop).await
+}
+
+/// One connection: what is asked at the door, then its service.
+async fn visit(
+    stream: Stream,
+    door: Door,
+    service: TelemetryService,
+    limits: ServeLimits,
+    stop: Stop,
+    seat: Seat,
+) -> Ended {
+    #[cfg(feature = "tls")]
+    let stream = {
+        let mut leaving = stop.clone();
+        let opened = tokio::select! {
+            biased;
+            _ = stopped(&mut leaving) => return Ended::unused("the worker stops".to_owned()),
+            opened = timeout(limits.handshake_timeout, door.open(stream)) => opened,
+        };
+        match opened {
+            Ok(Ok(Opened::Plain(stream))) => stream,
+            Ok(Ok(Opened::Tls(stream))) => {
+                return connection(*stream, service, limits, stop, AtStop::Leave, seat).await;
+            }
+            Ok(Err(why)) => {
+                door.note(&why);
+                return Ended::unused(why);
+            }
+            Err(_elapsed) => {
+                let why = format!(
+                    "a manager did not begin TLS within {:?}",
+                    limits.handshake_timeout
+                );
+                door.note(&why);
+                return Ended::unused(why);
+            }
+        }
+    };
+    let ended = connection(stream, service, limits, stop, AtStop::Leave, seat).await;
+    if ended.began_tls {
+        door.note(NO_TLS_HERE);
+    }
+    ended
 }
 
 /// The places for connections, in the order in which they were taken.
@@ -140,11 +190,11 @@ impl Places {
 }
 
 /// Listens where it did before the program closed the listener, as soon as that can be.
-async fn listen_again(address: &Address, poller: &PollerHandle, uid: u32) -> Listener {
+async fn listen_again(address: &Address, door: &Door, poller: &PollerHandle, uid: u32) -> Listener {
     let mut pause = OUT_OF_THE_WAY;
     loop {
         sleep(pause).await;
-        let bound = Bound::bind(address).map_err(io::Error::other);
+        let bound = Bound::bind(address, door.is_encrypted()).map_err(io::Error::other);
         match bound.and_then(|bound| Listener::new(bound, poller, uid)) {
             Ok(listener) => return listener,
             Err(error) if pause == OUT_OF_THE_WAY => {

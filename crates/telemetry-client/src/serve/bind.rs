@@ -1,7 +1,7 @@
 //! Binds a listener where it is safe, and takes its file away again.
 //!
 //! A unix socket is reachable by its user only: mode 0600 in a directory that nobody else can write
-//! to. TCP is loopback only. Everything that could let somebody else in is refused with a sentence
+//! to. TCP is loopback only, unless TLS is spoken. Everything that could let somebody else in is refused with a sentence
 //! that says what to do. Nothing here knows what is served, nor who may ask for it.
 
 mod private;
@@ -129,7 +129,8 @@ pub enum BindError {
     /// The address can be reached from other machines.
     #[error(
         "{address} can be reached from other machines and there is no TLS; listen at a unix \
-         socket or a loopback address such as 127.0.0.1:{}", address.port()
+         socket or a loopback address such as 127.0.0.1:{}, or set TELEMETRY_TLS_CERT and TELEMETRY_TLS_KEY",
+        address.port()
     )]
     NotLoopback {
         /// The address.
@@ -168,10 +169,14 @@ impl Bound {
         private::bind_private()
     }
 
-    /// Binds and listens; nothing is accepted yet.
-    pub(super) fn bind(address: &Address) -> Result<Self, BindError> {
+    /// Binds and listens; nothing is accepted yet. `encrypted`: whether others cannot read along, so that it may be reached
+    /// from other machines.
+    pub(super) fn bind(address: &Address, encrypted: bool) -> Result<Self, BindError> {
         match address {
             Address::Unix(path) => bind_unix(path),
+            Address::Tcp(address) if !encrypted && !address.ip().is_loopback() => {
+                Err(BindError::NotLoopback { address: *address })
+            }
             Address::Tcp(address) => bind_tcp(*address),
             other => Err(BindError::NotServed {
                 address: other.clone(),
@@ -348,9 +353,6 @@ fn knock(path: &Path) -> rustix::io::Result<()> {
 
 /// Binds a loopback port.
 fn bind_tcp(address: SocketAddr) -> Result<Bound, BindError> {
-    if !address.ip().is_loopback() {
-        return Err(BindError::NotLoopback { address });
-    }
     let shown = address.to_string();
     let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { address },

@@ -54,6 +54,20 @@ pub(super) struct Ended {
     pub(super) had_stream: bool,
     /// Why, unless it was closed in order.
     pub(super) error: Option<String>,
+    /// Whether the peer spoke TLS, which is not spoken here.
+    pub(super) began_tls: bool,
+}
+
+#[cfg(feature = "tls")]
+impl Ended {
+    /// Of one on which nothing was asked.
+    pub(super) fn unused(error: String) -> Self {
+        Self {
+            had_stream: false,
+            error: Some(error),
+            began_tls: false,
+        }
+    }
 }
 
 /// Serves one connection until it ends, the handshake is late, or the worker stops and it has left.
@@ -96,6 +110,7 @@ pub(super) async fn connection(
     let ended = |error: Option<String>| Ended {
         had_stream: opened.load(Ordering::Relaxed),
         error,
+        began_tls: handshake.is_tls(),
     };
     loop {
         // A stream ends in a task of its own; its last bytes go out here.

@@ -14,14 +14,29 @@ const FRAME_HEADER_BYTES: usize = 9;
 /// Bytes to be seen before the length of the whole handshake is known.
 const HEAD_BYTES: usize = PREFACE_BYTES + FRAME_HEADER_BYTES;
 
+/// What a handshake of TLS begins with.
+const TLS: u8 = 22;
+
 /// Whether a connection's handshake is complete.
 #[derive(Debug, Clone, Default)]
-pub(super) struct HandshakeFlag(Arc<AtomicBool>);
+pub(super) struct HandshakeFlag(Arc<Flags>);
+
+/// What is known of it.
+#[derive(Debug, Default)]
+struct Flags {
+    complete: AtomicBool,
+    tls: AtomicBool,
+}
 
 impl HandshakeFlag {
     /// Whether the preface and the first SETTINGS frame arrived whole.
     pub(super) fn is_complete(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.complete.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is one of TLS instead.
+    pub(super) fn is_tls(&self) -> bool {
+        self.0.tls.load(Ordering::Relaxed)
     }
 }
 
@@ -48,6 +63,9 @@ impl Handshake {
 
     /// Takes note of bytes that arrived.
     fn note(&mut self, bytes: &[u8]) {
+        if self.seen == 0 && bytes.first() == Some(&TLS) {
+            self.flag.0.tls.store(true, Ordering::Relaxed);
+        }
         for byte in bytes {
             // The first three bytes of a frame are its length, most significant first.
             if (PREFACE_BYTES..PREFACE_BYTES + 3).contains(&self.seen) {
@@ -55,7 +73,7 @@ impl Handshake {
             }
             self.seen += 1;
             if self.seen >= HEAD_BYTES + self.frame_bytes {
-                self.flag.0.store(true, Ordering::Relaxed);
+                self.flag.0.complete.store(true, Ordering::Relaxed);
                 return;
             }
         }
@@ -84,7 +102,10 @@ mod tests {
             io.note(&bytes[..cut]);
             assert!(!flag.is_complete(), "after {cut} bytes");
             io.note(&bytes[cut..]);
-            assert!(flag.is_complete());
+            assert!(flag.is_complete() && !flag.is_tls());
         }
+        let flag = HandshakeFlag::default();
+        Handshake::new(flag.clone()).note(&[22, 3, 1]);
+        assert!(flag.is_tls());
     }
 }

@@ -11,6 +11,7 @@ use telemetry_core::{Address, Token, emit::Recorder};
 use super::accept::serve;
 use super::bind::{BindError, Bound};
 use super::config::StreamConfig;
+use super::door::Door;
 use super::own_file::OwnFile;
 use super::service::TelemetryService;
 use super::threads::Threads;
@@ -96,6 +97,22 @@ pub struct ServeConfig {
     pub token: Option<Token>,
     /// Serves a port although nothing has to be shown there, as stock managers show nothing; said aloud, once.
     pub insecure: bool,
+    /// TLS at a port, if `cert` is set, which then may be one that other machines reach. With `client_ca` managers have to
+    /// show a certificate of that authority; a token is asked for beside that or instead of it.
+    #[cfg(feature = "tls")]
+    pub tls: telemetry_tls::TlsConfig,
+}
+
+impl ServeConfig {
+    /// What is asked at the door of an address.
+    fn door(&self, is_port: bool) -> Result<Door, ServeError> {
+        #[cfg(feature = "tls")]
+        if is_port && self.tls.cert.as_ref().or(self.tls.key.as_ref()).is_some() {
+            return Ok(Door::with_tls(&self.tls)?);
+        }
+        let _nobody_listens_along = is_port;
+        Ok(Door::default())
+    }
 }
 
 /// Why a server cannot start.
@@ -115,6 +132,20 @@ pub enum ServeError {
         /// The address.
         address: Address,
     },
+    /// The address is a port with TLS, and everybody would be served.
+    #[error(
+        "everybody could dial {address}; set TELEMETRY_TLS_CA (tls_ca=), the authority of managers' certificates, or \
+         give a token with TELEMETRY_TOKEN_FILE (token_file=), which the manager has to show, or both; or say \
+         TELEMETRY_INSECURE=1 (insecure=True)"
+    )]
+    Open {
+        /// The address.
+        address: Address,
+    },
+    /// The files of TLS cannot be used.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] telemetry_tls::TlsError),
     /// The operating system gave no thread or no event loop.
     #[error("cannot start the telemetry thread: {0}")]
     Thread(#[source] io::Error),
@@ -136,6 +167,8 @@ pub struct Server {
     address: Address,
     /// The service, for its streams.
     service: TelemetryService,
+    /// What is asked before that.
+    door: Door,
     /// What serves.
     threads: Threads,
 }
@@ -154,24 +187,35 @@ impl Server {
         recorder: Arc<Recorder>,
         config: ServeConfig,
     ) -> Result<Self, ServeError> {
+        let asked = address.into();
+        let is_port = asked.is_some_and(|address| address.socket_path().is_none());
+        let door = config.door(is_port)?;
         let heart = config.stream.heartbeat.clone();
         let mut service = TelemetryService::new(recorder, config.stream);
-        let bound = match address.into() {
-            Some(address) => Bound::bind(address)?,
+        let bound = match asked {
+            Some(address) => Bound::bind(address, door.is_encrypted())?,
             None => Bound::bind_private()?,
         };
-        let is_port = bound.address().socket_path().is_none();
+        let is_asked = door.asks_for_certificates();
         match config.token {
             _ if !is_port => {}
-            _ if config.insecure => tracing::warn!(
-                address = %bound.address(),
-                "telemetry is served without a token: every user of this machine can read the events and \
-                 stop them"
-            ),
+            _ if config.insecure => {
+                if !is_asked {
+                    tracing::warn!(
+                        address = %bound.address(),
+                        "telemetry is served without a token: everybody who reaches this port can read the events and \
+                         stop them"
+                    );
+                }
+            }
             Some(token) => service = service.with_token(token),
+            None if is_asked => {}
             None => {
                 let address = bound.address();
-                return Err(ServeError::Unprotected { address });
+                return Err(match door.is_encrypted() {
+                    true => ServeError::Open { address },
+                    false => ServeError::Unprotected { address },
+                });
             }
         }
         let address = bound.address();
@@ -180,9 +224,9 @@ impl Server {
             .map(|path| write_ready_file(path, &address))
             .transpose()?;
         let threads = Threads::start(ready_file, heart, {
-            let service = service.clone();
+            let (service, door) = (service.clone(), door.clone());
             move |poller, stop| async move {
-                if let Err(error) = serve(bound, poller, service, config.limits, stop).await {
+                if let Err(error) = serve(bound, door, poller, service, config.limits, stop).await {
                     tracing::error!(%error, "the telemetry server cannot listen");
                 }
             }
@@ -191,6 +235,7 @@ impl Server {
         Ok(Self {
             address,
             service,
+            door,
             threads,
         })
     }
@@ -199,6 +244,19 @@ impl Server {
     #[must_use]
     pub fn unauthenticated(&self) -> u64 {
         self.service.unauthenticated()
+    }
+
+    /// Connections that were turned away because they did not speak TLS as this port does, or not at all, or did where it
+    /// does not.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.door.refused()
+    }
+
+    /// Why the last one was.
+    #[must_use]
+    pub fn last_turned_away(&self) -> Option<String> {
+        self.door.last()
     }
 
     /// Where it listens, with the port it really has.

@@ -61,6 +61,21 @@ impl Stream {
         poll_fn(|cx| self.socket.poll_ready(Direction::Write, cx)).await;
     }
 
+    /// Waits for bytes and looks at the first of them, which stay; how many there are, none at the end.
+    #[cfg(feature = "tls")]
+    pub(super) async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        loop {
+            match recv(self.socket.get()?, &mut *bytes, flags) {
+                Err(Errno::AGAIN) => {
+                    poll_fn(|cx| self.socket.poll_ready(Direction::Read, cx)).await;
+                }
+                Err(Errno::INTR) => {}
+                seen => return Ok(seen?.0),
+            }
+        }
+    }
+
     /// Sends the beginning of `bytes`, at least one, and with it the descriptor that `fd` gives, which is asked
     /// right before each attempt. How many bytes were sent; with an error none were.
     pub(super) async fn send_with<'fd>(

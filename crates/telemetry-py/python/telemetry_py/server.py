@@ -18,7 +18,7 @@ def serve(
 ) -> Server:
     """Start to serve this process's events; a manager connects and collects them.
 
-    ``address`` is ``unix:/path`` or a loopback ``ip:port``; by default ``TELEMETRY_ADDRESS``, or a unix socket
+    ``address`` is ``unix:/path`` or a loopback ``ip:port``, with TLS any; by default ``TELEMETRY_ADDRESS``, or a unix socket
     that this process alone has, in a directory that its user alone can enter. Once the server listens,
     ``ready_file`` (by default ``TELEMETRY_READY_FILE``) holds the address.
 
@@ -26,6 +26,10 @@ def serve(
     ``TELEMETRY_TOKEN_FILE``, or read from ``TELEMETRY_TOKEN_FD``), which a manager has to show as
     ``authorization: Bearer TOKEN``; or ``insecure=True`` (``TELEMETRY_INSECURE=1``), for stock managers, which
     show nothing. At a unix socket the system tells who connects, and nothing is shown.
+
+    With ``TELEMETRY_TLS_CERT`` and ``TELEMETRY_TLS_KEY`` TLS is spoken at a port, which other machines may then
+    reach (``0.0.0.0:7443``); with ``TELEMETRY_TLS_CA`` a manager has to show a certificate of that authority, and needs a
+    token only if there is one. ``stats()["connect_error"]`` says why one was turned away.
 
     An address that another process has, as the one that this one was forked from, is no error: the server
     gets one beside it (``/run/w.sock`` becomes ``/run/w.{pid}.sock``, a port becomes a free one), which is

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use telemetry_tls::TlsConfig;
+
 use super::error::ConfigError;
 use super::pool_name;
 use super::section::Section;
+use super::tls::dialled;
 use crate::discover::{DEFAULT_DNS_INTERVAL, DiscoveryConfig, ListSource};
 
 /// Port numbers that can be dialled.
@@ -14,6 +17,7 @@ const PORTS: std::ops::RangeInclusive<usize> = 1..=65_535;
 pub(super) fn read(
     section: &Section<'_>,
     earlier: &[DiscoveryConfig],
+    otherwise: &TlsConfig,
 ) -> Result<DiscoveryConfig, ConfigError> {
     let kind = section.required("kind")?;
     let source = match kind.as_str() {
@@ -36,7 +40,15 @@ pub(super) fn read(
     };
     let mut config = DiscoveryConfig::new(source);
     config.pool = pool_name(section)?;
+    config.tls = dialled(section, otherwise)?;
+    config.insecure = section.flag("insecure")?.unwrap_or(false);
     section.finish()?;
+    if config.insecure && config.tls.is_some() {
+        return Err(section.invalid(
+            "insecure",
+            "workers are dialled with TLS; remove one of both",
+        ));
+    }
     let list = config.source.to_string();
     if earlier.iter().any(|other| other.source.to_string() == list) {
         return Err(section.refuse(format!("{list} is followed twice; name each list once")));

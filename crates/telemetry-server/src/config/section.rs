@@ -50,6 +50,18 @@ impl<'t> Section<'t> {
             .transpose()
     }
 
+    /// A switch that may be a table instead, which is on.
+    pub(super) fn flag_or_section(&self, key: &'static str) -> Result<(bool, Option<Section<'t>>)> {
+        let Some(value) = self.value(key) else {
+            return Ok((false, None));
+        };
+        match value.get_ref() {
+            DeValue::Boolean(is_on) => Ok((*is_on, None)),
+            DeValue::Table(_) => Ok((true, self.section(key)?)),
+            _ => Err(self.wrong_type(key, value, "true, false or a table")),
+        }
+    }
+
     /// The array of tables `key`; empty when absent.
     pub(super) fn sections(&self, key: &'static str) -> Result<Vec<Section<'t>>> {
         let Some(value) = self.value(key) else {

@@ -8,6 +8,7 @@ use telemetry_tls::TlsConfig;
 
 use super::error::ConfigError;
 use super::section::Section;
+use crate::identity::WorkerTls;
 
 /// Has no certificate be asked for, whatever `[tls]` says.
 const OFF: &str = "off";
@@ -37,6 +38,30 @@ pub(super) fn tls(section: &Section<'_>, otherwise: &TlsConfig) -> Result<TlsCon
         return Err(section.missing(missing));
     }
     Ok(tls)
+}
+
+/// With what TLS workers are dialled: `tls = true` as `[tls]` says, or a table over that; none without either.
+pub(super) fn dialled(
+    section: &Section<'_>,
+    otherwise: &TlsConfig,
+) -> Result<Option<WorkerTls>, ConfigError> {
+    let (is_on, own) = section.flag_or_section("tls")?;
+    let config = match own {
+        Some(own) => tls(&own, otherwise)?,
+        None => otherwise.clone(),
+    };
+    if !is_on {
+        return Ok(None);
+    }
+    if config.ca.is_none() {
+        return Err(section.invalid(
+            "tls",
+            "needs the authorities of the workers' certificates; set ca here or in [tls] (client_ca is for those that \
+             connect)",
+        ));
+    }
+    let tls = WorkerTls::new(config);
+    tls.map(Some).map_err(|error| section.invalid("tls", error))
 }
 
 fn path(text: &str) -> Result<PathBuf, &'static str> {

@@ -1,7 +1,8 @@
 //! A list of targets as Prometheus reads it from files: JSON or YAML, `[{targets: [...], labels: {...}}]`.
 //!
 //! Text in, targets out. Of the labels, `worker` (or `__worker__`, `worker_id`) is the id of the one target of its
-//! entry, or the first part of the ids of several; `pool` (or `__pool__`) is their pool. Others are nobody's here.
+//! entry, or the first part of the ids of several; `pool` (or `__pool__`) is their pool, `__tls_server_name__` the name that must be in
+//! their certificates. Others are nobody's here.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ use super::yaml;
 const ALLOWED: &str = "it must be a list of {targets: [\"host:port\"], labels: {name: \"text\"}}";
 /// Labels that say who a worker is, those before others.
 const WORKER_LABELS: [&str; 3] = ["__worker__", "worker", "worker_id"];
+/// The label that says which name must be in its certificate.
+const NAME_LABELS: [&str; 1] = ["__tls_server_name__"];
 /// Labels that say which pool it is in.
 const POOL_LABELS: [&str; 2] = ["__pool__", "pool"];
 
@@ -82,7 +85,9 @@ fn listed(groups: Vec<Group>, pool: Option<&str>) -> Answer {
                         true => worker.clone(),
                         false => format!("{worker}-{}", place(&address)),
                     });
-                    targets.push(target(address, id, pool));
+                    let mut target = target(address, id, pool);
+                    target.server_name = label(&NAME_LABELS).cloned();
+                    targets.push(target);
                 }
                 Err(error) => faults.push(error.to_string()),
             }
@@ -97,7 +102,7 @@ mod tests {
 
     const JSON: &str = r#"[
       {"targets": ["127.0.0.1:1"], "labels": {"worker": "one", "pool": "own", "job": "x"}},
-      {"targets": ["127.0.0.1:2", "unix:/run/three.sock"], "labels": {"__worker__": "many"}},
+      {"targets": ["127.0.0.1:2", "unix:/run/three.sock"], "labels": {"__worker__": "many", "__tls_server_name__": "m.example"}},
       {"targets": ["localhost:4", "nonsense"]}
     ]"#;
     const YAML: &str = r#"
@@ -110,6 +115,7 @@ mod tests {
   unknown: [{a: [1, 2]}, b]
   labels:
     __worker__: many
+    __tls_server_name__: m.example
 - targets: ['localhost:4', nonsense]
 "#;
 
@@ -124,7 +130,8 @@ mod tests {
         );
         let shown = |it: crate::targets::Target| {
             let pool = it.pool.unwrap_or_default();
-            format!("{} {} {pool}", it.worker.as_str(), it.address)
+            let name = it.server_name.unwrap_or_default();
+            format!("{} {} {pool} {name}", it.worker.as_str(), it.address)
         };
         targets.into_iter().map(shown).collect()
     }
@@ -132,10 +139,10 @@ mod tests {
     #[test]
     fn a_list_of_prometheus_is_read_as_it_is() {
         let expected = [
-            "one 127.0.0.1:1 own",
-            "many-127.0.0.1-2 127.0.0.1:2 web",
-            "many-three unix:/run/three.sock web",
-            "web-127.0.0.1-4 127.0.0.1:4 web",
+            "one 127.0.0.1:1 own ",
+            "many-127.0.0.1-2 127.0.0.1:2 web m.example",
+            "many-three unix:/run/three.sock web m.example",
+            "web-127.0.0.1-4 127.0.0.1:4 web ",
         ];
         let pool = Some("web");
         assert_eq!(workers(read(JSON, Format::Json, "f", pool)), expected);

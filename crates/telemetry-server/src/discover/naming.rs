@@ -12,11 +12,7 @@ pub(super) fn target(address: Address, id: Option<String>, pool: Option<&str>) -
         Some(pool) => format!("{pool}-{}", place(&address)),
         None => place(&address),
     });
-    Target {
-        address,
-        worker: worker.into(),
-        pool: pool.map(str::to_owned),
-    }
+    Target::new(address, worker, pool.map(str::to_owned))
 }
 
 /// An address as a part of an id: host and port, or the name of a socket without its ending. Whatever has a meaning in

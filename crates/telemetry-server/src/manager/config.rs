@@ -34,8 +34,6 @@ pub struct ManagerConfig {
     /// Users, besides the manager's own and root, whose processes may be workers behind a unix
     /// socket. Default: none.
     pub accepted_uids: Vec<u32>,
-    /// Whether workers beyond loopback may be dialled, without TLS. Default: no.
-    pub allow_remote: bool,
     /// Whether `snakepit.grpc.stream.message` is emitted for every message. Default: no.
     pub message_events: bool,
     /// Most dials per second over all workers that were dialled before; first dials have
@@ -69,7 +67,6 @@ impl ManagerConfig {
             dispatcher,
             policy: PolicySpec::default(),
             accepted_uids: Vec::new(),
-            allow_remote: false,
             message_events: false,
             dials_per_second: MAX_DIALS_PER_SECOND,
             away_grace: DEFAULT_AWAY_GRACE,
@@ -104,8 +101,8 @@ pub enum RegisterError {
     /// The endpoint is beyond loopback, where a stream without TLS is open to everybody.
     #[error(
         "{endpoint} is not on this machine, and a stream without TLS is open to everybody on the \
-         way; use a unix socket or a loopback address, such as that of a tunnel, or embed the \
-         manager and set `allow_remote`"
+         way; use TLS, a unix socket or a loopback address, such as that of a tunnel, or say that it is \
+         `insecure`"
     )]
     Remote {
         /// The endpoint.

@@ -80,11 +80,7 @@ impl Link {
 }
 
 fn context(worker: &str, pool: &str, pid: u32) -> WorkerContext {
-    WorkerContext {
-        worker_id: WorkerId::from(worker),
-        pool_name: Some(pool.to_owned()),
-        python_pid: Some(pid),
-        parent: None,
-        token: None,
-    }
+    let mut context = WorkerContext::new(worker).in_pool(pool);
+    context.python_pid = Some(pid);
+    context
 }

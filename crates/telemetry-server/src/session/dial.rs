@@ -3,12 +3,12 @@
 //! HTTP/2 is driven directly, without a channel abstraction: the session owns its one connection,
 //! and every limit is set here by name.
 
+mod error;
 mod reads_on;
+mod road;
 mod tasks;
 
 use std::future::Future;
-use std::io;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry_core::wire::{PROTOCOL_REVISION, REVISION_HEADER};
 use telemetry_proto::{PING_PATH, PingRequest, STREAM_TELEMETRY_PATH};
-use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::peer_user;
@@ -32,8 +32,12 @@ use super::backoff::Turn;
 use super::control::ControlBody;
 use super::kin;
 use super::peer::Peer;
-use super::response::chain;
+#[cfg(feature = "tls")]
+use crate::identity::WorkerTls;
+use crate::listener::{Stranger, stranger_behind};
+pub use error::DialError;
 use reads_on::ReadsOn;
+use road::{Stream, connect};
 use tasks::Tasks;
 use telemetry_core::{Address, Token};
 
@@ -57,96 +61,6 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// from whichever stream it then has.
 const AFTER_PONG: Duration = Duration::from_millis(200);
 
-/// Why a worker could not be reached or its stream not be opened.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum DialError {
-    /// There is no socket file; the worker is not up yet, or gone.
-    #[error("there is no socket at {}", path.display())]
-    NoSocket {
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// There is no socket file any more, of a worker whose process lives as far as is known.
-    #[error(
-        "there is no socket at {} any more, although process {process} lives: somebody removed it; \
-         the worker can be reached again after its restart",
-        path.display()
-    )]
-    SocketTaken {
-        /// Where it was.
-        path: PathBuf,
-        /// The process that made it.
-        process: u32,
-    },
-    /// The process behind the socket is not the worker that was started, nor of its family.
-    #[error(
-        "the socket at {endpoint} is not the one that the worker made: process {found} is behind it, \
-         which process {started} did not start"
-    )]
-    Impostor {
-        /// What was dialled.
-        endpoint: Address,
-        /// The process behind it.
-        found: u32,
-        /// The process that was started as the worker.
-        started: u32,
-    },
-    /// The connection was refused or failed.
-    #[error("connecting to {endpoint}: {error}")]
-    Connect {
-        /// What was dialled.
-        endpoint: Address,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Nobody accepted the connection in time.
-    #[error("connecting to {endpoint} took longer than {HANDSHAKE_TIMEOUT:?}")]
-    ConnectTimeout {
-        /// What was dialled.
-        endpoint: Address,
-    },
-    /// The process behind the socket runs as a user that is not accepted.
-    #[error("the process behind {peer} runs as user {found}, who is not accepted")]
-    ForeignPeer {
-        /// The other end.
-        peer: Peer,
-        /// The user id behind it.
-        found: u32,
-    },
-    /// HTTP/2 could not be started, or the peer ended it before it answered.
-    #[error("HTTP/2 with {peer}: {}", chain(&**error))]
-    Http2 {
-        /// The other end.
-        peer: Peer,
-        /// What went wrong.
-        error: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The peer did not answer the request for the stream.
-    #[error("no response headers from {peer} within {HANDSHAKE_TIMEOUT:?}")]
-    NoHeaders {
-        /// The other end.
-        peer: Peer,
-    },
-    /// The peer was asked for a sign of life before it would be asked for the stream, and gave none.
-    #[error(
-        "{peer} took the connection and did not answer Ping within {HANDSHAKE_TIMEOUT:?}; \
-         it may be stopped or at work"
-    )]
-    NoPong {
-        /// The other end.
-        peer: Peer,
-    },
-    /// The peer answered, but not with a stream.
-    #[error("{peer} refused the stream: {reason}")]
-    Refused {
-        /// The other end.
-        peer: Peer,
-        /// Status and message, escaped.
-        reason: String,
-    },
-}
-
 /// How a peer is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manners {
@@ -157,35 +71,6 @@ pub(super) enum Manners {
     /// As a stock one, or one that was silent: not pinged either, and asked for a sign of life before it is asked for
     /// the stream. One that stands still then has no streams waiting for it that nobody reads any more.
     Careful,
-}
-
-impl DialError {
-    /// Whether nobody listens at a port of this machine: to find that out costs little, and whoever starts there
-    /// should not be waited for by chance.
-    pub(super) fn is_free_port(&self) -> bool {
-        match self {
-            Self::Connect { endpoint, error } => {
-                endpoint.is_local() && error.kind() == io::ErrorKind::ConnectionRefused
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether somebody listens who does not answer.
-    pub(super) fn is_silence(&self) -> bool {
-        matches!(self, Self::NoHeaders { .. } | Self::NoPong { .. })
-    }
-
-    /// Whether nobody is behind a local socket: to find that out cost nothing.
-    pub(super) fn is_nobody(&self) -> bool {
-        match self {
-            Self::NoSocket { .. } => true,
-            Self::Connect { endpoint, error } => {
-                endpoint.socket_path().is_some() && error.kind() == io::ErrorKind::ConnectionRefused
-            }
-            _ => false,
-        }
-    }
 }
 
 /// The response to come.
@@ -201,17 +86,47 @@ pub(super) struct Dialled {
     pub(super) controls: mpsc::Sender<Bytes>,
     /// Process id behind a unix socket.
     pub(super) peer_pid: Option<u32>,
+    /// To whom the token was not shown.
+    pub(super) stranger: Option<Stranger>,
     /// Ends the connection's tasks with it.
     tasks: Tasks,
 }
 
 /// By what a worker and its manager know each other.
 #[derive(Debug)]
-pub(super) struct Credentials<'a> {
+pub(super) struct Credentials {
     /// Users whose processes are accepted behind a unix socket, beside our own and root.
-    pub(super) uids: &'a [u32],
-    /// What is shown at a port, where no user is seen.
+    pub(super) uids: Vec<u32>,
+    /// What is shown at a port.
     pub(super) token: Option<Token>,
+    /// Whose token that is, if it is not ours.
+    pub(super) owner: Option<u32>,
+    /// Whether it is shown to whoever is there.
+    pub(super) insecure: bool,
+    /// With what TLS is spoken at a port.
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<WorkerTls>,
+}
+
+impl Credentials {
+    /// The token, unless somebody is behind the port whom it is not for.
+    async fn token_for(&self, stream: &TcpStream) -> Result<Option<Token>, Stranger> {
+        if self.token.is_none() || self.insecure {
+            return Ok(self.token.clone());
+        }
+        let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
+            // It is gone already.
+            return Err(Stranger::Unseen);
+        };
+        let owner = self.owner;
+        let asked = spawn_blocking(move || stranger_behind(local, peer, owner)).await;
+        match asked {
+            Ok(None) => Ok(self.token.clone()),
+            Ok(Some(stranger)) => Err(stranger),
+            // The runtime is gone.
+            Err(_) => Err(Stranger::Unseen),
+        }
+    }
 }
 
 /// Connects and asks for the stream. `opening` is in the request body from the start. The turn is taken
@@ -219,7 +134,7 @@ pub(super) struct Credentials<'a> {
 /// beside whose family nobody is taken for it.
 pub(super) async fn dial(
     endpoint: &Address,
-    credentials: &Credentials<'_>,
+    credentials: &Credentials,
     started: Option<u32>,
     opening: Bytes,
     manners: Manners,
@@ -228,7 +143,7 @@ pub(super) async fn dial(
     let connecting = async {
         match endpoint.socket_path() {
             // A local socket answers or refuses at once.
-            Some(_) => match connect(endpoint).await {
+            Some(_) => match connect(endpoint, credentials).await {
                 Err(error) if error.is_nobody() => Err(error),
                 connected => {
                     turn.taken();
@@ -237,7 +152,7 @@ pub(super) async fn dial(
             },
             None => {
                 turn.taken();
-                connect(endpoint).await
+                connect(endpoint, credentials).await
             }
         }
     };
@@ -248,6 +163,15 @@ pub(super) async fn dial(
     let other = || Peer::Endpoint(endpoint.clone());
     match stream {
         Stream::Tcp(stream) => {
+            let token = credentials.token_for(&stream).await;
+            let shown = token.as_ref().ok().and_then(Option::as_ref);
+            let mut opened = open(&other(), stream, None, opening, manners, shown).await?;
+            opened.0.stranger = token.err();
+            Ok(opened)
+        }
+        #[cfg(feature = "tls")]
+        Stream::Tls(stream) => {
+            // It has shown by its certificate who it is.
             let token = credentials.token.as_ref();
             open(&other(), stream, None, opening, manners, token).await
         }
@@ -260,7 +184,7 @@ pub(super) async fn dial(
             };
             let behind = stream.peer_cred().map_err(failed)?;
             let found = behind.uid();
-            if peer_user::check(Ok(found), credentials.uids).is_err() {
+            if peer_user::check(Ok(found), &credentials.uids).is_err() {
                 let peer = Peer::Endpoint(endpoint.clone());
                 return Err(DialError::ForeignPeer { peer, found });
             }
@@ -277,51 +201,6 @@ pub(super) async fn dial(
             open(&other(), stream, pid, opening, manners, None).await
         }
     }
-}
-
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-    #[cfg(feature = "simulation")]
-    Simulated(Box<dyn crate::simulated::Io>, Option<u32>),
-}
-
-async fn connect(endpoint: &Address) -> Result<Stream, DialError> {
-    #[cfg(feature = "simulation")]
-    if let Address::Tcp(address) = endpoint
-        && let Some(dialled) = crate::simulated::dial(*address)
-    {
-        return dialled
-            .map(|(stream, pid)| Stream::Simulated(stream, pid))
-            .map_err(|error| DialError::Connect {
-                endpoint: endpoint.clone(),
-                error,
-            });
-    }
-    let connected = match endpoint {
-        Address::Unix(path) => match UnixStream::connect(path).await {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(DialError::NoSocket { path: path.clone() });
-            }
-            connected => connected.map(Stream::Unix),
-        },
-        Address::Tcp(address) => TcpStream::connect(address).await.and_then(|stream| {
-            stream.set_nodelay(true)?;
-            Ok(Stream::Tcp(stream))
-        }),
-        Address::Host { name, port } => {
-            let stream = TcpStream::connect((name.as_str(), *port)).await;
-            stream.and_then(|stream| {
-                stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
-            })
-        }
-        _ => Err(io::ErrorKind::Unsupported.into()),
-    };
-    connected.map_err(|error| DialError::Connect {
-        endpoint: endpoint.clone(),
-        error,
-    })
 }
 
 /// Starts HTTP/2 on a connection, whoever opened it, and asks for the stream.
@@ -359,6 +238,7 @@ pub(super) async fn open(
         requests,
         controls,
         peer_pid,
+        stranger: None,
         tasks,
     };
     if manners == Manners::Careful {

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use telemetry_core::{Clock, Token, emit::SamplingRule, wire::Position};
+use telemetry_core::{Clock, emit::SamplingRule, wire::Position};
 use tokio::sync::watch;
 
 use super::changes::Changes;
@@ -270,11 +270,6 @@ impl Record {
     pub(super) fn started_pid(&self) -> Option<u32> {
         let memory = self.lock();
         memory.context.python_pid.filter(|_| memory.supervised)
-    }
-
-    /// What is shown to it at a port.
-    pub(super) fn token(&self) -> Option<Token> {
-        self.lock().context.token.clone()
     }
 
     /// Nobody listens behind its socket, or somebody may.

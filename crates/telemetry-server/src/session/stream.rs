@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::arrival::{Arrival, Carrier};
 use super::backoff::Turn;
-use super::dial::{self, Answer, Credentials, DialError, Dialled, Manners};
+use super::dial::{self, Answer, DialError, Dialled, Manners};
 use super::events::SessionEvents;
 use super::peer::{LinkKind, Peer};
 use super::progress::{Cause, Ending, LastWord, Progress, STOPPED, ended, lost};
@@ -57,10 +57,7 @@ impl Session {
             false => Manners::Polite,
         };
         let started = self.record.started_pid();
-        let credentials = Credentials {
-            uids: &self.shared.accepted_uids,
-            token: self.record.token(),
-        };
+        let credentials = self.credentials();
         let connected = tokio::select! {
             connected = dial::dial(endpoint, &credentials, started, opening, manners, turn) => match connected {
                 Ok(connected) => connected,
@@ -78,6 +75,7 @@ impl Session {
             () = super::stopped(&mut self.run) => return STOPPED,
         };
         self.record.dialled();
+        self.tell(connected.0.stranger);
         let speech = if legacy {
             Speech::Legacy
         } else {

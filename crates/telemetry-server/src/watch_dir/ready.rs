@@ -63,11 +63,9 @@ impl ReadyFiles {
                 for (name, address) in files {
                     let worker = Path::new(&name).file_stem().and_then(OsStr::to_str);
                     match (worker, address) {
-                        (Some(worker), Ok(address)) => targets.push(Target {
-                            address,
-                            worker: worker.into(),
-                            pool: self.pool.clone(),
-                        }),
+                        (Some(worker), Ok(address)) => {
+                            targets.push(Target::new(address, worker, self.pool.clone()));
+                        }
                         (None, _) => faults.push(format!("{name:?} is no name in UTF-8")),
                         (_, Err(fault)) => faults.push(format!("{name:?} {fault}")),
                     }

@@ -22,18 +22,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// The host of the manager's certificate.
-pub(super) const HOST: &str = "localhost";
+pub(crate) const HOST: &str = "localhost";
 
 /// See the module.
-pub(super) struct House {
-    pub(super) manager: TestManager,
-    pub(super) authority: Authority,
+pub(crate) struct House {
+    pub(crate) manager: TestManager,
+    pub(crate) authority: Authority,
     dir: TempDir,
 }
 
 impl House {
     /// A manager, without a door so far.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let manager = TestManager::with(ManagerConfig::new(NODE));
         let handler = manager.witness().handler();
         let attached = manager
@@ -50,12 +50,12 @@ impl House {
         house
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes a certificate and its key, as `name.pem` and `name.key`; a reader meanwhile sees whole files.
-    pub(super) fn issue(&self, name: &str, holder: &Holder) {
+    pub(crate) fn issue(&self, name: &str, holder: &Holder) {
         let issued = self.authority.issue(holder).expect("a certificate");
         for (end, content) in [("key", issued.key), ("pem", issued.cert)] {
             let draft = self.path(&format!("{name}.{end}.new"));
@@ -66,7 +66,7 @@ impl House {
     }
 
     /// Opens the door, with what `change` does to it.
-    pub(super) fn open(&self, change: impl FnOnce(&mut AcceptConfig)) -> Acceptor {
+    pub(crate) fn open(&self, change: impl FnOnce(&mut AcceptConfig)) -> Acceptor {
         let mut tls = TlsConfig::default();
         tls.cert = Some(self.path("manager.pem"));
         tls.key = Some(self.path("manager.key"));
@@ -79,7 +79,7 @@ impl House {
     }
 
     /// How a worker with the certificate `name` dials in at `door`.
-    pub(super) fn worker(&self, name: &str, door: &Address) -> Config {
+    pub(crate) fn worker(&self, name: &str, door: &Address) -> Config {
         self.issue(name, &Holder::new(name, &[]));
         let mut config = Config::default();
         config.managers = vec![door.clone()];
@@ -92,13 +92,13 @@ impl House {
     }
 
     /// The ids of all workers.
-    pub(super) fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         let streams = self.manager.list_streams();
         streams.iter().map(|it| it.worker_id.to_string()).collect()
     }
 
     /// Waits until a connection was refused for this reason.
-    pub(super) async fn refused(&self, why: &str) {
+    pub(crate) async fn refused(&self, why: &str) {
         eventually(&format!("a refusal for {why}"), || {
             let refused = self.manager.refused_connections();
             refused.iter().any(|(word, _)| *word == why).then_some(())
@@ -108,7 +108,7 @@ impl House {
 }
 
 /// A worker that has begun to dial in.
-pub(super) struct Worker {
+pub(crate) struct Worker {
     telemetry: Telemetry,
     backend: Arc<StreamBackend>,
     exit_timeout: Duration,
@@ -116,12 +116,12 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts one and has it emit.
-    pub(super) fn start(config: &Config, events: u64) -> Self {
+    pub(crate) fn start(config: &Config, events: u64) -> Self {
         Self::with(config, None, events)
     }
 
     /// One that shows a token.
-    pub(super) fn with(config: &Config, token: Option<Token>, events: u64) -> Self {
+    pub(crate) fn with(config: &Config, token: Option<Token>, events: u64) -> Self {
         let clock = Arc::new(SystemClock::new());
         let recorder = Recorder::new(config.recorder(), clock).expect("the default policy");
         let mut connect = config.connection();
@@ -141,7 +141,7 @@ impl Worker {
     }
 
     /// Emits so many events.
-    pub(super) fn emit(&self, events: u64) {
+    pub(crate) fn emit(&self, events: u64) {
         for _ in 0..events {
             let measurements = [("bytes", 512.into())];
             self.telemetry
@@ -150,7 +150,7 @@ impl Worker {
     }
 
     /// Waits until it says why it has no connection.
-    pub(super) async fn says(&self, said: &str) {
+    pub(crate) async fn says(&self, said: &str) {
         let what = format!("the worker to say {said:?}");
         let heard = eventually(&what, || {
             let error = self.backend.connection()?.last_error()?;
@@ -159,26 +159,26 @@ impl Worker {
         heard.await;
     }
 
-    pub(super) fn shutdown(&self) -> WorkerSnapshot {
+    pub(crate) fn shutdown(&self) -> WorkerSnapshot {
         self.telemetry.shutdown(self.exit_timeout)
     }
 }
 
 /// A token that is nobody's.
-pub(super) fn token(digit: char) -> Token {
+pub(crate) fn token(digit: char) -> Token {
     let text: String = std::iter::repeat_n(digit, 32).collect();
     text.parse().expect("a token")
 }
 
 /// A cable to a port, which can be cut.
-pub(super) struct Cable {
-    pub(super) address: Address,
+pub(crate) struct Cable {
+    pub(crate) address: Address,
     passing: Arc<Mutex<Vec<JoinHandle<()>>>>,
     accepting: AbortHandle,
 }
 
 impl Cable {
-    pub(super) async fn to(door: &Address) -> Self {
+    pub(crate) async fn to(door: &Address) -> Self {
         let Address::Tcp(door) = *door else {
             panic!("{door} is no port");
         };
@@ -207,7 +207,7 @@ impl Cable {
     }
 
     /// Cuts what is open; says how many there were.
-    pub(super) fn cut(&self) -> usize {
+    pub(crate) fn cut(&self) -> usize {
         let mut passing = self.passing.lock().unwrap_or_else(PoisonError::into_inner);
         let open = passing.drain(..).filter(|it| !it.is_finished());
         open.map(|it| it.abort()).count()

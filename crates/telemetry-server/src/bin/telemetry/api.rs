@@ -13,14 +13,13 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use telemetry_server::process::is_hidden_user;
+use telemetry_server::process::stranger_behind;
 use telemetry_server::telemetry_tls::{ClientStream, ClientTls, TlsConfig, explain};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::failure::Failure;
-use crate::listener::users_at;
 use crate::running::{Running, Way};
 
 /// Longest wait for a connection, and for the head of an answer.
@@ -83,7 +82,10 @@ async fn connect(way: &Way) -> Result<io::Result<Requests>, Failure> {
         Way::Port { authority, tls, .. } => {
             match (there(way, TcpStream::connect(authority)).await?, tls) {
                 (Err(absent), _) => Ok(Err(absent)),
-                (Ok(stream), None) => shake(way, stream).await.map(Ok),
+                (Ok(stream), None) => {
+                    check_listener(way, &stream)?;
+                    shake(way, stream).await.map(Ok)
+                }
                 (Ok(stream), Some(tls)) => {
                     let stream = encrypted(way, tls, authority, stream).await?;
                     shake(way, stream).await.map(Ok)
@@ -138,30 +140,25 @@ async fn shake<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     Ok(sender)
 }
 
-/// Refuses to show a token of `owner`'s, unencrypted, to whoever else listens there.
-fn check_listener(way: &Way, authority: &str, owner: u32) -> Result<(), Failure> {
-    let users = authority.parse().ok().map(users_at);
-    let why = match users {
-        // No table to ask.
-        Some(None) => return Ok(()),
-        Some(Some(users)) if users.is_empty() => "nobody listens there on this machine".to_owned(),
-        Some(Some(users)) => {
-            let own = rustix::process::geteuid().as_raw();
-            let trusted = [0, own, owner];
-            match users
-                .into_iter()
-                .find(|user| is_hidden_user(*user) || !trusted.contains(user))
-            {
-                None => return Ok(()),
-                Some(user) => format!("user {user} listens there, and the token is user {owner}'s"),
-            }
-        }
-        None => "it is a name".to_owned(),
+/// Refuses to show the configuration's token, unencrypted, to whoever else listens there.
+fn check_listener(way: &Way, stream: &TcpStream) -> Result<(), Failure> {
+    let Way::Port {
+        token: Some(_),
+        owner: Some(owner),
+        ..
+    } = way
+    else {
+        return Ok(());
     };
-    Err(Failure::Failed(format!(
-        "the token of the configuration is not shown at {way}: {why}; if that is the manager, name the token with \
-         --token-file, or use its [http] socket"
-    )))
+    let (local, peer) = (stream.local_addr(), stream.peer_addr());
+    let (local, peer) = (local.map_err(Failure::of)?, peer.map_err(Failure::of)?);
+    match stranger_behind(local, peer, Some(*owner)) {
+        None => Ok(()),
+        Some(stranger) => Err(Failure::Failed(format!(
+            "the token of the configuration is not shown at {way}: {stranger}; if that is the manager, name the \
+             token with --token-file, or use its [http] socket"
+        ))),
+    }
 }
 
 async fn ask(
@@ -173,16 +170,10 @@ async fn ask(
     match way {
         Way::Socket(_) => request = request.header(header::HOST, "localhost"),
         Way::Port {
-            authority,
-            token,
-            owner,
-            tls,
+            authority, token, ..
         } => {
             request = request.header(header::HOST, authority);
             if let Some(token) = token {
-                if let (Some(owner), None) = (owner, tls) {
-                    check_listener(way, authority, *owner)?;
-                }
                 let shown = format!("Bearer {}", token.reveal());
                 let mut shown = HeaderValue::try_from(shown).map_err(Failure::of)?;
                 shown.set_sensitive(true);

@@ -8,7 +8,6 @@ mod catalog;
 mod completions;
 mod exec;
 mod failure;
-mod listener;
 mod log;
 mod man;
 mod manager;

@@ -14,18 +14,18 @@ use std::thread;
 use std::time::Duration;
 
 use telemetry_core::{
-    Source, SystemClock, Token,
+    Source, SystemClock,
     catalog::escape,
     emit::{PolicySpec, SamplingRule},
 };
 use telemetry_server::{
-    Manager, ManagerConfig, PoolInfo, WorkerContext,
+    Manager, ManagerConfig, PoolInfo,
     accept::{Acceptor, Doorway},
     config::{AcceptSection, Config},
     discover::Discovery,
     dispatch::{Dispatcher, QueuedConfig},
     export::{HandlerMetrics, LogHandler, ProcessMetrics, PrometheusConfig, PrometheusExporter},
-    http::{HttpServer, HttpState, TokenFile},
+    http::{HttpServer, HttpState},
     pool::{OnManagerExit, Pool, PoolConfig, RunDir, WorkerTelemetry, end_strangers},
     process::{OpenDescriptors, OrphanReaper, raise_descriptor_limit},
     watch_dir::WatchDir,
@@ -217,9 +217,8 @@ async fn start(
         running.manager.adopt_region(&name, region);
     }
     for endpoint in &config.endpoints {
-        let mut context = WorkerContext::new(endpoint.worker_id.as_str());
-        context.pool_name.clone_from(&endpoint.pool);
-        context.token = endpoint.token_file.as_deref().map(token_of).transpose()?;
+        let context = endpoint.context();
+        let context = context.map_err(|error| Failure::Failed(format!("[[endpoint]]: {error}")))?;
         let address = endpoint.address.clone();
         running
             .manager
@@ -257,12 +256,6 @@ async fn start(
         running.strangers = Some(ending);
     }
     Ok(running)
-}
-
-/// Reads the token that a worker at a port is shown.
-fn token_of(file: &Path) -> Result<Token, Failure> {
-    let read = TokenFile::given(file).read();
-    read.map_err(|error| Failure::Failed(format!("[[endpoint]]: {error}")))
 }
 
 /// Listens where workers will dial in.

@@ -89,7 +89,7 @@ async fn ask(rig: &Rig, client: &TlsConfig, head: &str) -> Result<String, String
     let stream = TcpStream::connect(rig.address()).await.unwrap();
     let words = |error: std::io::Error| explain(&error, None);
     let mut stream = tls.connect(stream, "localhost").await.map_err(words)?;
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    assert_eq!(stream.protocol(), Some(&b"http/1.1"[..]));
     let request = format!("{head}\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     let asked = stream.write_all(request.as_bytes()).await;
     let mut answer = String::new();

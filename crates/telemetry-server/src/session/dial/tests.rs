@@ -5,8 +5,11 @@ use std::task::{Context, Poll};
 
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+
+use std::io;
 
 use super::*;
 
@@ -26,10 +29,7 @@ fn requests_name_the_method_and_no_deadline() {
 async fn a_missing_socket_has_an_error_of_its_own() {
     let endpoint = Address::Unix("/nonexistent/worker.sock".into());
     let limiter = crate::session::DialLimiter::new(1);
-    let nobodys = Credentials {
-        uids: &[],
-        token: None,
-    };
+    let nobodys = nobodys();
     let turn = limiter.turn(true).await;
     let dialled = dial(
         &endpoint,
@@ -45,6 +45,18 @@ async fn a_missing_socket_has_an_error_of_its_own() {
         matches!(dialled, Err(DialError::NoSocket { .. })),
         "{dialled:?}"
     );
+}
+
+/// Credentials without anything.
+fn nobodys() -> Credentials {
+    Credentials {
+        uids: Vec::new(),
+        token: None,
+        owner: None,
+        insecure: false,
+        #[cfg(feature = "tls")]
+        tls: None,
+    }
 }
 
 /// Types of frames of HTTP/2.
@@ -124,7 +136,7 @@ async fn only_a_free_port_of_this_machine_is_asked_again_soon() {
     let port = tokio::net::TcpSocket::new_v4().expect("a socket");
     port.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let endpoint = Address::Tcp(port.local_addr().expect("it is bound"));
-    let error = connect(&endpoint)
+    let error = connect(&endpoint, &nobodys())
         .await
         .map(drop)
         .expect_err("nobody listens");
