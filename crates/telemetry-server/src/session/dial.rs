@@ -28,6 +28,7 @@ use tokio::time::timeout;
 use super::backoff::Turn;
 use super::control::ControlBody;
 use super::kin;
+use super::paced::Paced;
 use super::peer::Peer;
 use super::response::chain;
 use tasks::Tasks;
@@ -341,7 +342,7 @@ pub(super) async fn open(
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(keep_alive)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(Paced::new(stream)))
         .await
         .map_err(|error| DialError::Http2 {
             peer: peer.clone(),
