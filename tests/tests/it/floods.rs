@@ -10,100 +10,53 @@
 )]
 
 mod peer;
+mod process;
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use telemetry_core::wire::INTRODUCTION_HEAD_BYTES;
-use telemetry_core::wire::{Introduction, IntroductionAnswer, introduction_body_bytes};
+use telemetry_core::wire::{
+    INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, introduction_body_bytes,
+};
 use telemetry_server::WorkerContext;
 use telemetry_server::stream::StreamState;
 use telemetry_tests::{Caller, TestManager, eventually};
 use tokio::task::spawn_blocking;
 
 use peer::{
-    CALLS, CLIENT, HINTS, KINDS, SERVER, answer, call, calls, drips, ends, first_call, flood,
+    BLOCK, CALLS, CLIENT, HINTS, KINDS, SERVER, Socket, answer, call, calls, drips, first_call,
+    flood,
 };
+use process::Flooded;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// Processor time that a process may spend on one flood, until it has closed the connection.
 const SPENT_ON_A_FLOOD: Duration = Duration::from_secs(1);
 /// The same for those that are slow or never read, all of them together.
-const SPENT_ON_THE_SLOW: Duration = Duration::from_millis(500);
+const SPENT_ON_THE_SLOW: Duration = Duration::from_secs(1);
+/// The same at the port for HTTP, where each of them gets metrics until nobody takes more.
+const SPENT_ON_METRICS: Duration = Duration::from_secs(5);
+/// Frames without which there was no flood.
+const LEAST: u32 = BLOCK;
 /// Longest time that somebody else may wait meanwhile.
 const SOON: Duration = Duration::from_secs(1);
 /// When a connection that makes no call in time has to be gone, beside what a busy machine takes.
 const STREAM_WAIT: Duration = Duration::from_secs(10);
 /// What a busy machine takes.
-const BUSY: Duration = Duration::from_secs(4);
+const BUSY: Duration = Duration::from_secs(8);
 /// Longest time until a manager has its stream while somebody opens connections as fast as it can.
 const A_FEW_SECONDS: Duration = Duration::from_secs(5);
 /// Within this time a manager has its stream that did not have to come again.
 const AT_ONCE: Duration = Duration::from_millis(200);
 /// Clients that never read.
 const CROWD: usize = 128;
-
-/// A process that is flooded.
-struct Flooded {
-    child: Child,
-    /// Where it listens.
-    address: String,
-    /// It ends when this is closed.
-    _stdin: ChildStdin,
-}
-
-impl Flooded {
-    fn start(role: &str, more: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_flooded"))
-            .args([role, more])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a process");
-        let mut address = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout)
-            .read_line(&mut address)
-            .expect("a line");
-        let _stdin = child.stdin.take().expect("piped");
-        let address = address.trim().to_owned();
-        Self {
-            child,
-            address,
-            _stdin,
-        }
-    }
-
-    fn connect(&self) -> TcpStream {
-        TcpStream::connect(&self.address).expect("it listens")
-    }
-
-    /// Processor time that it has spent so far, as the system counts it.
-    fn spent(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let stat = stat.expect("it runs");
-        // Behind the name, which may contain anything: the 12th and 13th are ticks, of which a second has 100.
-        let (_, numbers) = stat.rsplit_once(") ").expect("a name");
-        let ticks = numbers.split(' ').skip(11).take(2);
-        let ticks: u64 = ticks.map(|it| it.parse::<u64>().expect("a number")).sum();
-        Duration::from_millis(ticks * 10)
-    }
-}
-
-impl Drop for Flooded {
-    fn drop(&mut self) {
-        let _ended_already = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
 
 /// Floods from a thread, has `others` served meanwhile, and looks what it cost.
 async fn check<T>(
@@ -121,7 +74,7 @@ async fn check<T>(
     println!(
         "{name}: {taken} frames written, {spent:?} spent, another one served after {waited:?}"
     );
-    assert!(taken >= 1_000, "{name}: there was no flood");
+    assert!(taken >= LEAST, "{name}: there was no flood");
     assert!(spent < SPENT_ON_A_FLOOD, "{name}: {spent:?}");
     assert!(waited < SOON, "{name}: another one waited for {waited:?}");
     served
@@ -142,31 +95,69 @@ async fn has_its_stream(worker: &Flooded, within: Duration) -> TestManager {
     manager
 }
 
-/// Those of a server that are slow or never read, all at once; the longest of them.
-fn slow_ones(address: &str, begins: &'static [u8], slowly: Vec<Vec<u8>>, asks: &[u8]) -> Duration {
-    let connect = || TcpStream::connect(address).expect("it listens");
-    let slow: Vec<_> = slowly
-        .into_iter()
-        .map(|slowly| {
-            let socket = connect();
-            thread::spawn(move || drips(socket, begins, &slowly))
-        })
-        .collect();
-    let begun = Instant::now();
-    let crowd: Vec<_> = (0..CROWD)
-        .map(|_| {
-            let mut socket = connect();
-            // Those that lost their place to a later one may be gone.
-            let _gone = socket
-                .write_all(begins)
-                .and_then(|()| socket.write_all(asks));
-            socket
-        })
-        .collect();
-    let slowest = slow.into_iter().map(|it| it.join().expect("it ends")).max();
-    // Reading shows the end, and only that: what there was to read has been thrown away, or is not much.
-    let last = crowd.into_iter().map(ends).max().expect("a crowd") - begun;
-    slowest.expect("one").max(last)
+/// Somebody who opens connections, and what is said on them.
+struct Slow<'a, S> {
+    connect: &'a dyn Fn() -> S,
+    /// What all say at first.
+    begins: &'static [u8],
+    /// What is then said a byte each second, on a connection each.
+    slowly: Vec<Vec<u8>>,
+    /// What the crowd says that never reads.
+    asks: Vec<u8>,
+    /// What all of that may cost.
+    may_cost: Duration,
+}
+
+/// Those that are slow or never read, all at once, and others meanwhile.
+async fn check_slow<S: Socket>(
+    flooded: &Flooded,
+    name: &str,
+    slow: Slow<'_, S>,
+    others: impl Future<Output = ()>,
+) {
+    let (spent, sockets, begun) = (flooded.spent(), flooded.sockets(), Instant::now());
+    let begins = slow.begins;
+    let drip = |slowly: Vec<u8>| {
+        let socket = (slow.connect)();
+        spawn_blocking(move || drips(socket, begins, &slowly))
+    };
+    let dripping: Vec<_> = slow.slowly.into_iter().map(drip).collect();
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| (slow.connect)()).collect();
+    for socket in &mut crowd {
+        socket.patience(SOON);
+        // Those that lost their place to a later one may be gone, and nobody may take all of it.
+        let _gone = socket
+            .write_all(begins)
+            .and_then(|()| socket.write_all(&slow.asks));
+    }
+    assert!(flooded.sockets() > sockets, "{name}: there was no crowd");
+    let asked = Instant::now();
+    others.await;
+    let waited = asked.elapsed();
+    for dripping in dripping {
+        let took = dripping.await.expect("it ends");
+        assert!(took < STREAM_WAIT + BUSY, "{name}: {took:?}");
+    }
+    let closed = || (flooded.sockets() <= sockets).then_some(());
+    eventually("the end of the crowd", closed).await;
+    let (took, spent) = (begun.elapsed(), flooded.spent() - spent);
+    println!(
+        "{name}: {spent:?} spent, another one served after {waited:?}, all closed after {took:?}"
+    );
+    assert!(waited < SOON, "{name}: another one waited for {waited:?}");
+    assert!(took < STREAM_WAIT + BUSY, "{name}: {took:?}");
+    assert!(spent < slow.may_cost, "{name}: {spent:?}");
+}
+
+/// Headers that begin and never end: within a frame, and from one frame to the next.
+fn headers_without_end() -> Vec<Vec<u8>> {
+    let within = [&b"\0\x1f\xff\x01\0\0\0\0\x01"[..], &[b'x'; 64]].concat();
+    let on = b"\0\0\x01\x01\0\0\0\0\x01\x83\0\0\x01\x09\0\0\0\0\x01\x86".to_vec();
+    vec![within, on]
+}
+
+fn pings() -> Vec<u8> {
+    b"\0\0\x08\x06\0\0\0\0\0ping-ing".repeat(200)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,20 +179,15 @@ async fn a_flooded_worker_spends_little_and_serves_its_manager() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_headers_and_a_crowd_that_never_reads_cost_a_worker_little() {
     let worker = Flooded::start("worker", TOKEN);
-    let before = worker.spent();
-    // Headers that begin and never end: within a frame, and from one frame to the next.
-    let within = [&b"\0\x1f\xff\x01\0\0\0\0\x01"[..], &[b'x'; 64]].concat();
-    let without_end = b"\0\0\x01\x01\0\0\0\0\x01\x83\0\0\x01\x09\0\0\0\0\x01\x86".to_vec();
-    let address = worker.address.clone();
-    let pings = b"\0\0\x08\x06\0\0\0\0\0ping-ing".repeat(1_000);
-    let took =
-        spawn_blocking(move || slow_ones(&address, CLIENT, vec![within, without_end], &pings));
-    has_its_stream(&worker, SOON).await;
-    let took = took.await.expect("they end");
-    let spent = worker.spent() - before;
-    println!("slow at a worker: {took:?} until the last was closed, {spent:?} spent");
-    assert!(took < STREAM_WAIT + BUSY, "{took:?}");
-    assert!(spent < SPENT_ON_THE_SLOW, "{spent:?}");
+    let slow = Slow {
+        connect: &|| worker.connect(),
+        begins: CLIENT,
+        slowly: headers_without_end(),
+        asks: pings(),
+        may_cost: SPENT_ON_THE_SLOW,
+    };
+    let others = async { drop(has_its_stream(&worker, SOON).await) };
+    check_slow(&worker, "slow ones at a worker", slow, others).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,8 +244,8 @@ fn opens_connections(address: &str, begins: &[u8], (is_over, opened): &(AtomicBo
     }
 }
 
-/// Introduces a worker that is none, and waits until its stream was asked for.
-fn dial_in(socket: &std::path::Path, worker: &str) -> UnixStream {
+/// Introduces a worker that is none.
+fn introduce(socket: &Path, worker: &str) -> UnixStream {
     let mut introduction = Introduction::default();
     introduction.worker = worker.to_owned();
     introduction.incarnation = telemetry_client::serve::Identity::default().incarnation_id;
@@ -274,12 +260,18 @@ fn dial_in(socket: &std::path::Path, worker: &str) -> UnixStream {
     stream.read_exact(&mut body).expect("all of it");
     let answer = IntroductionAnswer::from_body(&body);
     assert_eq!(answer.expect("readable"), IntroductionAnswer::Welcome);
+    stream
+}
+
+/// The same, and waits until its stream was asked for.
+fn dial_in(socket: &Path, worker: &str) -> UnixStream {
+    let mut stream = introduce(socket, worker);
     first_call(&mut stream);
     stream
 }
 
 /// Another worker is welcome, and HTTP is answered.
-async fn is_at_home(manager: &Flooded, socket: &std::path::Path, id: &str) {
+async fn is_at_home(manager: &Flooded, socket: &Path, id: &str) {
     let serving = Caller::new(id, "").dial_in(socket).await;
     let mut client = manager.connect();
     let asked = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -329,4 +321,48 @@ async fn a_flooded_manager_spends_little_and_serves_everybody_else() {
         let id = format!("other-{number}");
         check(&manager, &name, floods, is_at_home(&manager, &door, &id)).await;
     }
+    for kind in KINDS {
+        let socket = manager.connect();
+        let name = format!("{} at the port for HTTP", kind.0);
+        let id = format!("other-than-{}", kind.0.replace(' ', "-"));
+        let floods = move || flood(socket, CLIENT, kind);
+        check(&manager, &name, floods, is_at_home(&manager, &door, &id)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_workers_and_a_crowd_that_never_reads_cost_a_manager_little() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let door = directory.path().join("manager.sock");
+    let manager = Flooded::start("manager", directory.path().to_str().expect("UTF-8"));
+    let number = AtomicU64::new(0);
+    let connect = || {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        introduce(&door, &format!("slow-{number}"))
+    };
+    let slow = Slow {
+        connect: &connect,
+        begins: SERVER,
+        slowly: headers_without_end(),
+        asks: pings(),
+        may_cost: SPENT_ON_THE_SLOW,
+    };
+    let others = is_at_home(&manager, &door, "other");
+    check_slow(&manager, "slow ones that dialled in", slow, others).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_requests_and_a_crowd_that_never_reads_cost_the_port_for_http_little() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let door = directory.path().join("manager.sock");
+    let manager = Flooded::start("manager", directory.path().to_str().expect("UTF-8"));
+    let slow = Slow {
+        connect: &|| manager.connect(),
+        begins: b"",
+        slowly: vec![b"GET / HTTP/1.1\r\nX-Slow: very".to_vec()],
+        asks: b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000),
+        may_cost: SPENT_ON_METRICS,
+    };
+    let others = is_at_home(&manager, &door, "other");
+    check_slow(&manager, "slow ones at the port for HTTP", slow, others).await;
 }

@@ -17,7 +17,7 @@ const MOST_FRAMES: u32 = 400_000;
 /// The same of calls that are answered.
 const MOST_CALLS: u32 = 40_000;
 /// Frames that are written at once.
-const BLOCK: u32 = 500;
+pub(super) const BLOCK: u32 = 500;
 /// Longest time that anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The type of the frames of headers.
@@ -130,7 +130,7 @@ pub(super) fn flood(mut socket: impl Socket, begins: &[u8], (name, make): Kind) 
         assert!(taken < MOST_FRAMES, "{taken} frames of {name} were taken");
         let block: Vec<u8> = (taken..taken + BLOCK).flat_map(make).collect();
         begun = socket.write_all(&block);
-        taken += BLOCK;
+        taken += if begun.is_ok() { BLOCK } else { 0 };
     }
     // What is still under way would have it wait for us.
     socket.hang_up();
