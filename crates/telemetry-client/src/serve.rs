@@ -20,6 +20,8 @@ mod heard;
 mod host;
 mod introduce;
 mod listener;
+#[cfg(feature = "tls")]
+mod look_up;
 mod managers;
 mod meter;
 mod own_file;

@@ -42,7 +42,7 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `correlation`, `mistake`, `name`, `pattern`, `protocol`, `settle`, `suggest`, `sync`, `time`,
+//! 1. `correlation`, `mistake`, `name`, `pace`, `pattern`, `protocol`, `settle`, `suggest`, `sync`, `time`,
 //!    `token`, `users`, `value`
 //! 2. `address`, `backoff`, `codec`, `control`, `region`
 //! 3. `introduction`, `ledger`, `open_spans`, `policy`, `queue`, `table`
@@ -65,6 +65,7 @@ pub mod ledger;
 mod mistake;
 mod name;
 mod open_spans;
+mod pace;
 mod pattern;
 mod policy;
 mod protocol;
@@ -149,8 +150,8 @@ pub mod emit {
     };
 }
 
-/// What travels: events as bytes, controls, how a worker introduces itself, and how both sides wait
-/// before they try again.
+/// What travels: events as bytes, controls, how a worker introduces itself, how both sides wait before they
+/// try again, and what frames may cost.
 ///
 /// [`FrameSplitter`](wire::FrameSplitter) → [`decode_event`](wire::decode_event) reads a stream,
 /// [`EventEncoder`](wire::EventEncoder) writes one.
@@ -168,6 +169,7 @@ pub mod wire {
         INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, IntroductionError,
         MAX_INTRODUCTION_BYTES, introduction_body_bytes,
     };
+    pub use crate::pace::{Pace, TooMany};
     pub use crate::protocol::{
         LINE_PREFIX, MAX_SOCKET_PATH_BYTES, PROTOCOL_REVISION, REVISION_HEADER,
         REVISION_WITH_CLOSED_REASONS, WRITABLE_BY_OTHERS, capability,

@@ -18,6 +18,7 @@ mod info;
 mod kin;
 mod legacy;
 mod life;
+mod paced;
 mod peer;
 mod progress;
 mod pulse;

@@ -12,6 +12,7 @@ mod end_to_end;
 mod exact_values;
 mod exposition;
 mod fleet;
+mod floods;
 mod floors;
 mod guarded_port;
 mod handed_region;

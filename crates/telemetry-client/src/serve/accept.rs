@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use telemetry_core::Address;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinSet, yield_now};
 #[cfg(feature = "tls")]
 use tokio::time::timeout;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -30,6 +30,11 @@ const MAX_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Time that a program gets to open what it closed our listener for, before we open anything: the
 /// numbers it is about to use shall not be ours again.
 const OUT_OF_THE_WAY: Duration = Duration::from_millis(100);
+
+/// How long a connection is left alone: whoever opened it has this time for its stream.
+const FRESH: Duration = Duration::from_millis(250);
+/// Connections younger than that for which there is room beyond the limit.
+const FRESH_PLACES: usize = 64;
 
 /// Accepts until told to stop, then lets open streams end in order until the deadline.
 pub(super) async fn serve(
@@ -66,6 +71,8 @@ pub(super) async fn serve(
                         seat.clone(),
                     ));
                     places.take(life, seat);
+                    // What it has said already is heard before another one can take its place.
+                    yield_now().await;
                 }
             }
             Ok(None) => {}
@@ -139,12 +146,23 @@ async fn visit(
 /// The places for connections, in the order in which they were taken.
 #[derive(Debug)]
 struct Places {
-    /// Who has one.
-    taken: Vec<(AbortHandle, Seat)>,
-    /// How many there are.
+    /// Those that are taken.
+    taken: Vec<Place>,
+    /// How many there are, but for fresh ones.
     limit: usize,
     /// Whether it was said that there are too few.
     is_said: bool,
+}
+
+/// A place that is taken.
+#[derive(Debug)]
+struct Place {
+    /// Whose it is.
+    life: AbortHandle,
+    /// For what.
+    seat: Seat,
+    /// Since when.
+    since: Instant,
 }
 
 impl Places {
@@ -157,35 +175,37 @@ impl Places {
         }
     }
 
-    /// Whether there is a place for one more. If need be the oldest of those that are of the least use gives
-    /// way, but never the one that has the stream of the worker.
+    /// Whether there is a place for one more. If need be the oldest of those that are of the least use give way, but
+    /// never the one that has the stream of the worker, nor, while there are few, one that has just come.
     fn make_room(&mut self) -> bool {
-        self.taken.retain(|(life, _)| !life.is_finished());
-        if self.taken.len() < self.limit {
-            return true;
-        }
-        if !self.is_said {
-            self.is_said = true;
-            tracing::warn!(
-                limit = self.limit,
-                "there are too many connections; the oldest without a stream is closed for each further one"
-            );
-        }
-        let uses = self.taken.iter().map(|(_, seat)| seat.is_for()).enumerate();
-        // Of equal ones the first.
-        let least = uses.min_by_key(|(_, is_for)| *is_for);
-        match least {
-            Some((oldest, is_for)) if is_for < Use::Stream => {
-                self.taken.remove(oldest).0.abort();
-                true
+        self.taken.retain(|place| !place.life.is_finished());
+        while self.taken.len() >= self.limit {
+            if !self.is_said {
+                self.is_said = true;
+                tracing::warn!(
+                    limit = self.limit,
+                    "there are too many connections; the oldest without a stream is closed for each further one"
+                );
             }
-            _ => false,
+            let uses = self.taken.iter().map(|place| place.seat.is_for());
+            // Of equal ones the first.
+            let least = uses.enumerate().min_by_key(|(_, is_for)| *is_for);
+            let Some((oldest, Use::Nothing | Use::Waiting)) = least else {
+                return false;
+            };
+            let is_fresh = self.taken[oldest].since.elapsed() < FRESH;
+            if is_fresh && self.taken.len() < self.limit + FRESH_PLACES {
+                return true;
+            }
+            self.taken.remove(oldest).life.abort();
         }
+        true
     }
 
     /// Takes the place that was made.
     fn take(&mut self, life: AbortHandle, seat: Seat) {
-        self.taken.push((life, seat));
+        let since = Instant::now();
+        self.taken.push(Place { life, seat, since });
     }
 }
 
@@ -225,4 +245,38 @@ async fn end_connections(
         connections.shutdown().await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Somebody comes and says nothing.
+    fn comes(places: &mut Places) -> Option<AbortHandle> {
+        places.make_room().then(|| {
+            let life = tokio::spawn(std::future::pending::<()>()).abort_handle();
+            places.take(life.clone(), Seat::default());
+            life
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_just_come_is_left_alone_and_who_says_nothing_for_long_is_not() {
+        let mut places = Places::new(16);
+        let crowd: Vec<_> = (0..16 + FRESH_PLACES)
+            .map(|_| comes(&mut places).expect("a place"))
+            .collect();
+        let oldest = |places: &Places| places.taken[0].life.id();
+        assert_eq!(oldest(&places), crowd[0].id());
+        comes(&mut places).expect("a place");
+        assert_eq!(oldest(&places), crowd[1].id(), "one is too many");
+        advance(FRESH).await;
+        comes(&mut places).expect("a place");
+        assert_eq!(places.taken.len(), 16);
+        assert_eq!(oldest(&places), crowd[16 + FRESH_PLACES - 14].id());
+        yield_now().await;
+        assert!(crowd[0].is_finished());
+    }
 }

@@ -1,37 +1,21 @@
 //! What a peer may do to a connection before any of it is understood: how many frames that carry nothing, for
 //! how long it may leave what it is sent unread, and how much at once while others wait.
 //!
-//! HTTP/2 has limits of its own for streams, resets and headers. For frames that cost the sender nothing, as
-//! PING, SETTINGS, PRIORITY, WINDOW_UPDATE and empty DATA, it has none, nor for a peer that never reads.
+//! Core counts the frames; here are the bytes and the clock.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use telemetry_core::wire::Pace;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::deadline::LONGEST;
 
-/// Frames without content that a peer may send each second, beside those that answer what it was sent.
-const FRAMES_PER_SECOND: f64 = 1_000.0;
-/// How many of them at once.
-const FRAMES_AT_ONCE: f64 = 4_096.0;
-/// Bytes sent to a peer that allow it one frame more, as the window that it opens again.
-const BYTES_PER_FRAME: f64 = 64.0;
 /// How often a peer that has always more to say is read before others get their turn.
 const READS_PER_TURN: u32 = 16;
-/// Bytes of the preface of a client.
-const PREFACE_BYTES: usize = 24;
-/// Bytes of the header of a frame.
-const HEADER_BYTES: usize = 9;
-/// Types of frames.
-const DATA: u8 = 0;
-/// Begins a call, which has limits of its own.
-const HEADERS: u8 = 1;
-/// The flag of the last frame of a call.
-const END_STREAM: u8 = 1;
 
 /// A connection whose peer is held to that.
 #[derive(Debug)]
@@ -44,14 +28,8 @@ pub(super) struct Paced<T> {
     late: Option<Pin<Box<Sleep>>>,
     /// Reads since there was nothing to read.
     reads: u32,
-    /// Bytes of the frame under way that are to come, or of the preface.
-    left: usize,
-    /// The header of the next one, as far as it is there.
-    header: Vec<u8>,
-    /// Frames without content that it may send now.
-    credit: f64,
-    /// When that was reckoned.
-    at: Instant,
+    /// What its frames cost.
+    pace: Pace,
 }
 
 impl<T> Paced<T> {
@@ -62,57 +40,8 @@ impl<T> Paced<T> {
             patience: patience.min(LONGEST),
             late: None,
             reads: 0,
-            left: PREFACE_BYTES,
-            header: Vec::with_capacity(HEADER_BYTES),
-            credit: FRAMES_AT_ONCE,
-            at: Instant::now(),
+            pace: Pace::of_client(Instant::now().into_std()),
         }
-    }
-
-    /// Goes over what came, and refuses a frame too many.
-    fn count(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let passed = bytes.len().min(self.left);
-                self.left -= passed;
-                bytes = &bytes[passed..];
-                continue;
-            }
-            let (header, rest) = bytes.split_at(bytes.len().min(HEADER_BYTES - self.header.len()));
-            self.header.extend_from_slice(header);
-            bytes = rest;
-            if let [a, b, c, kind, flags, ..] = self.header[..]
-                && self.header.len() == HEADER_BYTES
-            {
-                self.header.clear();
-                self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                let says_something = match kind {
-                    DATA => self.left > 0 || flags & END_STREAM != 0,
-                    HEADERS => true,
-                    _ => false,
-                };
-                if !says_something {
-                    self.spend()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// One more frame without content.
-    fn spend(&mut self) -> io::Result<()> {
-        if self.credit < 1.0 {
-            let now = Instant::now();
-            let earned = (now - self.at).as_secs_f64() * FRAMES_PER_SECOND;
-            self.at = now;
-            self.credit = (self.credit + earned).min(FRAMES_AT_ONCE);
-        }
-        if self.credit < 1.0 {
-            tracing::debug!("a connection was closed: too many frames that carry nothing");
-            return Err(io::Error::other("too many frames that carry nothing"));
-        }
-        self.credit -= 1.0;
-        Ok(())
     }
 
     /// Looks how a write went.
@@ -123,10 +52,7 @@ impl<T> Paced<T> {
     ) -> Poll<io::Result<usize>> {
         match &sent {
             Poll::Ready(Ok(bytes)) => {
-                // No write is so large that this is not exact.
-                let bytes = u32::try_from(*bytes).unwrap_or(u32::MAX);
-                let earned = f64::from(bytes) / BYTES_PER_FRAME;
-                self.credit = (self.credit + earned).min(FRAMES_AT_ONCE);
+                self.pace.sent(*bytes);
                 self.late = None;
             }
             Poll::Ready(Err(_)) => {}
@@ -161,12 +87,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Paced<T> {
         }
         ready!(read)?;
         this.reads += 1;
-        let counted = this.count(&buf.filled()[before..]);
-        if counted.is_err() {
+        let arrived = &buf.filled()[before..];
+        if let Err(error) = this.pace.arrived(arrived, Instant::now().into_std()) {
+            tracing::debug!(%error, "a connection was closed");
             // Whoever gets an error gets nothing else.
             buf.set_filled(before);
+            return Poll::Ready(Err(io::Error::other(error)));
         }
-        Poll::Ready(counted)
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -210,38 +138,20 @@ mod tests {
 
     use super::*;
 
-    /// What of so many frames is read before the connection ends.
-    async fn read_of(frame: &[u8], count: usize) -> io::Result<usize> {
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_too_many_ends_the_connection() {
         let (ours, mut peer) = duplex(1 << 20);
         let mut paced = Paced::new(ours, Duration::from_secs(10));
-        let frame = frame.to_vec();
         let sender = tokio::spawn(async move {
-            peer.write_all(&[b'-'; PREFACE_BYTES]).await?;
-            for _ in 0..count {
-                peer.write_all(&frame).await?;
-            }
-            io::Result::Ok(())
+            peer.write_all(&[b'-'; 24]).await?;
+            peer.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0].repeat(10_000))
+                .await
         });
         let mut bytes = Vec::new();
         let read = paced.read_to_end(&mut bytes).await;
+        assert!(read.is_err_and(|error| error.to_string().contains("carry nothing")));
         drop(paced);
         let _cut = sender.await;
-        read
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn frames_that_carry_nothing_end_the_connection_and_others_do_not() {
-        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-        let empty = [0, 0, 0, DATA, 0, 0, 0, 0, 1];
-        let priority = [0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
-        let window = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-        for flood in [&ping[..], &settings, &empty, &priority, &window] {
-            assert!(read_of(flood, 3_000).await.is_ok(), "{flood:?}");
-            assert!(read_of(flood, 5_000).await.is_err(), "{flood:?}");
-        }
-        let data = [0, 0, 1, DATA, 0, 0, 0, 0, 1, 7];
-        assert!(read_of(&data, 20_000).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,7 @@
 //! The way to a port: find out its addresses, connect, begin TLS.
-//!
-//! Names are looked up in a thread of their own, which nobody waits for longer than for a connection.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -11,12 +9,11 @@ use rustix::net::sockopt::{set_tcp_nodelay, socket_error};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use telemetry_core::{Address, Token};
 use telemetry_tls::{ClientStream, ClientTls, TlsConfig, TlsError};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::introduce::Unreached;
+use super::look_up::LookUps;
 use super::poller::PollerHandle;
-use super::spawn::spawn;
 use super::stream::Stream;
 
 /// Time for all of it.
@@ -30,6 +27,8 @@ pub(super) struct Port {
     config: TlsConfig,
     /// There once the files could be used.
     tls: Option<ClientTls>,
+    /// Names that are looked up.
+    look_ups: LookUps,
     /// What is shown there.
     pub(super) token: Option<Token>,
 }
@@ -54,6 +53,7 @@ impl Port {
         Ok(Self {
             config: config.clone(),
             tls,
+            look_ups: LookUps::default(),
             token,
         })
     }
@@ -75,7 +75,7 @@ impl Port {
             source,
         };
         let deadline = Instant::now() + REACH_TIMEOUT;
-        let (host, places) = timeout_at(deadline, places(address))
+        let (host, places) = timeout_at(deadline, places(&mut self.look_ups, address))
             .await
             .map_err(|_| failed(late()))?
             .map_err(failed)?;
@@ -100,18 +100,14 @@ fn late() -> io::Error {
 }
 
 /// What must be in the certificate, and the addresses.
-async fn places(address: &Address) -> io::Result<(String, Vec<SocketAddr>)> {
+async fn places(
+    look_ups: &mut LookUps,
+    address: &Address,
+) -> io::Result<(String, Vec<SocketAddr>)> {
     match address {
         Address::Tcp(place) => Ok((place.ip().to_string(), vec![*place])),
         Address::Host { name, port } => {
-            let (found, places) = oneshot::channel();
-            let asked = (name.clone(), *port);
-            spawn("telemetry-dns", move || {
-                let places = asked.to_socket_addrs().map(Iterator::collect);
-                // Nobody waits any more.
-                let _given_up = found.send(places);
-            })?;
-            let places = places.await.map_err(io::Error::other)??;
+            let places = look_ups.places(name, *port).await?;
             Ok((name.clone(), places))
         }
         _ => Err(io::ErrorKind::Unsupported.into()),

@@ -41,8 +41,8 @@ pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServeLimits {
-    /// Connections at once. For a further one the oldest of those without a stream is closed, else the oldest of
-    /// those whose stream is not the one that gets events.
+    /// Connections at once, beside 64 that are younger than 250 ms. For a further one the oldest of those without a
+    /// stream is closed, else the oldest of those whose stream is not the one that gets events.
     pub max_connections: usize,
     /// Time for the handshake.
     pub handshake_timeout: Duration,

@@ -17,6 +17,7 @@ from place import Place
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the long ones too: minutes each")
+    parser.addoption("--idle", type=float, default=600, help="seconds that a long one leaves a stock server idle")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -76,19 +77,31 @@ class StockWorker:
         self.kill()
 
 
-def test_an_idle_stock_server_stays_connected(place: Place) -> None:
+def stays_connected(place: Place, seconds: float, options: Sequence[tuple[str, int]]) -> None:
     with (
-        GrpcioWorker("127.0.0.1:0", TOUCHY) as worker,
+        GrpcioWorker("127.0.0.1:0", options) as worker,
         Manager(place.directory, endpoint("idle", worker.address)) as manager,
     ):
         until(lambda: known(manager, "idle")["state"] == "streaming", manager.log)
-        time.sleep(IDLE)
+        time.sleep(seconds)
         told = known(manager, "idle")
         assert told["legacy"] is True
         assert (told["state"], told["reconnects"], told["last_error"]) == ("streaming", 0, None), told
         worker.send([encoded("late")])
         until(lambda: manager.arrived["late"], manager.log)
         assert worker.streams == 1
+        print(f"idle for {seconds} s: {worker.streams} stream, {told['reconnects']} reconnects, {told['last_error']}")
+
+
+def test_an_idle_stock_server_stays_connected(place: Place) -> None:
+    stays_connected(place, IDLE, TOUCHY)
+
+
+@pytest.mark.long
+def test_a_stock_server_without_options_stays_connected_however_long_it_is_idle(
+    place: Place, request: pytest.FixtureRequest
+) -> None:
+    stays_connected(place, request.config.getoption("--idle"), ())
 
 
 def stop_and_go(manager: Manager, worker: StockWorker, name: str, seconds: float) -> None:

@@ -31,6 +31,7 @@ use crate::peer_user;
 use super::backoff::Turn;
 use super::control::ControlBody;
 use super::kin;
+use super::paced::Paced;
 use super::peer::Peer;
 #[cfg(feature = "tls")]
 use crate::identity::WorkerTls;
@@ -223,7 +224,7 @@ pub(super) async fn open(
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(keep_alive)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .handshake(TokioIo::new(ReadsOn::new(stream)))
+        .handshake(TokioIo::new(Paced::new(ReadsOn::new(stream))))
         .await
         .map_err(|error| DialError::Http2 {
             peer: peer.clone(),
