@@ -57,6 +57,34 @@ fn classes_alternates_and_escapes() {
 }
 
 #[test]
+fn edges_of_classes_and_groups() {
+    check("[]a]", &["]", "a"], &["b"]);
+    check("[!]a]", &["b"], &["]", "a"]);
+    check("[^a]", &["b", "^"], &["a"]);
+    check("[a-]", &["a", "-"], &["b"]);
+    check("[-a]", &["a", "-"], &["b"]);
+    check("[a-b-d]", &["c"], &["e", "-"]);
+    check("[\\]x", &["\\x"], &["x"]);
+    check("{a,b*}*", &["a", "ax", "b", "bxx"], &["c"]);
+    check("{a,{b,}c}d", &["ad", "bcd", "cd"], &["d", "bd"]);
+    check("{}a{b}", &["ab"], &["a"]);
+    check("a,b?", &["a,bc"], &["a", "b"]);
+}
+
+#[test]
+fn what_is_wrong_is_said_in_words() {
+    let problem = |pattern: &str| match Pattern::new(pattern) {
+        Err(PatternError::Syntax { problem, .. }) => problem,
+        other => panic!("{pattern}: {other:?}"),
+    };
+    assert_eq!(problem("[z-a]"), "invalid range; 'z' > 'a'");
+    assert_eq!(problem("[]"), "unclosed character class; missing ']'");
+    assert_eq!(problem("a\\"), "dangling '\\'");
+    assert!(problem("a}").starts_with("unopened alternate group; missing '{'"));
+    assert!(problem("{{a}").starts_with("unclosed alternate group; missing '}'"));
+}
+
+#[test]
 fn any_pattern_of_a_set_matches() {
     let set = PatternSet::new(&["a.*".into(), "b".into()], PatternLimits::default()).unwrap();
     assert!(set.matches("a.x") && set.matches("b") && !set.matches("c"));
