@@ -6,7 +6,7 @@
 //!
 //! Knows the headers of frames and nothing in them. Asks no clock: it is told the time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -158,18 +158,26 @@ impl Purse {
 
     /// Takes so much out of it; false if there is less.
     fn spend(&mut self, cost: u64, now: Instant) -> bool {
-        if self.left < cost {
-            let passed = now.saturating_duration_since(self.at).as_micros();
-            // After a day it is full as well.
-            let passed = u64::try_from(passed)
-                .unwrap_or(u64::MAX)
-                .min(86_400_000_000);
-            self.left = (self.left + passed * self.per_second / 1_000_000).min(self.full);
-            self.at = now;
-        }
+        self.fill(now);
         let is_enough = self.left >= cost;
         self.left -= cost * u64::from(is_enough);
         is_enough
+    }
+
+    /// Puts into it what came with time.
+    fn fill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.at).as_micros();
+        // After a day it is full as well.
+        let passed = u64::try_from(passed)
+            .unwrap_or(u64::MAX)
+            .min(86_400_000_000);
+        let more = passed * self.per_second / 1_000_000;
+        self.left = (self.left + more).min(self.full);
+        // A part of a coin counts the next time, unless there is no room for it.
+        self.at = match self.left == self.full {
+            true => now,
+            false => self.at + Duration::from_micros(more * 1_000_000 / self.per_second),
+        };
     }
 
     /// Puts so much into it.
@@ -187,6 +195,16 @@ mod tests {
 
     const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
     const CALL: &[u8] = &[0, 0, 1, HEADERS, 4, 0, 0, 0, 1, 0x82];
+
+    #[test]
+    fn what_a_peer_did_not_use_for_long_is_worth_no_more_than_at_the_beginning() {
+        for (frame, limit) in [(PING, FRAMES_AT_ONCE), (CALL, HEADERS_AT_ONCE)] {
+            let now = Instant::now();
+            let mut pace = Pace::of_server(now);
+            let later = now + Duration::from_secs(3_600);
+            assert_eq!(passed(&mut pace, frame, later).0, limit);
+        }
+    }
 
     /// How many of these frames pass at once.
     fn passed(pace: &mut Pace, frame: &[u8], now: Instant) -> (u64, TooMany) {

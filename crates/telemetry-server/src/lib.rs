@@ -46,15 +46,16 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `identity`, `lossy`, `orphans`,
-//!    `peer_user`, `rarely`, `region`, `secret_file`, `simulated`
-//! 2. `accounts`, `desired`, `dispatch`, `listener`, `socket_dir`, `token`
-//! 3. `bound`, `export`, `host`, `pipeline`, `run_dir`
-//! 4. `capture`, `http`, `session`
-//! 5. `manager`
-//! 6. `targets`
-//! 7. `accept`, `discover`, `pool`, `watch_dir`
-//! 8. `config`
+//! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `lossy`, `orphans`, `peer_user`, `rarely`, `region`,
+//!    `secret_file`, `simulated`
+//! 2. `identity`, `listener`, `socket_dir`, `token`
+//! 3. `accounts`, `desired`, `dispatch`
+//! 4. `bound`, `export`, `host`, `pipeline`, `run_dir`
+//! 5. `capture`, `http`, `session`
+//! 6. `manager`
+//! 7. `targets`
+//! 8. `accept`, `discover`, `pool`, `watch_dir`
+//! 9. `config`
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -62,23 +62,58 @@ fn users_behind(local: SocketAddr, peer: SocketAddr) -> Option<Vec<u32>> {
         .collect();
     (!tables.is_empty()).then(|| {
         let lines = tables.iter().flat_map(|table| table.lines());
-        lines.filter_map(|line| user(line, local, peer)).collect()
+        users(lines.filter_map(|line| entry(line, local, peer)))
     })
 }
 
-/// The user of a line, if it is of a socket that listens at `peer`, or of the other end of the connection. While that is
-/// in the queue of whoever listens, it is theirs.
-fn user(line: &str, local: SocketAddr, peer: SocketAddr) -> Option<u32> {
+/// Those of the nearest listeners, beside whom others may listen at all addresses of another family, and those who are
+/// connected.
+fn users(entries: impl Iterator<Item = (Role, u32)>) -> Vec<u32> {
+    let entries: Vec<_> = entries.collect();
+    let listeners = entries.iter().map(|(role, _)| role);
+    let nearest = listeners.filter(|role| **role < Role::Connected).max();
+    let is_asked = |role: &Role| *role == Role::Connected || Some(role) == nearest;
+    let asked = entries.iter().filter(|(role, _)| is_asked(role));
+    asked.map(|(_, user)| *user).collect()
+}
+
+/// What a socket has to do with the connection, from the farthest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    /// It listens at all addresses, of the other family perhaps.
+    ListensEverywhere,
+    /// It listens at all addresses of the family.
+    ListensInFamily,
+    /// It listens at this one.
+    ListensThere,
+    /// It is the other end.
+    Connected,
+}
+
+/// The user of a line and what the socket is, if it is of one that listens at `peer`, or of the other end of the connection.
+/// While that is in the queue of whoever listens, it is theirs.
+fn entry(line: &str, local: SocketAddr, peer: SocketAddr) -> Option<(Role, u32)> {
     let mut columns = line.split_ascii_whitespace().skip(1);
     let (ip, port) = place_of(columns.next()?)?;
     let other = place_of(columns.next()?)?;
     let listens = columns.next()? == LISTENS;
     let uid = columns.nth(3)?.parse().ok()?;
     let is_accepted = columns.nth(1)? != UNACCEPTED;
-    let is_there =
-        port == peer.port() && (ip == canonical(peer).0 || (listens && ip.is_unspecified()));
-    let is_behind = listens || (is_accepted && other == canonical(local));
-    (is_there && is_behind).then_some(uid)
+    let there = canonical(peer).0;
+    let role = if port != peer.port() {
+        return None;
+    } else if listens && ip == there {
+        Role::ListensThere
+    } else if listens && ip.is_unspecified() && ip.is_ipv4() == there.is_ipv4() {
+        Role::ListensInFamily
+    } else if listens && ip.is_unspecified() {
+        Role::ListensEverywhere
+    } else if !listens && is_accepted && ip == there && other == canonical(local) {
+        Role::Connected
+    } else {
+        return None;
+    };
+    Some((role, uid))
 }
 
 fn canonical(address: SocketAddr) -> (IpAddr, u16) {
@@ -161,6 +196,17 @@ mod tests {
     }
 
     #[test]
+    fn who_listens_at_all_addresses_beside_a_nearer_one_is_nobody_here() {
+        use Role::{Connected, ListensEverywhere, ListensInFamily, ListensThere};
+        let of = |entries: &[(Role, u32)]| users(entries.iter().copied());
+        assert_eq!(of(&[(ListensThere, 1), (ListensEverywhere, 2)]), [1]);
+        assert_eq!(of(&[(ListensInFamily, 1), (ListensEverywhere, 2)]), [1]);
+        assert_eq!(of(&[(ListensEverywhere, 2)]), [2]);
+        assert_eq!(of(&[(ListensThere, 1), (Connected, 3)]), [1, 3]);
+        assert_eq!(of(&[(Connected, 3)]), [3]);
+    }
+
+    #[test]
     fn who_accepted_and_let_somebody_else_listen_is_found() {
         let (listener, stream) = connected("127.0.0.1:0").expect("a port");
         let (accepted, _) = listener.accept().expect("it is connected");
@@ -183,7 +229,7 @@ mod tests {
                 "0: {ip:08X}:24F8 {ip:08X}:{port} {state} 00000000:00000000 00:00000000 00000000 65534 0 {number} 1"
             )
         };
-        let user = |line: &str| user(line, local, peer);
+        let user = |line: &str| entry(line, local, peer).map(|(_, user)| user);
         assert_eq!(user(&line("0A", "0000", 7)), Some(65_534));
         assert_eq!(user(&line("01", "0400", 7)), Some(65_534));
         assert_eq!(user(&line("01", "0400", 0)), None, "nobody's so far");

@@ -26,6 +26,10 @@ pub(crate) enum PeerUserError {
     Unknown(io::Error),
 }
 
+/// What is said of what belongs to such a user.
+pub(crate) const HIDDEN: &str =
+    "belongs to a user that the system cannot show here; run as another user than 65534";
+
 /// Whether the number of a user stands for any of those that the system cannot show to this process, and so for nobody.
 #[must_use]
 pub fn is_hidden_user(uid: u32) -> bool {

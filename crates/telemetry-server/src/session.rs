@@ -58,6 +58,7 @@ pub use backoff::{
     REFUSED_CAP,
 };
 pub(crate) use changes::Changes;
+use dial::LookUp;
 pub use dial::{
     CONNECTION_WINDOW, DialError, HANDSHAKE_TIMEOUT, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
     MAX_FRAME, MAX_HEADER_LIST, MAX_LOCAL_RESETS, STREAM_WINDOW,
@@ -153,6 +154,8 @@ pub(crate) struct Session {
     lost_at: Option<Instant>,
     /// To whom the token was not shown the last time.
     stranger: Option<Stranger>,
+    /// Finds the addresses of its name.
+    look_up: LookUp,
 }
 
 impl Session {
@@ -184,6 +187,7 @@ impl Session {
             was_silent: false,
             lost_at: None,
             stranger: None,
+            look_up: LookUp::default(),
         }
     }
 

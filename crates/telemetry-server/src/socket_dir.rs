@@ -79,7 +79,7 @@ pub enum SocketDirError {
     /// Other users come to a socket there, and could put one of theirs in its place.
     #[error(
         "{path:?} has mode {mode:04o}: other users may write to it, and they are only to enter it; run `chmod 755` \
-         on it"
+         on it, or `chmod +t` on one on the way, or name another directory"
     )]
     UsersMayWrite {
         /// The directory.

@@ -58,15 +58,22 @@ pub enum TokenFileError {
 /// # Errors
 /// [`TokenFileError`], also of a file that every user may read, or others write.
 pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
+    read_open(path).map(|(token, _file)| token)
+}
+
+/// The token, and what is known of the file that it was read from.
+fn read_open(path: &Path) -> Result<(Token, fs::Metadata), TokenFileError> {
     let failed = |source| io_error(path, source);
     let mut file = File::open(path).map_err(failed)?;
-    secret_file::check_open(path, &file.metadata().map_err(failed)?)?;
+    let found = file.metadata().map_err(failed)?;
+    secret_file::check_open(path, &found)?;
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
-    text.parse().map_err(|source| TokenFileError::Token {
+    let token = text.parse().map_err(|source| TokenFileError::Token {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    Ok((token, found))
 }
 
 /// Reads a token that somebody else keeps there, and the number of that user.
@@ -75,8 +82,7 @@ pub(crate) fn read(path: &Path) -> Result<Token, TokenFileError> {
 /// [`TokenFileError`].
 #[cfg(feature = "config")]
 pub(crate) fn read_with_owner(path: &Path) -> Result<(Token, u32), TokenFileError> {
-    let token = read(path)?;
-    let file = fs::metadata(path).map_err(|source| io_error(path, source))?;
+    let (token, file) = read_open(path)?;
     Ok((token, file.uid()))
 }
 
@@ -139,6 +145,8 @@ fn write(path: &Path, token: &Token) -> io::Result<()> {
 fn check(path: &Path, file: &fs::Metadata) -> Result<(), TokenFileError> {
     let problem = if !file.is_file() {
         "is no file".to_owned()
+    } else if peer_user::is_hidden_user(file.uid()) {
+        peer_user::HIDDEN.to_owned()
     } else if !peer_user::is_own(file.uid()) {
         format!("belongs to user {}", file.uid())
     } else if file.mode() & OTHERS != 0 {

@@ -122,7 +122,10 @@ async fn visit(
             Ok(Ok(Opened::Tls(stream))) => {
                 return connection(*stream, service, limits, stop, AtStop::Leave, seat).await;
             }
-            Ok(Err(why)) => {
+            Ok(Err(None)) => {
+                return Ended::unused("a manager left before it said anything".to_owned());
+            }
+            Ok(Err(Some(why))) => {
                 door.note(&why);
                 return Ended::unused(why);
             }

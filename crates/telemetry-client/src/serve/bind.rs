@@ -92,6 +92,17 @@ pub enum BindError {
         /// Who we are.
         uid: u32,
     },
+    /// The directory belongs to a user that the system cannot show, and we run as one.
+    #[error(
+        "the socket directory {} belongs to a user that the system cannot show here; run as another user than {uid}",
+        directory.display()
+    )]
+    HiddenOwner {
+        /// The directory.
+        directory: PathBuf,
+        /// The number that stands for all such users.
+        uid: u32,
+    },
     /// Others can write to the directory.
     #[error(
         "the socket directory {} can be written to by others (mode {mode:04o}); use a private \
@@ -281,7 +292,10 @@ fn judge_directory(directory: &Path, path: &Path, found: &fs::Metadata) -> Resul
             suggestion,
         });
     }
-    if found.uid() != uid || is_hidden(uid) {
+    if is_hidden(uid) {
+        return Err(BindError::HiddenOwner { directory, uid });
+    }
+    if found.uid() != uid {
         return Err(BindError::ForeignDirectory {
             directory,
             owner: found.uid(),

@@ -33,7 +33,8 @@ struct Log {
 #[derive(Debug, Default)]
 struct Last {
     why: Option<String>,
-    told: Option<Instant>,
+    /// What was said last, and when.
+    told: Option<(String, Instant)>,
 }
 
 impl Door {
@@ -41,18 +42,16 @@ impl Door {
     pub(super) fn note(&self, why: &str) {
         self.log.count.fetch_add(1, Ordering::Relaxed);
         let mut last = self.log.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = last.why.as_deref() != Some(why);
-        let is_due = last
-            .told
-            .is_none_or(|told| told.elapsed() >= BETWEEN_WARNINGS);
-        if is_new && is_due {
+        let told = last.told.as_ref();
+        let is_due = told.is_none_or(|(told, at)| told != why && at.elapsed() >= BETWEEN_WARNINGS);
+        if is_due {
             tracing::warn!(
                 why,
                 "a manager was turned away; others like it are only counted"
             );
-            last.told = Some(Instant::now());
+            last.told = Some((why.to_owned(), Instant::now()));
         }
-        if is_new {
+        if last.why.as_deref() != Some(why) {
             last.why = Some(why.to_owned());
         }
     }
@@ -130,15 +129,19 @@ mod tls {
             })
         }
 
-        /// Speaks TLS, where that is spoken; says why not otherwise. There is no deadline here.
-        pub(in crate::serve) async fn open(&self, stream: Stream) -> Result<Opened, String> {
+        /// Speaks TLS, where that is spoken; says why not otherwise, if there is anything to be said. There is no deadline here.
+        pub(in crate::serve) async fn open(
+            &self,
+            stream: Stream,
+        ) -> Result<Opened, Option<String>> {
             let Some(tls) = &self.tls else {
                 return Ok(Opened::Plain(stream));
             };
             let mut first = [0; FirstBytes::ENOUGH];
             let seen = stream.peek(&mut first).await.unwrap_or(0);
             if seen == 0 {
-                return Err("a manager left before it said anything".to_owned());
+                // As somebody does who only looks whether the port is there.
+                return Err(None);
             }
             // One byte tells TLS from everything else.
             let what = FirstBytes::of(&first[..seen]);
@@ -149,7 +152,7 @@ mod tls {
                     PLAIN_HTTP.to_vec()
                 };
                 tell(stream, &word).await;
-                return Err(PLAIN.to_owned());
+                return Err(Some(PLAIN.to_owned()));
             }
             // This thread has nothing else to do.
             tls.look();
@@ -157,7 +160,7 @@ mod tls {
                 Ok(stream) => Ok(Opened::Tls(Box::new(stream))),
                 Err((error, stream)) => {
                     tell(stream, &[]).await;
-                    Err(error.to_string())
+                    Err(Some(error.to_string()))
                 }
             }
         }

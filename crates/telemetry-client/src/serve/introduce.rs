@@ -41,6 +41,15 @@ pub(super) enum Unreached {
         /// Who we are.
         own: u32,
     },
+    /// It may be anybody.
+    #[error(
+        "the process behind unix:{} runs as a user that the system cannot show here: it is not connected to; run both \
+         as other users than 65534", path.display()
+    )]
+    Hidden {
+        /// The socket.
+        path: PathBuf,
+    },
     /// There is no way there.
     #[error(
         "{address} is a port, and a manager there is connected to with TLS only; set TELEMETRY_TLS_CA"

@@ -88,7 +88,14 @@ impl Listener {
                     return Ok(None);
                 };
                 let peer = peer.uid.as_raw();
-                if peer != *uid || is_hidden(peer) {
+                if is_hidden(peer) {
+                    tracing::warn!(
+                        peer,
+                        "a process of a user that the system cannot show here was turned away"
+                    );
+                    return Ok(None);
+                }
+                if peer != *uid {
                     tracing::warn!(peer, "a process of another user was turned away");
                     return Ok(None);
                 }

@@ -105,7 +105,10 @@ impl Ways {
         let found = stream.with_socket(|socket| Ok(socket_peercred(socket)?));
         let found = found.map_err(absent)?.uid.as_raw();
         let is_known = [Some(allowed_uid), Some(0), self.manager_uid].contains(&Some(found));
-        if !is_known || is_hidden(found) {
+        if is_hidden(found) {
+            return Err(Unreached::Hidden { path: path.clone() });
+        }
+        if !is_known {
             return Err(Unreached::Foreign {
                 path: path.clone(),
                 found,

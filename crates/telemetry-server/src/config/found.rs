@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::error::ConfigError;
-use crate::peer_user::is_own;
+use crate::peer_user::{HIDDEN, is_hidden_user, is_own};
 
 /// What lets a group write.
 const GROUP: u32 = 0o020;
@@ -38,7 +38,9 @@ fn check(path: &Path, found: &Metadata) -> Result<(), ConfigError> {
     let owner = found.uid();
     // That of the same number is a user's own.
     let is_shared = found.gid() != owner;
-    let problem = if owner != 0 && !is_own(owner) {
+    let problem = if is_hidden_user(owner) {
+        HIDDEN.to_owned()
+    } else if owner != 0 && !is_own(owner) {
         format!("belongs to user {owner}")
     } else if found.is_symlink() {
         // Its mode says nothing.

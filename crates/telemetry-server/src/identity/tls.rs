@@ -8,6 +8,8 @@ use telemetry_tls::{ClientStream, ClientTls, TlsConfig, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::spawn_blocking;
 
+use crate::secret_file;
+
 /// What is spoken over it.
 const PROTOCOLS: &[&str] = &["h2"];
 
@@ -36,6 +38,9 @@ impl WorkerTls {
     /// is no name.
     pub fn new(mut config: TlsConfig) -> Result<Self, TlsError> {
         let read = ClientTls::new(&config, PROTOCOLS);
+        if let Err(error) = checked(&config) {
+            tracing::warn!(%error, "workers are not dialled with TLS until this is mended");
+        }
         match &read {
             Err(
                 error @ (TlsError::Read { .. } | TlsError::File { .. } | TlsError::Mismatch { .. }),
@@ -74,7 +79,7 @@ impl WorkerTls {
     {
         let files = Arc::clone(&self.files);
         let tls = spawn_blocking(move || files.current()).await;
-        let tls = tls.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let tls = tls.map_err(io::Error::other)??;
         let name = self.server_name.as_deref().unwrap_or(host);
         tls.connect(stream, name).await
     }
@@ -82,12 +87,14 @@ impl WorkerTls {
 
 impl Files {
     /// What is in the files by now. May wait for the disk.
-    fn current(&self) -> Result<Arc<ClientTls>, TlsError> {
+    fn current(&self) -> io::Result<Arc<ClientTls>> {
+        checked(&self.config)?;
         let mut made = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         let tls = match &*made {
             Some(tls) => Arc::clone(tls),
             None => {
-                let tls = Arc::new(ClientTls::new(&self.config, PROTOCOLS)?);
+                let tls =
+                    Arc::new(ClientTls::new(&self.config, PROTOCOLS).map_err(io::Error::other)?);
                 Arc::clone(made.insert(tls))
             }
         };
@@ -95,6 +102,12 @@ impl Files {
         tls.look();
         Ok(tls)
     }
+}
+
+/// Refuses a key that others may read.
+fn checked(config: &TlsConfig) -> io::Result<()> {
+    let checked = config.key.as_deref().map(secret_file::check);
+    checked.unwrap_or(Ok(())).map_err(io::Error::other)
 }
 
 impl PartialEq for WorkerTls {

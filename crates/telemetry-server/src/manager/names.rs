@@ -52,11 +52,19 @@ pub(super) enum Standing {
 }
 
 impl Holder {
+    /// Whether a newcomer from another address is the same worker, of which nothing else is known: nobody else knows its
+    /// incarnation, of 128 random bits.
+    fn is_itself(&self, newcomer: &Claim) -> bool {
+        let is_bare = |claim: &Claim| claim.certificate.is_none() && claim.pid.is_none();
+        is_bare(&self.claim) && is_bare(newcomer) && self.claim.incarnation == newcomer.incarnation
+    }
+
     /// How the id stands towards a newcomer with this claim. `connected`: the holder's stream is open.
     pub(super) fn towards(&self, newcomer: &Claim, connected: bool) -> Standing {
         let same_process = self.claim.pid == newcomer.pid;
         let origin = |claim: &Claim| (claim.certificate.clone(), claim.address);
-        if origin(&self.claim) != origin(newcomer) && self.process.is_none() {
+        let is_moved = origin(&self.claim) != origin(newcomer) && self.process.is_none();
+        if is_moved && !self.is_itself(newcomer) {
             // It may come back, and be taken for nobody else.
             return Standing::Taken;
         }
@@ -228,6 +236,26 @@ mod tests {
             let address = address.parse().expect("an address");
             assert_eq!(origin(address).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn one_that_comes_from_another_address_is_itself_by_its_incarnation_alone() {
+        let from = |incarnation: &str, address: &str, certificate: Option<&str>| Claim {
+            address: Some(address.parse().expect("an address")),
+            certificate: certificate.map(str::to_owned),
+            ..claim(incarnation, None)
+        };
+        let holder = |certificate| Holder {
+            claim: from("a1", "192.0.2.7", certificate),
+            process: None,
+        };
+        let moved = from("a1", "192.0.2.8", None);
+        assert_eq!(holder(None).towards(&moved, false), Standing::Vacant);
+        assert_eq!(holder(None).towards(&moved, true), Standing::Uncertain);
+        let other = from("b2", "192.0.2.8", None);
+        assert_eq!(holder(None).towards(&other, false), Standing::Taken);
+        // A certificate says more than an incarnation.
+        assert_eq!(holder(Some("x")).towards(&moved, false), Standing::Taken);
     }
 
     fn ours() -> (u32, Option<Process>) {

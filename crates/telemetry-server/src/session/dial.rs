@@ -4,6 +4,7 @@
 //! and every limit is set here by name.
 
 mod error;
+mod look_up;
 mod reads_on;
 mod road;
 mod tasks;
@@ -37,6 +38,7 @@ use super::peer::Peer;
 use crate::identity::WorkerTls;
 use crate::listener::{Stranger, stranger_behind};
 pub use error::DialError;
+pub(super) use look_up::LookUp;
 use reads_on::ReadsOn;
 use road::{Stream, connect};
 use tasks::Tasks;
@@ -104,6 +106,8 @@ pub(super) struct Credentials {
     pub(super) owner: Option<u32>,
     /// Whether it is shown to whoever is there.
     pub(super) insecure: bool,
+    /// Finds the addresses of a name.
+    pub(super) look_up: LookUp,
     /// With what TLS is spoken at a port.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<WorkerTls>,
@@ -164,7 +168,8 @@ pub(super) async fn dial(
     let other = || Peer::Endpoint(endpoint.clone());
     match stream {
         Stream::Tcp(stream) => {
-            let token = credentials.token_for(&stream).await;
+            let asked = timeout(HANDSHAKE_TIMEOUT, credentials.token_for(&stream)).await;
+            let token = asked.unwrap_or(Err(Stranger::Unseen));
             let shown = token.as_ref().ok().and_then(Option::as_ref);
             let mut opened = open(&other(), stream, None, opening, manners, shown).await?;
             opened.0.stranger = token.err();

@@ -13,6 +13,7 @@ impl Session {
             token: context.token,
             owner: context.token_owner,
             insecure: context.insecure,
+            look_up: self.look_up.clone(),
             #[cfg(feature = "tls")]
             tls: context.tls,
         }

@@ -20,6 +20,16 @@ pub(crate) const FEATURES: &str = "cli";
 /// Addresses that are set at the start are 280,000 bytes one by one, and next to nothing as a map of bits, which
 /// the library for the target reads since Rust 1.93. A linker that cannot write it says so and goes on.
 const PACKED: &str = "link-arg=-Wl,-z,pack-relative-relocs";
+/// The minor version of the first Rust whose library reads them.
+const PACKS_SINCE: u32 = 93;
+
+/// Whether this Rust reads packed addresses.
+fn packs() -> Result<bool, Failure> {
+    let said = process::output(build::rustc().arg("--version"))?;
+    let said = String::from_utf8_lossy(&said);
+    let minor = said.split('.').nth(1).and_then(|minor| minor.parse().ok());
+    Ok(minor.is_some_and(|minor: u32| minor >= PACKS_SINCE))
+}
 
 /// Builds the command as `build` says, and returns where it lies.
 pub(crate) fn build(build: &Build) -> Result<PathBuf, Failure> {
@@ -28,8 +38,13 @@ pub(crate) fn build(build: &Build) -> Result<PathBuf, Failure> {
     cargo
         .args(["rustc", "--locked", "--package", SERVER])
         .args(["--features", FEATURES, "--bin", "telemetry"])
-        .args(["--target", TARGET, "--profile", &build.profile])
-        .args(["--", "-C", PACKED]);
+        .args(["--target", TARGET, "--profile", &build.profile]);
+    match packs()? {
+        true => drop(cargo.args(["--", "-C", PACKED])),
+        false => println!(
+            "addresses are not packed, which takes Rust 1.{PACKS_SINCE}: the command is larger"
+        ),
+    }
     process::run(build.tell(&mut cargo))?;
     Ok(build
         .directory

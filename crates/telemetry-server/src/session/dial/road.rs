@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use telemetry_core::Address;
-use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::Credentials;
 use super::error::DialError;
+use super::{Credentials, HANDSHAKE_TIMEOUT};
 
-/// Time for one of several addresses of a name.
+/// Most time for one of several addresses of a name; all of them get their part.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection, on which no HTTP/2 was spoken yet.
@@ -51,16 +51,17 @@ pub(super) async fn connect(
             port(endpoint, &host, *place, credentials).await
         }
         Address::Host { name, port: number } => {
-            let found = lookup_host((name.as_str(), *number)).await;
+            let found = credentials.look_up.places(name, *number).await;
             let places = found.map_err(|error| failed(endpoint, error))?;
-            let places: Vec<SocketAddr> = places.collect();
+            let parts = u32::try_from(places.len()).unwrap_or(u32::MAX).max(1);
+            let each = ADDRESS_TIMEOUT.min(HANDSHAKE_TIMEOUT / parts);
             let mut last = failed(endpoint, io::Error::other("the name has no address"));
             for place in &places {
                 let reached = port(endpoint, name, *place, credentials);
                 let reached = match places.len() {
                     1 => reached.await,
-                    _ => timeout(ADDRESS_TIMEOUT, reached).await.unwrap_or_else(|_| {
-                        let late = format!("{place} did not answer in {ADDRESS_TIMEOUT:?}");
+                    _ => timeout(each, reached).await.unwrap_or_else(|_| {
+                        let late = format!("{place} did not answer in {each:?}");
                         Err(failed(
                             endpoint,
                             io::Error::new(io::ErrorKind::TimedOut, late),

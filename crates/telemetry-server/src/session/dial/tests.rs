@@ -54,6 +54,7 @@ fn nobodys() -> Credentials {
         token: None,
         owner: None,
         insecure: false,
+        look_up: LookUp::default(),
         #[cfg(feature = "tls")]
         tls: None,
     }
