@@ -7,7 +7,7 @@ use telemetry_core::Address;
 use tokio::task::{AbortHandle, JoinSet, yield_now};
 #[cfg(feature = "tls")]
 use tokio::time::timeout;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::bind::Bound;
 use super::connection::{AtStop, Ended, connection};
@@ -51,10 +51,15 @@ pub(super) async fn serve(
     let mut places = Places::new(limits.max_connections);
     let mut pause = ACCEPT_PAUSE;
     loop {
+        let crowded_until = places.crowded_until();
         let accepted = tokio::select! {
             biased;
             _ = stopped(&mut stop) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            () = over(crowded_until), if crowded_until.is_some() => {
+                places.end_crowd();
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -98,6 +103,14 @@ pub(super) async fn serve(
     }
     drop(listener);
     end_connections(connections, &service, &stop).await
+}
+
+/// Resolves at a time; never, if there is none.
+async fn over(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// One connection: what is asked at the door, then its service.
@@ -190,10 +203,7 @@ impl Places {
                     "there are too many connections; the oldest without a stream is closed for each further one"
                 );
             }
-            let uses = self.taken.iter().map(|place| place.seat.is_for());
-            // Of equal ones the first.
-            let least = uses.enumerate().min_by_key(|(_, is_for)| *is_for);
-            let Some((oldest, Use::Nothing | Use::Waiting)) = least else {
+            let Some(oldest) = self.oldest_useless() else {
                 return false;
             };
             let is_fresh = self.taken[oldest].since.elapsed() < FRESH;
@@ -203,6 +213,36 @@ impl Places {
             self.taken.remove(oldest).life.abort();
         }
         true
+    }
+
+    /// The oldest of those that are of the least use, if it may give way.
+    fn oldest_useless(&self) -> Option<usize> {
+        let uses = self.taken.iter().map(|place| place.seat.is_for());
+        // Of equal ones the first.
+        match uses.enumerate().min_by_key(|(_, is_for)| *is_for) {
+            Some((oldest, Use::Nothing | Use::Waiting)) => Some(oldest),
+            _ => None,
+        }
+    }
+
+    /// Until when there are more than the limit allows, if nothing changes.
+    fn crowded_until(&mut self) -> Option<Instant> {
+        if self.taken.len() > self.limit {
+            self.taken.retain(|place| !place.life.is_finished());
+        }
+        let is_crowded = self.taken.len() > self.limit;
+        let oldest = is_crowded.then(|| self.oldest_useless()).flatten()?;
+        Some(self.taken[oldest].since + FRESH)
+    }
+
+    /// Those beyond the limit that are not fresh any more give way.
+    fn end_crowd(&mut self) {
+        let now = Instant::now();
+        while self.crowded_until().is_some_and(|until| until <= now) {
+            if let Some(oldest) = self.oldest_useless() {
+                self.taken.remove(oldest).life.abort();
+            }
+        }
     }
 
     /// Takes the place that was made.
