@@ -54,6 +54,7 @@ def test_every_event_of_a_worker_that_listens_comes_over_tls(place: Place, more:
     into, port = certificates(place, "worker"), free_port()
     token = place.directory / "token"
     token.write_text("0123456789abcdef0123456789abcdef")
+    token.chmod(0o600)
     shown = {"TELEMETRY_TOKEN_FILE": str(token)} if "token" in more else {}
     with Manager(place.directory, configuration(into, f"127.0.0.1:{port}", more.format(token=token))) as manager:
         with served(place, into, port, PATIENCE, **shown) as worker:
