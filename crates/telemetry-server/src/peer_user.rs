@@ -27,6 +27,7 @@ pub(crate) enum PeerUserError {
 }
 
 /// What is said of what belongs to such a user.
+#[cfg(any(feature = "config", feature = "http"))]
 pub(crate) const HIDDEN: &str =
     "belongs to a user that the system cannot show here; run as another user than 65534";
 
