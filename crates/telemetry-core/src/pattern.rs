@@ -305,7 +305,7 @@ fn check_size(pattern: &str, position: usize, max: usize) -> Result<(), PatternE
 }
 
 /// Reads a glob; what it matches is a small regular expression then. `globset` compiles with an engine that is
-/// faster, and ten times as large as all else here; a name is matched once for each policy.
+/// faster, and much larger than all else here; a name is matched once for each policy.
 fn parse(pattern: &str) -> Result<Regex, String> {
     // globset is made for paths. With the separator not literal `*` crosses it, and with runs of
     // stars made one its rules for `**` never apply; a name has dots and no slashes, so nothing
