@@ -36,7 +36,7 @@
 //! * `pool` (feature `pool`): processes of the manager's own.
 //! * `api` (feature `http`): all of that as typed rows and answers, which is what a manager says as JSON.
 //! * `http` (feature `http`), `config` (feature `config`): what the `telemetry` command is made of, with
-//!   [`process`], what a long-lived process needs.
+//!   [`process`], what a long-lived process needs. `assembly` (feature `config`): all of it in one call.
 //! * `telemetry_tls` (feature `tls`): what TLS is made of, for workers that dial in at a port, and for those that
 //!   are dialled there.
 //! * [`pipeline`]: the way from bytes to handlers alone.
@@ -59,6 +59,7 @@
 //! 9. `api`
 //! 10. `http`
 //! 11. `config`
+//! 12. `assembly`
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -66,6 +67,8 @@ pub mod accept;
 mod accounts;
 #[cfg(feature = "http")]
 pub mod api;
+#[cfg(feature = "config")]
+pub mod assembly;
 mod bound;
 #[cfg(feature = "pool")]
 mod capture;
