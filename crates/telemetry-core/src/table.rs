@@ -24,8 +24,8 @@ use lookup::Lookup;
 
 pub use builder::{CatalogBuilder, CatalogError, KeyRole, MAX_USER_EVENTS, MAX_USER_KEYS};
 pub use event_spec::{EventId, EventSpec, Origin, Rate};
-pub use learning::is_key;
 pub use keys::{KeyId, KeySpec, Label, MetricKind, Unit, UnknownUnit};
+pub use learning::is_key;
 
 /// What event names begin with, the dispatcher's own excepted.
 const NAME_PREFIX: &str = "snakepit.";

@@ -42,6 +42,8 @@ pub enum ApiResource {
     Pools,
     /// Names of events that no catalog has: an array.
     Quarantine,
+    /// What is known of events and keys, and what workers sent beyond that: an object.
+    Catalog,
     /// Lists of workers that are followed, and how old they are: an array.
     Discovery,
 }
@@ -81,6 +83,10 @@ pub(super) async fn pools(State(state): State<HttpState>) -> Json<Value> {
 
 pub(super) async fn quarantine(State(state): State<HttpState>) -> Json<Value> {
     Json(escaped(state.source.fetch(ApiResource::Quarantine)))
+}
+
+pub(super) async fn catalog(State(state): State<HttpState>) -> Json<Value> {
+    Json(escaped(state.source.fetch(ApiResource::Catalog)))
 }
 
 pub(super) async fn discovery(State(state): State<HttpState>) -> Json<Value> {
