@@ -35,7 +35,7 @@
 //!   `discover` (feature `config`): those that a file or a name lists.
 //! * `pool` (feature `pool`): processes of the manager's own.
 //! * `http` (feature `http`), `config` (feature `config`): what the `telemetry` command is made of, with
-//!   [`process`], what a long-lived process needs.
+//!   [`process`], what a long-lived process needs. `assembly` (feature `config`): all of it in one call.
 //! * `telemetry_tls` (feature `tls`): what TLS is made of, for workers that dial in at a port, and for those that
 //!   are dialled there.
 //! * [`pipeline`]: the way from bytes to handlers alone.
@@ -56,11 +56,14 @@
 //! 7. `targets`
 //! 8. `accept`, `discover`, `pool`, `watch_dir`
 //! 9. `config`
+//! 10. `assembly`
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod accept;
 mod accounts;
+#[cfg(feature = "config")]
+pub mod assembly;
 mod bound;
 #[cfg(feature = "pool")]
 mod capture;

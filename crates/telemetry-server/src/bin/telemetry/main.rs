@@ -11,7 +11,6 @@ mod failure;
 mod log;
 mod man;
 mod manager;
-mod roster;
 mod running;
 mod service;
 mod show;
