@@ -11,6 +11,7 @@ mod accounts;
 mod catalog;
 mod fleet;
 mod handler;
+mod known;
 mod page;
 mod pool;
 mod roster;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::known;
 use crate::manager::Manager;
 #[cfg(feature = "pool")]
 use crate::pool::PoolStatus;
@@ -18,6 +19,8 @@ pub enum ApiResource {
     Pools,
     /// Names of events that no catalog has: an array.
     Quarantine,
+    /// What is known of events and keys, and what workers sent beyond that: an object.
+    Catalog,
     /// Lists of workers that are followed, and how old they are: an array.
     Discovery,
 }
@@ -62,10 +65,11 @@ impl ApiSource for Manager {
     fn fetch(&self, resource: ApiResource) -> Value {
         match resource {
             ApiResource::Workers => workers(&self.list_streams()),
-            ApiResource::Pools => table(&self.pools()),
+            ApiResource::Pools => rows(&self.pools()),
             // Whoever follows lists knows them.
             ApiResource::Discovery => Value::Array(Vec::new()),
-            ApiResource::Quarantine => table(&self.quarantine().list()),
+            ApiResource::Quarantine => rows(&self.quarantine().list()),
+            ApiResource::Catalog => known::catalog(self),
         }
     }
 
@@ -77,7 +81,7 @@ impl ApiSource for Manager {
 /// The workers, each with the verdict on its ledger beside the numbers it is made of; null for a stock
 /// worker, of which it cannot be known.
 fn workers(streams: &[StreamInfo]) -> Value {
-    let mut rows = table(streams);
+    let mut rows = rows(streams);
     for (row, stream) in rows.as_array_mut().into_iter().flatten().zip(streams) {
         row["ledger_difference"] = match stream.legacy {
             true => Value::Null,
@@ -88,7 +92,7 @@ fn workers(streams: &[StreamInfo]) -> Value {
 }
 
 /// Rows as JSON. They are plain data; what could not be written would be left out.
-fn table(rows: &[impl Serialize]) -> Value {
+pub(super) fn rows(rows: &[impl Serialize]) -> Value {
     rows.iter()
         .filter_map(|row| serde_json::to_value(row).ok())
         .collect()
