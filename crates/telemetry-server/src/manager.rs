@@ -5,8 +5,6 @@
 
 mod admission;
 mod adopt;
-#[cfg(feature = "http")]
-mod api;
 mod aside;
 mod config;
 mod control;
@@ -162,6 +160,16 @@ impl Manager {
         infos
             .map(|(id, record)| self.inner.info(id, record))
             .collect()
+    }
+
+    /// The ids of all registered workers and their pools, sorted by id: far quicker than to list their streams.
+    #[cfg(feature = "http")]
+    pub(crate) fn names(&self) -> Vec<(WorkerId, Option<String>)> {
+        let registry = self.inner.lock();
+        let workers = registry.workers.iter();
+        let named =
+            workers.map(|(id, entry)| (id.clone(), entry.record.context().pool_name.clone()));
+        named.collect()
     }
 
     /// One registered worker.
