@@ -23,9 +23,7 @@ pub fn described(catalog: &Catalog) -> Value {
             "doc": &*event.doc,
         })
     };
-    let measurement = |key: &KeySpec| {
-        json!({ "key": &*key.name, "unit": key.unit.as_str(), "kind": key.kind.as_str() })
-    };
+    let measurement = |key: &KeySpec| json!({ "key": &*key.name, "unit": key.unit.as_str(), "kind": key.kind.as_str() });
     let metadata = |key: &KeySpec| json!({ "key": &*key.name, "label": key.label });
     json!({
         "events": catalog.events().iter().map(event).collect::<Value>(),
