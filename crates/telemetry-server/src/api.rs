@@ -9,6 +9,7 @@
 
 mod accounts;
 mod catalog;
+mod described;
 mod fleet;
 mod handler;
 mod page;
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 pub use accounts::{Accounts, Law, Ledger};
 pub use catalog::{CatalogEntry, CatalogKey, Event, Quarantined};
+pub use described::described;
 pub use fleet::Fleet;
 pub use handler::Handler;
 pub use page::{Asked, DEFAULT_LIMIT, MAX_LIMIT, PageError, natural};

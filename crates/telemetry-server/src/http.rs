@@ -77,8 +77,8 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_HTTP_HEAD_BYTES: usize = 16 * 1_024;
 
 /// The paths, for whoever asks for one that is not there.
-const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/quarantine, \
-                     /api/discover, /api/tap?match=GLOB, /api/v1";
+const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/catalog, \
+                     /api/quarantine, /api/discover, /api/tap?match=GLOB, /api/v1";
 
 /// Where a server listens, and who may reach it.
 ///
@@ -386,6 +386,7 @@ fn router(state: HttpState, guard: Guard) -> Router {
         .route("/api/workers", get(api::workers))
         .route("/api/pools", get(api::pools))
         .route("/api/handlers", get(api::handlers))
+        .route("/api/catalog", get(api::catalog))
         .route("/api/quarantine", get(api::quarantine))
         .route("/api/discover", get(api::discovery))
         .route("/api/tap", get(tap::tap))

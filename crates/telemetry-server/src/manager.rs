@@ -32,7 +32,7 @@ use crate::desired::Desired;
 use crate::dir_events::DirEvents;
 use crate::dispatch::Dispatcher;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
-use crate::pipeline::{Pipeline, Quarantine, source_of};
+use crate::pipeline::{Learned, Pipeline, Quarantine, source_of};
 use crate::session::{
     Changes, DialLimiter, Link, Over, Record, Run, Session, Shared, Shelf, StreamInfo, StreamState,
 };
@@ -90,7 +90,11 @@ impl Manager {
     /// Outside of a tokio runtime.
     pub fn start(config: ManagerConfig) -> Result<Self, telemetry_core::wire::ControlError> {
         config.policy.validate()?;
+        let catalog = Arc::clone(config.dispatcher.catalog());
+        let modes = config.pool_catalog_modes;
+        let learned = Learned::new(catalog, config.catalog_mode, modes);
         let shared = Shared {
+            learned: Arc::new(learned),
             node: config.node.into(),
             manager_id: config.manager_id,
             dispatcher: config.dispatcher,
@@ -281,6 +285,7 @@ impl Manager {
         let source = source_of(&shared.node, context, None);
         let quarantine = Arc::clone(&shared.quarantine);
         Pipeline::with_ledger(shared.dispatcher.clone(), source, quarantine, ledger)
+            .learning(&shared.learned)
     }
 
     /// Where events go.
@@ -299,6 +304,12 @@ impl Manager {
     #[must_use]
     pub fn quarantine(&self) -> &Arc<Quarantine> {
         &self.inner.shared.quarantine
+    }
+
+    /// The names and keys that workers sent, that the catalog does not have, and that passed.
+    #[must_use]
+    pub fn learned(&self) -> &Arc<Learned> {
+        &self.inner.shared.learned
     }
 
     /// The node in the metadata of every event.

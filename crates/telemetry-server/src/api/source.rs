@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::described;
 use crate::manager::Manager;
 #[cfg(feature = "pool")]
 use crate::pool::PoolStatus;
@@ -18,6 +19,8 @@ pub enum ApiResource {
     Pools,
     /// Names of events that no catalog has: an array.
     Quarantine,
+    /// What is known of events and keys, and what workers sent beyond that: an object.
+    Catalog,
     /// Lists of workers that are followed, and how old they are: an array.
     Discovery,
 }
@@ -66,6 +69,12 @@ impl ApiSource for Manager {
             // Whoever follows lists knows them.
             ApiResource::Discovery => Value::Array(Vec::new()),
             ApiResource::Quarantine => table(&self.quarantine().list()),
+            ApiResource::Catalog => {
+                let mut known = described(self.catalog());
+                known["learned"] = table(&self.learned().list());
+                known["refused"] = table(&self.quarantine().list());
+                known
+            }
         }
     }
 

@@ -25,6 +25,10 @@ pub(super) async fn quarantine(State(state): State<HttpState>) -> Json<Value> {
     Json(escaped(state.source.fetch(ApiResource::Quarantine)))
 }
 
+pub(super) async fn catalog(State(state): State<HttpState>) -> Json<Value> {
+    Json(escaped(state.source.fetch(ApiResource::Catalog)))
+}
+
 pub(super) async fn discovery(State(state): State<HttpState>) -> Json<Value> {
     Json(escaped(state.source.fetch(ApiResource::Discovery)))
 }

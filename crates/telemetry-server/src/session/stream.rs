@@ -391,7 +391,8 @@ impl Session {
             source,
             Arc::clone(&shared.quarantine),
             self.record.begin().await,
-        );
+        )
+        .learning(&shared.learned);
         let mut reader = Reader::new(pipeline, Arc::clone(&self.record), introduced);
         reader.desire(&self.policy.borrow());
         reader

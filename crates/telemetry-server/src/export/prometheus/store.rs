@@ -172,7 +172,9 @@ impl Store {
         if !ours
             .is_some_and(|ours| std::ptr::eq(ours, event.spec()) || ours.name == event.spec().name)
         {
-            self.unknown_events.fetch_add(1, Ordering::Relaxed);
+            // What was learned is counted by the manager, under its name alone.
+            let is_foreign = u64::from(!event.is_learned());
+            self.unknown_events.fetch_add(is_foreign, Ordering::Relaxed);
             return;
         }
         let plan = &self.plans[index];
