@@ -256,6 +256,8 @@ impl State {
             Some(
                 Control::Hello(_)
                 | Control::Policy(_)
+                | Control::Rules(_)
+                | Control::Shares(_)
                 | Control::Ack(_)
                 | Control::Drain(_)
                 | Control::Goodbye(_),

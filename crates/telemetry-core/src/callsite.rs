@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use crate::codec::encode_event_parts;
-use crate::ledger::NameCount;
+use crate::ledger::{NameCount, Reason};
 use crate::name::{EventName, NameError};
 use crate::policy::{Policy, Threshold};
 use crate::queue::MAX_TAG;
@@ -74,6 +74,8 @@ pub struct Callsite {
     tag: AtomicU32,
     /// Whether the table knows it and keeps its threshold current.
     kept: bool,
+    /// Number of the reason for which an event was dropped last, behind policy.
+    last_reason: AtomicU32,
 }
 
 impl fmt::Debug for Callsite {
@@ -209,6 +211,7 @@ impl CallsiteTable {
             switch: Arc::new(Switch::fixed(policy.threshold(name.as_str()))),
             tag: AtomicU32::new(MAX_TAG),
             kept: true,
+            last_reason: AtomicU32::new(0),
             name,
         });
         for slot in self.probe(site.name.as_str()) {
@@ -287,6 +290,12 @@ impl CallsiteTable {
         self.policy.load_full()
     }
 
+    /// Counts an event that was dropped behind the policy, with its reason.
+    pub(crate) fn count_dropped(&self, site: &Callsite, reason: Reason) {
+        self.count(site.tag(), Ended::Dropped);
+        site.last_reason.store(reason.number(), Ordering::Relaxed);
+    }
+
     /// Counts an event that has no valid name.
     pub(crate) fn count_nameless(&self) {
         self.count(MAX_TAG, Ended::Dropped);
@@ -326,6 +335,10 @@ impl CallsiteTable {
                     name: site.name.as_str().to_owned(),
                     emitted: accepted + sampled_out + filtered + dropped,
                     accepted,
+                    sampled_out,
+                    filtered,
+                    dropped,
+                    last_reason: site.last_reason.load(Ordering::Relaxed),
                 }
             })
             .collect();
@@ -340,6 +353,7 @@ impl CallsiteTable {
             switch: Arc::new(Switch::fixed(Threshold::KEEP)),
             tag: AtomicU32::new(MAX_TAG),
             kept: false,
+            last_reason: AtomicU32::new(0),
             name,
         })
     }

@@ -3,6 +3,8 @@
 //! This room knows the instructions, how each changes the desired policy and their form on the
 //! wire. It decides about no event: that is the compiled [`Policy`](crate::emit::Policy), one floor up.
 
+mod as_rules;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use telemetry_proto as proto;
 use thiserror::Error;
 
 use crate::pattern::{PatternError, PatternLimits, PatternSet};
+use crate::rules::{RulesError, WorkerRules};
 
 /// Most sampling rules a policy may have.
 pub const MAX_SAMPLING_RULES: usize = 64;
@@ -33,8 +36,12 @@ pub enum Control {
         /// Globs of the events to drop.
         deny: Vec<String>,
     },
-    /// Replaces the whole policy.
+    /// Replaces the whole policy, rules included.
     Policy(PolicySpec),
+    /// Replaces the whole policy by rules.
+    Rules(WorkerRules),
+    /// Changes what the worker has of the budgets of its rules.
+    Shares(Shares),
     /// The manager introduces itself: it knows the extensions of the wire.
     Hello(Greeting),
     /// The manager has taken responsibility for the events up to this sequence.
@@ -46,6 +53,47 @@ pub enum Control {
     Goodbye,
     /// The process is about to be ended: nothing may stay behind in it from now on.
     Drain,
+}
+
+/// What a worker has of budgets. Without any it says that all stays as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Shares {
+    /// Of the rules that it is about.
+    pub revision: u64,
+    /// Numbers of rules, with events a second.
+    pub per_second: Vec<(u32, f64)>,
+}
+
+impl Shares {
+    /// So many events a second for the rules with these numbers, in the set of this revision.
+    pub fn new(revision: u64, per_second: impl IntoIterator<Item = (u32, f64)>) -> Self {
+        Self {
+            revision,
+            per_second: per_second.into_iter().collect(),
+        }
+    }
+
+    fn from_proto(shares: &proto::TelemetryShares) -> Self {
+        let shared = shares.shares.iter();
+        Self::new(
+            shares.revision,
+            shared.map(|share| (share.number, share.per_second)),
+        )
+    }
+
+    fn to_proto(&self) -> proto::TelemetryShares {
+        let shares = self.per_second.iter();
+        proto::TelemetryShares {
+            revision: self.revision,
+            shares: shares
+                .map(|(number, per_second)| proto::RuleShare {
+                    number: *number,
+                    per_second: *per_second,
+                })
+                .collect(),
+        }
+    }
 }
 
 /// What a manager says first: who it is, and where it stands with this worker.
@@ -175,6 +223,9 @@ pub enum ControlError {
     /// A list of patterns does not compile.
     #[error(transparent)]
     Pattern(#[from] PatternListError),
+    /// A set of rules was refused.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// The policy would have too many sampling rules.
     #[error("a policy of {count} sampling rules is too long; at most {max} are allowed")]
     TooManyRules {
@@ -233,6 +284,8 @@ impl Control {
                 Self::Filter { allow, deny }
             }
             Wire::Policy(policy) => Self::Policy(PolicySpec::from_proto(policy)?),
+            Wire::Rules(rules) => Self::Rules(WorkerRules::from_proto(rules)?),
+            Wire::Shares(shares) => Self::Shares(Shares::from_proto(shares)),
             Wire::Hello(hello) => Self::Hello(Greeting::from_proto(hello)),
             Wire::Ack(ack) => Self::Acknowledge {
                 sequence: ack.sequence,
@@ -255,6 +308,8 @@ impl Control {
                 deny: deny.clone(),
             }),
             Self::Policy(spec) => Wire::Policy(spec.to_proto()),
+            Self::Rules(rules) => Wire::Rules(rules.to_proto()),
+            Self::Shares(shares) => Wire::Shares(shares.to_proto()),
             Self::Hello(greeting) => Wire::Hello(greeting.to_proto()),
             Self::Acknowledge { sequence } => Wire::Ack(proto::TelemetryAck {
                 sequence: *sequence,
@@ -377,8 +432,13 @@ impl PolicySpec {
                 next.deny.clone_from(deny);
             }
             Control::Policy(spec) => next = spec.clone(),
-            Control::Hello(_) | Control::Acknowledge { .. } | Control::Goodbye | Control::Drain => {
-            }
+            // Rules stand beside a policy, and one that says nothing.
+            Control::Rules(_) => next = Self::default(),
+            Control::Shares(_)
+            | Control::Hello(_)
+            | Control::Acknowledge { .. }
+            | Control::Goodbye
+            | Control::Drain => {}
         }
         next
     }

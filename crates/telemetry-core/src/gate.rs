@@ -236,7 +236,7 @@ impl Gate {
     #[cold]
     pub fn count_dropped(&self, site: &Callsite, reason: Reason) -> Outcome {
         self.ledger.together(|| {
-            self.sites.count(site.tag(), Ended::Dropped);
+            self.sites.count_dropped(site, reason);
             self.ledger.drop_event(reason);
         });
         self.settle.after_outcome();

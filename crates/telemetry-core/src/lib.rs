@@ -7,9 +7,10 @@
 //! # Doors
 //!
 //! The root has the words that both roles speak: events, values, ids of spans, addresses, clocks. The rest
-//! is behind four doors:
+//! is behind five doors:
 //!
 //! * [`emit`]: a worker's recorder, its policy, queue and memory.
+//! * [`rules`]: the rules that say which events are kept.
 //! * [`wire`]: bytes, controls and introductions.
 //! * [`catalog`]: what is known, and what may be in an event.
 //! * [`ledger`]: what became of every event.
@@ -42,13 +43,14 @@
 //!
 //! From the ground up; a module uses only modules of floors below its own, which a test checks.
 //!
-//! 1. `correlation`, `mistake`, `name`, `pace`, `pattern`, `protocol`, `settle`, `suggest`, `sync`, `time`,
-//!    `token`, `users`, `value`
-//! 2. `address`, `backoff`, `codec`, `control`, `region`
-//! 3. `introduction`, `ledger`, `open_spans`, `policy`, `queue`, `table`
-//! 4. `callsite`, `event`, `sanitize`
-//! 5. `gate`, `recovery`
-//! 6. `recorder`
+//! 1. `correlation`, `duration`, `mistake`, `name`, `pace`, `pattern`, `protocol`, `settle`, `suggest`, `sync`,
+//!    `time`, `token`, `users`, `value`
+//! 2. `address`, `backoff`, `codec`, `region`, `rules`
+//! 3. `control`, `introduction`, `ledger`, `open_spans`, `queue`, `table`
+//! 4. `policy`
+//! 5. `callsite`, `event`, `sanitize`
+//! 6. `gate`, `recovery`
+//! 7. `recorder`
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -58,6 +60,7 @@ mod callsite;
 mod codec;
 mod control;
 mod correlation;
+mod duration;
 mod event;
 mod gate;
 mod introduction;
@@ -73,6 +76,7 @@ mod queue;
 mod recorder;
 mod recovery;
 mod region;
+pub mod rules;
 mod sanitize;
 mod settle;
 mod suggest;
@@ -88,6 +92,7 @@ pub use correlation::{
     CorrelationId, CorrelationIdError, FLAG_SAMPLED, SpanContext, SpanId, SpanPhase, TraceContext,
     TraceContextError, TraceId,
 };
+pub use duration::{DURATION_FORM, parse_duration};
 pub use event::{
     Event, EventOrigin, EventParts, EventRef, MetadataIter, MetadataValue, Source, is_same_text,
 };
@@ -163,7 +168,7 @@ pub mod wire {
         encode_event_parts, frame_header,
     };
     pub use crate::control::{
-        Control, ControlError, Greeting, PatternList, PatternListError, Position,
+        Control, ControlError, Greeting, PatternList, PatternListError, Position, Shares,
     };
     pub use crate::introduction::{
         INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, IntroductionError,

@@ -62,6 +62,18 @@ pub struct Pattern {
     source: String,
     /// How to match it.
     form: Form,
+    /// What a name must have at its ends.
+    ends: Ends,
+}
+
+/// The first and last bytes of a name, or what of them a pattern asks for; tells most names that a
+/// pattern does not match at the cost of two comparisons.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    /// The first eight bytes, and which of them are given.
+    head: [u64; 2],
+    /// The last eight bytes, and which of them are given.
+    tail: [u64; 2],
 }
 
 /// Nearly all patterns have the first two shapes, which are a comparison.
@@ -71,6 +83,8 @@ enum Form {
     Exact,
     /// Special only in one final `*`; `*` alone is the empty prefix. Holds the prefix length.
     Prefix(usize),
+    /// Special only in one first `*`.
+    Suffix,
     /// Everything else.
     Glob(Regex),
 }
@@ -176,14 +190,15 @@ impl Pattern {
     /// [`PatternError`] with position 1.
     pub fn new(pattern: &str) -> Result<Self, PatternError> {
         check_size(pattern, 1, MAX_PATTERN_BYTES)?;
-        Self::compile(pattern, 1)
+        Self::at(pattern, 1)
     }
 
-    /// Compiles the pattern at `position` of a list.
-    fn compile(pattern: &str, position: usize) -> Result<Self, PatternError> {
+    /// Compiles the pattern at `position` of a list whose sizes were checked.
+    pub(crate) fn at(pattern: &str, position: usize) -> Result<Self, PatternError> {
         let form = match pattern.find(SPECIAL) {
             None => Form::Exact,
             Some(at) if &pattern[at..] == "*" => Form::Prefix(at),
+            Some(0) if pattern.starts_with('*') && Self::is_exact(&pattern[1..]) => Form::Suffix,
             Some(_) => Form::Glob(parse(pattern).map_err(|problem| {
                 let pattern = quoted(pattern);
                 PatternError::Syntax {
@@ -196,7 +211,13 @@ impl Pattern {
         Ok(Self {
             source: pattern.to_owned(),
             form,
+            ends: Ends::asked_by(pattern),
         })
+    }
+
+    /// What it asks for at the ends of a name.
+    pub(crate) fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// Whether the pattern covers the whole of `name`.
@@ -207,6 +228,7 @@ impl Pattern {
             Form::Prefix(length) => name
                 .as_bytes()
                 .starts_with(&self.source.as_bytes()[..*length]),
+            Form::Suffix => name.as_bytes().ends_with(&self.source.as_bytes()[1..]),
             Form::Glob(regex) => regex.is_match(name),
         }
     }
@@ -215,6 +237,46 @@ impl Pattern {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.source
+    }
+}
+
+impl Ends {
+    /// Those of a name.
+    pub(crate) fn of(name: &str) -> Self {
+        let (mut head, mut tail) = ([0; 8], [0; 8]);
+        for (place, byte) in head.iter_mut().zip(name.bytes()) {
+            *place = byte;
+        }
+        for (place, byte) in tail.iter_mut().zip(name.bytes().rev()) {
+            *place = byte;
+        }
+        Self {
+            head: [u64::from_le_bytes(head), u64::MAX],
+            tail: [u64::from_le_bytes(tail), u64::MAX],
+        }
+    }
+
+    /// What a pattern says literally before its first special character and behind its last one.
+    fn asked_by(pattern: &str) -> Self {
+        let first = pattern.find(SPECIAL).unwrap_or(pattern.len());
+        // A comma or a closing bracket may be special as well.
+        let last = pattern.rfind([SPECIAL.as_slice(), &[']', ',']].concat().as_slice());
+        let behind = last.map_or(0, |last| last + 1);
+        let given = |end: u64, bytes: usize| match bytes {
+            0 => [0, 0],
+            bytes => [end, u64::MAX >> (64 - 8 * bytes.min(8))],
+        };
+        Self {
+            head: given(Self::of(&pattern[..first]).head[0], first),
+            tail: given(Self::of(&pattern[behind..]).tail[0], pattern.len() - behind),
+        }
+    }
+
+    /// Whether a name that ends like this may match the pattern that asks for these.
+    #[inline]
+    pub(crate) fn may_be_of(self, name: Self) -> bool {
+        let differs = |asked: [u64; 2], is: [u64; 2]| (is[0] ^ asked[0]) & asked[1];
+        differs(self.head, name.head) | differs(self.tail, name.tail) == 0
     }
 }
 
@@ -230,7 +292,7 @@ impl PatternSet {
         let compiled = patterns
             .iter()
             .enumerate()
-            .map(|(index, pattern)| Pattern::compile(pattern, index + 1));
+            .map(|(index, pattern)| Pattern::at(pattern, index + 1));
         Ok(Self {
             patterns: compiled.collect::<Result<_, _>>()?,
             sources: patterns.to_vec(),

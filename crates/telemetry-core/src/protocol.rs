@@ -43,6 +43,9 @@ pub mod capability {
     /// Its events carry the identity of the span that they belong to.
     pub const SPANS: &str = "spans";
 
+    /// It takes rules.
+    pub const RULES: &str = "rules";
+
     /// It keeps what it sent until that is acknowledged, and sends it again on the next stream.
     pub const ACK: &str = "ack";
 

@@ -319,6 +319,10 @@ impl Recorder {
                 name: count.name,
                 emitted: count.emitted,
                 accepted: count.accepted,
+                sampled_out: count.sampled_out,
+                filtered: count.filtered,
+                dropped: count.dropped,
+                last_reason: count.last_reason,
             });
         }
         report

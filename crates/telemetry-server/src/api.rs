@@ -9,9 +9,9 @@
 
 mod accounts;
 mod catalog;
+mod described;
 mod fleet;
 mod handler;
-mod known;
 mod page;
 mod pool;
 mod roster;
@@ -22,6 +22,7 @@ use serde::Serialize;
 
 pub use accounts::{Accounts, Law, Ledger};
 pub use catalog::{CatalogEntry, CatalogKey, Event, Quarantined};
+pub use described::described;
 pub use fleet::Fleet;
 pub use handler::Handler;
 pub use page::{Asked, DEFAULT_LIMIT, MAX_LIMIT, PageError, natural};
@@ -29,7 +30,7 @@ pub use pool::Pool;
 pub use source::{ApiResource, ApiSource};
 pub use worker::{AppliedPolicy, Incarnation, Process, Worker, WorkerDetail};
 
-pub(crate) use page::{Row, did_you_mean, page};
+pub(crate) use page::{Row, did_you_mean, page, spoken};
 pub(crate) use roster::{pools, worker, workers};
 
 /// A page of a list.
@@ -64,3 +65,6 @@ impl Refused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

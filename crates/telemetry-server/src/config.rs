@@ -6,7 +6,6 @@
 mod accept;
 mod catalog;
 mod discover;
-mod duration;
 mod endpoint;
 mod error;
 mod found;

@@ -15,6 +15,8 @@ mod door;
 mod guard;
 mod hosts;
 mod metrics;
+#[cfg(all(test, feature = "openapi"))]
+mod openapi;
 mod patience;
 mod query;
 mod refused;
@@ -75,8 +77,8 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_HTTP_HEAD_BYTES: usize = 16 * 1_024;
 
 /// The paths, for whoever asks for one that is not there.
-const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/catalog, /api/quarantine, \
-                     /api/discover, /api/tap?match=GLOB, /api/v1";
+const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/catalog, \
+                     /api/quarantine, /api/discover, /api/tap?match=GLOB, /api/v1";
 
 /// Where a server listens, and who may reach it.
 ///

@@ -167,8 +167,7 @@ impl Manager {
     pub(crate) fn names(&self) -> Vec<(WorkerId, Option<String>)> {
         let registry = self.inner.lock();
         let workers = registry.workers.iter();
-        let named =
-            workers.map(|(id, entry)| (id.clone(), entry.record.context().pool_name.clone()));
+        let named = workers.map(|(id, entry)| (id.clone(), entry.record.context().pool_name));
         named.collect()
     }
 

@@ -126,6 +126,10 @@ pub(crate) fn names_in(
                 name: name_in(name)?.as_str().to_owned(),
                 emitted: accepted.saturating_add(ended_here),
                 accepted,
+                sampled_out,
+                filtered,
+                dropped,
+                last_reason: 0,
             })
         })
         .collect();

@@ -117,6 +117,8 @@ closed_list! {
     ShutdownDeadline = 12, "shutdown_deadline";
     /// A defect in telemetry itself.
     InternalError = 13, "internal_error";
+    /// A rule has no more than so many a second kept.
+    Limited = 14, "limited";
     /// It was emitted before there was anywhere to send it.
     NotStarted = 15, "not_started";
     /// The backend it was handed to raised.
@@ -286,7 +288,7 @@ mod tests {
             assert_eq!(note.index(), position);
         }
         assert_eq!(Reason::from_number(0), None);
-        assert_eq!(Reason::from_number(14), None);
+        assert_eq!(Reason::from_number(17), None);
     }
 
     #[test]

@@ -226,6 +226,18 @@ pub struct NameCount {
     pub emitted: u64,
     /// Events taken into the queue, after sampling and filters.
     pub accepted: u64,
+    /// Events that were not drawn.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sampled_out: u64,
+    /// Events that a rule or a list drops.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub filtered: u64,
+    /// Events dropped for any other reason.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dropped: u64,
+    /// Number of the reason of the last one of those; 0 without any, or where it is not known.
+    #[serde(skip)]
+    pub last_reason: u32,
 }
 
 /// A reading of a worker's ledger.

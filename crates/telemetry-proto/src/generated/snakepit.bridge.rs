@@ -121,7 +121,7 @@ pub struct TelemetryControl {
     /// Exactly one of them is set.
     #[prost(
         oneof = "telemetry_control::Control",
-        tags = "1, 2, 3, 1001, 1002, 1003, 1007, 1009"
+        tags = "1, 2, 3, 1001, 1002, 1003, 1004, 1005, 1007, 1009"
     )]
     pub control: ::core::option::Option<telemetry_control::Control>,
 }
@@ -148,6 +148,12 @@ pub mod telemetry_control {
         /// Events that need not be sent again; only to a worker that can "ack".
         #[prost(message, tag = "1003")]
         Ack(super::TelemetryAck),
+        /// All rules for this worker; replaces policy and rules before it. Only to a worker that can "rules".
+        #[prost(message, tag = "1004")]
+        Rules(super::TelemetryRules),
+        /// What this worker has of budgets from now on. Only to a worker that can "rules".
+        #[prost(message, tag = "1005")]
+        Shares(super::TelemetryShares),
         /// The process is about to be ended; only to a worker that can "drain".
         #[prost(message, tag = "1007")]
         Drain(super::TelemetryDrain),
@@ -244,8 +250,117 @@ pub struct TelemetryPolicy {
     #[prost(message, optional, tag = "4")]
     pub filter: ::core::option::Option<TelemetryEventFilter>,
 }
-/// Who a worker is: the first frame of a stream whose manager said hello.
+/// All rules for one worker. Their order means nothing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TelemetryRules {
+    /// Grows with every change; the worker echoes what it applied in its report.
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    /// Hash of what the rules mean; the worker echoes it.
+    #[prost(fixed64, tag = "2")]
+    pub fingerprint: u64,
+    /// Each one is a TelemetryRule. In bytes, so that a worker sees fields that it does not know: such a rule
+    /// it skips and reports, and applies the others.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub rules: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// One rule. A new kind of action is a new field.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TelemetryRule {
+    /// Under which it is counted; every rule of a set has another one.
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// Its name, for people.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// Globs of the events it is about, 1 to 64.
+    #[prost(string, repeated, tag = "3")]
+    pub r#match: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Globs of those that it is not about after all, at most 64.
+    #[prost(string, repeated, tag = "4")]
+    pub except: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of the rules about an event only those of the highest rank count. A person's are from -100 to 100.
+    #[prost(sint32, tag = "5")]
+    pub rank: i32,
+    /// How many events above `per_second` may come at once; 0 is what comes in a second, and at least one.
+    #[prost(double, tag = "12")]
+    pub burst: f64,
+    /// Milliseconds until it ends by itself, from when it arrives; 0 is never. Time goes on while the machine
+    /// is suspended, and when the manager is gone.
+    #[prost(uint64, tag = "13")]
+    pub expires_in_ms: u64,
+    /// Metadata keys by whose values its events are counted, at most 3.
+    #[prost(string, repeated, tag = "14")]
+    pub count_labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Globs cover the wire name only. Otherwise they may also cover what follows its `python.`, and may begin
+    /// with the `snakepit.` or `snakepit.python.` of an event name.
+    #[prost(bool, tag = "15")]
+    pub wire_names: bool,
+    /// What becomes of the events.
+    #[prost(oneof = "telemetry_rule::Action", tags = "6, 7, 8, 9, 10, 11")]
+    pub action: ::core::option::Option<telemetry_rule::Action>,
+}
+/// Nested message and enum types in `TelemetryRule`.
+pub mod telemetry_rule {
+    /// What becomes of the events.
+    #[derive(Clone, Copy, PartialEq, ::prost::Oneof)]
+    pub enum Action {
+        /// They are kept.
+        #[prost(bool, tag = "6")]
+        Keep(bool),
+        /// They are dropped.
+        #[prost(bool, tag = "7")]
+        Drop(bool),
+        /// They are kept with this probability, from 0 to 1.
+        #[prost(double, tag = "8")]
+        Rate(f64),
+        /// So many a second are kept.
+        #[prost(double, tag = "9")]
+        PerSecond(f64),
+        /// So many a second are kept by several workers together.
+        #[prost(message, tag = "10")]
+        Budget(super::RuleBudget),
+        /// The worker emits nothing at all; `match` is "*".
+        #[prost(bool, tag = "11")]
+        Off(bool),
+    }
+}
+/// A limit for several workers together.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct RuleBudget {
+    /// Events a second of all of them.
+    #[prost(double, tag = "1")]
+    pub per_second: f64,
+    /// How many they are.
+    #[prost(uint32, tag = "2")]
+    pub workers: u32,
+    /// Events a second of this one, until shares say otherwise; 0 is `per_second` / `workers`. That is also what
+    /// is left to a worker that is sent neither rules nor shares for 10 s.
+    #[prost(double, tag = "3")]
+    pub share: f64,
+}
+/// What one worker has of budgets. An empty one says that all stays as it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TelemetryShares {
+    /// Of the rules that it is about; for others it says nothing.
+    #[prost(uint64, tag = "1")]
+    pub revision: u64,
+    /// Those that change.
+    #[prost(message, repeated, tag = "2")]
+    pub shares: ::prost::alloc::vec::Vec<RuleShare>,
+}
+/// What one worker has of one budget.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct RuleShare {
+    /// The rule.
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// Events a second.
+    #[prost(double, tag = "2")]
+    pub per_second: f64,
+}
+/// Who a worker is: the first frame of a stream whose manager said hello.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkerHello {
     /// Revision of these extensions; 2 now.
     #[prost(uint32, tag = "1")]
@@ -279,6 +394,12 @@ pub struct WorkerHello {
     /// manager has, whose descriptor came with the introduction of this connection.
     #[prost(uint32, tag = "10")]
     pub region: u32,
+    /// What those who run the worker call it.
+    #[prost(map = "string, string", tag = "11")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     /// Sequence of the last event sent before this stream, to whomever; 0 before the first one. Absent from
     /// workers of revision 1.
     #[prost(uint64, optional, tag = "13")]
@@ -347,6 +468,18 @@ pub struct WorkerReport {
     /// How often events were sent again.
     #[prost(uint64, tag = "17")]
     pub repeated: u64,
+    /// Counts by rule.
+    #[prost(message, repeated, tag = "18")]
+    pub rules: ::prost::alloc::vec::Vec<RuleCount>,
+    /// What was wrong with rules, at most 16: these are not applied.
+    #[prost(message, repeated, tag = "19")]
+    pub problems: ::prost::alloc::vec::Vec<RuleProblem>,
+    /// Numbers of the rules that have ended by themselves.
+    #[prost(uint32, repeated, tag = "20")]
+    pub expired_rules: ::prost::alloc::vec::Vec<u32>,
+    /// That of the rules in force; 0 without any.
+    #[prost(fixed64, tag = "21")]
+    pub policy_fingerprint: u64,
     /// For how long the program has not been able to run, milliseconds; 0 if it runs, or is not watched.
     #[prost(uint64, tag = "24")]
     pub stalled_ms: u64,
@@ -380,6 +513,47 @@ pub struct NameCount {
     /// Events taken into the queue, after sampling and filters.
     #[prost(uint64, tag = "3")]
     pub accepted: u64,
+    /// Events that were not drawn.
+    #[prost(uint64, tag = "4")]
+    pub sampled_out: u64,
+    /// Events that a rule or a list drops.
+    #[prost(uint64, tag = "5")]
+    pub filtered: u64,
+    /// Events dropped for any other reason.
+    #[prost(uint64, tag = "6")]
+    pub dropped: u64,
+    /// Number of the reason of the last one of those; 0 without any.
+    #[prost(uint32, tag = "7")]
+    pub last_reason: u32,
+}
+/// Counts of one rule since it came into force. They go on when it is sent again under its id.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleCount {
+    /// The rule.
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// Events whose name it is about.
+    #[prost(uint64, tag = "2")]
+    pub matched: u64,
+    /// Events that were kept, where this rule decides.
+    #[prost(uint64, tag = "3")]
+    pub kept: u64,
+    /// Events that it dropped, did not draw, or did not let through.
+    #[prost(uint64, tag = "4")]
+    pub dropped: u64,
+}
+/// Why a rule is not applied.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleProblem {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    /// Where in it.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// What is wrong and what is allowed.
+    #[prost(string, tag = "3")]
+    pub error: ::prost::alloc::string::String,
 }
 /// What an event is to the span whose identity it carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

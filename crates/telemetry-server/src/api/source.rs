@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::known;
+use super::described;
 use crate::manager::Manager;
 #[cfg(feature = "pool")]
 use crate::pool::PoolStatus;
@@ -65,11 +65,16 @@ impl ApiSource for Manager {
     fn fetch(&self, resource: ApiResource) -> Value {
         match resource {
             ApiResource::Workers => workers(&self.list_streams()),
-            ApiResource::Pools => rows(&self.pools()),
+            ApiResource::Pools => table(&self.pools()),
             // Whoever follows lists knows them.
             ApiResource::Discovery => Value::Array(Vec::new()),
-            ApiResource::Quarantine => rows(&self.quarantine().list()),
-            ApiResource::Catalog => known::catalog(self),
+            ApiResource::Quarantine => table(&self.quarantine().list()),
+            ApiResource::Catalog => {
+                let mut known = described(self.catalog());
+                known["learned"] = table(&self.learned().list());
+                known["refused"] = table(&self.quarantine().list());
+                known
+            }
         }
     }
 
@@ -81,7 +86,7 @@ impl ApiSource for Manager {
 /// The workers, each with the verdict on its ledger beside the numbers it is made of; null for a stock
 /// worker, of which it cannot be known.
 fn workers(streams: &[StreamInfo]) -> Value {
-    let mut rows = rows(streams);
+    let mut rows = table(streams);
     for (row, stream) in rows.as_array_mut().into_iter().flatten().zip(streams) {
         row["ledger_difference"] = match stream.legacy {
             true => Value::Null,
@@ -92,7 +97,7 @@ fn workers(streams: &[StreamInfo]) -> Value {
 }
 
 /// Rows as JSON. They are plain data; what could not be written would be left out.
-pub(super) fn rows(rows: &[impl Serialize]) -> Value {
+fn table(rows: &[impl Serialize]) -> Value {
     rows.iter()
         .filter_map(|row| serde_json::to_value(row).ok())
         .collect()

@@ -11,7 +11,6 @@ use telemetry_core::catalog::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::duration;
 use super::error::{ConfigError, Text};
 
 type Result<T> = std::result::Result<T, ConfigError>;
@@ -144,8 +143,8 @@ impl<'t> Section<'t> {
     }
 
     pub(super) fn duration(&self, key: &'static str) -> Result<Option<Duration>> {
-        self.typed(key, duration::ALLOWED, |value| {
-            value.as_str().and_then(duration::parse)
+        self.typed(key, telemetry_core::DURATION_FORM, |value| {
+            value.as_str().and_then(telemetry_core::parse_duration)
         })
     }
 

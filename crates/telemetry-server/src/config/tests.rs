@@ -239,7 +239,7 @@ fn what_is_not_in_the_catalog_passes_unless_its_pool_says_otherwise() {
         r#"
         [catalog]
         mode = "enforce"
-        keys = { size = { unit = "bytes", kind = "gauge", label = false } }
+        keys = { weight = { unit = "bytes", kind = "gauge", label = false } }
         [[pool]]
         name = "free"
         command = ["x"]
@@ -253,8 +253,8 @@ fn what_is_not_in_the_catalog_passes_unless_its_pool_says_otherwise() {
     let modes: Vec<_> = config.pool_catalog_modes.iter().collect();
     assert_eq!(modes, [(&"free".to_owned(), &CatalogMode::Observe)]);
     // One word may be a key of both kinds.
-    assert!(config.catalog.measurement_key("size").is_some());
-    assert!(config.catalog.metadata_key("size").is_some());
+    assert!(config.catalog.measurement_key("weight").is_some());
+    assert!(config.catalog.metadata_key("weight").is_some());
 }
 
 #[test]

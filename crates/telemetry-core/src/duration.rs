@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 /// What a duration may look like, for messages.
-pub(super) const ALLOWED: &str = "a number and ms, s, m, h or d, e.g. \"500ms\" or \"10s\"";
+pub const DURATION_FORM: &str = "a number and ms, s, m, h or d, e.g. \"500ms\" or \"10s\"";
 
 /// Parses a whole number followed by its unit.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
@@ -27,12 +28,12 @@ mod tests {
 
     #[test]
     fn whole_numbers_with_a_unit_are_durations() {
-        assert_eq!(parse("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(parse("0s"), Some(Duration::ZERO));
-        assert_eq!(parse("10s"), Some(Duration::from_secs(10)));
-        assert_eq!(parse("2m"), Some(Duration::from_secs(120)));
-        assert_eq!(parse("1h"), Some(Duration::from_secs(3_600)));
-        assert_eq!(parse("7d"), Some(Duration::from_secs(604_800)));
+        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_duration("0s"), Some(Duration::ZERO));
+        assert_eq!(parse_duration("10s"), Some(Duration::from_secs(10)));
+        assert_eq!(parse_duration("2m"), Some(Duration::from_secs(120)));
+        assert_eq!(parse_duration("1h"), Some(Duration::from_secs(3_600)));
+        assert_eq!(parse_duration("7d"), Some(Duration::from_secs(604_800)));
     }
 
     #[test]
@@ -48,7 +49,7 @@ mod tests {
             "10seconds",
             "18446744073709551615d",
         ] {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(parse_duration(text), None, "{text}");
         }
     }
 }
