@@ -12,6 +12,7 @@ mod found;
 mod http;
 mod log;
 mod manager;
+mod policy;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use error::{ConfigError, Place};
 pub use found::read_found;
 pub use http::HttpSection;
 pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
+pub use policy::PolicySection;
 pub use watch::WatchSection;
 
 use error::Text;
@@ -83,6 +85,8 @@ pub struct Config {
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
     /// workers.
     pub telemetry: WorkerTelemetry,
+    /// `[policy]`: rules, and where live ones are kept.
+    pub policy: PolicySection,
     /// `[[pool]]`, in the order of the file.
     pub pools: Vec<PoolConfig>,
     /// `[[endpoint]]`: workers that somebody else runs.
@@ -167,6 +171,7 @@ impl Config {
             .map(telemetry)
             .transpose()?
             .unwrap_or_default();
+        let policy = policy::policy(whole.section("policy")?, manager.run_dir.as_deref())?;
         let mut pools = Vec::new();
         for section in whole.sections("pool")? {
             let run_dir = manager.run_dir.as_deref().unwrap_or(Path::new(""));
@@ -204,6 +209,7 @@ impl Config {
             own_log: own_log.unwrap_or_default(),
             http,
             telemetry,
+            policy,
             pools,
             endpoints,
             discover: discovered,
