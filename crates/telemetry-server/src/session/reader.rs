@@ -8,7 +8,7 @@ use telemetry_core::{
     Source,
     catalog::escape,
     emit::{Policy, PolicySpec},
-    wire::{FrameError, FrameSplitter},
+    wire::{FrameError, FrameSplitter, RejectedName},
 };
 use telemetry_proto::{WorkerHello, WorkerReport};
 
@@ -161,6 +161,11 @@ impl Reader {
             // Each part of it was compiled when it was desired; the last one that could be holds on.
             Err(error) => tracing::warn!(%error, "a policy cannot be enforced"),
         }
+    }
+
+    /// Names that were refused since they were last taken.
+    pub(super) fn take_refused(&mut self) -> &[RejectedName] {
+        self.pipeline.take_refused()
     }
 
     /// Messages of this stream so far.
