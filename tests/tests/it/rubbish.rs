@@ -236,7 +236,7 @@ async fn what_a_worker_claims_about_itself_is_overridden() {
     let seen = scene.manager.witness().until_named(START_NAME).await;
     assert_eq!(seen.metadata("worker_id"), Some("raw"));
     assert_eq!(seen.metadata("pool_name"), Some(telemetry_tests::POOL));
-    assert_eq!(seen.metadata("node"), Some(telemetry_tests::NODE));
+    assert_eq!(seen.metadata("node"), Some(NODE));
     let info = scene.manager.received(&scene.raw_id, 1).await;
     scene.check_unharmed(&info).await;
 }
