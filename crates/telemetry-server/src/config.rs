@@ -21,6 +21,7 @@ mod tokens;
 mod users;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ use toml::de::DeTable;
 
 use crate::discover::DiscoveryConfig;
 use crate::identity::identity_fault;
+use crate::pipeline::CatalogMode;
 use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
 
 pub use accept::AcceptSection;
@@ -101,6 +103,10 @@ pub struct Config {
     pub series_limit: usize,
     /// The built-in catalog with what `[catalog]` adds.
     pub catalog: Arc<Catalog>,
+    /// `[catalog] mode`: what becomes of events that the catalog does not have.
+    pub catalog_mode: CatalogMode,
+    /// `catalog` of those `[[pool]]` that have it, by the pool's name.
+    pub pool_catalog_modes: BTreeMap<String, CatalogMode>,
 }
 
 /// `[exporters.log]`
@@ -173,10 +179,13 @@ impl Config {
             .unwrap_or_default();
         let policy = policy::policy(whole.section("policy")?, manager.run_dir.as_deref())?;
         let mut pools = Vec::new();
+        let mut pool_catalog_modes = BTreeMap::new();
         for section in whole.sections("pool")? {
+            let mode = catalog::mode(&section, "catalog")?;
             let run_dir = manager.run_dir.as_deref().unwrap_or(Path::new(""));
             let mut pool = pool(&section, &pools, &telemetry, run_dir)?;
             pool.manager = accept.as_ref().and_then(|accept| accept.socket.clone());
+            pool_catalog_modes.extend(mode.map(|mode| (pool.name.clone(), mode)));
             pools.push(pool);
         }
         let mut endpoints = Vec::new();
@@ -197,7 +206,7 @@ impl Config {
             None => None,
         };
         let (log, series_limit) = exporters(whole.section("exporters")?)?;
-        let catalog = catalog::read(whole.section("catalog")?.as_ref())?;
+        let (catalog, catalog_mode) = catalog::read(whole.section("catalog")?.as_ref())?;
         whole.finish()?;
         Ok(Self {
             node: manager.node,
@@ -217,6 +226,8 @@ impl Config {
             log,
             series_limit,
             catalog,
+            catalog_mode,
+            pool_catalog_modes,
         })
     }
 }

@@ -34,6 +34,7 @@
 //! * [`accept`]: workers that dial in. `watch_dir` (feature `pool`): those that somebody else starts here.
 //!   `discover` (feature `config`): those that a file or a name lists.
 //! * `pool` (feature `pool`): processes of the manager's own.
+//! * `api` (feature `http`): all of that as typed rows and answers, which is what a manager says as JSON.
 //! * `http` (feature `http`), `config` (feature `config`): what the `telemetry` command is made of, with
 //!   [`process`], what a long-lived process needs. `assembly` (feature `config`): all of it in one call.
 //! * `telemetry_tls` (feature `tls`): what TLS is made of, for workers that dial in at a port, and for those that
@@ -52,17 +53,21 @@
 //! 2. `identity`, `listener`, `socket_dir`, `token`
 //! 3. `accounts`, `dispatch`, `policy`
 //! 4. `bound`, `desired`, `export`, `host`, `pipeline`, `run_dir`
-//! 5. `capture`, `http`, `session`
+//! 5. `capture`, `session`
 //! 6. `manager`
 //! 7. `targets`
 //! 8. `accept`, `discover`, `pool`, `watch_dir`
-//! 9. `config`
-//! 10. `assembly`
+//! 9. `api`
+//! 10. `http`
+//! 11. `config`
+//! 12. `assembly`
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod accept;
 mod accounts;
+#[cfg(feature = "http")]
+pub mod api;
 #[cfg(feature = "config")]
 pub mod assembly;
 mod bound;

@@ -5,8 +5,6 @@
 
 mod admission;
 mod adopt;
-#[cfg(feature = "http")]
-mod api;
 mod aside;
 mod config;
 mod control;
@@ -35,7 +33,7 @@ use crate::desired::Desired;
 use crate::dir_events::DirEvents;
 use crate::dispatch::Dispatcher;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
-use crate::pipeline::{Pipeline, Quarantine, source_of};
+use crate::pipeline::{Learned, Pipeline, Quarantine, source_of};
 use crate::policy::{Keeper, PolicyRefused};
 use crate::session::{
     Changes, DialLimiter, Link, Over, Record, Run, Session, Shared, Shelf, StreamInfo, StreamState,
@@ -108,7 +106,11 @@ impl Manager {
         let now = u64::try_from(now).unwrap_or(0);
         let opened = Keeper::open(config.policy_state, config.rules, now);
         let (keeper, rules, revision) = opened.map_err(PolicyRefused::Problems)?;
+        let catalog = Arc::clone(config.dispatcher.catalog());
+        let modes = config.pool_catalog_modes;
+        let learned = Learned::new(catalog, config.catalog_mode, modes);
         let shared = Shared {
+            learned: Arc::new(learned),
             node: config.node.into(),
             manager_id: config.manager_id,
             dispatcher: config.dispatcher,
@@ -177,6 +179,15 @@ impl Manager {
         infos
             .map(|(id, record)| self.inner.info(id, record))
             .collect()
+    }
+
+    /// The ids of all registered workers and their pools, sorted by id: far quicker than to list their streams.
+    #[cfg(feature = "http")]
+    pub(crate) fn names(&self) -> Vec<(WorkerId, Option<String>)> {
+        let registry = self.inner.lock();
+        let workers = registry.workers.iter();
+        let named = workers.map(|(id, entry)| (id.clone(), entry.record.context().pool_name));
+        named.collect()
     }
 
     /// One registered worker.
@@ -293,6 +304,7 @@ impl Manager {
         let source = source_of(&shared.node, context, None);
         let quarantine = Arc::clone(&shared.quarantine);
         Pipeline::with_ledger(shared.dispatcher.clone(), source, quarantine, ledger)
+            .learning(&shared.learned)
     }
 
     /// Where events go.
@@ -311,6 +323,12 @@ impl Manager {
     #[must_use]
     pub fn quarantine(&self) -> &Arc<Quarantine> {
         &self.inner.shared.quarantine
+    }
+
+    /// The names and keys that workers sent, that the catalog does not have, and that passed.
+    #[must_use]
+    pub fn learned(&self) -> &Arc<Learned> {
+        &self.inner.shared.learned
     }
 
     /// The node in the metadata of every event.

@@ -44,7 +44,7 @@ use crate::dir_events::{DirEvents, FileId, FileWatch, Seen};
 use crate::dispatch::Dispatcher;
 use crate::identity::WorkerContext;
 use crate::listener::Stranger;
-use crate::pipeline::Quarantine;
+use crate::pipeline::{Learned, Quarantine};
 use crate::region::Region;
 pub use acks::{MAX_ACK_BYTES, MAX_ACK_DELAY};
 use arrival::Caller;
@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) manager_id: String,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) quarantine: Arc<Quarantine>,
+    /// What passes although the catalog does not have it.
+    pub(crate) learned: Arc<Learned>,
     pub(crate) limiter: DialLimiter,
     /// Tells of socket files.
     pub(crate) dirs: DirEvents,

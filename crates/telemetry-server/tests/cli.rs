@@ -168,6 +168,11 @@ fn every_command_that_is_shown_has_a_manual_page() {
         .collect();
     pages.sort();
     let expected = [
+        "telemetry-catalog-check.1",
+        "telemetry-catalog-diff.1",
+        "telemetry-catalog-learn.1",
+        "telemetry-catalog-list.1",
+        "telemetry-catalog-show.1",
         "telemetry-catalog.1",
         "telemetry-completions.1",
         "telemetry-man.1",

@@ -7,7 +7,10 @@ use std::time::Duration;
 use telemetry_core::rules::{Expiry, Rule, RuleAction, RuleTarget};
 use telemetry_core::{Clock, EventRef, Outcome, SystemClock, ledger::Reason};
 use telemetry_server::policy::{PolicyRefused, PolicyWorkerState, RuleOrigin};
-use telemetry_server::{ManagerConfig, WorkerId, stream::StreamState};
+use telemetry_server::{
+    ManagerConfig, WorkerId,
+    stream::{StreamInfo, StreamState},
+};
 use telemetry_tests::{
     NODE, PATIENCE, StockWorker, TestManager, WITNESS, Worker, eventually, worker,
 };
@@ -43,6 +46,16 @@ fn manager_with(change: impl FnOnce(&mut ManagerConfig)) -> TestManager {
 async fn converged(manager: &TestManager) {
     let status = manager.await_policy(PATIENCE).await;
     assert!(status.converged, "{status:#?}");
+}
+
+/// Waits until all that the worker has emitted in this life has arrived.
+async fn arrived(manager: &TestManager, worker: &Worker) {
+    let id = WorkerId::from(worker.id());
+    let all = |info: &StreamInfo| {
+        let here = info.incarnation == worker.incarnation();
+        here && info.incarnation_ledger.received == worker.ledger().accepted
+    };
+    manager.until("all that was emitted", &id, all).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,7 +134,7 @@ async fn a_muted_worker_stays_muted_through_restarts_of_either_side() {
             converged(&manager).await;
             assert_eq!(loud.emit(START), Outcome::Off);
             assert_eq!(quiet.emit(START), Outcome::Accepted);
-            manager.balanced(&quiet).await;
+            arrived(&manager, &quiet).await;
         }
         let from_loud = |event: &telemetry_core::Event| event.metadata("worker_id") == Some("loud");
         assert!(!manager.witness().events().iter().any(from_loud));

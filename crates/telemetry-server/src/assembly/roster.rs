@@ -62,22 +62,6 @@ impl Roster {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.push(Arc::downgrade(pool));
     }
-
-    /// All workers of all pools, with the names of their pools.
-    fn of_pools(&self) -> Vec<(String, WorkerStatus)> {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let statuses = pools
-            .iter()
-            .filter_map(Weak::upgrade)
-            .map(|pool| pool.status());
-        let named = |status: PoolStatus| {
-            let PoolStatus { name, workers, .. } = status;
-            workers
-                .into_iter()
-                .map(move |worker| (name.clone(), worker))
-        };
-        statuses.flat_map(named).collect()
-    }
 }
 
 impl ApiSource for Roster {
@@ -94,14 +78,26 @@ impl ApiSource for Roster {
             let places: HashMap<String, usize> = places
                 .filter_map(|(place, row)| Some((id(row)?, place)))
                 .collect();
-            for (pool, worker) in self.of_pools() {
-                match places.get(&worker.worker_id) {
-                    Some(place) => add_process(&mut rows[*place], &worker),
-                    None => rows.push(without_stream(&pool, &worker)),
+            for pool in self.processes() {
+                for worker in &pool.workers {
+                    match places.get(&worker.worker_id) {
+                        Some(place) => add_process(&mut rows[*place], worker),
+                        None => rows.push(without_stream(&pool.name, worker)),
+                    }
                 }
             }
         }
         answer
+    }
+
+    fn manager(&self) -> Option<&Manager> {
+        Some(&self.manager)
+    }
+
+    fn processes(&self) -> Vec<PoolStatus> {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools = pools.iter().filter_map(Weak::upgrade);
+        pools.map(|pool| pool.status()).collect()
     }
 }
 

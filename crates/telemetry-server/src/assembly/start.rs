@@ -41,6 +41,10 @@ pub(super) async fn start(config: Config, parts: AssemblyParts) -> Result<Assemb
     }
     settings.dials_per_second = config.dials_per_second;
     settings.region_store = parts.region_store;
+    settings.catalog_mode = config.catalog_mode;
+    settings
+        .pool_catalog_modes
+        .clone_from(&config.pool_catalog_modes);
     let manager = Manager::start(settings)?;
     let exporter = prometheus.clone();
     manager.on_departure(move |worker| {

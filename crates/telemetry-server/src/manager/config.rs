@@ -1,5 +1,6 @@
 //! What a manager is started with.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 use crate::dispatch::Dispatcher;
 use crate::identity::WorkerId;
+use crate::pipeline::CatalogMode;
 use crate::policy::PolicyRefused;
 use crate::session::{MAX_DIALS_PER_SECOND, RegionStore};
 use telemetry_core::{Address, AddressError};
@@ -51,6 +53,10 @@ pub struct ManagerConfig {
     /// How long a worker that dialled in and lost its connection keeps its place while its process may
     /// still be there. Default: 30 s.
     pub away_grace: Duration,
+    /// What becomes of events that the catalog does not have. Default: they pass and are learned.
+    pub catalog_mode: CatalogMode,
+    /// The same for pools of which something else holds, by name. Default: none.
+    pub pool_catalog_modes: BTreeMap<String, CatalogMode>,
     /// Who keeps the memory of workers while no manager runs. Default: nobody.
     pub region_store: Option<Arc<dyn RegionStore>>,
 }
@@ -81,6 +87,8 @@ impl ManagerConfig {
             message_events: false,
             dials_per_second: MAX_DIALS_PER_SECOND,
             away_grace: DEFAULT_AWAY_GRACE,
+            catalog_mode: CatalogMode::default(),
+            pool_catalog_modes: BTreeMap::new(),
             region_store: None,
         }
     }

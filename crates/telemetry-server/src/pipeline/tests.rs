@@ -1,5 +1,7 @@
 //! The pipeline from bytes to handler.
 
+mod observing;
+
 use prost::Message;
 use std::sync::Arc;
 use telemetry_core::{

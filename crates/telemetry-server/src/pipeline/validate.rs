@@ -14,7 +14,7 @@ pub(super) type Measurements<'a> = ArrayVec<(&'a str, ValueRef<'a>), MAX_DECODED
 /// Metadata that passed.
 pub(super) type Metadata<'a> = ArrayVec<(&'a str, &'a str), MAX_DECODED_FIELDS>;
 
-/// Collects the measurements whose keys are known.
+/// Collects the measurements that `takes` lets pass: whether the catalog knows the key, key and value.
 ///
 /// A number that is not finite rejects the event as a whole: half an event would be taken for a
 /// whole one.
@@ -23,10 +23,11 @@ pub(super) fn measurements<'a>(
     event: &DecodedEvent<'a>,
     passed: &mut Measurements<'a>,
     mut note: impl FnMut(Note),
+    mut takes: impl FnMut(bool, &str, ValueRef<'_>) -> bool,
 ) -> Result<(), Reason> {
     for (place, (key, value)) in event.values().enumerate() {
         let value = match value {
-            Some(value) if event.is_known_measurement(place) => value,
+            Some(value) if takes(event.is_known_measurement(place), key, value) => value,
             _ => {
                 note(Note::UnknownMeasurement);
                 continue;

@@ -399,7 +399,8 @@ impl Session {
             source,
             Arc::clone(&shared.quarantine),
             self.record.begin().await,
-        );
+        )
+        .learning(&shared.learned);
         let wanted = Arc::clone(&self.policy.borrow());
         Reader::new(pipeline, Arc::clone(&self.record), introduced, wanted)
     }

@@ -83,14 +83,18 @@ enum Command {
         #[arg(long = "match", value_name = "GLOB", default_value = "*")]
         pattern: String,
     },
-    /// List the events and keys a manager knows.
+    /// The events and keys that are known, and what workers sent beyond them.
     Catalog {
+        #[command(flatten)]
+        manager: Running,
         /// As a document instead of a list.
         #[arg(long)]
         markdown: bool,
-        /// With what this configuration file adds.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        /// Print the list as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        task: Option<catalog::Task>,
     },
     /// Make certificates for a try.
     #[command(subcommand)]
@@ -121,7 +125,12 @@ fn main() -> ExitCode {
         },
         Command::Workers { manager, json } => workers::run(&manager, json),
         Command::Tap { manager, pattern } => tap::run(&manager, &pattern),
-        Command::Catalog { markdown, config } => catalog::run(markdown, config.as_deref()),
+        Command::Catalog {
+            manager,
+            markdown,
+            json,
+            task,
+        } => catalog::run(&manager, markdown, json, task),
         Command::Tls(task) => tls::run(&task),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { into } => man::run(&into),

@@ -25,29 +25,29 @@ const ALLOWED: &str = "it must be like \"http://127.0.0.1:9464\", \"https://mana
                        \"unix:/run/app/http.sock\"";
 
 /// Which running manager is meant.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Running {
     /// Address of the manager: http://HOST:PORT, https://HOST:PORT, or unix:/PATH for its socket. By default
     /// that of the configuration.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
     /// The manager's configuration file, which says where it is. By default telemetry.toml here, else a
     /// manager of this user with a file of that name, else the service's.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// File with the operators' token, for http:// and https://. By default that of the configuration, if the
     /// address is its own.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
     /// The authority that signed the manager's certificate, for https://; a PEM file. By default `ca` in the
     /// configuration.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
     /// Our certificate, for a manager that asks for one; a PEM file.
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE", requires = "key", global = true)]
     cert: Option<PathBuf>,
     /// The private key of our certificate.
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    #[arg(long, value_name = "FILE", requires = "cert", global = true)]
     key: Option<PathBuf>,
 }
 
@@ -82,6 +82,26 @@ impl fmt::Display for Way {
 }
 
 impl Running {
+    /// The configuration that was named.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Whether any manager that is found here is meant.
+    pub(crate) fn is_open(&self) -> bool {
+        self.url.is_none() && self.config.is_none()
+    }
+
+    /// The manager at an address, if it is one and no file.
+    pub(crate) fn at(&self, url: &str) -> Option<Self> {
+        let is_address = ["http://", "https://", "unix:"]
+            .iter()
+            .any(|it| url.starts_with(it));
+        let mut running = self.clone();
+        running.url = Some(url.to_owned());
+        is_address.then_some(running)
+    }
+
     /// The ways, best first; at least one.
     pub(crate) fn ways(&self) -> Result<Vec<Way>, Failure> {
         let given = self.token_file.clone().map(TokenFile::given);
