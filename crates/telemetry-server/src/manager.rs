@@ -102,13 +102,13 @@ impl Manager {
     /// Outside of a tokio runtime.
     pub fn start(config: ManagerConfig) -> Result<Self, StartError> {
         config.policy.validate()?;
+        let catalog = Arc::clone(config.dispatcher.catalog());
+        let modes = config.pool_catalog_modes;
+        let learned = Learned::new(catalog, config.catalog_mode, modes);
         let now = config.dispatcher.clock().unix_nanos();
         let now = u64::try_from(now).unwrap_or(0);
         let opened = Keeper::open(config.policy_state, config.rules, now);
         let (keeper, rules, revision) = opened.map_err(PolicyRefused::Problems)?;
-        let catalog = Arc::clone(config.dispatcher.catalog());
-        let modes = config.pool_catalog_modes;
-        let learned = Learned::new(catalog, config.catalog_mode, modes);
         let shared = Shared {
             learned: Arc::new(learned),
             node: config.node.into(),

@@ -167,9 +167,11 @@ fn meant(text: &str, catalog: &Catalog) -> Result<(Vec<String>, Option<String>),
     if Pattern::is_exact(text) {
         let is_it = |event: &&EventSpec| names(event).any(|name| name == text);
         let event = catalog.events().iter().find(is_it);
-        // What is not known stays as it is, and is refused with what was probably meant.
-        let name = event.map_or(text, |event| &event.name);
-        return Ok((vec![name.to_owned()], None));
+        let name = event.map(|event| event.name.to_string()).ok_or_else(|| {
+            let hint = did_you_mean(text, catalog.events().iter().flat_map(names));
+            Problem::asked(format!("the catalog has no event {text:?}{hint}"))
+        })?;
+        return Ok((vec![name], None));
     }
     let prefixes = ["", "snakepit.", "snakepit.python."];
     let patterns = prefixes.map(|prefix| format!("{prefix}{text}")).into();
