@@ -51,7 +51,17 @@ impl TestManager {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Self {
-        let manager = Self::blind();
+        Self::watched(ManagerConfig::new(NODE))
+    }
+
+    /// A manager with these settings, whose witness sees the events of workers.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn watched(config: ManagerConfig) -> Self {
+        let manager = Self::with(config);
         let handler = manager.witness.handler();
         manager
             .dispatcher()

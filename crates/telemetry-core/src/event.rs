@@ -125,6 +125,12 @@ impl<'a> EventRef<'a> {
         self.parts.spec
     }
 
+    /// Whether no catalog has the event: it was learned from workers, and so is what its keys mean.
+    #[must_use]
+    pub fn is_learned(&self) -> bool {
+        self.parts.spec.is_learned()
+    }
+
     /// Wall clock of the emitter, nanoseconds since the Unix epoch; 0 = not given.
     #[must_use]
     pub fn timestamp_ns(&self) -> i64 {
@@ -210,6 +216,7 @@ impl<'a> EventRef<'a> {
             correlation_id: self.correlation_id().to_owned(),
             sampling_rate: self.sampling_rate(),
             span: self.span().copied(),
+            learned: self.is_learned(),
             origin: self.origin(),
         }
     }
@@ -269,8 +276,8 @@ impl fmt::Debug for EventRef<'_> {
 impl Serialize for EventRef<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_live = self.origin() == EventOrigin::Live;
-        let fields =
-            owned::JSON_FIELDS + usize::from(self.span().is_some()) + usize::from(!is_live);
+        let more = [self.span().is_some(), self.is_learned(), !is_live];
+        let fields = owned::JSON_FIELDS + more.into_iter().filter(|it| *it).count();
         let mut event = serializer.serialize_struct("Event", fields)?;
         event.serialize_field("name", self.name())?;
         event.serialize_field("measurements", &owned::AsMap(|| self.measurements()))?;
@@ -280,6 +287,9 @@ impl Serialize for EventRef<'_> {
         event.serialize_field("sampling_rate", &self.sampling_rate())?;
         if let Some(span) = self.span() {
             event.serialize_field("span", span)?;
+        }
+        if self.is_learned() {
+            event.serialize_field("learned", &true)?;
         }
         if !is_live {
             event.serialize_field("origin", &self.origin())?;

@@ -9,6 +9,7 @@ mod builder;
 mod builtin;
 mod event_spec;
 mod keys;
+mod learning;
 mod lookup;
 mod markdown;
 
@@ -24,6 +25,7 @@ use lookup::Lookup;
 pub use builder::{CatalogBuilder, CatalogError, KeyRole, MAX_USER_EVENTS, MAX_USER_KEYS};
 pub use event_spec::{EventId, EventSpec, Origin, Rate};
 pub use keys::{KeyId, KeySpec, Label, MetricKind, Unit, UnknownUnit};
+pub use learning::is_key;
 
 /// What event names begin with, the dispatcher's own excepted.
 const NAME_PREFIX: &str = "snakepit.";

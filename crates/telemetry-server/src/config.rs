@@ -12,6 +12,7 @@ mod found;
 mod http;
 mod log;
 mod manager;
+mod policy;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ mod tokens;
 mod users;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ use toml::de::DeTable;
 
 use crate::discover::DiscoveryConfig;
 use crate::identity::identity_fault;
+use crate::pipeline::CatalogMode;
 use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
 
 pub use accept::AcceptSection;
@@ -39,6 +42,7 @@ pub use error::{ConfigError, Place};
 pub use found::read_found;
 pub use http::HttpSection;
 pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
+pub use policy::PolicySection;
 pub use watch::WatchSection;
 
 use error::Text;
@@ -83,6 +87,8 @@ pub struct Config {
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
     /// workers.
     pub telemetry: WorkerTelemetry,
+    /// `[policy]`: rules, and where live ones are kept.
+    pub policy: PolicySection,
     /// `[[pool]]`, in the order of the file.
     pub pools: Vec<PoolConfig>,
     /// `[[endpoint]]`: workers that somebody else runs.
@@ -97,6 +103,10 @@ pub struct Config {
     pub series_limit: usize,
     /// The built-in catalog with what `[catalog]` adds.
     pub catalog: Arc<Catalog>,
+    /// `[catalog] mode`: what becomes of events that the catalog does not have.
+    pub catalog_mode: CatalogMode,
+    /// `catalog` of those `[[pool]]` that have it, by the pool's name.
+    pub pool_catalog_modes: BTreeMap<String, CatalogMode>,
 }
 
 /// `[exporters.log]`
@@ -167,11 +177,15 @@ impl Config {
             .map(telemetry)
             .transpose()?
             .unwrap_or_default();
+        let policy = policy::policy(whole.section("policy")?, manager.run_dir.as_deref())?;
         let mut pools = Vec::new();
+        let mut pool_catalog_modes = BTreeMap::new();
         for section in whole.sections("pool")? {
+            let mode = catalog::mode(&section, "catalog")?;
             let run_dir = manager.run_dir.as_deref().unwrap_or(Path::new(""));
             let mut pool = pool(&section, &pools, &telemetry, run_dir)?;
             pool.manager = accept.as_ref().and_then(|accept| accept.socket.clone());
+            pool_catalog_modes.extend(mode.map(|mode| (pool.name.clone(), mode)));
             pools.push(pool);
         }
         let mut endpoints = Vec::new();
@@ -192,7 +206,7 @@ impl Config {
             None => None,
         };
         let (log, series_limit) = exporters(whole.section("exporters")?)?;
-        let catalog = catalog::read(whole.section("catalog")?.as_ref())?;
+        let (catalog, catalog_mode) = catalog::read(whole.section("catalog")?.as_ref())?;
         whole.finish()?;
         Ok(Self {
             node: manager.node,
@@ -204,6 +218,7 @@ impl Config {
             own_log: own_log.unwrap_or_default(),
             http,
             telemetry,
+            policy,
             pools,
             endpoints,
             discover: discovered,
@@ -211,6 +226,8 @@ impl Config {
             log,
             series_limit,
             catalog,
+            catalog_mode,
+            pool_catalog_modes,
         })
     }
 }

@@ -38,7 +38,7 @@ pub use queued::{
 
 use crate::deadline::std_deadline;
 use isolate::Failure;
-pub(crate) use lane::Lane;
+pub(crate) use lane::{Lane, Matched};
 use table::{Entry, Kind, Table};
 use tally::Tally;
 
@@ -241,14 +241,26 @@ impl Shared {
             &by_name
         };
         for entry in handlers {
-            if entry.is_gone() {
-                continue;
-            }
-            if let Err(failure) = entry.offer(event, &self.catalog, |tally| count(entry, tally))
-                && self.remove(entry)
-            {
-                failed.push((Arc::clone(entry), failure));
-            }
+            self.offer_to(entry, event, failed, &mut count);
+        }
+    }
+
+    /// Offers the event to one handler.
+    #[inline]
+    fn offer_to(
+        &self,
+        entry: &Arc<Entry>,
+        event: &EventRef<'_>,
+        failed: &mut Vec<(Arc<Entry>, Failure)>,
+        count: &mut impl FnMut(&Arc<Entry>, &Tally),
+    ) {
+        if entry.is_gone() {
+            return;
+        }
+        if let Err(failure) = entry.offer(event, &self.catalog, |tally| count(entry, tally))
+            && self.remove(entry)
+        {
+            failed.push((Arc::clone(entry), failure));
         }
     }
 

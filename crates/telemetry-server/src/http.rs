@@ -8,17 +8,24 @@
 //! in `guard`. Nothing here changes anything in the manager.
 
 mod access;
+mod answer;
 mod api;
 mod arrival;
 mod door;
 mod guard;
 mod hosts;
 mod metrics;
+#[cfg(all(test, feature = "openapi"))]
+mod openapi;
 mod patience;
+mod query;
 mod refused;
 mod reserve;
+mod routes;
+mod tap;
 #[cfg(feature = "tls")]
 mod tls;
+mod v1;
 
 use std::fmt;
 use std::io;
@@ -45,9 +52,11 @@ pub use crate::bound::BindError;
 pub use crate::secret_file::SecretFileError;
 pub use crate::token::TokenFileError;
 pub use access::{HttpRoute, HttpRouteError, TokenFile};
-pub use api::{ApiResource, ApiSource, MAX_TAPS, TAP_QUEUE};
+
+pub use crate::api::{ApiResource, ApiSource};
 pub use hosts::{HostRule, HostRuleError};
 pub use patience::{HTTP_SLOWEST_RATE, HTTP_WRITE_TIMEOUT};
+pub use tap::{MAX_TAPS, TAP_QUEUE};
 
 use access::Access;
 use arrival::SocketDoor;
@@ -68,8 +77,8 @@ pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_HTTP_HEAD_BYTES: usize = 16 * 1_024;
 
 /// The paths, for whoever asks for one that is not there.
-const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/quarantine, \
-                     /api/discover, /api/tap?match=GLOB";
+const PATHS: &str = "/metrics, /healthz, /api/workers, /api/pools, /api/handlers, /api/catalog, \
+                     /api/quarantine, /api/discover, /api/tap?match=GLOB, /api/v1";
 
 /// Where a server listens, and who may reach it.
 ///
@@ -343,7 +352,7 @@ impl HttpServer {
     /// `timeout`. Live views get what they have not read yet and end.
     pub async fn shutdown(mut self, timeout: Duration) {
         self.stop.send_replace(true);
-        api::end_taps(&self.dispatcher);
+        tap::end_taps(&self.dispatcher);
         let ended = async { while self.doors.join_next().await.is_some() {} };
         if tokio::time::timeout(timeout, ended).await.is_err() {
             // Their connections live in sets of their own and go with them.
@@ -377,12 +386,14 @@ fn router(state: HttpState, guard: Guard) -> Router {
         .route("/api/workers", get(api::workers))
         .route("/api/pools", get(api::pools))
         .route("/api/handlers", get(api::handlers))
+        .route("/api/catalog", get(api::catalog))
         .route("/api/quarantine", get(api::quarantine))
         .route("/api/discover", get(api::discovery))
-        .route("/api/tap", get(api::tap))
+        .route("/api/tap", get(tap::tap))
+        .route("/api/v1/{*path}", get(v1::serve))
         .fallback(async |uri: Uri| {
             let what = format!("{} is not here; there are {PATHS}", uri.path());
-            api::problem(StatusCode::NOT_FOUND, &what)
+            answer::problem(StatusCode::NOT_FOUND, &what)
         })
         .with_state(state);
     Router::new()

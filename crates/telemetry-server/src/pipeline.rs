@@ -7,7 +7,9 @@
 //! Whatever writes it for a human or a parser (log, HTTP, tap, exposition) escapes it there.
 
 mod enrich;
+mod learned;
 mod quarantine;
+mod seen;
 mod validate;
 
 use std::sync::{Arc, LazyLock};
@@ -15,17 +17,22 @@ use std::sync::{Arc, LazyLock};
 use telemetry_core::{
     EventParts, EventRef, Source, ValueRef,
     catalog::{Catalog, EventSpec, Limits, Redactor, truncate},
-    emit::{Policy, Threshold},
     ledger::{Note, Reason, StreamSnapshot},
-    wire::{Content, DecodeError, DecodeLimits, DecodedEvent},
+    wire::{Content, DecodeError, DecodeLimits, DecodedEvent, encode_event_parts},
 };
 
 use crate::accounts::{Arrival, LedgerWriter};
-use crate::dispatch::{Dispatcher, Lane};
+use crate::dispatch::{Dispatcher, Lane, Matched};
+use crate::policy::Enforcer;
 
 pub(crate) use enrich::source_of;
 
+pub use learned::{
+    CatalogMode, Learned, LearnedEvent, LearnedKey, MAX_LEARNED_KEYS, MAX_LEARNED_NAMES,
+    MAX_LEARNING_POOLS,
+};
 pub use quarantine::{MAX_QUARANTINED_NAMES, Quarantine, QuarantinedName};
+use seen::{Seen, SeenEvent};
 use validate::{Measurements, Metadata};
 
 /// What keys of stock workers hide their values; one for all, since it is a table of some kilobytes.
@@ -49,7 +56,8 @@ pub enum Frame<'a> {
 /// Checks the events of one worker and hands them to the dispatcher.
 ///
 /// On the way of a known event nothing is allocated, locked or interned: texts are borrowed from
-/// the message, fields are collected on the stack. An unknown name costs an allocation and a short
+/// the message, fields are collected on the stack. Nor is it for a name that was learned and its keys,
+/// once this pipeline has seen them. An unknown name that is refused costs an allocation and a short
 /// lock on the [`Quarantine`].
 #[derive(Debug)]
 pub struct Pipeline {
@@ -58,6 +66,8 @@ pub struct Pipeline {
     ledger: LedgerWriter,
     /// The way to the handlers.
     lane: Lane,
+    /// What it has seen that the catalog does not have; `None` if all of that is refused.
+    seen: Option<Box<Seen>>,
 }
 
 /// What the events of a worker are checked with and against.
@@ -72,10 +82,13 @@ struct Checks {
     decode_limits: DecodeLimits,
     redactor: &'static Redactor,
     /// What is wanted of a worker that does not see to that itself.
-    policy: Option<Policy>,
+    policy: Option<Box<Enforcer>>,
     /// No text in a message of this length can be beyond its limit, the correlation id excepted.
     plain_bytes: usize,
 }
+
+/// Measurements and metadata of an event, as they passed.
+type Carried<'a> = (&'a [(&'a str, ValueRef<'a>)], &'a [(&'a str, &'a str)]);
 
 /// A pipeline while it takes one message after the other; see [`Pipeline::batch`].
 #[derive(Debug)]
@@ -111,7 +124,15 @@ impl Pipeline {
             },
             ledger,
             lane: Lane::new(dispatcher),
+            seen: None,
         }
+    }
+
+    /// Lets events pass that the catalog does not have, as far as `learned` has room for them.
+    pub(crate) fn learning(mut self, learned: &Arc<Learned>) -> Self {
+        let pool = self.checks.source.pool_name.as_ref();
+        self.seen = Some(Box::new(Seen::new(Arc::clone(learned), pool)));
+        self
     }
 
     /// Takes one encoded `TelemetryEvent`. Inline handlers run before this returns.
@@ -166,14 +187,23 @@ impl Pipeline {
         self.ledger
     }
 
-    /// From now on refuses what the toggle and the filter of this policy do not want, as `policy`. Sampling stays
-    /// the worker's business. `None`: the worker sees to it itself.
-    pub(crate) fn enforce(&mut self, policy: Option<Policy>) {
-        self.checks.policy = policy;
+    /// From now on refuses what this does not let pass, as `policy`. `None`: the worker sees to it itself.
+    pub(crate) fn enforce(&mut self, policy: Option<Enforcer>) {
+        self.checks.policy = policy.map(Box::new);
+    }
+
+    /// Where events go.
+    pub(crate) fn dispatcher(&self) -> &Dispatcher {
+        self.lane.dispatcher()
     }
 
     /// Changes who the events are from.
     pub(crate) fn set_source(&mut self, source: Source) {
+        if let Some(seen) = &mut self.seen
+            && source.pool_name != self.checks.source.pool_name
+        {
+            seen.set_pool(source.pool_name.as_ref());
+        }
         self.checks.source = source;
     }
 }
@@ -186,8 +216,9 @@ impl Batch<'_> {
             checks,
             ledger,
             lane,
+            seen,
         } = &mut *self.pipeline;
-        checks.process(message, ledger, lane)
+        checks.process(message, ledger, lane, seen)
     }
 
     /// The pipeline itself.
@@ -199,6 +230,9 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         self.pipeline.lane.rest();
+        if let Some(seen) = &mut self.pipeline.seen {
+            seen.rest();
+        }
     }
 }
 
@@ -209,6 +243,7 @@ impl Checks {
         message: &'m [u8],
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
+        seen: &mut Option<Box<Seen>>,
     ) -> Frame<'m> {
         let mut event = DecodedEvent::empty();
         match event.read(message, &self.decode_limits, &*self.catalog) {
@@ -222,7 +257,7 @@ impl Checks {
             ledger.note(Note::Duplicate);
             return Frame::Duplicate;
         }
-        let outcome = self.judge(&event, message.len(), ledger, lane);
+        let outcome = self.judge(&event, message.len(), ledger, lane, seen);
         ledger.count(arrival, outcome.err());
         match outcome {
             Ok(()) => Frame::Dispatched,
@@ -249,25 +284,23 @@ impl Checks {
         len: usize,
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
+        seen: &mut Option<Box<Seen>>,
     ) -> Result<(), Reason> {
-        let spec = self.look_up(event, lane)?;
+        let encoded = event.parts.encoded();
+        let Some(spec) = encoded.and_then(|parts| self.catalog.by_encoded(parts)) else {
+            return self.judge_unknown(event, ledger, lane, seen);
+        };
         if let Some(policy) = &self.policy
-            && !is_wanted(policy, spec)
+            && !is_wanted(policy, spec, event, lane)
         {
             return Err(Reason::Policy);
         }
         if event.is_plain() && len <= self.plain_bytes {
-            self.dispatch(
-                event,
-                spec,
-                &event.measurements,
-                &event.metadata,
-                ledger,
-                lane,
-            );
+            let (measurements, metadata) = (&event.measurements, &event.metadata);
+            self.dispatch(event, spec, None, (measurements, metadata), ledger, lane);
             return Ok(());
         }
-        self.judge_odd(event, spec, ledger, lane)
+        self.judge_odd(event, spec, ledger, lane, seen)
     }
 
     /// As `judge`, of an event of which something may have to be left out, cut or hidden.
@@ -277,13 +310,125 @@ impl Checks {
         spec: &EventSpec,
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
+        seen: &mut Option<Box<Seen>>,
     ) -> Result<(), Reason> {
         let mut note = |note| ledger.note(note);
+        let mut takes = |key: &str, value: ValueRef<'_>| {
+            let seen = seen.as_deref_mut();
+            seen.is_some_and(|seen| self.takes_more(seen, event, spec, (key, value), lane))
+        };
         let mut measurements = Measurements::new();
-        validate::measurements(&self.limits, event, &mut measurements, &mut note)?;
+        validate::measurements(
+            &self.limits,
+            event,
+            &mut measurements,
+            &mut note,
+            |known, key, value| known || takes(key, value),
+        )?;
         let mut metadata = Metadata::new();
         validate::metadata(&self.limits, self.redactor, event, &mut metadata, &mut note);
-        self.dispatch(event, spec, &measurements, &metadata, ledger, lane);
+        self.dispatch(event, spec, None, (&measurements, &metadata), ledger, lane);
+        Ok(())
+    }
+
+    /// Whether an event of the catalog may carry a measurement that the catalog does not have.
+    #[cold]
+    fn takes_more(
+        &self,
+        seen: &mut Seen,
+        event: &DecodedEvent<'_>,
+        spec: &EventSpec,
+        (key, value): (&str, ValueRef<'_>),
+        lane: &Lane,
+    ) -> bool {
+        let (Some(encoded), Some(name)) = (event.parts.encoded(), &spec.wire_name) else {
+            return false;
+        };
+        let now_ns = seen.now_ns(|| lane.dispatcher().clock().unix_nanos());
+        let worker = self.source.worker_id.as_ref();
+        let Some(seen) = seen.find_or_enter(encoded, name, worker, now_ns) else {
+            return false;
+        };
+        seen.entry.touch(now_ns);
+        seen.takes(key, value, &self.catalog)
+    }
+
+    /// As `judge`, of an event whose name is not in the catalog, at least not as it is encoded.
+    #[inline(never)]
+    fn judge_unknown(
+        &self,
+        event: &DecodedEvent<'_>,
+        ledger: &mut LedgerWriter,
+        lane: &mut Lane,
+        seen: &mut Option<Box<Seen>>,
+    ) -> Result<(), Reason> {
+        let now_ns = || lane.dispatcher().clock().unix_nanos();
+        let known = seen.as_deref_mut().and_then(|seen| {
+            let now_ns = seen.now_ns(now_ns);
+            Some((seen.find(event.parts.encoded()?)?, now_ns))
+        });
+        if let Some((seen, now_ns)) = known {
+            return self.judge_learned(event, seen, now_ns, ledger, lane);
+        }
+        let name = event.parts.dotted().map_err(|_| Reason::DecodeError)?;
+        if let Some(spec) = self.catalog.by_wire_name(&name) {
+            if let Some(policy) = &self.policy
+                && !is_wanted(policy, spec, event, lane)
+            {
+                return Err(Reason::Policy);
+            }
+            return self.judge_odd(event, spec, ledger, lane, seen);
+        }
+        let entered = seen.as_deref_mut().and_then(|seen| {
+            let now_ns = seen.now_ns(now_ns);
+            let encoded = match event.parts.encoded() {
+                Some(encoded) => encoded,
+                None => &encode_event_parts(&name),
+            };
+            let worker = self.source.worker_id.as_ref();
+            Some((seen.find_or_enter(encoded, &name, worker, now_ns)?, now_ns))
+        });
+        if let Some((seen, now_ns)) = entered {
+            return self.judge_learned(event, seen, now_ns, ledger, lane);
+        }
+        self.quarantine.add(&name, now_ns(), |name| {
+            self.catalog.suggest(name).map(str::to_owned)
+        });
+        Err(Reason::UnknownEvent)
+    }
+
+    /// As `judge`, of an event that was learned.
+    fn judge_learned(
+        &self,
+        event: &DecodedEvent<'_>,
+        seen: &mut SeenEvent,
+        now_ns: i64,
+        ledger: &mut LedgerWriter,
+        lane: &mut Lane,
+    ) -> Result<(), Reason> {
+        if let Some(policy) = &self.policy
+            && !is_wanted(policy, &seen.entry.spec, event, lane)
+        {
+            return Err(Reason::Policy);
+        }
+        let mut note = |note| ledger.note(note);
+        let mut measurements = Measurements::new();
+        validate::measurements(
+            &self.limits,
+            event,
+            &mut measurements,
+            &mut note,
+            |known, key, value| seen.takes(key, value, &self.catalog) || known,
+        )?;
+        let mut metadata = Metadata::new();
+        validate::metadata(&self.limits, self.redactor, event, &mut metadata, &mut note);
+        for (key, _) in &metadata {
+            seen.note(key);
+        }
+        seen.entry.saw(now_ns);
+        let SeenEvent { entry, matched, .. } = seen;
+        let carried = (&measurements[..], &metadata[..]);
+        self.dispatch(event, &entry.spec, Some(matched), carried, ledger, lane);
         Ok(())
     }
 
@@ -293,8 +438,8 @@ impl Checks {
         &self,
         event: &DecodedEvent<'_>,
         spec: &EventSpec,
-        measurements: &[(&str, ValueRef<'_>)],
-        metadata: &[(&str, &str)],
+        matched: Option<&mut Matched>,
+        (measurements, metadata): Carried<'_>,
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
     ) {
@@ -303,48 +448,39 @@ impl Checks {
             ledger.note(Note::Truncated);
         }
         let span = event.span();
-        lane.execute(&EventRef::new(EventParts {
+        let event = EventRef::new(EventParts {
             spec,
             measurements,
             metadata,
             timestamp_ns: event.timestamp_ns,
             correlation_id,
-            sampling_rate: validate::sampling_rate(event.sampling_rate),
+            sampling_rate: self.sampling_rate(event),
             span: span.as_ref(),
             source: &self.source,
-        }));
-    }
-
-    /// The catalog's entry; an unknown name goes into quarantine.
-    #[inline]
-    fn look_up(&self, event: &DecodedEvent<'_>, lane: &Lane) -> Result<&EventSpec, Reason> {
-        let by_bytes = event
-            .parts
-            .encoded()
-            .and_then(|parts| self.catalog.by_encoded(parts));
-        by_bytes.map_or_else(|| self.look_up_by_name(event, lane), Ok)
-    }
-
-    /// The entry of an event of an odd encoder, or of none.
-    #[cold]
-    fn look_up_by_name(&self, event: &DecodedEvent<'_>, lane: &Lane) -> Result<&EventSpec, Reason> {
-        let name = event.parts.dotted().map_err(|_| Reason::DecodeError)?;
-        if let Some(spec) = self.catalog.by_wire_name(&name) {
-            return Ok(spec);
-        }
-        let now = lane.dispatcher().clock().unix_nanos();
-        self.quarantine.add(&name, now, |name| {
-            self.catalog.suggest(name).map(str::to_owned)
         });
-        Err(Reason::UnknownEvent)
+        match matched {
+            None => lane.execute(&event),
+            Some(matched) => lane.execute_matched(&event, matched),
+        }
+    }
+
+    /// With which probability such an event gets to the handlers.
+    #[inline]
+    fn sampling_rate(&self, event: &DecodedEvent<'_>) -> f64 {
+        let claimed = validate::sampling_rate(event.sampling_rate);
+        match &self.policy {
+            None => claimed.unwrap_or(1.0),
+            Some(policy) => policy.rate(claimed),
+        }
     }
 }
 
-/// Whether toggle and filter let an event through.
+/// Whether what is left of the policy lets an event through.
 #[cold]
-fn is_wanted(policy: &Policy, spec: &EventSpec) -> bool {
+fn is_wanted(policy: &Enforcer, spec: &EventSpec, event: &DecodedEvent<'_>, lane: &Lane) -> bool {
     let name = spec.wire_name.as_deref().unwrap_or_default();
-    !matches!(policy.threshold(name), Threshold::OFF | Threshold::FILTERED)
+    let now_ns = || lane.dispatcher().clock().unix_nanos();
+    policy.lets(name, event.correlation_id, now_ns)
 }
 
 #[cfg(test)]

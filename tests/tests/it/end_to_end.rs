@@ -12,6 +12,7 @@ use telemetry_core::{
 };
 use telemetry_server::{
     Manager, ManagerConfig, UNREGISTER_DRAIN, WorkerContext, WorkerId,
+    pipeline::CatalogMode,
     stream::{StreamInfo, StreamState},
 };
 use telemetry_tests::{PATIENCE, Proxy, RawWorker, StockWorker, Witness, eventually, raw_event};
@@ -58,7 +59,9 @@ impl OurWorker {
 
 /// A manager whose worker events (not its own) are seen by a witness.
 pub(crate) fn manager() -> (Manager, Witness) {
-    let manager = Manager::start(ManagerConfig::new("node-1")).expect("a valid policy");
+    let mut config = ManagerConfig::new("node-1");
+    config.catalog_mode = CatalogMode::Enforce;
+    let manager = Manager::start(config).expect("a valid policy");
     let witness = Witness::new();
     manager
         .dispatcher()

@@ -20,6 +20,7 @@ mod handlers;
 mod handover;
 mod late_hello;
 mod nothing_vanishes;
+mod policy;
 mod pool;
 mod recovered;
 mod recovered_once;

@@ -7,10 +7,11 @@ use telemetry_core::{
 };
 use telemetry_proto::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
 use telemetry_server::{
-    WorkerId,
+    ManagerConfig, WorkerId,
+    pipeline::CatalogMode,
     stream::{StreamInfo, StreamState},
 };
-use telemetry_tests::{RawStream, RawWorker, TestManager, Worker, raw_event, worker};
+use telemetry_tests::{NODE, RawStream, RawWorker, TestManager, Worker, raw_event, worker};
 
 const START: &str = "tool.execution.start";
 const START_NAME: &str = "snakepit.python.tool.execution.start";
@@ -28,7 +29,10 @@ struct Scene {
 impl Scene {
     async fn set() -> Self {
         let dir = tempfile::tempdir().expect("a directory for the socket");
-        let (manager, raw) = (TestManager::start(), RawWorker::start(dir.path()));
+        let mut config = ManagerConfig::new(NODE);
+        config.catalog_mode = CatalogMode::Enforce;
+        let manager = TestManager::watched(config);
+        let raw = RawWorker::start(dir.path());
         let raw_id = manager.register(&raw.address(), "raw");
         let stream = raw.stream().await;
         let good = worker().id("good").start();
@@ -232,7 +236,7 @@ async fn what_a_worker_claims_about_itself_is_overridden() {
     let seen = scene.manager.witness().until_named(START_NAME).await;
     assert_eq!(seen.metadata("worker_id"), Some("raw"));
     assert_eq!(seen.metadata("pool_name"), Some(telemetry_tests::POOL));
-    assert_eq!(seen.metadata("node"), Some(telemetry_tests::NODE));
+    assert_eq!(seen.metadata("node"), Some(NODE));
     let info = scene.manager.received(&scene.raw_id, 1).await;
     scene.check_unharmed(&info).await;
 }

@@ -34,6 +34,8 @@ pub struct Event {
     pub sampling_rate: f64,
     /// The span it begins, ends or happened in; written out only where there is one.
     pub span: Option<SpanContext>,
+    /// Whether no catalog has it; written out only of those that were learned.
+    pub learned: bool,
     /// How it came to the manager; written out only of those that did not come live.
     pub origin: EventOrigin,
 }
@@ -49,6 +51,7 @@ impl Event {
             correlation_id: String::new(),
             sampling_rate: 1.0,
             span: None,
+            learned: false,
             origin: EventOrigin::Live,
         }
     }
@@ -83,7 +86,8 @@ impl Serialize for Event {
         let measurements = || self.measurements.iter().map(|(key, value)| (key, value));
         let metadata = || self.metadata.iter().map(|(key, value)| (key, value));
         let is_live = self.origin == EventOrigin::Live;
-        let fields = JSON_FIELDS + usize::from(self.span.is_some()) + usize::from(!is_live);
+        let more = [self.span.is_some(), self.learned, !is_live];
+        let fields = JSON_FIELDS + more.into_iter().filter(|it| *it).count();
         let mut event = serializer.serialize_struct("Event", fields)?;
         event.serialize_field("name", &*self.name)?;
         event.serialize_field("measurements", &AsMap(measurements))?;
@@ -93,6 +97,9 @@ impl Serialize for Event {
         event.serialize_field("sampling_rate", &self.sampling_rate)?;
         if let Some(span) = &self.span {
             event.serialize_field("span", span)?;
+        }
+        if self.learned {
+            event.serialize_field("learned", &true)?;
         }
         if !is_live {
             event.serialize_field("origin", &self.origin)?;

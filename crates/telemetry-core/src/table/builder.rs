@@ -194,9 +194,8 @@ impl CatalogBuilder {
         metadata: &[&str],
         doc: &'static str,
     ) -> Self {
-        let path = wire_name.strip_prefix("python.").unwrap_or(wire_name);
         self.events.push(EventDraft {
-            name: format!("{USER_PREFIX}{path}"),
+            name: user_name(wire_name),
             wire_name: Some(wire_name.to_owned()),
             origin: Origin::Worker,
             rate: Rate::Medium,
@@ -250,6 +249,12 @@ impl CatalogBuilder {
     }
 }
 
+/// What handlers know a user's event as.
+pub(super) fn user_name(wire_name: &str) -> String {
+    let path = wire_name.strip_prefix("python.").unwrap_or(wire_name);
+    format!("{USER_PREFIX}{path}")
+}
+
 /// Checks the keys after the first `builtin` ones; returns all of them for look-ups.
 fn check_keys(
     role: KeyRole,
@@ -293,7 +298,7 @@ fn check_uses(
 }
 
 /// What Prometheus takes as a label, within the wire's length limit.
-fn is_key(key: &str) -> bool {
+pub(super) fn is_key(key: &str) -> bool {
     let letters = key
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');

@@ -19,6 +19,10 @@ use super::keys::{KeyId, KeySpec, MetricKind};
 pub struct EventId(pub(crate) u16);
 
 impl EventId {
+    /// That of every event that no catalog has and that was learned from workers; no event of a catalog
+    /// has it.
+    pub const LEARNED: Self = Self(u16::MAX);
+
     /// The id as an array index.
     #[must_use]
     pub fn index(self) -> usize {
@@ -136,6 +140,12 @@ impl EventSpec {
         } else {
             key.kind
         }
+    }
+
+    /// Whether no catalog has the event: it was learned from workers.
+    #[must_use]
+    pub fn is_learned(&self) -> bool {
+        self.id == EventId::LEARNED
     }
 
     /// The event name without the leading `snakepit.`: `python.tool.execution.stop`.

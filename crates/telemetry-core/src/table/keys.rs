@@ -33,12 +33,16 @@ pub enum Unit {
     Nanoseconds,
     /// A span of time in milliseconds.
     Milliseconds,
+    /// A span of time in seconds.
+    Seconds,
     /// Bytes.
     Bytes,
     /// A number of things.
     Count,
     /// Percent; of one core where it is about CPU time.
     Percent,
+    /// A share: 1 is all of it.
+    Ratio,
     /// Degrees Celsius.
     Celsius,
     /// Watts.
@@ -51,12 +55,14 @@ pub enum Unit {
 
 impl Unit {
     /// Every unit, for messages that list what is allowed.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Nanoseconds,
         Self::Milliseconds,
+        Self::Seconds,
         Self::Bytes,
         Self::Count,
         Self::Percent,
+        Self::Ratio,
         Self::Celsius,
         Self::Watts,
         Self::UnixNanoseconds,
@@ -69,9 +75,11 @@ impl Unit {
         match self {
             Self::Nanoseconds => "nanoseconds",
             Self::Milliseconds => "milliseconds",
+            Self::Seconds => "seconds",
             Self::Bytes => "bytes",
             Self::Count => "count",
             Self::Percent => "percent",
+            Self::Ratio => "ratio",
             Self::Celsius => "celsius",
             Self::Watts => "watts",
             Self::UnixNanoseconds => "unix_nanoseconds",
@@ -84,9 +92,9 @@ impl Unit {
     #[must_use]
     pub fn default_kind(self) -> MetricKind {
         match self {
-            Self::Nanoseconds | Self::Milliseconds => MetricKind::Histogram,
+            Self::Nanoseconds | Self::Milliseconds | Self::Seconds => MetricKind::Histogram,
             Self::Bytes | Self::Count => MetricKind::Counter,
-            Self::Percent | Self::Celsius | Self::Watts => MetricKind::Gauge,
+            Self::Percent | Self::Ratio | Self::Celsius | Self::Watts => MetricKind::Gauge,
             Self::UnixNanoseconds | Self::None => MetricKind::None,
         }
     }
@@ -101,8 +109,8 @@ impl fmt::Display for Unit {
 /// A word that names no [`Unit`].
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "unknown unit {given:?}; allowed: nanoseconds, milliseconds, bytes, count, percent, celsius, watts, \
-     unix_nanoseconds, none"
+    "unknown unit {given:?}; allowed: nanoseconds, milliseconds, seconds, bytes, count, percent, ratio, \
+     celsius, watts, unix_nanoseconds, none"
 )]
 #[non_exhaustive]
 pub struct UnknownUnit {

@@ -120,12 +120,13 @@ fn unit_symbol(unit: Unit) -> Option<&'static str> {
     match unit {
         Unit::Nanoseconds => Some("ns"),
         Unit::Milliseconds => Some("ms"),
+        Unit::Seconds => Some("s"),
         Unit::Bytes => Some("B"),
         Unit::Percent => Some("%"),
         Unit::Celsius => Some("°C"),
         Unit::Watts => Some("W"),
         Unit::UnixNanoseconds => Some("Unix ns"),
-        Unit::Count | Unit::None => None,
+        Unit::Ratio | Unit::Count | Unit::None => None,
     }
 }
 
@@ -133,9 +134,11 @@ fn unit_words(unit: Unit) -> &'static str {
     match unit {
         Unit::Nanoseconds => "nanoseconds",
         Unit::Milliseconds => "milliseconds",
+        Unit::Seconds => "seconds",
         Unit::Bytes => "bytes",
         Unit::Count => "count",
         Unit::Percent => "percent",
+        Unit::Ratio => "ratio",
         Unit::Celsius => "°C",
         Unit::Watts => "watts",
         Unit::UnixNanoseconds => "nanoseconds since the Unix epoch",

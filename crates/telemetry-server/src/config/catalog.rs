@@ -1,4 +1,5 @@
-//! `[catalog]`: the user's events, spans and keys on top of the built-in ones.
+//! `[catalog]`: the user's events, spans and keys on top of the built-in ones, and what becomes of those
+//! that are in neither.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use telemetry_core::catalog::{Catalog, Label, MetricKind, Unit};
 
 use super::error::ConfigError;
 use super::section::Section;
+use crate::pipeline::CatalogMode;
 
 /// Kinds of metric by their words.
 const KINDS: [MetricKind; 4] = [
@@ -15,11 +17,28 @@ const KINDS: [MetricKind; 4] = [
     MetricKind::None,
 ];
 
-/// The built-in catalog, with what the section adds.
-pub(super) fn read(section: Option<&Section<'_>>) -> Result<Arc<Catalog>, ConfigError> {
+/// What becomes of events that the catalog does not have.
+pub(super) fn mode(
+    section: &Section<'_>,
+    key: &'static str,
+) -> Result<Option<CatalogMode>, ConfigError> {
+    section.parsed(key, |word| match word {
+        "observe" => Ok(CatalogMode::Observe),
+        "enforce" => Ok(CatalogMode::Enforce),
+        _ => Err(format!(
+            "{word:?} is not allowed; it must be \"observe\" or \"enforce\""
+        )),
+    })
+}
+
+/// The built-in catalog with what the section adds, and what holds for pools that say nothing else.
+pub(super) fn read(
+    section: Option<&Section<'_>>,
+) -> Result<(Arc<Catalog>, CatalogMode), ConfigError> {
     let Some(section) = section else {
-        return Ok(Arc::clone(Catalog::builtin()));
+        return Ok((Arc::clone(Catalog::builtin()), CatalogMode::default()));
     };
+    let mode = mode(section, "mode")?.unwrap_or_default();
     let mut builder = Catalog::builder();
     if let Some(keys) = section.section("keys")? {
         for (name, key) in keys.entries()? {
@@ -27,19 +46,19 @@ pub(super) fn read(section: Option<&Section<'_>>) -> Result<Arc<Catalog>, Config
             let kind = key.parsed("kind", kind)?;
             let label = key.flag("label")?;
             key.finish()?;
-            builder = match (unit, kind, label) {
-                (Some(unit), Some(kind), None) => builder.measurement_key_as(name, unit, kind),
-                (Some(unit), None, None) => builder.measurement_key(name, unit),
-                (None, None, Some(label)) => {
-                    builder.metadata_key(name, if label { Label::Yes } else { Label::No })
-                }
-                _ => {
-                    return Err(key.refuse(format!(
-                        "key {name:?} needs `unit` (and perhaps `kind`) to be a measurement, \
-                         or `label` alone to be metadata"
-                    )));
-                }
-            };
+            if unit.is_none() && (kind.is_some() || label.is_none()) {
+                return Err(key.refuse(format!(
+                    "key {name:?} needs `unit` (and perhaps `kind`) to be a measurement, `label` to be \
+                     metadata, or both"
+                )));
+            }
+            if let Some(unit) = unit {
+                let kind = kind.unwrap_or_else(|| unit.default_kind());
+                builder = builder.measurement_key_as(name, unit, kind);
+            }
+            if let Some(label) = label {
+                builder = builder.metadata_key(name, if label { Label::Yes } else { Label::No });
+            }
         }
     }
     for (table, span) in [("events", false), ("spans", true)] {
@@ -60,9 +79,10 @@ pub(super) fn read(section: Option<&Section<'_>>) -> Result<Arc<Catalog>, Config
         }
     }
     section.finish()?;
-    builder
+    let catalog = builder
         .build()
-        .map_err(|problem| section.refuse(format!("[catalog]: {problem}")))
+        .map_err(|problem| section.refuse(format!("[catalog]: {problem}")))?;
+    Ok((catalog, mode))
 }
 
 fn kind(word: &str) -> Result<MetricKind, String> {

@@ -137,7 +137,7 @@ fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
     refused(
         "[telemtry]\n",
         "t.toml:1:2: unknown key \"telemtry\"; did you mean \"telemetry\"? \
-         (known: accept, catalog, discover, endpoint, exporters, http, log, manager, pool, telemetry, tls, watch)",
+         (known: accept, catalog, discover, endpoint, exporters, http, log, manager, policy, pool, telemetry, tls, watch)",
     );
     refused(
         "[watch]\ndirectory = \"/x\"\nzzz = 1",
@@ -219,13 +219,42 @@ fn mistakes_in_the_catalog_have_a_place() {
     refused(
         "[catalog.keys]\nx = { unit = \"parsec\" }",
         "t.toml:2:14: catalog.keys.\"x\".unit: unknown unit \"parsec\"; allowed: nanoseconds, \
-         milliseconds, bytes, count, percent, celsius, watts, unix_nanoseconds, none",
+         milliseconds, seconds, bytes, count, percent, ratio, celsius, watts, unix_nanoseconds, none",
     );
     refused(
-        "[catalog.keys]\nx = { unit = \"count\", label = true }",
+        "[catalog.keys]\nx = { kind = \"gauge\", label = true }",
         "t.toml:2:5: key \"x\" needs `unit` (and perhaps `kind`) to be a measurement, \
-         or `label` alone to be metadata",
+         `label` to be metadata, or both",
     );
+    refused(
+        "[catalog]\nmode = \"strict\"",
+        "t.toml:2:8: catalog.mode: \"strict\" is not allowed; it must be \"observe\" or \"enforce\"",
+    );
+}
+
+#[test]
+fn what_is_not_in_the_catalog_passes_unless_its_pool_says_otherwise() {
+    assert_eq!(parse("").catalog_mode, CatalogMode::Observe);
+    let config = parse(
+        r#"
+        [catalog]
+        mode = "enforce"
+        keys = { weight = { unit = "bytes", kind = "gauge", label = false } }
+        [[pool]]
+        name = "free"
+        command = ["x"]
+        catalog = "observe"
+        [[pool]]
+        name = "other"
+        command = ["x"]
+        "#,
+    );
+    assert_eq!(config.catalog_mode, CatalogMode::Enforce);
+    let modes: Vec<_> = config.pool_catalog_modes.iter().collect();
+    assert_eq!(modes, [(&"free".to_owned(), &CatalogMode::Observe)]);
+    // One word may be a key of both kinds.
+    assert!(config.catalog.measurement_key("weight").is_some());
+    assert!(config.catalog.metadata_key("weight").is_some());
 }
 
 #[test]

@@ -10,8 +10,37 @@ use std::sync::{Arc, Weak};
 use telemetry_core::EventRef;
 
 use super::table::{Entry, Table};
-use super::tally::Cell;
+use super::tally::{Cell, Tally};
 use super::{Dispatcher, Level};
+
+/// Which handlers get the events of one name that no catalog has.
+#[derive(Debug, Default)]
+pub(crate) struct Matched {
+    /// The version of the table in which they have these places.
+    version: Option<u64>,
+    places: Vec<usize>,
+}
+
+impl Matched {
+    /// The handlers in `table` that get events of this name, which is always the same one.
+    fn handlers<'t>(
+        &mut self,
+        table: &'t Table,
+        version: u64,
+        name: &str,
+    ) -> impl Iterator<Item = &'t Arc<Entry>> {
+        if self.version != Some(version) {
+            self.version = Some(version);
+            self.places.clear();
+            let entries = table.entries().iter().enumerate();
+            let covering = entries.filter(|(_, entry)| entry.covers(name));
+            self.places.extend(covering.map(|(place, _)| place));
+        }
+        self.places
+            .iter()
+            .filter_map(|place| table.entries().get(*place))
+    }
+}
 
 /// A way to the handlers of one dispatcher, used by one caller at a time.
 pub(crate) struct Lane {
@@ -37,7 +66,19 @@ impl Lane {
     }
 
     /// As [`Dispatcher::execute`].
+    #[inline]
     pub(crate) fn execute(&mut self, event: &EventRef<'_>) {
+        self.offer(event, None);
+    }
+
+    /// As [`execute`](Self::execute), of an event that the catalog does not have: `matched` is what was
+    /// found out before about its name.
+    pub(crate) fn execute_matched(&mut self, event: &EventRef<'_>, matched: &mut Matched) {
+        self.offer(event, Some(matched));
+    }
+
+    #[inline]
+    fn offer(&mut self, event: &EventRef<'_>, matched: Option<&mut Matched>) {
         let shared = &*self.dispatcher.shared;
         let Some(_level) = Level::enter() else {
             shared.count_too_deep();
@@ -55,7 +96,7 @@ impl Lane {
         };
         let mut failed = Vec::new();
         let cells = &mut self.cells;
-        shared.offer(table, event, &mut failed, |entry, tally| {
+        let mut count = |entry: &Arc<Entry>, tally: &Tally| {
             let mine = cells
                 .iter_mut()
                 .find(|(owner, _)| owner.as_ptr() == Arc::as_ptr(entry));
@@ -67,7 +108,15 @@ impl Lane {
                     cells.push((Arc::downgrade(entry), cell));
                 }
             }
-        });
+        };
+        match matched {
+            None => shared.offer(table, event, &mut failed, count),
+            Some(matched) => {
+                for entry in matched.handlers(table, version, event.name()) {
+                    shared.offer_to(entry, event, &mut failed, &mut count);
+                }
+            }
+        }
         if !failed.is_empty() {
             shared.report(failed);
         }

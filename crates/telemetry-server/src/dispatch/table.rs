@@ -153,6 +153,11 @@ impl Entry {
         Ok(())
     }
 
+    /// Whether a pattern covers an event of this name.
+    pub(super) fn covers(&self, name: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(name))
+    }
+
     /// Marks it as detached. False when somebody else did before.
     pub(super) fn retire(&self) -> bool {
         !self.gone.swap(true, Ordering::AcqRel)
@@ -208,7 +213,7 @@ impl Table {
 
     /// The handlers of an event of another catalog, by its name. Slow: every pattern is tried.
     pub(super) fn handlers_by_name(&self, name: &str) -> Vec<Arc<Entry>> {
-        let covers = |entry: &&Arc<Entry>| entry.patterns.iter().any(|one| one.matches(name));
+        let covers = |entry: &&Arc<Entry>| entry.covers(name);
         self.entries.iter().filter(covers).map(Arc::clone).collect()
     }
 

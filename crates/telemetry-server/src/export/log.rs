@@ -24,7 +24,7 @@ use crate::dispatch::{Handler, HandlerError};
 /// | everything else | info |
 ///
 /// Fields: `event`, `pool`, `worker`, `correlation_id`, of an event in a span `trace_id`, `span_id` and
-/// `parent_span_id`, `timestamp_ns`, and `measurements` and
+/// `parent_span_id`, `learned` where no catalog has the event, `timestamp_ns`, and `measurements` and
 /// `metadata` as `key=value` lists. When the level is off for the target, nothing is formatted.
 ///
 /// Attach it queued if the subscriber writes to a file or a terminal: inline it makes a worker's
@@ -74,6 +74,7 @@ impl Handler for LogHandler {
                     correlation_id = %escape(event.correlation_id()),
                     trace_id = span.map(|span| tracing::field::display(span.trace_id)),
                     span_id = span.map(|span| tracing::field::display(span.span_id)),
+                    learned = event.is_learned().then_some(true),
                     parent_span_id = parent.map(tracing::field::display),
                     timestamp_ns = event.timestamp_ns(),
                     measurements = %Measurements(event),

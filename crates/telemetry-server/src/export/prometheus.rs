@@ -15,7 +15,10 @@ mod store;
 use std::fmt;
 use std::sync::Arc;
 
-use telemetry_core::{EventRef, catalog::Catalog};
+use telemetry_core::{
+    EventRef,
+    catalog::{Catalog, EventId},
+};
 
 use crate::dispatch::{Handler, HandlerError};
 
@@ -129,6 +132,14 @@ impl PrometheusExporter {
             ExpositionFormat::OpenMetrics => text + "# EOF\n",
             ExpositionFormat::Prometheus => to_prometheus(&text),
         }
+    }
+
+    /// How many events of each name were counted, of those that were seen at all, in the order of the catalog.
+    ///
+    /// Takes each worker's lock once.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(EventId, u64)> {
+        self.store.counts()
     }
 
     /// How many events were counted in an overflow series, because their label values were too

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::{Semaphore, watch};
 
 use super::HttpState;
-use super::api::problem;
+use super::answer::problem;
 use crate::export::prometheus::{ExpositionFormat, PrometheusExporter};
 
 /// Most scrapes rendered at the same time; of each format one more may wait.

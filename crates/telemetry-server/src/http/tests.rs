@@ -19,6 +19,7 @@ mod closed;
 mod places;
 #[cfg(feature = "tls")]
 mod tls;
+mod v1;
 mod views;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,6 +57,7 @@ async fn rig_with(config: HttpConfig) -> Rig {
         ApiResource::Workers => json!([{ "worker_id": "w1\u{1b}[31m", "n": 1 }]),
         ApiResource::Pools => json!([{ "pool": "p" }]),
         ApiResource::Discovery => json!([{ "list": "l" }]),
+        ApiResource::Catalog => json!({ "events": [] }),
         ApiResource::Quarantine => json!([{ "na\u{202e}me": "x" }]),
     };
     let state = HttpState::new(dispatcher.clone(), prometheus.clone(), source);
@@ -203,6 +205,7 @@ async fn the_api_shows_what_there_is_with_its_text_escaped() {
     );
     assert_eq!(rig.json("/api/pools").await[0]["pool"], "p");
     assert_eq!(rig.json("/api/discover").await[0]["list"], "l");
+    assert_eq!(rig.json("/api/catalog").await["events"], json!([]));
     assert_eq!(rig.json("/api/quarantine").await[0]["na\\u{202E}me"], "x");
     rig.crash("x");
     let handlers = rig.json("/api/handlers").await;

@@ -27,6 +27,15 @@ impl MetricSource for Manager {
         encode_counters(encoder, "telemetry_dropped", help, &dropped(&pools))?;
         let help = "What happened to events on their way, by note.";
         encode_counters(encoder, "telemetry_notes", help, &notes(&pools))?;
+        let help = "Events that the catalog does not have and that passed, by name.";
+        let learned = self.learned().counts().into_iter();
+        let learned: Vec<_> = learned
+            .map(|(pool, name, count)| {
+                let pool = pool.as_deref().unwrap_or_default().to_owned();
+                (vec![("pool", pool), ("event", name.to_string())], count)
+            })
+            .collect();
+        encode_counters(encoder, "telemetry_learned_events", help, &learned)?;
         let help = "Connections of workers that dialled in and were not taken, by why.";
         let refused: Vec<_> = self
             .refused_connections()

@@ -100,6 +100,20 @@ pub enum WorkerState {
     Stopped,
 }
 
+impl WorkerState {
+    /// The word used in documents and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Backoff => "backoff",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// Load numbers of a pool that only the host can know; they appear in `pool.status`. Cheap to clone
 /// and to set.
 #[derive(Debug, Clone, Default)]

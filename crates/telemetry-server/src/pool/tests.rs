@@ -30,7 +30,9 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let manager = Manager::start(ManagerConfig::new("n1")).unwrap();
+        let mut config = ManagerConfig::new("n1");
+        config.catalog_mode = crate::pipeline::CatalogMode::Enforce;
+        let manager = Manager::start(config).unwrap();
         let events = MemoryHandler::new(10_000);
         manager
             .dispatcher()

@@ -79,7 +79,8 @@ fn take_in(
         source,
         Arc::clone(&shared.quarantine),
         writer,
-    );
+    )
+    .learning(&shared.learned);
     let mut counters = left.counters.clone();
     // Those that were never sent are numbered as if they had been: what was not written takes no number.
     let sent = counters.sent;

@@ -9,13 +9,14 @@ mod completions;
 mod exec;
 mod failure;
 mod log;
+mod look;
 mod man;
 mod manager;
-mod roster;
 mod running;
 mod service;
 mod show;
 mod signals;
+mod tables;
 mod tap;
 mod tls;
 mod workers;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use look::Look;
 use running::Running;
 
 /// What `telemetry manager --help` says below its options.
@@ -71,27 +73,42 @@ enum Command {
     /// List the workers of a running manager.
     Workers {
         #[command(flatten)]
-        manager: Running,
-        /// Print what the manager answers, as JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show events as they arrive, one line each.
-    Tap {
-        #[command(flatten)]
-        manager: Running,
-        /// Only events whose name matches, e.g. 'snakepit.python.call.*'.
+        look: Look,
+        /// Only of these pools.
+        #[arg(long, value_name = "GLOB")]
+        pool: Option<String>,
+        /// Only those whose id matches.
         #[arg(long = "match", value_name = "GLOB", default_value = "*")]
         pattern: String,
     },
-    /// List the events and keys a manager knows.
+    /// List the pools.
+    Pools(Look),
+    /// List the handlers and what became of the events that went there.
+    Handlers(Look),
+    /// List the names of events that workers sent and nobody knows.
+    Quarantine(Look),
+    /// Show what became of all events.
+    Ledger {
+        #[command(flatten)]
+        look: Look,
+        /// Fail if it does not add up.
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Show events as they arrive, one line each.
+    Tap(tap::Tap),
+    /// The events and keys that are known, and what workers sent beyond them.
     Catalog {
+        #[command(flatten)]
+        manager: Running,
         /// As a document instead of a list.
         #[arg(long)]
         markdown: bool,
-        /// With what this configuration file adds.
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        /// Print the list as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        task: Option<catalog::Task>,
     },
     /// Make certificates for a try.
     #[command(subcommand)]
@@ -120,9 +137,22 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
-        Command::Workers { manager, json } => workers::run(&manager, json),
-        Command::Tap { manager, pattern } => tap::run(&manager, &pattern),
-        Command::Catalog { markdown, config } => catalog::run(markdown, config.as_deref()),
+        Command::Workers {
+            look,
+            pool,
+            pattern,
+        } => workers::run(&look, pool.as_deref(), &pattern),
+        Command::Pools(look) => tables::pools(&look),
+        Command::Handlers(look) => tables::handlers(&look),
+        Command::Quarantine(look) => tables::quarantine(&look),
+        Command::Ledger { look, verify } => tables::ledger(&look, verify),
+        Command::Tap(tap) => tap::run(&tap),
+        Command::Catalog {
+            manager,
+            markdown,
+            json,
+            task,
+        } => catalog::run(&manager, markdown, json, task),
         Command::Tls(task) => tls::run(&task),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { into } => man::run(&into),

@@ -20,34 +20,36 @@ use crate::failure::Failure;
 pub(crate) const DEFAULT_CONFIG: &str = "telemetry.toml";
 /// That of the service.
 const SERVICE_CONFIG: &str = "/etc/telemetry/telemetry.toml";
+/// Names the manager where neither --url nor --config does.
+const URL_VARIABLE: &str = "TELEMETRY_URL";
 /// What may be given as an address.
 const ALLOWED: &str = "it must be like \"http://127.0.0.1:9464\", \"https://manager.example:9464\" or \
                        \"unix:/run/app/http.sock\"";
 
 /// Which running manager is meant.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Running {
     /// Address of the manager: http://HOST:PORT, https://HOST:PORT, or unix:/PATH for its socket. By default
-    /// that of the configuration.
-    #[arg(long, value_name = "URL")]
+    /// $TELEMETRY_URL, else that of the configuration.
+    #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
     /// The manager's configuration file, which says where it is. By default telemetry.toml here, else a
     /// manager of this user with a file of that name, else the service's.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// File with the operators' token, for http:// and https://. By default that of the configuration, if the
     /// address is its own.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
     /// The authority that signed the manager's certificate, for https://; a PEM file. By default `ca` in the
     /// configuration.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
     /// Our certificate, for a manager that asks for one; a PEM file.
-    #[arg(long, value_name = "FILE", requires = "key")]
+    #[arg(long, value_name = "FILE", requires = "key", global = true)]
     cert: Option<PathBuf>,
     /// The private key of our certificate.
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    #[arg(long, value_name = "FILE", requires = "cert", global = true)]
     key: Option<PathBuf>,
 }
 
@@ -82,11 +84,47 @@ impl fmt::Display for Way {
 }
 
 impl Running {
+    /// The configuration that was named.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Whether any manager that is found here is meant.
+    pub(crate) fn is_open(&self) -> bool {
+        self.url.is_none() && self.config.is_none()
+    }
+
+    /// The manager at an address, if it is one and no file.
+    pub(crate) fn at(&self, url: &str) -> Option<Self> {
+        let is_address = ["http://", "https://", "unix:"]
+            .iter()
+            .any(|it| url.starts_with(it));
+        let mut running = self.clone();
+        running.url = Some(url.to_owned());
+        is_address.then_some(running)
+    }
+
+    /// The manager that the environment names, where nothing else does.
+    fn named(&self) -> Option<Self> {
+        let url = std::env::var(URL_VARIABLE)
+            .ok()
+            .filter(|url| !url.is_empty());
+        let url = url.filter(|_| self.url.is_none() && self.config.is_none());
+        url.map(|url| {
+            let mut named = self.clone();
+            named.url = Some(url);
+            named
+        })
+    }
+
     /// The ways, best first; at least one.
     pub(crate) fn ways(&self) -> Result<Vec<Way>, Failure> {
         let given = self.token_file.clone().map(TokenFile::given);
         let given = given.map(|file| file.read().map_err(Failure::of));
         let given = given.transpose()?;
+        if let Some(named) = self.named() {
+            return named.ways();
+        }
         let mut places = self.places()?;
         let mut ways = match self.url.as_deref() {
             Some(url) => vec![self.given_way(url, &mut places)?],

@@ -120,7 +120,7 @@ fn plan(event: &EventSpec, catalog: &Catalog, taken: &mut FxHashSet<String>) -> 
             help: format!("{} of {}: {doc}", help_text(&key.name), event.name),
         };
         let buckets: &'static [f64] = match key.unit {
-            Unit::Nanoseconds | Unit::Milliseconds => &DURATION_BUCKETS,
+            Unit::Nanoseconds | Unit::Milliseconds | Unit::Seconds => &DURATION_BUCKETS,
             _ => &SIZE_BUCKETS,
         };
         Measure {
@@ -152,6 +152,12 @@ fn form(key: &KeySpec) -> (String, Option<MetricUnit>, f64) {
             Some(MetricUnit::Seconds),
             1e-3,
         ),
+        Unit::Seconds => {
+            let stem = trim_unit(&name, "seconds");
+            let stem = stem.strip_suffix("_s").unwrap_or(stem);
+            (stem, Some(MetricUnit::Seconds), 1.0)
+        }
+        Unit::Ratio => (trim_unit(&name, "ratio"), Some(MetricUnit::Ratios), 1.0),
         Unit::Bytes => (trim_unit(&name, "bytes"), Some(MetricUnit::Bytes), 1.0),
         Unit::Percent => (trim_unit(&name, "percent"), Some(MetricUnit::Ratios), 0.01),
         Unit::Celsius => (trim_unit(&name, "celsius"), Some(MetricUnit::Celsius), 1.0),

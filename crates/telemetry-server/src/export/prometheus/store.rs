@@ -16,7 +16,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use rustc_hash::{FxHashMap, FxHasher};
 use telemetry_core::{
     EventRef, Source,
-    catalog::{Catalog, escape},
+    catalog::{Catalog, EventId, escape},
     emit::random_u64,
 };
 
@@ -172,7 +172,9 @@ impl Store {
         if !ours
             .is_some_and(|ours| std::ptr::eq(ours, event.spec()) || ours.name == event.spec().name)
         {
-            self.unknown_events.fetch_add(1, Ordering::Relaxed);
+            // What was learned is counted by the manager, under its name alone.
+            let is_foreign = u64::from(!event.is_learned());
+            self.unknown_events.fetch_add(is_foreign, Ordering::Relaxed);
             return;
         }
         let plan = &self.plans[index];
@@ -263,6 +265,30 @@ impl Store {
         }
         self.shards.store(Arc::new(left));
         true
+    }
+
+    /// How many events of each were counted.
+    pub(super) fn counts(&self) -> Vec<(EventId, u64)> {
+        let (shards, folded) = {
+            let folded = self.lock();
+            (self.shards.load_full(), folded.clone())
+        };
+        let mut counts = vec![0_u64; self.plans.len()];
+        let mut add = |table: &EventTable| {
+            for (count, known) in counts.iter_mut().zip(table) {
+                let Some(known) = known else { continue };
+                let labelled = known.all.iter().map(|labelled| &labelled.series);
+                let series = labelled.chain(known.overflow.as_deref());
+                *count += series.map(|series| series.events).sum::<u64>();
+            }
+        };
+        for shard in &shards.by_source {
+            add(&shard.lock().events);
+        }
+        folded.values().for_each(|table| add(table));
+        let events = self.catalog.events().iter().zip(counts);
+        let seen = events.filter(|(_, count)| *count > 0);
+        seen.map(|(event, count)| (event.id, count)).collect()
     }
 
     /// Merges and writes one event after the other, so that a worker's lock is never held for long.

@@ -7,17 +7,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Value, json};
-use telemetry_server::{
-    Manager,
-    discover::{Discovery, DiscoveryInfo},
-    http::{ApiResource, ApiSource},
-    pool::{Pool, PoolStatus, WorkerState, WorkerStatus},
-};
 use tokio::sync::watch;
+
+use crate::discover::{Discovery, DiscoveryInfo};
+use crate::http::{ApiResource, ApiSource};
+use crate::manager::Manager;
+use crate::pool::{Pool, PoolStatus, WorkerState, WorkerStatus};
 
 /// Answers for the manager and its pools.
 #[derive(Debug, Clone)]
-pub(crate) struct Roster {
+pub(super) struct Roster {
     manager: Manager,
     /// Held weakly: a pool must be free to end.
     pools: Arc<Mutex<Vec<Weak<Pool>>>>,
@@ -26,7 +25,7 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    pub(crate) fn new(manager: Manager) -> Self {
+    pub(super) fn new(manager: Manager) -> Self {
         Self {
             manager,
             pools: Arc::default(),
@@ -35,7 +34,7 @@ impl Roster {
     }
 
     /// From now on this list is shown.
-    pub(crate) fn add_list(&self, list: &Discovery) {
+    pub(super) fn add_list(&self, list: &Discovery) {
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
         lists.push(list.subscribe());
     }
@@ -59,25 +58,9 @@ impl Roster {
     }
 
     /// From now on the workers of this pool are listed too.
-    pub(crate) fn add(&self, pool: &Arc<Pool>) {
+    pub(super) fn add(&self, pool: &Arc<Pool>) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.push(Arc::downgrade(pool));
-    }
-
-    /// All workers of all pools, with the names of their pools.
-    fn of_pools(&self) -> Vec<(String, WorkerStatus)> {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let statuses = pools
-            .iter()
-            .filter_map(Weak::upgrade)
-            .map(|pool| pool.status());
-        let named = |status: PoolStatus| {
-            let PoolStatus { name, workers, .. } = status;
-            workers
-                .into_iter()
-                .map(move |worker| (name.clone(), worker))
-        };
-        statuses.flat_map(named).collect()
     }
 }
 
@@ -95,14 +78,26 @@ impl ApiSource for Roster {
             let places: HashMap<String, usize> = places
                 .filter_map(|(place, row)| Some((id(row)?, place)))
                 .collect();
-            for (pool, worker) in self.of_pools() {
-                match places.get(&worker.worker_id) {
-                    Some(place) => add_process(&mut rows[*place], &worker),
-                    None => rows.push(without_stream(&pool, &worker)),
+            for pool in self.processes() {
+                for worker in &pool.workers {
+                    match places.get(&worker.worker_id) {
+                        Some(place) => add_process(&mut rows[*place], worker),
+                        None => rows.push(without_stream(&pool.name, worker)),
+                    }
                 }
             }
         }
         answer
+    }
+
+    fn manager(&self) -> Option<&Manager> {
+        Some(&self.manager)
+    }
+
+    fn processes(&self) -> Vec<PoolStatus> {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pools = pools.iter().filter_map(Weak::upgrade);
+        pools.map(|pool| pool.status()).collect()
     }
 }
 
@@ -186,8 +181,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_is_shown_with_its_age_and_what_is_wrong_with_it() {
-        use telemetry_server::ManagerConfig;
-        use telemetry_server::discover::{DiscoveryConfig, ListSource};
+        use crate::discover::{DiscoveryConfig, ListSource};
+        use crate::manager::ManagerConfig;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("list.json");
         std::fs::write(&path, r#"[{"targets": ["127.0.0.1:1"]}]"#).unwrap();

@@ -1,0 +1,50 @@
+//! How answers look: JSON whose text a terminal can take, and why something is not answered.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use telemetry_core::catalog::escape;
+
+use crate::api::PageError;
+
+/// Why something is not answered.
+#[derive(Debug)]
+pub(super) struct Problem(pub(super) StatusCode, pub(super) String);
+
+impl Problem {
+    /// It cannot be asked so.
+    pub(super) fn asked(what: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, what.into())
+    }
+}
+
+impl From<PageError> for Problem {
+    fn from(error: PageError) -> Self {
+        Self::asked(error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        problem(self.0, &self.1)
+    }
+}
+
+/// An error as JSON.
+pub(super) fn problem(status: StatusCode, what: &str) -> Response {
+    (status, Json(json!({ "error": escape(what) }))).into_response()
+}
+
+/// The value with all its text escaped.
+pub(super) fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(escape(&text).into_owned()),
+        Value::Array(items) => items.into_iter().map(escaped).collect(),
+        Value::Object(entries) => entries
+            .into_iter()
+            .map(|(key, value)| (escape(&key).into_owned(), escaped(value)))
+            .collect(),
+        other => other,
+    }
+}

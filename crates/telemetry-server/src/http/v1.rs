@@ -1,0 +1,101 @@
+//! `/api/v1`: the typed API.
+//!
+//! One way in for all of it: the table of routes says what a path is and what may be asked there, and a question
+//! that the table does not know is refused with what it knows. What is answered is made in `api`.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::HttpState;
+use super::answer::{Problem, escaped};
+use super::query::Query;
+use super::routes::{self, What};
+use super::tap;
+use crate::api::{self, Accounts, CatalogEntry, Event, Fleet, Handler, Quarantined, Row, page};
+use crate::manager::Manager;
+
+/// The OpenAPI document of this API.
+const OPENAPI: &str = include_str!("v1/openapi.json");
+
+/// Answers whatever is asked below `/api/v1`.
+pub(super) async fn serve(State(state): State<HttpState>, request: Request) -> Response {
+    answer(&state, &request).unwrap_or_else(Problem::into_response)
+}
+
+fn answer(state: &HttpState, request: &Request) -> Result<Response, Problem> {
+    let path = request.uri().path();
+    let Some((route, id)) = routes::find(path, request.method()) else {
+        let what = format!("{path} is not here; there are {}", routes::paths());
+        return Err(Problem(StatusCode::NOT_FOUND, what));
+    };
+    let query = Query::parse(request.uri().query().unwrap_or_default(), route.parameters)?;
+    let source = &*state.source;
+    let manager = source.manager().ok_or_else(|| {
+        let what = "this server knows no manager; it has /api only".to_owned();
+        Problem(StatusCode::NOT_FOUND, what)
+    })?;
+    let value = match route.what {
+        What::Openapi => {
+            return Ok(([(CONTENT_TYPE, "application/json")], OPENAPI).into_response());
+        }
+        What::Tap => return tap::open_v1(state, request.headers(), &query),
+        What::Fleet => json(&Fleet::of(manager)),
+        What::Ledger => json(&Accounts::of(manager)),
+        What::Workers => {
+            let pools = query.pattern("pool")?;
+            json(&api::workers(
+                source,
+                manager,
+                pools.as_ref(),
+                &query.asked()?,
+            )?)
+        }
+        What::Worker => match api::worker(source, manager, &id) {
+            Some(worker) => json(&worker),
+            None => {
+                let what =
+                    format!("there is no worker {id:?}; /api/v1/workers lists those there are");
+                return Err(Problem(StatusCode::NOT_FOUND, what));
+            }
+        },
+        What::Pools => list(api::pools(source, manager), &query)?,
+        What::Events => list(events(state, manager), &query)?,
+        What::Catalog => {
+            let catalog = manager.catalog();
+            let entries = catalog.events().iter();
+            let entries = entries.map(|event| CatalogEntry::of(event, catalog));
+            list(entries.collect(), &query)?
+        }
+        What::Quarantine => {
+            let names = manager.quarantine().list().into_iter();
+            list(names.map(Quarantined::from).collect(), &query)?
+        }
+        What::Handlers => {
+            let handlers = state.dispatcher.list_handlers("").into_iter();
+            list(handlers.map(Handler::from).collect(), &query)?
+        }
+    };
+    Ok(Json(value).into_response())
+}
+
+/// The events that were seen, by name.
+fn events(state: &HttpState, manager: &Manager) -> Vec<Event> {
+    let counts = state.prometheus.counts().into_iter();
+    let event = |(id, count)| Some(Event::new(manager.catalog().get(id)?, count));
+    counts.filter_map(event).collect()
+}
+
+/// The page of a list that a query asks for.
+fn list<T: Row + Serialize>(rows: Vec<T>, query: &Query) -> Result<Value, Problem> {
+    Ok(json(&page(rows, &query.asked()?)?))
+}
+
+/// Plain data as JSON, its text escaped. It can be written.
+fn json(plain: &impl Serialize) -> Value {
+    escaped(serde_json::to_value(plain).unwrap_or_default())
+}
