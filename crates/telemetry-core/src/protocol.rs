@@ -54,7 +54,7 @@ pub mod capability {
     pub const REGION: &str = "region";
 
     /// All that this version can do everywhere.
-    pub const ALL: [&str; 9] = [
+    pub const ALL: [&str; 10] = [
         POLICY,
         SEQUENCE,
         SAMPLING_RATE,
@@ -64,5 +64,6 @@ pub mod capability {
         DRAIN,
         SPANS,
         ACK,
+        RULES,
     ];
 }
