@@ -99,7 +99,7 @@ async fn a_change_reaches_a_fleet_of_which_a_tenth_restarts_meanwhile() {
         assert_eq!(worker.emit("python.call.stop"), Outcome::Accepted);
     }
     for worker in &fleet {
-        manager.balanced(worker).await;
+        arrived(&manager, worker).await;
     }
     assert!(
         newest.load(Ordering::SeqCst) < since,
