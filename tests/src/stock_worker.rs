@@ -259,6 +259,7 @@ impl State {
                 | Control::Rules(_)
                 | Control::Shares(_)
                 | Control::Ack(_)
+                | Control::Rejected(_)
                 | Control::Drain(_)
                 | Control::Goodbye(_),
             )

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_client::backend::StreamBackend;
-use telemetry_client::serve::{Identity, ServeConfig, ServeLimits, StreamConfig};
+use telemetry_client::serve::{Identity, RejectedNames, ServeConfig, ServeLimits, StreamConfig};
 use telemetry_client::{Telemetry, TelemetryBuilder};
 use telemetry_core::{
     Address, Outcome, SystemClock,
@@ -32,6 +32,7 @@ pub struct Worker {
     incarnation: String,
     telemetry: Telemetry,
     backend: Arc<StreamBackend>,
+    rejected: Arc<RejectedNames>,
     address: Address,
     dir: TempDir,
 }
@@ -104,6 +105,7 @@ impl WorkerBuilder {
         stream.identity = identity;
         stream.report_interval = REPORT_INTERVAL;
         stream.first_control_wait = PATIENCE;
+        let rejected = Arc::clone(&stream.rejected);
         // A manager that a story holds still, or a machine that has no time, is no dead peer.
         let mut limits = ServeLimits::default();
         limits.handshake_timeout = PATIENCE;
@@ -126,6 +128,7 @@ impl WorkerBuilder {
             incarnation,
             telemetry,
             backend,
+            rejected,
             address,
             dir,
         }
@@ -149,6 +152,13 @@ impl Worker {
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
+    }
+
+    /// What managers said they do not take, in words.
+    #[must_use]
+    pub fn rejected(&self) -> Vec<String> {
+        let names = self.rejected.list();
+        names.iter().map(ToString::to_string).collect()
     }
 
     /// Where to dial: `unix:/path` or `127.0.0.1:port`.

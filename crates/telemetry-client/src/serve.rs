@@ -34,6 +34,7 @@ mod port;
 mod program;
 mod pump;
 mod recipients;
+mod rejected;
 mod road;
 mod seat;
 mod server;
@@ -57,6 +58,7 @@ pub use config::{
 };
 pub use connect::{ConnectConfig, ConnectError, Connection, MAX_LABEL_BYTES};
 pub use host::{HostedStream, HostedStreams, Next};
+pub use rejected::RejectedNames;
 pub use server::{
     DEFAULT_CLOSE_TIMEOUT, DEFAULT_HANDSHAKE_TIMEOUT, DEFAULT_KEEP_ALIVE_INTERVAL,
     DEFAULT_KEEP_ALIVE_TIMEOUT, DEFAULT_MAX_CONNECTIONS, DEFAULT_MAX_HEADER_LIST_BYTES,

@@ -5,6 +5,8 @@
 
 mod as_rules;
 
+mod rejected;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +14,9 @@ use telemetry_proto as proto;
 use thiserror::Error;
 
 use crate::pattern::{PatternError, PatternLimits, PatternSet};
+
 use crate::rules::{RulesError, WorkerRules};
+pub use rejected::{MAX_REJECTED_NAMES, RejectedName};
 
 /// Most sampling rules a policy may have.
 pub const MAX_SAMPLING_RULES: usize = 64;
@@ -53,6 +57,8 @@ pub enum Control {
     Goodbye,
     /// The process is about to be ended: nothing may stay behind in it from now on.
     Drain,
+    /// Events that the manager does not take.
+    Rejected(Vec<RejectedName>),
 }
 
 /// What a worker has of budgets. Without any it says that all stays as it is.
@@ -292,6 +298,7 @@ impl Control {
             },
             Wire::Goodbye(_) => Self::Goodbye,
             Wire::Drain(_) => Self::Drain,
+            Wire::Rejected(rejected) => Self::Rejected(rejected::from_proto(rejected)),
         }))
     }
 
@@ -316,6 +323,9 @@ impl Control {
             }),
             Self::Goodbye => Wire::Goodbye(proto::TelemetryGoodbye {}),
             Self::Drain => Wire::Drain(proto::TelemetryDrain {}),
+            Self::Rejected(names) => Wire::Rejected(proto::TelemetryRejected {
+                names: names.iter().map(RejectedName::to_proto).collect(),
+            }),
         };
         proto::TelemetryControl {
             control: Some(control),
@@ -443,6 +453,7 @@ impl PolicySpec {
             | Control::Hello(_)
             | Control::Acknowledge { .. }
             | Control::Goodbye
+            | Control::Rejected(_)
             | Control::Drain => {}
         }
         next

@@ -168,7 +168,8 @@ pub mod wire {
         encode_event_parts, frame_header,
     };
     pub use crate::control::{
-        Control, ControlError, Greeting, PatternList, PatternListError, Position, Shares,
+        Control, ControlError, Greeting, MAX_REJECTED_NAMES, PatternList, PatternListError,
+        Position, RejectedName, Shares,
     };
     pub use crate::introduction::{
         INTRODUCTION_HEAD_BYTES, Introduction, IntroductionAnswer, IntroductionError,

@@ -43,6 +43,9 @@ pub mod capability {
     /// Its events carry the identity of the span that they belong to.
     pub const SPANS: &str = "spans";
 
+    /// It can be told of names that its manager does not take.
+    pub const REJECTED: &str = "rejected";
+
     /// It takes rules.
     pub const RULES: &str = "rules";
 
@@ -62,6 +65,7 @@ pub mod capability {
         GOODBYE,
         POSITION,
         DRAIN,
+        REJECTED,
         SPANS,
         ACK,
         RULES,

@@ -69,11 +69,11 @@ pub use generated::bridge_service_client;
 pub use generated::bridge_service_server;
 pub use generated::{
     HeartbeatRequest, HeartbeatResponse, ManagerHello, NameCount, PingRequest, PingResponse,
-    ReasonCount, RuleBudget, RuleCount, RuleProblem, RuleShare, SpanContext, SpanPhase,
-    TelemetryAck, TelemetryControl, TelemetryDrain, TelemetryEvent, TelemetryEventFilter,
-    TelemetryGoodbye, TelemetryPolicy, TelemetryRule, TelemetryRules, TelemetrySamplingUpdate,
-    TelemetryShares, TelemetryToggle, TelemetryValue, WorkerHello, WorkerReport, telemetry_control,
-    telemetry_rule, telemetry_value,
+    ReasonCount, RejectedName, RuleBudget, RuleCount, RuleProblem, RuleShare, SpanContext,
+    SpanPhase, TelemetryAck, TelemetryControl, TelemetryDrain, TelemetryEvent,
+    TelemetryEventFilter, TelemetryGoodbye, TelemetryPolicy, TelemetryRejected, TelemetryRule,
+    TelemetryRules, TelemetrySamplingUpdate, TelemetryShares, TelemetryToggle, TelemetryValue,
+    WorkerHello, WorkerReport, telemetry_control, telemetry_rule, telemetry_value,
 };
 
 #[cfg(any(feature = "grpc-client", feature = "grpc-server"))]

@@ -110,7 +110,10 @@ pub(crate) fn shutdown(py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
 
 /// Ends the recorder and what runs for a state; says whether all was sent in time.
 pub(crate) fn shut(py: Python<'_>, state: &State, timeout: Duration) -> bool {
-    py.detach(|| state.incarnation.end(timeout))
+    let service = state.incarnation.service();
+    let ended = py.detach(|| state.incarnation.end(timeout));
+    state::say_rejected(py, service.as_deref());
+    ended
 }
 
 /// How long the end of this process may wait.

@@ -15,7 +15,7 @@ pub(crate) enum Phase {
     Off,
     /// There is a backend, or nothing is known that speaks against one.
     On,
-    /// As `On`, and something is to be done when the first event comes.
+    /// As `On`, and something is to be done or said when the next event comes.
     Due,
 }
 
@@ -35,7 +35,11 @@ pub(crate) fn set(phase: Phase) {
 
 /// Makes it `to` if it is `from`.
 pub(crate) fn advance(from: Phase, to: Phase) {
-    if is(from) {
-        set(to);
-    }
+    let (from, to) = (from as u8, to as u8);
+    let _other = PHASE.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+}
+
+/// There is something to be said before the next event. For any thread.
+pub(crate) fn has_news() {
+    advance(Phase::On, Phase::Due);
 }

@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 
 use telemetry_client::region::{RegionKind, SharedRegion};
 use telemetry_client::serve::{
-    BindError, ConnectError, Connection, ServeConfig, ServeError, Server,
+    BindError, ConnectError, Connection, RejectedNames, ServeConfig, ServeError, Server,
 };
 use telemetry_client::{Config, Heartbeat};
-use telemetry_core::{Address, emit::Recorder};
+use telemetry_core::{Address, emit::Recorder, wire::RejectedName};
 
 use crate::fork;
+use crate::phase;
 
 /// How long to wait before an address that is in use is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -102,6 +103,8 @@ pub(crate) struct Service {
     host: ManuallyDrop<Host>,
     /// What Python beats, if that is watched.
     heartbeat: Option<Arc<Heartbeat>>,
+    /// Events that the manager does not take.
+    rejected: Arc<RejectedNames>,
     /// Whether a thread has been given that to do.
     is_claimed: AtomicBool,
     /// What was asked for; a server may have got an address beside it.
@@ -125,8 +128,10 @@ impl Service {
             let recorder = Arc::clone(recorder);
             Arc::new(Heartbeat::new(recorder, limit))
         });
+        let rejected = Arc::new(RejectedNames::telling(phase::has_news));
         let stream = || {
             let mut stream_config = config.stream();
+            stream_config.rejected = Arc::clone(&rejected);
             stream_config.heartbeat = heartbeat.clone();
             stream_config
         };
@@ -155,6 +160,7 @@ impl Service {
         Ok(Self {
             host: ManuallyDrop::new(host),
             heartbeat,
+            rejected: Arc::clone(&rejected),
             is_claimed: AtomicBool::new(false),
             asked: ask.clone(),
             generation: fork::generation(),
@@ -172,6 +178,11 @@ impl Service {
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.end();
         }
+    }
+
+    /// Names of events that the manager said it does not take.
+    pub(crate) fn rejected(&self) -> Vec<RejectedName> {
+        self.rejected.list()
     }
 
     /// Whether its threads run in another process.

@@ -29,7 +29,7 @@ use crate::settings::{ForkMode, NO_MEMORY, NoRecorder, ROOM_BYTES, Settings};
 use crate::sink::Sink;
 use crate::warning::warn_once;
 
-pub(crate) use first_event::begin_due;
+pub(crate) use first_event::{begin_due, say_rejected};
 pub(crate) use peek::Look;
 
 /// The state; made by another process, if by any, while the phase is `Unresolved`.

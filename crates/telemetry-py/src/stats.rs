@@ -32,6 +32,11 @@ pub(crate) fn stats<'py>(py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
     stats.set_item("region", region.as_str())?;
     let service = state.and_then(|state| state.service());
     let service = service.as_deref();
+    let rejected = PyDict::new(py);
+    for name in service.iter().flat_map(|service| service.rejected()) {
+        rejected.set_item(name.name, name.suggestion)?;
+    }
+    stats.set_item("rejected", rejected)?;
     let manager = service.and_then(|service| service.manager());
     let connect_error = service.and_then(|service| service.connect_error());
     stats.set_item("manager", manager)?;

@@ -16,9 +16,12 @@ use std::sync::{Arc, LazyLock};
 
 use telemetry_core::{
     EventParts, EventRef, Source, ValueRef,
-    catalog::{Catalog, EventSpec, Limits, Redactor, truncate},
+    catalog::{Catalog, EventName, EventSpec, Limits, Redactor, truncate},
     ledger::{Note, Reason, StreamSnapshot},
-    wire::{Content, DecodeError, DecodeLimits, DecodedEvent, encode_event_parts},
+    wire::{
+        Content, DecodeError, DecodeLimits, DecodedEvent, MAX_REJECTED_NAMES, RejectedName,
+        encode_event_parts,
+    },
 };
 
 use crate::accounts::{Arrival, LedgerWriter};
@@ -66,8 +69,30 @@ pub struct Pipeline {
     ledger: LedgerWriter,
     /// The way to the handlers.
     lane: Lane,
+    /// Names that were refused.
+    refused: Refused,
     /// What it has seen that the catalog does not have; `None` if all of that is refused.
     seen: Option<Box<Seen>>,
+}
+
+/// The first names that a pipeline refused, for the worker to be told.
+#[derive(Debug, Default)]
+struct Refused {
+    /// All of them, once each.
+    names: Vec<RejectedName>,
+    /// How many of them were taken to be told.
+    taken: usize,
+}
+
+impl Refused {
+    fn add(&mut self, name: &str, suggest: impl FnOnce(&str) -> Option<String>) {
+        let is_known = self.names.iter().any(|it| it.name == name);
+        if !is_known && self.names.len() < MAX_REJECTED_NAMES && EventName::check(name).is_ok() {
+            let suggestion = suggest(name);
+            self.names
+                .push(RejectedName::new(name.to_owned(), suggestion));
+        }
+    }
 }
 
 /// What the events of a worker are checked with and against.
@@ -86,6 +111,9 @@ struct Checks {
     /// No text in a message of this length can be beyond its limit, the correlation id excepted.
     plain_bytes: usize,
 }
+
+/// Where names end that the catalog does not have: refused, or seen and learned.
+type Beyond<'p> = (&'p mut Refused, &'p mut Option<Box<Seen>>);
 
 /// Measurements and metadata of an event, as they passed.
 type Carried<'a> = (&'a [(&'a str, ValueRef<'a>)], &'a [(&'a str, &'a str)]);
@@ -124,6 +152,7 @@ impl Pipeline {
             },
             ledger,
             lane: Lane::new(dispatcher),
+            refused: Refused::default(),
             seen: None,
         }
     }
@@ -197,6 +226,12 @@ impl Pipeline {
         self.lane.dispatcher()
     }
 
+    /// Names that were refused since they were last taken; of one pipeline the first 64 names alone.
+    pub(crate) fn take_refused(&mut self) -> &[RejectedName] {
+        let before = std::mem::replace(&mut self.refused.taken, self.refused.names.len());
+        self.refused.names.get(before..).unwrap_or_default()
+    }
+
     /// Changes who the events are from.
     pub(crate) fn set_source(&mut self, source: Source) {
         if let Some(seen) = &mut self.seen
@@ -216,9 +251,10 @@ impl Batch<'_> {
             checks,
             ledger,
             lane,
+            refused,
             seen,
         } = &mut *self.pipeline;
-        checks.process(message, ledger, lane, seen)
+        checks.process(message, ledger, lane, (refused, seen))
     }
 
     /// The pipeline itself.
@@ -243,7 +279,7 @@ impl Checks {
         message: &'m [u8],
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
-        seen: &mut Option<Box<Seen>>,
+        beyond: Beyond<'_>,
     ) -> Frame<'m> {
         let mut event = DecodedEvent::empty();
         match event.read(message, &self.decode_limits, &*self.catalog) {
@@ -257,7 +293,7 @@ impl Checks {
             ledger.note(Note::Duplicate);
             return Frame::Duplicate;
         }
-        let outcome = self.judge(&event, message.len(), ledger, lane, seen);
+        let outcome = self.judge(&event, message.len(), ledger, lane, beyond);
         ledger.count(arrival, outcome.err());
         match outcome {
             Ok(()) => Frame::Dispatched,
@@ -284,11 +320,11 @@ impl Checks {
         len: usize,
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
-        seen: &mut Option<Box<Seen>>,
+        beyond: Beyond<'_>,
     ) -> Result<(), Reason> {
         let encoded = event.parts.encoded();
         let Some(spec) = encoded.and_then(|parts| self.catalog.by_encoded(parts)) else {
-            return self.judge_unknown(event, ledger, lane, seen);
+            return self.judge_unknown(event, ledger, lane, beyond);
         };
         if let Some(policy) = &self.policy
             && !is_wanted(policy, spec, event, lane)
@@ -300,7 +336,7 @@ impl Checks {
             self.dispatch(event, spec, None, (measurements, metadata), ledger, lane);
             return Ok(());
         }
-        self.judge_odd(event, spec, ledger, lane, seen)
+        self.judge_odd(event, spec, ledger, lane, beyond.1)
     }
 
     /// As `judge`, of an event of which something may have to be left out, cut or hidden.
@@ -360,7 +396,7 @@ impl Checks {
         event: &DecodedEvent<'_>,
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
-        seen: &mut Option<Box<Seen>>,
+        (refused, seen): Beyond<'_>,
     ) -> Result<(), Reason> {
         let now_ns = || lane.dispatcher().clock().unix_nanos();
         let known = seen.as_deref_mut().and_then(|seen| {
@@ -391,9 +427,9 @@ impl Checks {
         if let Some((seen, now_ns)) = entered {
             return self.judge_learned(event, seen, now_ns, ledger, lane);
         }
-        self.quarantine.add(&name, now_ns(), |name| {
-            self.catalog.suggest(name).map(str::to_owned)
-        });
+        let suggest = |name: &str| self.catalog.suggest(name).map(str::to_owned);
+        self.quarantine.add(&name, now_ns(), suggest);
+        refused.add(&name, suggest);
         Err(Reason::UnknownEvent)
     }
 

@@ -20,6 +20,7 @@ mod handlers;
 mod handover;
 mod late_hello;
 mod nothing_vanishes;
+mod own_names;
 mod policy;
 mod pool;
 mod recovered;

@@ -10,6 +10,7 @@ use telemetry_core::{
 };
 use telemetry_proto::WorkerHello;
 
+use super::rejected::RejectedNames;
 use crate::region::{RegionKind, SharedRegion};
 use crate::stall::Heartbeat;
 
@@ -105,6 +106,8 @@ pub struct StreamConfig {
     /// What the telemetry thread of a server or a connection watches, if anything; a service that is
     /// mounted elsewhere has no such thread.
     pub heartbeat: Option<Arc<Heartbeat>>,
+    /// Where names are kept that managers do not take.
+    pub rejected: Arc<RejectedNames>,
     /// The region that the recorder's events lie in, if it can outlive the process: a connection introduces
     /// itself as the incarnation that it belongs to, and hands it to each manager if it had
     /// [moved](SharedRegion::move_in) before the start.
@@ -131,6 +134,7 @@ impl Default for StreamConfig {
             batch_delay: DEFAULT_BATCH_DELAY,
             report_interval: DEFAULT_REPORT_INTERVAL,
             heartbeat: None,
+            rejected: Arc::default(),
             region: None,
         }
     }

@@ -115,6 +115,7 @@ impl Hearing {
             }
             Control::Goodbye => return self.session.say_goodbye(),
             Control::Drain => return self.session.drain(),
+            Control::Rejected(names) => return self.sessions.config().rejected.add(names),
             // What changes the policy is the gate's.
             _ => {}
         }

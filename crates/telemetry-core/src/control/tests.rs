@@ -204,6 +204,10 @@ fn every_control_survives_the_wire() {
         Control::Acknowledge { sequence: u64::MAX },
         Control::Goodbye,
         Control::Drain,
+        Control::Rejected(vec![
+            RejectedName::new("a.stpo".into(), Some("a.stop".into())),
+            RejectedName::new("b".into(), None),
+        ]),
     ] {
         let bytes = control.to_proto().encode_to_vec();
         let message = proto::TelemetryControl::decode(&bytes[..]).unwrap();

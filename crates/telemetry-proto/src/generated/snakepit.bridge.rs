@@ -121,7 +121,7 @@ pub struct TelemetryControl {
     /// Exactly one of them is set.
     #[prost(
         oneof = "telemetry_control::Control",
-        tags = "1, 2, 3, 1001, 1002, 1003, 1004, 1005, 1007, 1009"
+        tags = "1, 2, 3, 1001, 1002, 1003, 1004, 1005, 1007, 1008, 1009"
     )]
     pub control: ::core::option::Option<telemetry_control::Control>,
 }
@@ -157,6 +157,9 @@ pub mod telemetry_control {
         /// The process is about to be ended; only to a worker that can "drain".
         #[prost(message, tag = "1007")]
         Drain(super::TelemetryDrain),
+        /// Events that the manager does not take; only to a worker that can "rejected".
+        #[prost(message, tag = "1008")]
+        Rejected(super::TelemetryRejected),
         /// The manager leaves; only to a worker that can "ack".
         #[prost(message, tag = "1009")]
         Goodbye(super::TelemetryGoodbye),
@@ -178,6 +181,24 @@ pub struct TelemetryGoodbye {}
 /// `emit` return only once its outcome is on its way. Answered by reports with `written_through`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TelemetryDrain {}
+/// Names of events that the manager does not take, because its catalog has no such event. Each comes once on a
+/// stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TelemetryRejected {
+    /// The names.
+    #[prost(message, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<RejectedName>,
+}
+/// A name that the manager does not take.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RejectedName {
+    /// What the worker sends.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What was probably meant; empty where nothing in the catalog is near.
+    #[prost(string, tag = "2")]
+    pub suggestion: ::prost::alloc::string::String,
+}
 /// Turns all events on or off.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TelemetryToggle {

@@ -388,5 +388,6 @@ def stats() -> dict[str, Any]:
         "manager": None,
         "connect_error": None,
         "clients": 0,
+        "rejected": {},
         "descriptors_closed": 0,
     }

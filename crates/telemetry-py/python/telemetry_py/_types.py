@@ -83,6 +83,9 @@ class Stats(TypedDict):
     """Why there is no connection to it right now, as far as that is known."""
     clients: int
     """Managers whose stream is open now."""
+    rejected: dict[str, str | None]
+    """Events that the manager does not take because its catalog has no such name, with the name that was probably
+    meant. They count as sent; the manager counts them as ``unknown_event``. Each name is said once on stderr."""
     descriptors_closed: int
     """Sockets and other descriptors of telemetry that somebody else in this process has closed."""
 

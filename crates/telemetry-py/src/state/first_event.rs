@@ -1,4 +1,5 @@
-//! What waits for the first event of a process: the connection of a forked child, or a word to people.
+//! What waits for the first event of a process, or the next one: the connection of a forked child, or a word
+//! to people.
 //!
 //! Nothing of it happens in a fork hook, and none of it raises: a start that fails leaves events in their
 //! queue, as if nothing had been started.
@@ -22,6 +23,7 @@ pub(crate) fn begin_due(py: Python<'_>) {
     phase::advance(Phase::Due, Phase::On);
     let Some(state) = own() else { return };
     let incarnation = &state.incarnation;
+    say_rejected(py, incarnation.service().as_deref());
     let Some(due) = incarnation.take_due() else {
         return;
     };
@@ -42,6 +44,13 @@ pub(crate) fn begin_due(py: Python<'_>) {
              wait, and are dropped as not_started at its end; call it where the module is imported, not \
              under `if __name__ == \"__main__\"`",
         ),
+    }
+}
+
+/// Says which events the manager does not take, each once.
+pub(crate) fn say_rejected(py: Python<'_>, service: Option<&Service>) {
+    for name in service.iter().flat_map(|service| service.rejected()) {
+        warn_once(py, &name.to_string());
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use telemetry_core::emit::random_u64;
+use telemetry_core::{emit::random_u64, wire::RejectedName};
 use tokio::time::Instant;
 
 use super::acks::Acks;
@@ -60,6 +60,8 @@ pub(super) struct Progress {
     pub(super) farewell: Option<LastWord>,
     /// Whether it need not be told any more that its process is about to be ended.
     pub(super) told_drain: bool,
+    /// Names that it is still to be told are not taken.
+    pub(super) rejected: Vec<RejectedName>,
     /// What is to be acknowledged.
     pub(super) acks: Acks,
     /// Until when nothing is read here because another stream of the incarnation is.
@@ -118,6 +120,7 @@ impl Progress {
             is_desired: true,
             farewell: None,
             told_drain: false,
+            rejected: Vec::new(),
             acks: Acks::default(),
             waits: None,
         }
@@ -162,6 +165,7 @@ impl Progress {
     pub(super) fn says_no_more(&mut self) {
         self.leaves();
         self.farewell = None;
+        self.rejected.clear();
         self.acks = Acks::default();
     }
 
@@ -173,7 +177,7 @@ impl Progress {
     /// Whether there is something to say.
     pub(super) fn has_word(&self) -> bool {
         let has_farewell = matches!(self.farewell, Some(LastWord::Drain | LastWord::Goodbye));
-        self.policy_due || self.acks.is_due() || has_farewell
+        self.policy_due || self.acks.is_due() || has_farewell || !self.rejected.is_empty()
     }
 }
 

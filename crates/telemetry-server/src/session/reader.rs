@@ -7,7 +7,7 @@ use prost::Message;
 use telemetry_core::{
     Source,
     catalog::escape,
-    wire::{FrameError, FrameSplitter},
+    wire::{FrameError, FrameSplitter, RejectedName},
 };
 use telemetry_proto::{WorkerHello, WorkerReport};
 
@@ -171,6 +171,11 @@ impl Reader {
         self.pipeline
             .enforce(enforcer(&wanted, listener, dispatcher));
         self.wanted = wanted;
+    }
+
+    /// Names that were refused since they were last taken.
+    pub(super) fn take_refused(&mut self) -> &[RejectedName] {
+        self.pipeline.take_refused()
     }
 
     /// Messages of this stream so far.

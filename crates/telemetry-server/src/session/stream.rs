@@ -336,6 +336,10 @@ impl Session {
                 }
                 let position = progress.reader.position();
                 progress.acks.handled(position, chunk.len(), reported);
+                let refused = progress.reader.take_refused();
+                if !refused.is_empty() && self.record.is_capable_of(capability::REJECTED) {
+                    progress.rejected.extend_from_slice(refused);
+                }
                 if hello.is_some() && progress.reader.must_wait() {
                     progress.waits = Some(Instant::now() + MAX_WAIT);
                 }

@@ -70,6 +70,9 @@ impl Session {
         if let Some(sequence) = progress.acks.take() {
             words.push(Control::Acknowledge { sequence });
         }
+        if !progress.rejected.is_empty() {
+            words.push(Control::Rejected(std::mem::take(&mut progress.rejected)));
+        }
         match progress.farewell.take() {
             Some(LastWord::Drain) => words.push(Control::Drain),
             Some(LastWord::Goodbye) => words.push(Control::Goodbye),
