@@ -30,7 +30,7 @@ pub use pool::Pool;
 pub use source::{ApiResource, ApiSource};
 pub use worker::{AppliedPolicy, Incarnation, Process, Worker, WorkerDetail};
 
-pub(crate) use page::{Row, did_you_mean, page};
+pub(crate) use page::{Row, did_you_mean, page, spoken};
 pub(crate) use roster::{pools, worker, workers};
 
 /// A page of a list.
@@ -65,3 +65,6 @@ impl Refused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

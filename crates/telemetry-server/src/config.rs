@@ -12,6 +12,7 @@ mod found;
 mod http;
 mod log;
 mod manager;
+mod policy;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use error::{ConfigError, Place};
 pub use found::read_found;
 pub use http::HttpSection;
 pub use log::{LogFilter, LogFilterError, LogFormat, OwnLogSection};
+pub use policy::PolicySection;
 pub use watch::WatchSection;
 
 use error::Text;
@@ -85,6 +87,8 @@ pub struct Config {
     /// `[telemetry]`: what spawned workers are told, and the initial desired control of all
     /// workers.
     pub telemetry: WorkerTelemetry,
+    /// `[policy]`: rules, and where live ones are kept.
+    pub policy: PolicySection,
     /// `[[pool]]`, in the order of the file.
     pub pools: Vec<PoolConfig>,
     /// `[[endpoint]]`: workers that somebody else runs.
@@ -173,6 +177,7 @@ impl Config {
             .map(telemetry)
             .transpose()?
             .unwrap_or_default();
+        let policy = policy::policy(whole.section("policy")?, manager.run_dir.as_deref())?;
         let mut pools = Vec::new();
         let mut pool_catalog_modes = BTreeMap::new();
         for section in whole.sections("pool")? {
@@ -213,6 +218,7 @@ impl Config {
             own_log: own_log.unwrap_or_default(),
             http,
             telemetry,
+            policy,
             pools,
             endpoints,
             discover: discovered,

@@ -4,8 +4,13 @@
 //! policy of every worker in it now, and the base from which workers that register later start.
 //! Controls therefore apply in the order in which they arrive, whoever they are for.
 //!
-//! It knows policies, not streams: each session watches its worker's policy and sees only the newest
-//! one if several changed in between.
+//! Beside that each worker has the rules that are about it, which outlive any control: it gets both as one
+//! statement, under one revision.
+//!
+//! It knows policies, not streams: each session watches what its worker is wanted to do and sees only the
+//! newest if several things changed in between.
+
+mod rules;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +25,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::identity::WorkerId;
+use crate::policy::{Numbered, RuleSet};
 
 /// Most workers that are away whose policy is kept although it is not where their pool starts.
 const MAX_RESTING: usize = 4_096;
@@ -72,10 +78,23 @@ pub(crate) struct Desired {
     state: Mutex<State>,
 }
 
+/// What a worker is wanted to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wanted {
+    /// What the controls of old add up to. Its revision is that of the whole.
+    pub(crate) spec: Arc<PolicySpec>,
+    /// The rules that are about the worker.
+    pub(crate) rules: Vec<Arc<Numbered>>,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    /// Grows with every change of any policy.
+    /// Grows with every change of anything that any worker is wanted to do.
     revision: u64,
+    /// Under which the rules were set.
+    rules_revision: u64,
+    /// All rules.
+    rules: Arc<RuleSet>,
     /// Where a worker starts whose pool was told nothing.
     all: PolicySpec,
     /// Where the workers of a pool start that was told something.
@@ -96,16 +115,20 @@ struct Resting {
 #[derive(Debug)]
 struct Worker {
     pool: Option<String>,
-    policy: watch::Sender<Arc<PolicySpec>>,
+    wanted: watch::Sender<Arc<Wanted>>,
 }
 
 impl Desired {
-    /// Policies that start from `initial`, which must be valid.
-    pub(crate) fn new(initial: PolicySpec) -> Self {
+    /// Policies that start from `initial`, which must be valid, and rules that have this revision; it is at
+    /// least 1.
+    pub(crate) fn new(initial: PolicySpec, rules: RuleSet, revision: u64) -> Self {
+        let revision = revision.max(1);
         let mut all = initial;
-        all.revision = 1;
+        all.revision = revision;
         let state = State {
-            revision: 1,
+            revision,
+            rules_revision: revision,
+            rules: Arc::new(rules),
             all,
             ..State::default()
         };
@@ -114,30 +137,28 @@ impl Desired {
         }
     }
 
-    /// The policy of a worker to watch. A worker that is known keeps its policy, whatever its
-    /// process; a new one starts from its pool's.
-    pub(crate) fn enter(
-        &self,
-        id: &WorkerId,
-        pool: Option<&str>,
-    ) -> watch::Receiver<Arc<PolicySpec>> {
-        let mut state = self.lock();
+    /// What a worker is wanted to do, to watch. A worker that is known keeps its policy, whatever its
+    /// process; a new one starts from its pool's. The rules are those that are about it by now.
+    pub(crate) fn enter(&self, id: &WorkerId, pool: Option<&str>) -> watch::Receiver<Arc<Wanted>> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
         if let Some(worker) = state.workers.get_mut(id) {
             worker.pool = pool.map(str::to_owned);
-            return worker.policy.subscribe();
+            let receiver = worker.wanted.subscribe();
+            state.refresh(id, state.revision + 1);
+            return receiver;
         }
-        let policy = match state.wake(id) {
+        let mut policy = match state.wake(id) {
             Some(resting) if resting.pool.as_deref() == pool => resting.policy,
             _ => state.base(pool).clone(),
         };
-        let (policy, receiver) = watch::channel(Arc::new(policy));
-        state.workers.insert(
-            id.clone(),
-            Worker {
-                pool: pool.map(str::to_owned),
-                policy,
-            },
-        );
+        policy.revision = policy.revision.max(state.rules_revision);
+        let (wanted, receiver) = watch::channel(Arc::new(Wanted {
+            rules: state.rules.covering(id, pool),
+            spec: Arc::new(policy),
+        }));
+        let pool = pool.map(str::to_owned);
+        state.workers.insert(id.clone(), Worker { pool, wanted });
         receiver
     }
 
@@ -155,7 +176,7 @@ impl Desired {
         let Some(worker) = state.workers.remove(id) else {
             return;
         };
-        let policy = PolicySpec::clone(&worker.policy.borrow());
+        let policy = PolicySpec::clone(&worker.wanted.borrow().spec);
         let base = state.base(worker.pool.as_deref());
         let mut as_base = policy.clone();
         as_base.revision = base.revision;
@@ -203,7 +224,7 @@ impl Desired {
         let mut changed = Vec::new();
         for (id, worker) in &state.workers {
             if in_target(id, worker) {
-                changed.push((id.clone(), next(&worker.policy.borrow())?));
+                changed.push((id.clone(), next(&worker.wanted.borrow().spec)?));
             }
         }
         match target {
@@ -246,7 +267,9 @@ impl Desired {
         let mut ids = Vec::with_capacity(changed.len());
         for (id, policy) in changed {
             if let Some(worker) = state.workers.get(&id) {
-                worker.policy.send_replace(Arc::new(policy));
+                let rules = worker.wanted.borrow().rules.clone();
+                let spec = Arc::new(policy);
+                worker.wanted.send_replace(Arc::new(Wanted { spec, rules }));
             }
             ids.push(id);
         }
@@ -258,11 +281,25 @@ impl Desired {
         self.lock()
             .workers
             .get(id)
-            .map(|worker| Arc::clone(&worker.policy.borrow()))
+            .map(|worker| Arc::clone(&worker.wanted.borrow().spec))
+    }
+
+    /// What a worker is wanted to do.
+    pub(crate) fn wanted(&self, id: &WorkerId) -> Option<Arc<Wanted>> {
+        let state = self.lock();
+        let worker = state.workers.get(id)?;
+        Some(Arc::clone(&worker.wanted.borrow()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wanted {
+    /// Grows with every change of it.
+    pub(crate) fn revision(&self) -> u64 {
+        self.spec.revision
     }
 }
 
@@ -282,139 +319,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use telemetry_core::emit::SamplingRule;
-
-    use super::*;
-
-    fn toggle(enabled: bool) -> Control {
-        Control::Toggle { enabled }
-    }
-
-    fn rate(rate: f64, pattern: &str) -> Control {
-        Control::Sampling(SamplingRule::new(rate, [pattern.to_owned()]))
-    }
-
-    fn worker(id: &str) -> Target {
-        Target::Worker(id.into())
-    }
-
-    #[test]
-    fn later_controls_win_whoever_they_are_for() {
-        let desired = Desired::new(PolicySpec::default());
-        let a = desired.enter(&"a".into(), Some("p"));
-        let b = desired.enter(&"b".into(), Some("p"));
-        desired.apply(&worker("a"), &toggle(false)).expect("known");
-        assert_eq!((a.borrow().enabled, b.borrow().enabled), (false, true));
-        desired
-            .apply(&Target::Pool("p".into()), &toggle(true))
-            .expect("valid");
-        assert!(a.borrow().enabled);
-    }
-
-    #[test]
-    fn a_worker_that_registers_later_starts_from_its_pool() {
-        let desired = Desired::new(PolicySpec::default());
-        desired
-            .apply(&Target::Pool("p".into()), &toggle(false))
-            .expect("valid");
-        desired
-            .apply(&Target::All, &rate(0.5, "tool.*"))
-            .expect("valid");
-        let in_pool = desired.enter(&"a".into(), Some("p"));
-        let alone = desired.enter(&"b".into(), None);
-        assert!(!in_pool.borrow().enabled);
-        assert!(alone.borrow().enabled);
-        assert_eq!(
-            (
-                in_pool.borrow().sampling.len(),
-                alone.borrow().sampling.len()
-            ),
-            (1, 1)
-        );
-    }
-
-    #[test]
-    fn a_muted_worker_stays_muted_until_it_is_forgotten() {
-        let desired = Desired::new(PolicySpec::default());
-        let id = WorkerId::from("a");
-        drop(desired.enter(&id, None));
-        desired.apply(&worker("a"), &toggle(false)).expect("known");
-        assert!(!desired.enter(&id, None).borrow().enabled);
-        desired.leave(&id);
-        assert!(desired.enter(&id, None).borrow().enabled);
-    }
-
-    #[test]
-    fn a_muted_worker_that_is_away_stays_muted_and_hears_of_its_pool() {
-        let desired = Desired::new(PolicySpec::default());
-        let id = WorkerId::from("a");
-        drop(desired.enter(&id, Some("p")));
-        desired.apply(&worker("a"), &toggle(false)).expect("known");
-        desired.rest(&id);
-        assert!(desired.apply(&worker("a"), &toggle(true)).is_err(), "away");
-        let pool = Target::Pool("p".into());
-        desired.apply(&pool, &rate(0.5, "*")).expect("valid");
-        let back = desired.enter(&id, Some("p"));
-        assert_eq!(
-            (back.borrow().enabled, back.borrow().sampling.len()),
-            (false, 1)
-        );
-        desired.rest(&id);
-        assert!(
-            desired.enter(&id, Some("q")).borrow().enabled,
-            "another pool"
-        );
-    }
-
-    #[test]
-    fn the_oldest_of_those_that_are_away_is_forgotten() {
-        let desired = Desired::new(PolicySpec::default());
-        let id = |n: usize| WorkerId::from(format!("w{n}"));
-        for n in 0..=MAX_RESTING {
-            drop(desired.enter(&id(n), None));
-            let one = Target::Worker(id(n));
-            desired.apply(&one, &toggle(false)).expect("known");
-            desired.rest(&id(n));
-        }
-        assert!(desired.enter(&id(0), None).borrow().enabled);
-        assert!(!desired.enter(&id(1), None).borrow().enabled);
-    }
-
-    #[test]
-    fn an_invalid_control_changes_nothing_anywhere() {
-        let desired = Desired::new(PolicySpec::default());
-        let watch = desired.enter(&"a".into(), None);
-        let before = watch.borrow().clone();
-        for control in [rate(1.5, "*"), rate(f64::NAN, "*"), rate(0.5, "[")] {
-            assert!(
-                desired.apply(&Target::All, &control).is_err(),
-                "{control:?}"
-            );
-        }
-        assert_eq!(*watch.borrow(), before);
-        assert_eq!(*desired.enter(&"b".into(), None).borrow(), before);
-    }
-
-    #[test]
-    fn a_control_to_nobody_says_so() {
-        let desired = Desired::new(PolicySpec::default());
-        let refused = desired
-            .apply(&worker("ghost"), &toggle(true))
-            .expect_err("unknown");
-        assert!(refused.to_string().contains("ghost"), "{refused}");
-    }
-
-    #[test]
-    fn revisions_grow_with_every_change() {
-        let desired = Desired::new(PolicySpec::default());
-        let watch = desired.enter(&"a".into(), None);
-        let (first, _) = desired.apply(&Target::All, &toggle(false)).expect("valid");
-        let (second, ids) = desired.apply(&worker("a"), &toggle(true)).expect("valid");
-        assert!(second > first);
-        assert_eq!(
-            (watch.borrow().revision, ids),
-            (second, vec![WorkerId::from("a")])
-        );
-    }
-}
+mod tests;

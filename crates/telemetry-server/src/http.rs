@@ -15,6 +15,8 @@ mod door;
 mod guard;
 mod hosts;
 mod metrics;
+#[cfg(all(test, feature = "openapi"))]
+mod openapi;
 mod patience;
 mod query;
 mod refused;

@@ -39,6 +39,7 @@
 //!   [`process`], what a long-lived process needs. `assembly` (feature `config`): all of it in one call.
 //! * `telemetry_tls` (feature `tls`): what TLS is made of, for workers that dial in at a port, and for those that
 //!   are dialled there.
+//! * [`policy`]: rules for what workers send, and how far they are.
 //! * [`pipeline`]: the way from bytes to handlers alone.
 //!
 //! Crates whose types are in signatures are re-exported, here and in [`host`] and [`export`].
@@ -50,8 +51,8 @@
 //! 1. `deadline`, `descriptors`, `dir_events`, `grpc_message`, `lossy`, `orphans`, `peer_user`, `rarely`, `region`,
 //!    `secret_file`, `simulated`
 //! 2. `identity`, `listener`, `socket_dir`, `token`
-//! 3. `accounts`, `desired`, `dispatch`
-//! 4. `bound`, `export`, `host`, `pipeline`, `run_dir`
+//! 3. `accounts`, `dispatch`, `policy`
+//! 4. `bound`, `desired`, `export`, `host`, `pipeline`, `run_dir`
 //! 5. `capture`, `session`
 //! 6. `manager`
 //! 7. `targets`
@@ -101,6 +102,7 @@ mod manager;
 mod orphans;
 mod peer_user;
 pub mod pipeline;
+pub mod policy;
 #[cfg(feature = "pool")]
 pub mod pool;
 mod rarely;
@@ -126,8 +128,8 @@ pub use desired::{ControlReceipt, ControlRefused, Target};
 pub use identity::WorkerTls;
 pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
 pub use manager::{
-    DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, Totals,
-    UNREGISTER_DRAIN,
+    DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, StartError,
+    Totals, UNREGISTER_DRAIN,
 };
 pub use telemetry_core::emit::{PolicySpec, SamplingRule};
 pub use telemetry_core::{

@@ -12,6 +12,7 @@ mod departure;
 #[cfg(feature = "prometheus")]
 mod metrics;
 mod names;
+mod policy;
 mod refusals;
 mod registry;
 mod sums;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use telemetry_core::{catalog::Catalog, emit::PolicySpec};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout_at;
 
 use crate::accounts::{Book, IncarnationInfo, LedgerWriter};
@@ -33,6 +34,7 @@ use crate::dir_events::DirEvents;
 use crate::dispatch::Dispatcher;
 use crate::identity::{WorkerContext, WorkerId, identity_fault};
 use crate::pipeline::{Learned, Pipeline, Quarantine, source_of};
+use crate::policy::{Keeper, PolicyRefused};
 use crate::session::{
     Changes, DialLimiter, Link, Over, Record, Run, Session, Shared, Shelf, StreamInfo, StreamState,
 };
@@ -43,7 +45,7 @@ use telemetry_core::Address;
 
 pub use admission::MAX_WORKERS;
 pub(crate) use admission::{Admission, Caller};
-pub use config::{DEFAULT_AWAY_GRACE, ManagerConfig, RegisterError};
+pub use config::{DEFAULT_AWAY_GRACE, ManagerConfig, RegisterError, StartError};
 pub use departure::UNREGISTER_DRAIN;
 #[cfg(feature = "tls")]
 pub(crate) use names::origin;
@@ -64,7 +66,6 @@ pub struct Manager {
 
 struct Inner {
     shared: Arc<Shared>,
-    desired: Desired,
     /// Of all workers.
     changes: Arc<Changes>,
     runtime: Handle,
@@ -76,6 +77,17 @@ struct Inner {
     departing: watch::Sender<usize>,
     /// Connections that were not taken, by why.
     refusals: Refusals,
+    /// Holds the live rules.
+    keeper: Keeper,
+    /// Has it looked when the next rule ends.
+    ended_rules: Arc<Notify>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Who waits for rules to end has nothing to wait for.
+        self.ended_rules.notify_one();
+    }
 }
 
 impl Manager {
@@ -83,16 +95,20 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// [`ControlError`](telemetry_core::wire::ControlError) if the initial policy is not valid.
+    /// [`StartError`] if the initial policy or one of the rules is not valid.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn start(config: ManagerConfig) -> Result<Self, telemetry_core::wire::ControlError> {
+    pub fn start(config: ManagerConfig) -> Result<Self, StartError> {
         config.policy.validate()?;
         let catalog = Arc::clone(config.dispatcher.catalog());
         let modes = config.pool_catalog_modes;
         let learned = Learned::new(catalog, config.catalog_mode, modes);
+        let now = config.dispatcher.clock().unix_nanos();
+        let now = u64::try_from(now).unwrap_or(0);
+        let opened = Keeper::open(config.policy_state, config.rules, now);
+        let (keeper, rules, revision) = opened.map_err(PolicyRefused::Problems)?;
         let shared = Shared {
             learned: Arc::new(learned),
             node: config.node.into(),
@@ -104,11 +120,11 @@ impl Manager {
             accepted_uids: config.accepted_uids,
             message_events: config.message_events,
             away_grace: config.away_grace,
+            desired: Desired::new(config.policy, rules, revision),
             shelf: Shelf::new(config.region_store),
         };
         let inner = Inner {
             shared: Arc::new(shared),
-            desired: Desired::new(config.policy),
             changes: Arc::default(),
             runtime: Handle::current(),
             registry: Mutex::default(),
@@ -116,9 +132,12 @@ impl Manager {
             departures: Departures::default(),
             departing: watch::Sender::new(0),
             refusals: Refusals::default(),
+            keeper,
+            ended_rules: Arc::default(),
         };
         let inner = Arc::new(inner);
         inner.runtime.spawn(sweep::run(Arc::downgrade(&inner)));
+        inner.runtime.spawn(policy::run(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
@@ -167,8 +186,7 @@ impl Manager {
     pub(crate) fn names(&self) -> Vec<(WorkerId, Option<String>)> {
         let registry = self.inner.lock();
         let workers = registry.workers.iter();
-        let named =
-            workers.map(|(id, entry)| (id.clone(), entry.record.context().pool_name.clone()));
+        let named = workers.map(|(id, entry)| (id.clone(), entry.record.context().pool_name));
         named.collect()
     }
 
@@ -203,10 +221,10 @@ impl Manager {
         &self.inner.shared.dirs
     }
 
-    /// The policy that a worker should have.
+    /// The policy that the controls of old add up to for a worker; the rules stand beside it.
     #[must_use]
-    pub fn policy(&self, id: &WorkerId) -> Option<Arc<PolicySpec>> {
-        self.inner.desired.policy(id)
+    pub fn worker_policy(&self, id: &WorkerId) -> Option<Arc<PolicySpec>> {
+        self.inner.shared.desired.policy(id)
     }
 
     /// Sums over all workers there ever were.
@@ -358,7 +376,7 @@ impl Inner {
         endpoint: Option<Address>,
     ) {
         let id = context.worker_id.clone();
-        let policy = self.desired.enter(&id, context.pool_name.as_deref());
+        let policy = self.shared.desired.enter(&id, context.pool_name.as_deref());
         let (kept, retired) = registry.replace(&context);
         let record = kept.unwrap_or_else(|| Arc::new(self.record(&context, endpoint.as_ref())));
         let before = registry.predecessors(&id, endpoint.as_ref());
@@ -432,7 +450,8 @@ impl Inner {
     }
 
     fn info(&self, id: &WorkerId, record: &Record) -> StreamInfo {
-        record.info(self.desired.policy(id).map_or(0, |policy| policy.revision))
+        let wanted = self.shared.desired.wanted(id);
+        record.info(wanted.map_or(0, |wanted| wanted.revision()))
     }
 }
 

@@ -17,7 +17,6 @@ use std::sync::{Arc, LazyLock};
 use telemetry_core::{
     EventParts, EventRef, Source, ValueRef,
     catalog::{Catalog, EventName, EventSpec, Limits, Redactor, truncate},
-    emit::{Policy, Threshold},
     ledger::{Note, Reason, StreamSnapshot},
     wire::{
         Content, DecodeError, DecodeLimits, DecodedEvent, MAX_REJECTED_NAMES, RejectedName,
@@ -27,6 +26,7 @@ use telemetry_core::{
 
 use crate::accounts::{Arrival, LedgerWriter};
 use crate::dispatch::{Dispatcher, Lane, Matched};
+use crate::policy::Enforcer;
 
 pub(crate) use enrich::source_of;
 
@@ -107,7 +107,7 @@ struct Checks {
     decode_limits: DecodeLimits,
     redactor: &'static Redactor,
     /// What is wanted of a worker that does not see to that itself.
-    policy: Option<Policy>,
+    policy: Option<Box<Enforcer>>,
     /// No text in a message of this length can be beyond its limit, the correlation id excepted.
     plain_bytes: usize,
 }
@@ -216,10 +216,14 @@ impl Pipeline {
         self.ledger
     }
 
-    /// From now on refuses what the toggle and the filter of this policy do not want, as `policy`. Sampling stays
-    /// the worker's business. `None`: the worker sees to it itself.
-    pub(crate) fn enforce(&mut self, policy: Option<Policy>) {
-        self.checks.policy = policy;
+    /// From now on refuses what this does not let pass, as `policy`. `None`: the worker sees to it itself.
+    pub(crate) fn enforce(&mut self, policy: Option<Enforcer>) {
+        self.checks.policy = policy.map(Box::new);
+    }
+
+    /// Where events go.
+    pub(crate) fn dispatcher(&self) -> &Dispatcher {
+        self.lane.dispatcher()
     }
 
     /// Names that were refused since they were last taken; of one pipeline the first 64 names alone.
@@ -323,7 +327,7 @@ impl Checks {
             return self.judge_unknown(event, ledger, lane, beyond);
         };
         if let Some(policy) = &self.policy
-            && !is_wanted(policy, spec)
+            && !is_wanted(policy, spec, event, lane)
         {
             return Err(Reason::Policy);
         }
@@ -405,7 +409,7 @@ impl Checks {
         let name = event.parts.dotted().map_err(|_| Reason::DecodeError)?;
         if let Some(spec) = self.catalog.by_wire_name(&name) {
             if let Some(policy) = &self.policy
-                && !is_wanted(policy, spec)
+                && !is_wanted(policy, spec, event, lane)
             {
                 return Err(Reason::Policy);
             }
@@ -439,7 +443,7 @@ impl Checks {
         lane: &mut Lane,
     ) -> Result<(), Reason> {
         if let Some(policy) = &self.policy
-            && !is_wanted(policy, &seen.entry.spec)
+            && !is_wanted(policy, &seen.entry.spec, event, lane)
         {
             return Err(Reason::Policy);
         }
@@ -486,7 +490,7 @@ impl Checks {
             metadata,
             timestamp_ns: event.timestamp_ns,
             correlation_id,
-            sampling_rate: validate::sampling_rate(event.sampling_rate),
+            sampling_rate: self.sampling_rate(event),
             span: span.as_ref(),
             source: &self.source,
         });
@@ -495,13 +499,24 @@ impl Checks {
             Some(matched) => lane.execute_matched(&event, matched),
         }
     }
+
+    /// With which probability such an event gets to the handlers.
+    #[inline]
+    fn sampling_rate(&self, event: &DecodedEvent<'_>) -> f64 {
+        let claimed = validate::sampling_rate(event.sampling_rate);
+        match &self.policy {
+            None => claimed.unwrap_or(1.0),
+            Some(policy) => policy.rate(claimed),
+        }
+    }
 }
 
-/// Whether toggle and filter let an event through.
+/// Whether what is left of the policy lets an event through.
 #[cold]
-fn is_wanted(policy: &Policy, spec: &EventSpec) -> bool {
+fn is_wanted(policy: &Enforcer, spec: &EventSpec, event: &DecodedEvent<'_>, lane: &Lane) -> bool {
     let name = spec.wire_name.as_deref().unwrap_or_default();
-    !matches!(policy.threshold(name), Threshold::OFF | Threshold::FILTERED)
+    let now_ns = || lane.dispatcher().clock().unix_nanos();
+    policy.lets(name, event.correlation_id, now_ns)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod reader;
 mod record;
 mod recovery;
 mod response;
+mod rest;
 mod state;
 mod store;
 mod stream;
@@ -35,10 +36,10 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_core::emit::PolicySpec;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::desired::{Desired, Wanted};
 use crate::dir_events::{DirEvents, FileId, FileWatch, Seen};
 use crate::dispatch::Dispatcher;
 use crate::identity::WorkerContext;
@@ -96,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) message_events: bool,
     /// How long a worker that dialled in may be away.
     pub(crate) away_grace: Duration,
+    /// What is wanted of all workers.
+    pub(crate) desired: Desired,
     /// Where the memory of workers outlives us.
     pub(crate) shelf: Arc<Shelf>,
 }
@@ -142,8 +145,8 @@ pub(crate) struct Session {
     caller: Caller,
     /// Those that opened connections that were not served, and what they handed over.
     passed: Vec<(Caller, Option<Region>)>,
-    /// The policy the worker should have.
-    policy: watch::Receiver<Arc<PolicySpec>>,
+    /// What the worker is wanted to do.
+    policy: watch::Receiver<Arc<Wanted>>,
     run: watch::Receiver<Run>,
     /// Whether the worker's process is about to be ended.
     drain: watch::Receiver<bool>,
@@ -166,7 +169,7 @@ impl Session {
         record: Arc<Record>,
         context: WorkerContext,
         link: Link,
-        policy: watch::Receiver<Arc<PolicySpec>>,
+        policy: watch::Receiver<Arc<Wanted>>,
         run: watch::Receiver<Run>,
         drain: watch::Receiver<bool>,
     ) -> Self {

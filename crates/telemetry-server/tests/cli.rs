@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -33,6 +33,7 @@ fn fails(arguments: &[&str], code: i32, expected: &str) {
 struct Running {
     child: Child,
     url: String,
+    socket: PathBuf,
 }
 
 impl Running {
@@ -55,7 +56,15 @@ impl Running {
             .strip_prefix("listening on ")
             .expect("the address")
             .to_owned();
-        Self { child, url }
+        let socket = run_dir.join("http.sock");
+        Self { child, url, socket }
+    }
+
+    /// A command that asks this manager.
+    fn ask(&self, arguments: &[&str]) -> Command {
+        let mut command = telemetry(arguments);
+        command.env("TELEMETRY_URL", format!("unix:{}", self.socket.display()));
+        command
     }
 }
 
@@ -175,8 +184,12 @@ fn every_command_that_is_shown_has_a_manual_page() {
         "telemetry-catalog-show.1",
         "telemetry-catalog.1",
         "telemetry-completions.1",
+        "telemetry-handlers.1",
+        "telemetry-ledger.1",
         "telemetry-man.1",
         "telemetry-manager.1",
+        "telemetry-pools.1",
+        "telemetry-quarantine.1",
         "telemetry-tap.1",
         "telemetry-tls-init.1",
         "telemetry-tls.1",
@@ -219,7 +232,7 @@ fn manager_shows_its_events_and_ends_when_asked() {
     tap.kill().expect("killed");
     tap.wait().expect("ended");
     assert!(
-        line.contains("  snakepit.python.tool.execution.stop  duration=5  "),
+        line.contains("  snakepit.python.tool.execution.stop  duration=5ns  "),
         "{line}"
     );
     assert!(
@@ -234,12 +247,15 @@ fn manager_shows_its_events_and_ends_when_asked() {
     let workers = run(&["workers", "--url", &url, "--token-file", token, "--json"]);
     assert!(workers.status.success(), "{workers:?}");
     let workers: serde_json::Value = serde_json::from_slice(&workers.stdout).expect("JSON");
-    let [worker] = &workers.as_array().expect("a list")[..] else {
+    let [worker] = &workers["items"].as_array().expect("a list")[..] else {
         panic!("one worker: {workers:#}");
     };
-    assert_eq!(worker["worker_id"], "sh-1");
     assert_eq!(
-        (&worker["pool_name"], &worker["state"]),
+        (&workers["version"], &worker["id"]),
+        (&1.into(), &"sh-1".into())
+    );
+    assert_eq!(
+        (&worker["pool"], &worker["state"]),
         (&"sh".into(), &"ready".into())
     );
     assert!(
@@ -249,9 +265,9 @@ fn manager_shows_its_events_and_ends_when_asked() {
 
     let expected = format!(
         "telemetry: {url} answered 400 Bad Request: the catalog has no event \
-         \"tool.execution.stop\"; did you mean \"snakepit.python.tool.execution.stop\"?"
+         \"tool.execution.stp\"; did you mean \"tool.execution.stop\"?"
     );
-    let mut arguments = vec!["tap", "--url", &url, "--match", "tool.execution.stop"];
+    let mut arguments = vec!["tap", "--url", &url, "--match", "tool.execution.stp"];
     arguments.extend(["--token-file", token]);
     fails(&arguments, 1, &expected);
 
@@ -278,6 +294,72 @@ fn manager_shows_its_events_and_ends_when_asked() {
         .read_to_string(&mut rest)
         .expect("UTF-8");
     assert_eq!(ended.code(), Some(0), "{rest}");
+}
+
+/// What a command prints that succeeds.
+fn prints(manager: &Running, arguments: &[&str]) -> String {
+    let output = manager.ask(arguments).output().expect("the command runs");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn what_a_manager_counts_is_shown_by_a_command_each() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let manager = Running::start(directory.path());
+    // Until something was counted.
+    let events = prints(
+        &manager,
+        &[
+            "tap", "-n", "2", "--json", "--match", "tool.*", "--pool", "s?", "--where", "tool=a b",
+        ],
+    );
+    for line in events.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(event["metadata"]["tool"], "a b");
+    }
+    assert_eq!(events.lines().count(), 2, "{events}");
+
+    let table = prints(&manager, &["workers", "--pool", "s*"]);
+    assert!(table.starts_with("WORKER  POOL  STATE"), "{table}");
+    assert!(
+        table.contains("REJECTED") && table.contains("\nsh-1"),
+        "{table}"
+    );
+    assert_eq!(
+        prints(&manager, &["workers", "--match", "gpu-*"]),
+        "no workers\n"
+    );
+    let table = prints(&manager, &["pools"]);
+    assert!(
+        table.contains("STREAMING") && table.contains("\nsh "),
+        "{table}"
+    );
+    let table = prints(&manager, &["handlers"]);
+    assert!(table.contains("\nprometheus"), "{table}");
+    let table = prints(&manager, &["quarantine"]);
+    assert_eq!(table, "every name that workers sent is known\n");
+    let account = prints(&manager, &["ledger", "--verify"]);
+    assert!(
+        account.starts_with("emitted ") && account.contains("M4 of fleet: holds"),
+        "{account}"
+    );
+    for command in ["pools", "handlers", "quarantine", "ledger"] {
+        let said = prints(&manager, &[command, "--json"]);
+        let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        assert_eq!(said["version"], 1, "{command}: {said:#}");
+    }
+
+    let mut nothing = manager.ask(&["tap", "--match", "tol.*"]);
+    let mut nothing = nothing.stderr(Stdio::piped()).spawn().expect("it runs");
+    let said = BufReader::new(nothing.stderr.as_mut().expect("piped"));
+    let said = said.lines().next().expect("a warning").expect("UTF-8");
+    nothing.kill().expect("killed");
+    nothing.wait().expect("ended");
+    assert_eq!(
+        said,
+        "telemetry: no event of the catalog matches \"tol.*\"; did you mean \"tool\"?"
+    );
 }
 
 #[test]

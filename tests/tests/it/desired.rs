@@ -132,14 +132,14 @@ async fn an_invalid_control_reaches_nobody() {
     let worker = OurWorker::start(&socket);
     let (manager, _) = manager();
     let id = register(&manager, "w1", socket.to_str().unwrap());
-    let before = manager.policy(&id).unwrap();
+    let before = manager.worker_policy(&id).unwrap();
     assert!(manager.update_sampling(Target::All, 1.5, &[]).is_err());
     assert!(
         manager
             .update_filter(Target::All, &["[".to_owned()], &[])
             .is_err()
     );
-    assert_eq!(manager.policy(&id).unwrap(), before);
+    assert_eq!(manager.worker_policy(&id).unwrap(), before);
     until(&manager, &id, "the first report", |info| {
         info.report.is_some()
     })

@@ -21,6 +21,7 @@ mod handover;
 mod late_hello;
 mod nothing_vanishes;
 mod own_names;
+mod policy;
 mod pool;
 mod recovered;
 mod recovered_once;

@@ -3,8 +3,6 @@
 //! The place in a list is the name of the last row of the page before, so that nothing is kept between two pages.
 
 use std::cmp::Ordering;
-use std::iter::Peekable;
-use std::str::Bytes;
 
 use telemetry_core::catalog::{Pattern, escape, nearest};
 
@@ -134,24 +132,26 @@ impl Asked {
             let order = numbers.then_with(|| natural(a.0, b.0));
             if is_reversed { order.reverse() } else { order }
         };
-        let mut places: Vec<usize> = (0..keys.len()).collect();
-        places.sort_unstable_by(|&a, &b| order(keys[a], keys[b]));
-        let first = match &self.after {
-            None => 0,
-            Some(after) => {
-                let number = keys.iter().find(|key| key.0 == after).map(|key| key.1);
-                if number.is_none() && !is_by_name {
-                    let after = escape(after).into_owned();
-                    return Err(PageError::Gone { after });
-                }
-                let last = (after.as_str(), number.unwrap_or(0));
-                places.partition_point(|&place| order(keys[place], last).is_le())
-            }
-        };
-        let rest = places.split_off(first);
         let limit = self.limit()?;
-        let has_more = rest.len() > limit;
-        Ok((rest.into_iter().take(limit).collect(), has_more))
+        let mut places: Vec<usize> = (0..keys.len()).collect();
+        if let Some(after) = &self.after {
+            let number = keys.iter().find(|key| key.0 == after).map(|key| key.1);
+            if number.is_none() && !is_by_name {
+                let after = escape(after).into_owned();
+                return Err(PageError::Gone { after });
+            }
+            let last = (after.as_str(), number.unwrap_or(0));
+            places.retain(|&place| order(keys[place], last).is_gt());
+        }
+        let by_key = |a: &usize, b: &usize| order(keys[*a], keys[*b]);
+        let has_more = places.len() > limit;
+        if has_more {
+            // Only what is on the page has to be in order.
+            places.select_nth_unstable_by(limit, by_key);
+            places.truncate(limit);
+        }
+        places.sort_unstable_by(by_key);
+        Ok((places, has_more))
     }
 }
 
@@ -175,22 +175,30 @@ pub(crate) fn page<T: Row>(rows: Vec<T>, asked: &Asked) -> Result<List<T>, PageE
     Ok(List { items, total, next })
 }
 
+/// What a person may write who means this name, of which there may be another one: either, with or without the first
+/// words of event names.
+pub(crate) fn spoken<'a>(name: &'a str, other: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+    let short = name.strip_prefix("snakepit.");
+    let shorter = short.and_then(|name| name.strip_prefix("python."));
+    [Some(name), other, short, shorter].into_iter().flatten()
+}
+
 /// The order of names that people expect: numbers in them count as numbers, `w-2` before `w-10`.
 #[must_use]
 pub fn natural(one: &str, other: &str) -> Ordering {
-    let (mut left, mut right) = (one.bytes().peekable(), other.bytes().peekable());
+    let (mut left, mut right) = (one.as_bytes(), other.as_bytes());
     loop {
-        let both = (left.peek().copied(), right.peek().copied());
-        let order = match both {
-            (Some(a), Some(b)) if a.is_ascii_digit() && b.is_ascii_digit() => {
-                number(&mut left).cmp(&number(&mut right))
+        let order = match (left, right) {
+            ([], []) => return one.cmp(other),
+            ([a, ..], [b, ..]) if a.is_ascii_digit() && b.is_ascii_digit() => {
+                let (a, b) = (number(&mut left), number(&mut right));
+                a.len().cmp(&b.len()).then_with(|| a.cmp(b))
             }
-            (None, None) => return one.cmp(other),
-            (a, b) => {
-                left.next();
-                right.next();
-                a.cmp(&b)
+            ([a, left_rest @ ..], [b, right_rest @ ..]) => {
+                (left, right) = (left_rest, right_rest);
+                a.cmp(b)
             }
+            (left, right) => left.len().cmp(&right.len()),
         };
         if order.is_ne() {
             return order;
@@ -198,14 +206,13 @@ pub fn natural(one: &str, other: &str) -> Ordering {
     }
 }
 
-/// Takes a number: how many digits it has without zeros in front, and which.
-fn number(bytes: &mut Peekable<Bytes<'_>>) -> (usize, Vec<u8>) {
-    while bytes.next_if_eq(&b'0').is_some() {}
-    let mut digits = Vec::new();
-    while let Some(digit) = bytes.next_if(u8::is_ascii_digit) {
-        digits.push(digit);
-    }
-    (digits.len(), digits)
+/// Takes the digits of a number, without zeros in front.
+fn number<'a>(bytes: &mut &'a [u8]) -> &'a [u8] {
+    let end = bytes.iter().position(|byte| !byte.is_ascii_digit());
+    let (digits, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+    *bytes = rest;
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    &digits[zeros..]
 }
 
 /// The allowed word that was probably meant, as the end of a sentence.

@@ -1,7 +1,5 @@
 //! All workers as one list: those that the manager streams with, and those of its pools that it does not.
 
-use std::collections::BTreeMap;
-
 use telemetry_core::catalog::Pattern;
 
 use super::{ApiSource, Asked, List, PageError, Pool, Row, Worker, page};
@@ -11,41 +9,52 @@ use crate::manager::Manager;
 use crate::pool::WorkerStatus;
 
 /// A worker that was found, before anything else is known of it.
-#[derive(Default)]
 struct Found {
+    id: WorkerId,
     pool: Option<String>,
     #[cfg(feature = "pool")]
     process: Option<WorkerStatus>,
 }
 
-/// Every worker, by id.
-fn find(source: &dyn ApiSource, manager: &Manager) -> BTreeMap<String, Found> {
+/// Every worker.
+#[cfg_attr(
+    not(feature = "pool"),
+    expect(unused_variables, unused_mut, reason = "pools add to it")
+)]
+fn find(source: &dyn ApiSource, manager: &Manager) -> Vec<Found> {
     let streams = manager.names().into_iter();
-    let found = streams.map(|(id, pool)| {
-        let found = Found {
-            pool,
-            ..Found::default()
-        };
-        (id.as_str().to_owned(), found)
+    let found = streams.map(|(id, pool)| Found {
+        id,
+        pool,
+        #[cfg(feature = "pool")]
+        process: None,
     });
-    #[cfg_attr(not(feature = "pool"), expect(unused_mut, reason = "pools add to it"))]
-    let mut found: BTreeMap<_, _> = found.collect();
+    let mut found: Vec<Found> = found.collect();
     #[cfg(feature = "pool")]
-    for pool in source.processes() {
-        for process in pool.workers {
-            let found = found.entry(process.worker_id.clone()).or_default();
-            found.pool.get_or_insert_with(|| pool.name.clone());
-            found.process = Some(process);
+    {
+        // Those are sorted.
+        let streams = found.len();
+        for pool in source.processes() {
+            for process in pool.workers {
+                let id = process.worker_id.as_str();
+                let place = found[..streams].binary_search_by(|it| it.id.as_str().cmp(id));
+                match place {
+                    Ok(place) => found[place].process = Some(process),
+                    Err(_) => found.push(Found {
+                        id: id.into(),
+                        pool: Some(pool.name.clone()),
+                        process: Some(process),
+                    }),
+                }
+            }
         }
     }
-    #[cfg(not(feature = "pool"))]
-    let _ = source;
     found
 }
 
 /// What is known of a worker that was found; none if it went since.
-fn look_at(manager: &Manager, id: &str, found: Found) -> Option<Worker> {
-    let stream = manager.stream(&WorkerId::from(id)).map(Worker::from);
+fn look_at(manager: &Manager, found: Found) -> Option<Worker> {
+    let stream = manager.stream(&found.id).map(Worker::from);
     #[cfg(feature = "pool")]
     if let Some(process) = found.process {
         return Some(match stream {
@@ -56,15 +65,13 @@ fn look_at(manager: &Manager, id: &str, found: Found) -> Option<Worker> {
             None => Worker::of_process(found.pool, process),
         });
     }
-    #[cfg(not(feature = "pool"))]
-    let _ = found;
     stream
 }
 
 /// One worker with all that is known of it.
 pub(crate) fn worker(source: &dyn ApiSource, manager: &Manager, id: &str) -> Option<Worker> {
-    let found = find(source, manager).remove(id)?;
-    let mut worker = look_at(manager, id, found)?;
+    let mut found = find(source, manager).into_iter();
+    let mut worker = look_at(manager, found.find(|it| it.id.as_str() == id)?)?;
     if let Some(detail) = &mut worker.detail {
         let all = manager.incarnations().into_iter();
         let own = all.filter(|it| it.worker_id.as_str() == id);
@@ -82,29 +89,25 @@ pub(crate) fn workers(
 ) -> Result<List<Worker>, PageError> {
     let (sort, is_reversed) = asked.sort(Worker::SORTS)?;
     let mut found = find(source, manager);
-    found.retain(|id, found| {
+    found.retain(|found| {
         let pool = found.pool.as_deref().unwrap_or_default();
-        asked.wants(id, None) && pools.is_none_or(|pools| pools.matches(pool))
+        asked.wants(found.id.as_str(), None) && pools.is_none_or(|pools| pools.matches(pool))
     });
-    let row = |(id, found): (String, Found)| {
-        let mut worker = look_at(manager, &id, found)?;
+    let row = |found: Found| {
+        let mut worker = look_at(manager, found)?;
         worker.detail = None;
         Some(worker)
     };
     if sort != Worker::SORTS[0] {
         return page(found.into_iter().filter_map(row).collect(), asked);
     }
-    let keys: Vec<(&str, u64)> = found.keys().map(|id| (id.as_str(), 0)).collect();
+    let keys: Vec<(&str, u64)> = found.iter().map(|it| (it.id.as_str(), 0)).collect();
     let (places, has_more) = asked.places(&keys, true, is_reversed)?;
-    let ids: Vec<String> = places
-        .iter()
-        .map(|&place| keys[place].0.to_owned())
-        .collect();
-    let (total, next) = (found.len(), ids.last().filter(|_| has_more).cloned());
-    let items = ids.into_iter().filter_map(|id| {
-        let found = found.remove(&id)?;
-        row((id, found))
-    });
+    let total = found.len();
+    let last = places.last().filter(|_| has_more);
+    let next = last.map(|&place| found[place].id.as_str().to_owned());
+    let mut found: Vec<Option<Found>> = found.into_iter().map(Some).collect();
+    let items = places.iter().filter_map(|&place| row(found[place].take()?));
     Ok(List {
         items: items.collect(),
         total,

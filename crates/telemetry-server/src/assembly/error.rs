@@ -1,11 +1,10 @@
 //! Why a manager could not be put together.
 
-use telemetry_core::wire::ControlError;
 use thiserror::Error;
 
 use crate::dispatch::AttachError;
 use crate::http::HttpError;
-use crate::manager::RegisterError;
+use crate::manager::{RegisterError, StartError};
 use crate::pool::PoolError;
 
 /// Why a part of the configuration could not be started; nothing of it runs then.
@@ -17,7 +16,7 @@ pub enum AssemblyError {
     Attach(#[from] AttachError),
     /// The manager did not take its settings.
     #[error(transparent)]
-    Policy(#[from] ControlError),
+    Manager(#[from] StartError),
     /// HTTP cannot be served where it should be.
     #[error(transparent)]
     Http(#[from] HttpError),

@@ -34,6 +34,8 @@ pub(super) async fn start(config: Config, parts: AssemblyParts) -> Result<Assemb
     let prometheus = exporters(&config, &dispatcher)?;
     let mut settings = ManagerConfig::with_dispatcher(node, dispatcher.clone());
     settings.policy = policy(&config.telemetry);
+    settings.rules = config.policy.rules;
+    settings.policy_state = config.policy.state_file;
     if let Some(accept) = &config.accept {
         settings.away_grace = accept.grace;
     }

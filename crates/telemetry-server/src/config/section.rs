@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use serde_json::Value;
 use telemetry_core::catalog::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -231,6 +232,18 @@ impl<'t> Section<'t> {
             .error(&span, format!("{}: {problem}", self.path(key)))
     }
 
+    /// The whole table, for who reads it by himself: all its keys count as asked for.
+    pub(super) fn json(&self) -> Value {
+        table_json(self.table)
+    }
+
+    /// An error about what is at a key that need not be there.
+    pub(super) fn refuse_at(&self, key: &str, problem: impl std::fmt::Display) -> ConfigError {
+        let key = self.table.keys().find(|it| it.get_ref() == key);
+        let span = key.map_or_else(|| self.span.clone(), Spanned::span);
+        self.text.error(&span, problem.to_string())
+    }
+
     /// An error about the section as a whole.
     pub(super) fn refuse(&self, problem: impl std::fmt::Display) -> ConfigError {
         self.text.error(&self.span, problem.to_string())
@@ -337,4 +350,30 @@ fn number_of(value: &DeValue<'_>) -> Option<f64> {
         _ => return None,
     };
     written.replace('_', "").parse().ok()
+}
+
+fn table_json(table: &DeTable<'_>) -> Value {
+    let entries = table.iter();
+    entries
+        .map(|(key, value)| (key.get_ref().to_string(), json(value.get_ref())))
+        .collect()
+}
+
+/// A value of TOML as one of JSON; a number that JSON does not have is none, a time is text.
+fn json(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::from(text.as_ref()),
+        DeValue::Boolean(is_on) => Value::Bool(*is_on),
+        DeValue::Integer(number) => {
+            let digits = number.as_str().replace('_', "");
+            i64::from_str_radix(&digits, number.radix()).map_or(Value::Null, Value::from)
+        }
+        DeValue::Float(number) => {
+            let number = number.as_str().replace('_', "").parse::<f64>();
+            number.map_or(Value::Null, Value::from)
+        }
+        DeValue::Datetime(time) => Value::from(time.to_string()),
+        DeValue::Array(values) => values.iter().map(|value| json(value.get_ref())).collect(),
+        DeValue::Table(table) => table_json(table),
+    }
 }

@@ -137,7 +137,7 @@ fn unknown_key_is_refused_with_its_place_and_the_nearest_known_one() {
     refused(
         "[telemtry]\n",
         "t.toml:1:2: unknown key \"telemtry\"; did you mean \"telemetry\"? \
-         (known: accept, catalog, discover, endpoint, exporters, http, log, manager, pool, telemetry, tls, watch)",
+         (known: accept, catalog, discover, endpoint, exporters, http, log, manager, policy, pool, telemetry, tls, watch)",
     );
     refused(
         "[watch]\ndirectory = \"/x\"\nzzz = 1",

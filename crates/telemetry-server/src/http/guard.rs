@@ -11,8 +11,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName,
-    HeaderValue, ORIGIN, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode, Uri};
@@ -25,6 +25,7 @@ use super::access::Access;
 use super::arrival::Arrival;
 use super::hosts::HostRule;
 use super::refused::{Refusal, Refusals};
+use super::routes;
 
 /// Sent by browsers: the relation between the page that asks and the server.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -101,20 +102,25 @@ impl Guard {
         {
             return Err(Refusal::Origin);
         }
-        if !matches!(*method, Method::GET | Method::HEAD) {
+        let path = uri.path();
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        if !reads && !routes::writes(path).any(|it| it == method) {
             return Err(Refusal::Method);
         }
-        match arrival {
-            Arrival::Port { .. } => self.check_token(uri.path(), headers),
-            Arrival::Socket { .. } => Ok(()),
+        if let Arrival::Port { .. } = arrival
+            && !(reads && self.inner.access.is_public(path))
+        {
+            self.check_token(headers)?;
+        }
+        // No form of a page can say so, whatever else it sends.
+        match reads || only(headers, CONTENT_TYPE).is_some_and(is_json) {
+            true => Ok(()),
+            false => Err(Refusal::Media),
         }
     }
 
-    /// Whether the token opens the path, where it needs one.
-    fn check_token(&self, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
-        if self.inner.access.is_public(path) {
-            return Ok(());
-        }
+    /// Whether the token is shown. What changes something needs it over a port even where reading is public.
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let token = self.inner.access.token().ok_or(Refusal::Closed)?;
         if !headers.contains_key(AUTHORIZATION) {
             return Err(Refusal::NoToken);
@@ -154,7 +160,7 @@ impl Guard {
     }
 
     /// What somebody is told who is not served.
-    fn answer(&self, refusal: Refusal) -> Response {
+    fn answer(&self, refusal: Refusal, path: &str) -> Response {
         let file = || {
             let file = self
                 .inner
@@ -170,7 +176,12 @@ impl Guard {
             ),
             Refusal::Method => (
                 StatusCode::METHOD_NOT_ALLOWED,
-                "only GET and HEAD are served".to_owned(),
+                format!("only {} are served here", allowed(path)),
+            ),
+            Refusal::Media => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "what changes something is sent as JSON: say `Content-Type: application/json`"
+                    .to_owned(),
             ),
             Refusal::NoToken => (
                 StatusCode::UNAUTHORIZED,
@@ -208,14 +219,28 @@ impl Guard {
         };
         let mut response = (status, Json(json!({ "error": why }))).into_response();
         let headers = response.headers_mut();
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        if status == StatusCode::METHOD_NOT_ALLOWED
+            && let Ok(allowed) = HeaderValue::try_from(allowed(path))
+        {
+            headers.insert(ALLOW, allowed);
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
+}
+
+/// What may be done at a path.
+fn allowed(path: &str) -> String {
+    let writes = routes::writes(path).map(|method| format!(", {method}"));
+    format!("GET, HEAD{}", writes.collect::<String>())
+}
+
+/// Whether a content type is that of JSON, whatever it says behind it.
+fn is_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case("application/json")
 }
 
 /// The header's value, if there is exactly one and it is text.
@@ -233,11 +258,12 @@ pub(super) async fn stand(State(guard): State<Guard>, request: Request, next: Ne
         return StatusCode::FORBIDDEN.into_response();
     };
     let verdict = guard.check(arrival, request.method(), request.uri(), request.headers());
+    let path = request.uri().path().to_owned();
     let mut response = match verdict {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
             guard.inner.refusals.note(refusal, &arrival);
-            guard.answer(refusal)
+            guard.answer(refusal, &path)
         }
     };
     let headers = response.headers_mut();

@@ -18,8 +18,10 @@ pub(super) enum Refusal {
     Host,
     /// A page of another origin asks.
     Origin,
-    /// It does not only read.
+    /// What it wants to do is not done at that path.
     Method,
+    /// What it brings is not said to be JSON.
+    Media,
     /// It shows no token.
     NoToken,
     /// It shows another one.
@@ -36,10 +38,11 @@ pub(super) enum Refusal {
     Tls,
 }
 
-const ALL: [Refusal; 10] = [
+const ALL: [Refusal; 11] = [
     Refusal::Host,
     Refusal::Origin,
     Refusal::Method,
+    Refusal::Media,
     Refusal::NoToken,
     Refusal::WrongToken,
     Refusal::Closed,
@@ -56,6 +59,7 @@ impl Refusal {
             Self::Host => "host",
             Self::Origin => "origin",
             Self::Method => "method",
+            Self::Media => "media",
             Self::NoToken => "no_token",
             Self::WrongToken => "wrong_token",
             Self::Closed => "closed",

@@ -91,6 +91,12 @@ pub(super) fn find(path: &str, method: &Method) -> Option<(&'static Route, Strin
     at(path).find(|(route, _)| route.method == *method)
 }
 
+/// What may be done at a path, besides reading it.
+pub(super) fn writes(path: &str) -> impl Iterator<Item = &'static Method> {
+    let methods = at(path).map(|(route, _)| &route.method);
+    methods.filter(|method| **method != Method::GET)
+}
+
 /// All paths, for whoever asks for one that is not there.
 pub(super) fn paths() -> String {
     let mut paths: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use super::HttpState;
 use super::answer::{Problem, escaped};
 use super::query::Query;
-use crate::api::did_you_mean;
+use crate::api::{did_you_mean, spoken};
 use crate::dispatch::{AttachError, Dispatcher};
 
 /// Most live viewers at once.
@@ -161,29 +161,28 @@ pub(super) fn open_v1(
 /// first words; and what to say if no known event is among them.
 fn meant(text: &str, catalog: &Catalog) -> Result<(Vec<String>, Option<String>), Problem> {
     let pattern = Pattern::new(text).map_err(|error| Problem::asked(format!("match: {error}")))?;
-    let names = |event: &EventSpec| {
-        let short = event.path();
-        let names = [Some(&*event.name), event.wire_name.as_deref(), Some(short)];
-        let names = names.into_iter().flatten();
-        names.map(str::to_owned).collect::<Vec<_>>()
-    };
+    fn names(event: &EventSpec) -> impl Iterator<Item = &str> {
+        spoken(&event.name, event.wire_name.as_deref())
+    }
     if Pattern::is_exact(text) {
-        let is_it = |event: &&EventSpec| names(event).iter().any(|name| name == text);
+        let is_it = |event: &&EventSpec| names(event).any(|name| name == text);
         let event = catalog.events().iter().find(is_it);
-        // What is not known stays as it is, and is refused with what was probably meant.
-        let name = event.map_or(text, |event| &event.name);
-        return Ok((vec![name.to_owned()], None));
+        let name = event.map(|event| event.name.to_string()).ok_or_else(|| {
+            let hint = did_you_mean(text, catalog.events().iter().flat_map(names));
+            Problem::asked(format!("the catalog has no event {text:?}{hint}"))
+        })?;
+        return Ok((vec![name], None));
     }
     let prefixes = ["", "snakepit.", "snakepit.python."];
     let patterns = prefixes.map(|prefix| format!("{prefix}{text}")).into();
-    let matches = |event: &EventSpec| names(event).iter().any(|name| pattern.matches(name));
+    let matches = |event: &EventSpec| names(event).any(|name| pattern.matches(name));
     if catalog.events().iter().any(matches) {
         return Ok((patterns, None));
     }
     let begin = text.split(['*', '?', '[', '{']).next().unwrap_or_default();
     let begin = begin.trim_end_matches('.');
     let segments = begin.split('.').count();
-    let cut = |name: String| name.split('.').take(segments).collect::<Vec<_>>().join(".");
+    let cut = |name: &str| name.split('.').take(segments).collect::<Vec<_>>().join(".");
     let begins: Vec<String> = catalog.events().iter().flat_map(names).map(cut).collect();
     let hint = did_you_mean(begin, begins.iter().map(String::as_str));
     let warning = format!("no event of the catalog matches {text:?}{hint}");

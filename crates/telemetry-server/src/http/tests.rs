@@ -19,6 +19,7 @@ mod closed;
 mod places;
 #[cfg(feature = "tls")]
 mod tls;
+mod v1;
 mod views;
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -278,7 +278,7 @@ impl Inner {
             return false;
         }
         if let Some(retired) = registry.retire(&id, deadline(UNREGISTER_DRAIN)) {
-            self.desired.rest(&id);
+            self.shared.desired.rest(&id);
             let _goes_on = self.see_off(retired, None);
         }
         drop(registry);
@@ -306,7 +306,7 @@ impl Inner {
         if let Some(id) = id
             && let Some(retired) = registry.retire(&id, deadline(UNREGISTER_DRAIN))
         {
-            self.desired.leave(&id);
+            self.shared.desired.leave(&id);
             let _goes_on = self.see_off(retired, None);
         }
     }

@@ -1,6 +1,7 @@
 //! What a manager is started with.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,15 @@ use telemetry_core::{
     Clock, Source, SystemClock,
     catalog::Catalog,
     emit::{PolicySpec, random_u64},
+    rules::Rule,
+    wire::ControlError,
 };
 use thiserror::Error;
 
 use crate::dispatch::Dispatcher;
 use crate::identity::WorkerId;
 use crate::pipeline::CatalogMode;
+use crate::policy::PolicyRefused;
 use crate::session::{MAX_DIALS_PER_SECOND, RegionStore};
 use telemetry_core::{Address, AddressError};
 
@@ -33,6 +37,11 @@ pub struct ManagerConfig {
     pub dispatcher: Dispatcher,
     /// Policy of every worker before any control. Default: everything is kept.
     pub policy: PolicySpec,
+    /// Rules of the configuration. Default: none.
+    pub rules: Vec<Rule>,
+    /// The file in which rules that are set while the manager runs outlive it; its directory must be there.
+    /// Default: they do not.
+    pub policy_state: Option<PathBuf>,
     /// Users, besides the manager's own and root, whose processes may be workers behind a unix
     /// socket. Default: none.
     pub accepted_uids: Vec<u32>,
@@ -72,6 +81,8 @@ impl ManagerConfig {
             node,
             dispatcher,
             policy: PolicySpec::default(),
+            rules: Vec::new(),
+            policy_state: None,
             accepted_uids: Vec::new(),
             message_events: false,
             dials_per_second: MAX_DIALS_PER_SECOND,
@@ -81,6 +92,18 @@ impl ManagerConfig {
             region_store: None,
         }
     }
+}
+
+/// Why a manager was not started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The initial policy is not valid.
+    #[error(transparent)]
+    Policy(#[from] ControlError),
+    /// A rule is not.
+    #[error(transparent)]
+    Rules(#[from] PolicyRefused),
 }
 
 /// Why a worker was not registered.

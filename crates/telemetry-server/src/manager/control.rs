@@ -141,7 +141,7 @@ impl Manager {
         target: &Target,
         control: &Control,
     ) -> Result<ControlReceipt, ControlRefused> {
-        let (revision, workers) = self.inner.desired.apply(target, control)?;
+        let (revision, workers) = self.inner.shared.desired.apply(target, control)?;
         let registry = self.inner.lock();
         let is_legacy = |id: &&_| {
             registry

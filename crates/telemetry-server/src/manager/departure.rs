@@ -66,9 +66,9 @@ impl Manager {
         match survivor {
             Some(claim) => {
                 registry.banned.add(id.clone(), claim);
-                self.inner.desired.rest(id);
+                self.inner.shared.desired.rest(id);
             }
-            None => self.inner.desired.leave(id),
+            None => self.inner.shared.desired.leave(id),
         }
         Some(self.inner.see_off(retired, None))
     }

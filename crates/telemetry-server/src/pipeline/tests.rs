@@ -312,20 +312,25 @@ fn many_pipelines_count_into_one_handler_and_nothing_is_lost_when_they_end() {
 
 #[test]
 fn what_toggle_and_filter_do_not_want_is_counted_and_not_dispatched() {
-    use telemetry_core::emit::{PolicySpec, SamplingRule};
+    use telemetry_core::{emit::PolicySpec, rules::RuleTable};
+
+    use crate::policy::{Enforcer, Told};
     let mut rig = rig();
     let call = event("python.call.start").encode_to_vec();
     let tool = event("tool.execution.start").encode_to_vec();
     let mut spec = PolicySpec::default();
     spec.deny = vec!["python.*".into()];
-    spec.sampling = vec![SamplingRule::of_all(0.0)];
     let refused = Frame::Rejected(Reason::Policy);
-    rig.pipeline.enforce(Policy::compile(&spec).ok());
+    let enforcer = |spec: &PolicySpec| {
+        let (table, problems) = RuleTable::compile(&spec.to_rules(1));
+        assert_eq!(problems, []);
+        Some(Enforcer::new(table, Told::Rate(1.0)))
+    };
+    rig.pipeline.enforce(enforcer(&spec));
     assert_eq!(rig.pipeline.process(&call), refused);
-    // Whether it was sampled is the worker's business.
     assert_eq!(rig.pipeline.process(&tool), Frame::Dispatched);
     spec.enabled = false;
-    rig.pipeline.enforce(Policy::compile(&spec).ok());
+    rig.pipeline.enforce(enforcer(&spec));
     assert_eq!(rig.pipeline.process(&tool), refused);
     let unknown = event("no.such.event").encode_to_vec();
     let as_ever = Frame::Rejected(Reason::UnknownEvent);

@@ -78,11 +78,9 @@ pub(super) fn metadata<'a>(
     }
 }
 
-/// The keep probability; what is none counts as not sampled.
-pub(super) fn sampling_rate(claimed: Option<f64>) -> f64 {
-    claimed
-        .filter(|rate| *rate > 0.0 && *rate <= 1.0)
-        .unwrap_or(1.0)
+/// The keep probability that an event claims, if it is one.
+pub(super) fn sampling_rate(claimed: Option<f64>) -> Option<f64> {
+    claimed.filter(|rate| *rate > 0.0 && *rate <= 1.0)
 }
 
 fn cut<'a>(text: &'a str, max_bytes: usize, note: &mut impl FnMut(Note)) -> &'a str {
@@ -98,17 +96,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_that_is_no_probability_counts_as_not_sampled() {
-        for rate in [
-            None,
-            Some(f64::NAN),
-            Some(0.0),
-            Some(-1.0),
-            Some(1.5),
-            Some(1.0),
-        ] {
-            assert!((sampling_rate(rate) - 1.0).abs() < f64::EPSILON, "{rate:?}");
+    fn a_rate_that_is_no_probability_is_none() {
+        for rate in [None, Some(f64::NAN), Some(0.0), Some(-1.0), Some(1.5)] {
+            assert_eq!(sampling_rate(rate), None, "{rate:?}");
         }
-        assert!((sampling_rate(Some(0.25)) - 0.25).abs() < f64::EPSILON);
+        assert_eq!(sampling_rate(Some(0.25)), Some(0.25));
     }
 }

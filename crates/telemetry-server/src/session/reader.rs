@@ -7,13 +7,14 @@ use prost::Message;
 use telemetry_core::{
     Source,
     catalog::escape,
-    emit::{Policy, PolicySpec},
     wire::{FrameError, FrameSplitter, RejectedName},
 };
 use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::record::Record;
+use super::rest::{Listener, enforcer};
 use crate::accounts::LedgerWriter;
+use crate::desired::Wanted;
 use crate::pipeline::{Frame, Pipeline};
 
 /// Longest message, as in gRPC's other implementations; a longer one ends the stream. An event that
@@ -53,6 +54,8 @@ pub(super) struct Reader {
     /// The incarnation that was introduced, on a connection that the worker opened.
     introduced: Option<String>,
     splitter: FrameSplitter,
+    /// What the worker is wanted to do.
+    wanted: Arc<Wanted>,
     /// Messages of this stream.
     messages: u64,
     /// Whether this stream had a hello.
@@ -62,17 +65,26 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(pipeline: Pipeline, record: Arc<Record>, introduced: Option<String>) -> Self {
+    pub(super) fn new(
+        pipeline: Pipeline,
+        record: Arc<Record>,
+        introduced: Option<String>,
+        wanted: Arc<Wanted>,
+    ) -> Self {
         let splitter = FrameSplitter::new(MAX_MESSAGE_BYTES);
-        Self {
+        let legacy = record.is_legacy();
+        let mut reader = Self {
             pipeline,
             record,
             introduced,
             splitter,
+            wanted: Arc::clone(&wanted),
             messages: 0,
             greeted: false,
             complained: false,
-        }
+        };
+        reader.desire(wanted, legacy);
+        reader
     }
 
     /// Takes the next bytes of the stream and handles every message they complete. `each` gets the
@@ -87,6 +99,7 @@ impl Reader {
             record,
             introduced,
             splitter,
+            wanted,
             messages,
             greeted,
             complained,
@@ -112,8 +125,9 @@ impl Reader {
                         let pipeline = batch.pipeline();
                         record.hello(&hello, pipeline.ledger_mut());
                         *greeted = true;
-                        // It carries out its policy, to the letter.
-                        pipeline.enforce(None);
+                        // What it has understood it carries out, to the letter.
+                        let listener = listener(record);
+                        pipeline.enforce(enforcer(wanted, listener, pipeline.dispatcher()));
                         learned.hello = Some(Greeted {
                             replay_bytes: hello.replay_bytes,
                             retained_from: hello.retained_from,
@@ -145,22 +159,18 @@ impl Reader {
         fed.map(|()| learned)
     }
 
-    /// What is wanted of a worker that has not said hello: what comes before that is held against it here.
-    pub(super) fn desire(&mut self, policy: &PolicySpec) {
-        if self.greeted {
-            return;
-        }
-        if policy.enabled && policy.allow.is_empty() && policy.deny.is_empty() {
-            return self.pipeline.enforce(None);
-        }
-        let mut wanted = policy.clone();
-        // It says nothing here, and would be looked through for each event.
-        wanted.sampling.clear();
-        match Policy::compile(&wanted) {
-            Ok(wanted) => self.pipeline.enforce(Some(wanted)),
-            // Each part of it was compiled when it was desired; the last one that could be holds on.
-            Err(error) => tracing::warn!(%error, "a policy cannot be enforced"),
-        }
+    /// What is wanted of the worker from now on. What it cannot be told is held against its events here, and
+    /// all of it before it has said hello.
+    pub(super) fn desire(&mut self, wanted: Arc<Wanted>, legacy: bool) {
+        let listener = match (self.greeted, legacy) {
+            (true, _) => listener(&self.record),
+            (false, true) => Listener::Stock,
+            (false, false) => Listener::Nobody,
+        };
+        let dispatcher = self.pipeline.dispatcher();
+        self.pipeline
+            .enforce(enforcer(&wanted, listener, dispatcher));
+        self.wanted = wanted;
     }
 
     /// Names that were refused since they were last taken.
@@ -196,6 +206,14 @@ impl Reader {
     /// Who the events are from.
     pub(super) fn source(&self) -> &Source {
         self.pipeline.source()
+    }
+}
+
+/// How a worker that said hello understands what it is told.
+fn listener(record: &Record) -> Listener {
+    match record.knows_rules() {
+        Some(true) => Listener::Ours,
+        _ => Listener::Older,
     }
 }
 

@@ -23,10 +23,12 @@ const MAX_TEXT_BYTES: usize = 512;
 mod death;
 mod heard;
 mod phases;
+mod policy;
 mod shown;
 
 pub(crate) use death::Held;
 use heard::{Hello, word};
+pub(crate) use policy::RulesReport;
 
 /// The memory of one registered worker.
 #[derive(Debug)]
@@ -70,7 +72,13 @@ struct Memory {
     /// Whether the last report promised that nothing stays behind.
     written_through: bool,
     applied_revision: u64,
+    /// Revision of the policy that it refused last, as it says; 0 if it did not.
+    refused_revision: u64,
     control_error: String,
+    /// Whether it was told rules last, and not a policy.
+    told_rules: bool,
+    /// What its last report says of its rules.
+    rules: RulesReport,
     /// For how long its program had not run, as it reported last, milliseconds.
     stalled_ms: u64,
     /// Spans under way, as it reported last.
@@ -128,7 +136,10 @@ impl Record {
             end: None,
             written_through: false,
             applied_revision: 0,
+            refused_revision: 0,
             control_error: String::new(),
+            told_rules: false,
+            rules: RulesReport::default(),
             stalled_ms: 0,
             open_spans: 0,
             streams: 0,

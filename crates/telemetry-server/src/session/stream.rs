@@ -217,7 +217,8 @@ impl Session {
                     // A worker that is being taken away has no desired policy any more.
                     progress.is_desired = changed.is_ok();
                     progress.policy_due = changed.is_ok();
-                    progress.reader.desire(&self.policy.borrow());
+                    let wanted = Arc::clone(&self.policy.borrow());
+                    progress.reader.desire(wanted, progress.speech.is_legacy());
                 }
                 permit = dialled.controls.reserve(), if progress.has_word() => {
                     if let Ok(permit) = permit {
@@ -327,6 +328,12 @@ impl Session {
                     let handled = progress.reader.position();
                     progress.acks.begin(hello.replay_bytes, released, handled);
                 }
+                if reported {
+                    let (applied, id) = (self.record.applied(), &self.context.worker_id);
+                    if applied > self.policy.borrow().revision() {
+                        self.shared.desired.overtaken(id, applied);
+                    }
+                }
                 let position = progress.reader.position();
                 progress.acks.handled(position, chunk.len(), reported);
                 let refused = progress.reader.take_refused();
@@ -337,8 +344,9 @@ impl Session {
                     progress.waits = Some(Instant::now() + MAX_WAIT);
                 }
                 if hello.is_some() {
-                    // If it was taken for a stock one and told so, it gets the policy itself now.
-                    progress.policy_due |= progress.speech.hello().0;
+                    // If it was taken for another kind and told so, it gets the policy in its own words now.
+                    progress.policy_due |=
+                        progress.speech.hello().0 || !self.record.was_told_well();
                 } else if event_first {
                     progress.policy_due |= progress.no_hello();
                 }
@@ -397,9 +405,8 @@ impl Session {
             self.record.begin().await,
         )
         .learning(&shared.learned);
-        let mut reader = Reader::new(pipeline, Arc::clone(&self.record), introduced);
-        reader.desire(&self.policy.borrow());
-        reader
+        let wanted = Arc::clone(&self.policy.borrow());
+        Reader::new(pipeline, Arc::clone(&self.record), introduced, wanted)
     }
 
     fn events<'a>(&'a self, progress: &'a Progress) -> SessionEvents<'a> {

@@ -1,12 +1,12 @@
-//! What a worker is told on its stream: the hello, the policy in the words it knows, that its end is near.
+//! What a worker is told on its stream: the hello, what it is wanted to do in the words it knows, that its
+//! end is near.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use telemetry_core::{
-    Mistake,
-    emit::PolicySpec,
-    is_planted,
+    Mistake, is_planted,
+    rules::WorkerRules,
     wire::{Control, Greeting, PROTOCOL_REVISION},
 };
 
@@ -14,6 +14,8 @@ use super::Session;
 use super::control::control_frames;
 use super::legacy::legacy_controls;
 use super::progress::{LastWord, Progress};
+use super::rest::{approximation, wire_rules};
+use crate::desired::Wanted;
 
 impl Session {
     /// The first controls of a stream; `introduced`: the incarnation and the process of a worker that
@@ -30,37 +32,40 @@ impl Session {
         greeting.epoch = 0;
         greeting.position = self.record.tell_position(introduced);
         let hello = Control::Hello(greeting);
-        let mut policy = self.newest_policy();
+        let wanted = self.newest();
         if is_planted(Mistake::ForgetsPolicy) {
-            policy = Arc::default();
+            return control_frames([&hello, &Control::Policy(Default::default())]);
         }
-        if legacy {
-            let told = legacy_controls(&policy);
-            self.record.set_legacy(true, told.unsupported);
-            control_frames([&hello].into_iter().chain(&told.controls))
-        } else {
-            control_frames([&hello, &Control::Policy((*policy).clone())])
-        }
+        let words = self.words(&wanted, legacy);
+        control_frames([&hello].into_iter().chain(&words))
     }
 
-    /// The newest policy in the words the worker knows.
-    fn policy_words(&mut self, legacy: bool) -> Vec<Control> {
-        let policy = self.newest_policy();
+    /// What is wanted of the worker, in words that it knows. One that was never met is told a policy first.
+    fn words(&self, wanted: &Wanted, legacy: bool) -> Vec<Control> {
+        let dispatcher = &self.shared.dispatcher;
         if legacy {
-            let told = legacy_controls(&policy);
-            self.record.set_legacy(true, told.unsupported);
-            told.controls.into()
-        } else {
-            vec![Control::Policy((*policy).clone())]
+            let (controls, unsupported) = legacy_controls(wanted, dispatcher);
+            self.record.set_legacy(true, unsupported);
+            return controls.into();
         }
+        let knows = self.record.knows_rules().unwrap_or(false);
+        self.record.told(knows);
+        vec![if knows {
+            let rules = wire_rules(wanted, dispatcher);
+            Control::Rules(WorkerRules::new(wanted.revision(), rules))
+        } else {
+            Control::Policy(approximation(wanted, dispatcher).policy)
+        }]
     }
 
     /// What is to be said next: the newest policy, what was handled, that the end is near.
     pub(super) fn next_words(&mut self, progress: &mut Progress) -> Bytes {
         let mut words = Vec::new();
         if std::mem::take(&mut progress.policy_due) {
-            words.extend(self.policy_words(progress.speech.is_legacy()));
-            progress.reader.desire(&self.policy.borrow());
+            let wanted = self.newest();
+            let legacy = progress.speech.is_legacy();
+            words.extend(self.words(&wanted, legacy));
+            progress.reader.desire(wanted, legacy);
         }
         if let Some(sequence) = progress.acks.take() {
             words.push(Control::Acknowledge { sequence });
@@ -76,7 +81,7 @@ impl Session {
         control_frames(&words)
     }
 
-    pub(super) fn newest_policy(&mut self) -> Arc<PolicySpec> {
+    pub(super) fn newest(&mut self) -> Arc<Wanted> {
         Arc::clone(&self.policy.borrow_and_update())
     }
 }

@@ -140,7 +140,7 @@ async fn a_worker_that_was_unregistered_is_kept_away_until_it_is_admitted_again(
     assert!(house.manager.readmit(&id) && !house.manager.readmit(&id));
     let _serving = worker.dial_in(&house.socket).await;
     house.manager.applied(&id).await;
-    let policy = house.manager.policy(&id).expect("it is there");
+    let policy = house.manager.worker_policy(&id).expect("it is there");
     assert!(!policy.enabled, "it is still muted");
 }
 

@@ -1,6 +1,6 @@
 //! Asks a running manager over HTTP/1.
 //!
-//! As small as it can be: one connection, one GET, no redirects. A manager listens on a unix socket and at a
+//! As small as it can be: one connection, one question, no redirects. A manager listens on a unix socket and at a
 //! port, with TLS or without.
 
 use std::error::Error;
@@ -8,11 +8,12 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use telemetry_server::process::stranger_behind;
 use telemetry_server::telemetry_tls::{ClientStream, ClientTls, TlsConfig, explain};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,6 +27,8 @@ use crate::running::{Running, Way};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What is spoken over TLS.
 const PROTOCOLS: &[&str] = &["http/1.1"];
+/// Largest refusal that is read.
+const MAX_REFUSAL_BYTES: usize = 256 * 1024;
 /// Largest answer that is read whole.
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
@@ -35,7 +38,30 @@ pub(crate) struct Api {
     ways: Vec<Way>,
 }
 
-type Requests = SendRequest<Empty<Bytes>>;
+type Requests = SendRequest<Full<Bytes>>;
+
+/// A question.
+#[derive(Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    /// What is brought along, which is JSON.
+    pub(crate) body: Option<String>,
+    /// Which revision of the policy it is about.
+    pub(crate) if_match: Option<u64>,
+}
+
+impl<'a> Question<'a> {
+    /// Nothing is to be changed.
+    pub(crate) fn get(path: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            body: None,
+            if_match: None,
+        }
+    }
+}
 
 impl Api {
     /// The manager that is meant.
@@ -48,10 +74,22 @@ impl Api {
         &self,
         path: &str,
     ) -> Result<(&Way, http::Response<Incoming>), Failure> {
+        let (way, answer) = self.ask(Question::get(path)).await?;
+        match answer.status() {
+            StatusCode::OK => Ok((way, answer)),
+            _ => Err(refused(way, answer).await),
+        }
+    }
+
+    /// The head of whatever is answered to a question.
+    async fn ask(
+        &self,
+        question: Question<'_>,
+    ) -> Result<(&Way, http::Response<Incoming>), Failure> {
         let mut absent = Vec::new();
         for way in &self.ways {
             match connect(way).await? {
-                Ok(sender) => return Ok((way, ask(way, sender, path).await?)),
+                Ok(sender) => return Ok((way, ask(way, sender, question).await?)),
                 Err(error) => absent.push(format!("{way} ({error})")),
             }
         }
@@ -60,6 +98,27 @@ impl Api {
              or say which one with --config or --url",
             absent.join(", nor at ")
         )))
+    }
+
+    /// The answer to a question, which is JSON, if it is not refused.
+    pub(crate) async fn say(&self, question: Question<'_>) -> Result<Value, Failure> {
+        let (way, answer) = self.ask(question).await?;
+        if !answer.status().is_success() {
+            return Err(refused(way, answer).await);
+        }
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES);
+        let body = body.collect().await;
+        let body = body.map_err(|error| broken(way, &*error))?.to_bytes();
+        serde_json::from_slice(&body).map_err(|error| {
+            Failure::Failed(format!(
+                "{way} did not answer in JSON ({error}); is it a manager?"
+            ))
+        })
+    }
+
+    /// What a manager says there.
+    pub(crate) async fn json(&self, path: &str) -> Result<Value, Failure> {
+        self.say(Question::get(path)).await
     }
 
     /// The whole answer to a GET, and who answered.
@@ -164,9 +223,11 @@ fn check_listener(way: &Way, stream: &TcpStream) -> Result<(), Failure> {
 async fn ask(
     way: &Way,
     mut sender: Requests,
-    path: &str,
+    question: Question<'_>,
 ) -> Result<http::Response<Incoming>, Failure> {
-    let mut request = Request::get(path);
+    let mut request = Request::builder()
+        .method(question.method)
+        .uri(question.path);
     match way {
         Way::Socket(_) => request = request.header(header::HOST, "localhost"),
         Way::Port {
@@ -181,28 +242,36 @@ async fn ask(
             }
         }
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(Failure::of)?;
-    let answer = timeout(PATIENCE, sender.send_request(request)).await;
-    let answer = answer
-        .map_err(|_| silent(way))?
-        .map_err(|error| broken(way, &error))?;
-    let status = answer.status();
-    if status == StatusCode::OK {
-        return Ok(answer);
+    if question.body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
     }
-    let told = Limited::new(answer.into_body(), 4_096).collect().await;
+    if let Some(revision) = question.if_match {
+        request = request.header(header::IF_MATCH, format!("\"{revision}\""));
+    }
+    let body = Full::from(question.body.unwrap_or_default());
+    let request = request.body(body).map_err(Failure::of)?;
+    let answer = timeout(PATIENCE, sender.send_request(request)).await;
+    answer
+        .map_err(|_| silent(way))?
+        .map_err(|error| broken(way, &error))
+}
+
+/// What somebody says who does not do what was asked.
+async fn refused(way: &Way, answer: http::Response<Incoming>) -> Failure {
+    let status = answer.status();
+    let told = Limited::new(answer.into_body(), MAX_REFUSAL_BYTES)
+        .collect()
+        .await;
     let told = told.map(|body| String::from_utf8_lossy(&body.to_bytes()).into_owned());
     let told = reason(&told.unwrap_or_default());
-    let told = telemetry_core::catalog::escape(&told);
     let advice = match status {
         StatusCode::UNAUTHORIZED => {
             "; name that file with --token-file, or the manager's configuration with --config"
         }
+        StatusCode::NOT_FOUND => "; is the manager older than this command?",
         _ => "",
     };
-    Err(Failure::Failed(format!(
-        "{way} answered {status}: {told}{advice}"
-    )))
+    Failure::Failed(format!("{way} answered {status}: {told}{advice}"))
 }
 
 fn silent(way: &Way) -> Failure {
@@ -237,11 +306,25 @@ fn of_tls(error: &(dyn Error + 'static)) -> Option<String> {
     None
 }
 
-/// What a refusal says: the `error` of a manager's answer, or the answer as it is.
+/// What a refusal says, for a terminal: the `error` of a manager's answer and each of its `problems`, or the answer as
+/// it is.
 fn reason(answer: &str) -> String {
-    let parsed = serde_json::from_str::<serde_json::Value>(answer).ok();
-    let error = parsed.as_ref().and_then(|answer| answer["error"].as_str());
-    error.unwrap_or(answer).trim().to_owned()
+    let escape = |text: &str| telemetry_core::catalog::escape(text).into_owned();
+    let parsed = serde_json::from_str::<Value>(answer).ok();
+    let parsed = parsed.as_ref();
+    let error = parsed.and_then(|answer| answer["error"].as_str());
+    let mut told = escape(error.unwrap_or(answer).trim());
+    let problems = parsed.and_then(|answer| answer["problems"].as_array());
+    for problem in problems.into_iter().flatten() {
+        let word = |key| escape(problem[key].as_str().unwrap_or_default());
+        told.push_str(&format!(
+            "\n  {}: {}: {}",
+            word("rule"),
+            word("field"),
+            word("error")
+        ));
+    }
+    told
 }
 
 /// A runtime for one conversation.

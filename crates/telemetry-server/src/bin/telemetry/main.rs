@@ -9,12 +9,14 @@ mod completions;
 mod exec;
 mod failure;
 mod log;
+mod look;
 mod man;
 mod manager;
 mod running;
 mod service;
 mod show;
 mod signals;
+mod tables;
 mod tap;
 mod tls;
 mod workers;
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use look::Look;
 use running::Running;
 
 /// What `telemetry manager --help` says below its options.
@@ -70,19 +73,30 @@ enum Command {
     /// List the workers of a running manager.
     Workers {
         #[command(flatten)]
-        manager: Running,
-        /// Print what the manager answers, as JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show events as they arrive, one line each.
-    Tap {
-        #[command(flatten)]
-        manager: Running,
-        /// Only events whose name matches, e.g. 'snakepit.python.call.*'.
+        look: Look,
+        /// Only of these pools.
+        #[arg(long, value_name = "GLOB")]
+        pool: Option<String>,
+        /// Only those whose id matches.
         #[arg(long = "match", value_name = "GLOB", default_value = "*")]
         pattern: String,
     },
+    /// List the pools.
+    Pools(Look),
+    /// List the handlers and what became of the events that went there.
+    Handlers(Look),
+    /// List the names of events that workers sent and nobody knows.
+    Quarantine(Look),
+    /// Show what became of all events.
+    Ledger {
+        #[command(flatten)]
+        look: Look,
+        /// Fail if it does not add up.
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Show events as they arrive, one line each.
+    Tap(tap::Tap),
     /// The events and keys that are known, and what workers sent beyond them.
     Catalog {
         #[command(flatten)]
@@ -123,8 +137,16 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
-        Command::Workers { manager, json } => workers::run(&manager, json),
-        Command::Tap { manager, pattern } => tap::run(&manager, &pattern),
+        Command::Workers {
+            look,
+            pool,
+            pattern,
+        } => workers::run(&look, pool.as_deref(), &pattern),
+        Command::Pools(look) => tables::pools(&look),
+        Command::Handlers(look) => tables::handlers(&look),
+        Command::Quarantine(look) => tables::quarantine(&look),
+        Command::Ledger { look, verify } => tables::ledger(&look, verify),
+        Command::Tap(tap) => tap::run(&tap),
         Command::Catalog {
             manager,
             markdown,

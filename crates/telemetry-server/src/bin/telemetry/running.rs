@@ -20,6 +20,8 @@ use crate::failure::Failure;
 pub(crate) const DEFAULT_CONFIG: &str = "telemetry.toml";
 /// That of the service.
 const SERVICE_CONFIG: &str = "/etc/telemetry/telemetry.toml";
+/// Names the manager where neither --url nor --config does.
+const URL_VARIABLE: &str = "TELEMETRY_URL";
 /// What may be given as an address.
 const ALLOWED: &str = "it must be like \"http://127.0.0.1:9464\", \"https://manager.example:9464\" or \
                        \"unix:/run/app/http.sock\"";
@@ -28,7 +30,7 @@ const ALLOWED: &str = "it must be like \"http://127.0.0.1:9464\", \"https://mana
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Running {
     /// Address of the manager: http://HOST:PORT, https://HOST:PORT, or unix:/PATH for its socket. By default
-    /// that of the configuration.
+    /// $TELEMETRY_URL, else that of the configuration.
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
     /// The manager's configuration file, which says where it is. By default telemetry.toml here, else a
@@ -102,11 +104,27 @@ impl Running {
         is_address.then_some(running)
     }
 
+    /// The manager that the environment names, where nothing else does.
+    fn named(&self) -> Option<Self> {
+        let url = std::env::var(URL_VARIABLE)
+            .ok()
+            .filter(|url| !url.is_empty());
+        let url = url.filter(|_| self.url.is_none() && self.config.is_none());
+        url.map(|url| {
+            let mut named = self.clone();
+            named.url = Some(url);
+            named
+        })
+    }
+
     /// The ways, best first; at least one.
     pub(crate) fn ways(&self) -> Result<Vec<Way>, Failure> {
         let given = self.token_file.clone().map(TokenFile::given);
         let given = given.map(|file| file.read().map_err(Failure::of));
         let given = given.transpose()?;
+        if let Some(named) = self.named() {
+            return named.ways();
+        }
         let mut places = self.places()?;
         let mut ways = match self.url.as_deref() {
             Some(url) => vec![self.given_way(url, &mut places)?],

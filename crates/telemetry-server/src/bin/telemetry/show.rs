@@ -14,17 +14,47 @@ pub(crate) fn word(value: Option<&Value>) -> String {
     }
 }
 
-/// `key=value` pairs of an object, in its order, in quotes where a value has spaces.
-pub(crate) fn pairs(value: Option<&Value>) -> String {
+/// `key=value` pairs of an object, in its order, each value as `shown`, in quotes where it has spaces.
+pub(crate) fn pairs(value: Option<&Value>, shown: fn(&str, &Value) -> String) -> String {
     let Some(Value::Object(object)) = value else {
         return String::new();
     };
     let pair = |(key, value): (&String, &Value)| {
-        let value = word(Some(value));
+        let value = shown(key, value);
         let quote = if value.contains([' ', '=']) { "\"" } else { "" };
         format!("{}={quote}{value}{quote}", escape(key))
     };
     object.iter().map(pair).collect::<Vec<_>>().join(" ")
+}
+
+/// A measurement; a span of time as people say it.
+pub(crate) fn measured(key: &str, value: &Value) -> String {
+    let nanos = match value.as_u64() {
+        Some(nanos) if key == "duration" || key.ends_with("_ns") => nanos,
+        Some(millis) if key.ends_with("_ms") => millis.saturating_mul(1_000_000),
+        _ => return word(Some(value)),
+    };
+    span(nanos)
+}
+
+/// A span of time to three digits.
+pub(crate) fn span(nanos: u64) -> String {
+    let units = [
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("µs", 1_000),
+        ("ns", 1),
+    ];
+    let (unit, size) = units
+        .into_iter()
+        .find(|(_, size)| nanos >= *size)
+        .unwrap_or(units[3]);
+    let (whole, hundredths) = (nanos / size, nanos % size * 100 / size);
+    match whole {
+        _ if size == 1 || whole >= 100 => format!("{whole}{unit}"),
+        10.. => format!("{whole}.{}{unit}", hundredths / 10),
+        _ => format!("{whole}.{hundredths:02}{unit}"),
+    }
 }
 
 /// Time of day in UTC, to the millisecond; `-` for no time.
@@ -72,7 +102,8 @@ mod tests {
         let shown = word(Some(&hostile));
         assert!(!shown.chars().any(char::is_control), "{shown}");
         let object = serde_json::json!({ "a\u{1b}": "x y" });
-        assert!(!pairs(Some(&object)).chars().any(char::is_control));
+        let shown = pairs(Some(&object), measured);
+        assert!(!shown.chars().any(char::is_control), "{shown}");
     }
 
     #[test]
@@ -82,6 +113,22 @@ mod tests {
             vec!["long".into(), "x".into()],
         ];
         assert_eq!(table(&rows), "A     B\nlong  x\n");
+    }
+
+    #[test]
+    fn spans_of_time_are_said_to_three_digits() {
+        for (nanos, said) in [
+            (0, "0ns"),
+            (5, "5ns"),
+            (1_234, "1.23µs"),
+            (45_678_901, "45.6ms"),
+            (123_456_789, "123ms"),
+            (61_000_000_000, "61.0s"),
+        ] {
+            assert_eq!(span(nanos), said);
+        }
+        assert_eq!(measured("wait_ms", &Value::from(1_500)), "1.50s");
+        assert_eq!(measured("bytes", &Value::from(1_500)), "1500");
     }
 
     #[test]

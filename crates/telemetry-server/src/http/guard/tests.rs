@@ -199,7 +199,7 @@ fn what_is_not_public_needs_the_token_over_a_port_and_none_over_the_socket() {
     let in_the_address = "/api/workers?token=0123456789abcdef0123456789abcdef";
     assert_eq!(check(PORT, in_the_address, &[]), Err(Refusal::NoToken));
 
-    let answer = guard.answer(Refusal::NoToken);
+    let answer = guard.answer(Refusal::NoToken, "/");
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(answer.headers()[WWW_AUTHENTICATE], "Bearer");
     assert!(!format!("{guard:?}").contains(SECRET));
@@ -212,4 +212,110 @@ fn without_a_token_only_what_is_public_is_served() {
     let uri = Uri::from_static("/api/workers");
     let verdict = guard.check(PORT, &Method::GET, &uri, &headers);
     assert_eq!(verdict, Err(Refusal::Closed));
+}
+
+/// What a request brings, and what of it counts.
+struct Request {
+    host: &'static str,
+    origin: Option<&'static str>,
+    token: Option<&'static str>,
+    kind: Option<&'static str>,
+}
+
+#[test]
+fn every_route_is_guarded_the_same_whatever_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let token = "0123456789abcdef0123456789abcdef";
+    std::fs::write(&file, token).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let guard = guard(&[], Some(&TokenFile::given(&file)));
+    let older = ["/api/workers", "/api/tap", "/nowhere"].map(str::to_owned);
+    let routes = routes::ROUTES.iter();
+    let paths = routes.map(|route| format!("{}{}", routes::ROOT, route.path.replace("{id}", "w")));
+    let paths: Vec<String> = paths.chain(older).collect();
+    let right = format!("Bearer {token}");
+    let mut passed = [0; 2];
+    for path in &paths {
+        for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let is_read = ["GET", "HEAD"].contains(&method);
+            let is_marked = routes::ROUTES.iter().any(|route| {
+                format!("{}{}", routes::ROOT, route.path) == *path && route.method == method
+            });
+            for request in requests() {
+                let mut headers = vec![("host", request.host)];
+                headers.extend(request.origin.map(|it| ("origin", it)));
+                headers.extend(request.kind.map(|it| ("content-type", it)));
+                let shown = request
+                    .token
+                    .map(|it| if it == "right" { &*right } else { it });
+                headers.extend(shown.map(|it| ("authorization", it)));
+                let method = Method::from_bytes(method.as_bytes()).unwrap();
+                let uri = path.parse().unwrap();
+                for arrival in [PORT, Arrival::Socket { pid: None }] {
+                    let is_port = arrival == PORT;
+                    let verdict = guard.check(arrival, &method, &uri, &head(&headers));
+                    let expected = if is_port && request.host != "localhost" {
+                        Err(Refusal::Host)
+                    } else if request
+                        .origin
+                        .is_some_and(|it| it != format!("http://{}", request.host))
+                    {
+                        Err(Refusal::Origin)
+                    } else if !is_read && !is_marked {
+                        Err(Refusal::Method)
+                    } else if is_port && request.token.is_none() {
+                        Err(Refusal::NoToken)
+                    } else if is_port && request.token != Some("right") {
+                        Err(Refusal::WrongToken)
+                    } else if !is_read
+                        && !request
+                            .kind
+                            .is_some_and(|it| it.starts_with("application/json"))
+                    {
+                        Err(Refusal::Media)
+                    } else {
+                        passed[usize::from(!is_read)] += 1;
+                        Ok(())
+                    };
+                    assert_eq!(verdict, expected, "{arrival} {method} {path} {headers:?}");
+                }
+            }
+        }
+    }
+    assert!(passed[0] > 100, "{passed:?}");
+}
+
+fn requests() -> Vec<Request> {
+    let mut all = Vec::new();
+    for host in ["localhost", "evil.example"] {
+        for origin in [
+            None,
+            Some("http://localhost"),
+            Some("http://evil.example"),
+            Some("null"),
+        ] {
+            for token in [
+                None,
+                Some("right"),
+                Some("Bearer 0123456789abcdef0123456789abcdeF"),
+            ] {
+                for kind in [
+                    None,
+                    Some("application/json"),
+                    Some("application/json; charset=utf-8"),
+                    Some("text/plain"),
+                    Some("application/x-www-form-urlencoded"),
+                ] {
+                    all.push(Request {
+                        host,
+                        origin,
+                        token,
+                        kind,
+                    });
+                }
+            }
+        }
+    }
+    all
 }

@@ -6,7 +6,7 @@ use telemetry_core::{
 };
 use telemetry_proto::{WorkerHello, WorkerReport};
 
-use super::{MAX_TEXT_BYTES, Record};
+use super::{MAX_TEXT_BYTES, Record, RulesReport};
 use crate::accounts::{Implausible, LedgerWriter, Origin, Place, Said};
 use crate::session::peer::LinkKind;
 
@@ -106,6 +106,8 @@ impl Record {
         let taken = memory.account.report(said, writer, origin, now_ns);
         memory.written_through = report.written_through;
         memory.applied_revision = report.policy_revision;
+        memory.refused_revision = report.rejected_policy_revision;
+        memory.rules = RulesReport::of(report);
         memory.stalled_ms = report.stalled_ms;
         memory.open_spans = report.open_spans;
         memory.control_error = escape(truncate(&report.control_error, MAX_TEXT_BYTES)).into_owned();

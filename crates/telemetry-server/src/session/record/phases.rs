@@ -20,6 +20,7 @@ impl Record {
         memory.connected_since_ns = None;
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
+        memory.refused_revision = 0;
         memory.stalled_ms = 0;
         memory.open_spans = 0;
         drop(memory);
@@ -81,6 +82,7 @@ impl Record {
         memory.asked_before |= memory.is_open;
         // What it has applied is not known until it reports again.
         memory.applied_revision = 0;
+        memory.refused_revision = 0;
         memory.stalled_ms = 0;
         memory.open_spans = 0;
         drop(memory);

@@ -137,7 +137,7 @@ mod tests {
             learned(
                 "train.step",
                 3,
-                step.clone(),
+                step,
                 json!(["tenant", "tool", "loss"])
             ),
             learned("train.step", 3, json!([]), json!(["region"])),

@@ -1,0 +1,85 @@
+//! Rules among what is desired: who gets which, and under which revision.
+
+use std::sync::Arc;
+
+use telemetry_core::emit::PolicySpec;
+
+use super::{Desired, State, Wanted};
+use crate::identity::WorkerId;
+use crate::policy::RuleSet;
+
+/// Further than this no manager before us can have been.
+const MAX_LEAD: u64 = 1 << 32;
+
+impl Desired {
+    /// All rules, and the revision under which they were set.
+    pub(crate) fn rules(&self) -> (u64, Arc<RuleSet>) {
+        let state = self.lock();
+        (state.rules_revision, Arc::clone(&state.rules))
+    }
+
+    /// The revision that a change would have now.
+    pub(crate) fn next_revision(&self) -> u64 {
+        self.lock().revision + 1
+    }
+
+    /// Replaces the rules, under a revision that is at least this. Returns it, and the workers that are to
+    /// have other rules than before.
+    pub(crate) fn set_rules(&self, rules: RuleSet, at_least: u64) -> (u64, Vec<WorkerId>) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.revision = at_least.max(state.revision + 1);
+        state.rules_revision = state.revision;
+        state.rules = Arc::new(rules);
+        let ids: Vec<WorkerId> = state.workers.keys().cloned().collect();
+        let revision = state.revision;
+        let changed = ids.into_iter().filter(|id| state.refresh(id, revision));
+        (revision, changed.collect())
+    }
+
+    /// A worker says that it has a revision that we never gave: of a manager that was there before us. From
+    /// now on ours are above it, so that none has two meanings.
+    pub(crate) fn overtaken(&self, id: &WorkerId, revision: u64) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if revision <= state.revision || revision - state.revision > MAX_LEAD {
+            return;
+        }
+        state.revision = revision;
+        state.renew(id);
+    }
+}
+
+impl State {
+    /// Gives a worker the rules that are about it by now under this revision, if that are others.
+    pub(super) fn refresh(&mut self, id: &WorkerId, revision: u64) -> bool {
+        let Some(worker) = self.workers.get(id) else {
+            return false;
+        };
+        let rules = self.rules.covering(id, worker.pool.as_deref());
+        if rules == worker.wanted.borrow().rules {
+            return false;
+        }
+        let spec = under(&worker.wanted.borrow().spec, revision);
+        worker.wanted.send_replace(Arc::new(Wanted { spec, rules }));
+        self.revision = self.revision.max(revision);
+        true
+    }
+
+    /// Tells a worker the same under a new revision.
+    fn renew(&mut self, id: &WorkerId) {
+        self.revision += 1;
+        if let Some(worker) = self.workers.get(id) {
+            let rules = worker.wanted.borrow().rules.clone();
+            let spec = under(&worker.wanted.borrow().spec, self.revision);
+            worker.wanted.send_replace(Arc::new(Wanted { spec, rules }));
+        }
+    }
+}
+
+/// The same policy under this revision.
+fn under(spec: &PolicySpec, revision: u64) -> Arc<PolicySpec> {
+    let mut spec = spec.clone();
+    spec.revision = revision;
+    Arc::new(spec)
+}
