@@ -68,7 +68,7 @@ pub struct Pattern {
 
 /// The first and last bytes of a name, or what of them a pattern asks for; tells most names that a
 /// pattern does not match at the cost of two comparisons.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Ends {
     /// The first eight bytes, and which of them are given.
     head: [u64; 2],

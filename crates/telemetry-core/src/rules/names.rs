@@ -26,6 +26,8 @@ const WORKER_PREFIX: &str = "python.";
 pub struct NameGlobs {
     /// Each of them.
     globs: Vec<Pattern>,
+    /// What each of them asks for at the ends of a name, which is all that most names are looked at for.
+    ends: Vec<Ends>,
     /// Whether they cover the wire name only.
     wire_names: bool,
 }
@@ -70,8 +72,10 @@ impl NameGlobs {
             let glob = if wire_names { glob } else { bare(glob) };
             Pattern::at(glob, position)
         });
+        let globs = compiled.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            globs: compiled.collect::<Result<_, _>>()?,
+            ends: globs.iter().map(Pattern::ends).collect(),
+            globs,
             wire_names,
         })
     }
@@ -84,12 +88,14 @@ impl NameGlobs {
 
     pub(super) fn covers(&self, probe: &Probe<'_>) -> bool {
         let rest = probe.rest.filter(|_| !self.wire_names);
-        let covers = |glob: &Pattern, (name, ends): (&str, Ends)| {
-            glob.ends().may_be_of(ends) && glob.matches(name)
-        };
-        self.globs
-            .iter()
-            .any(|glob| covers(glob, probe.name) || rest.is_some_and(|rest| covers(glob, rest)))
+        self.covers_text(probe.name) || rest.is_some_and(|rest| self.covers_text(rest))
+    }
+
+    /// Whether any of them covers the whole of a text.
+    #[inline]
+    fn covers_text(&self, (name, ends): (&str, Ends)) -> bool {
+        let mut globs = self.ends.iter().zip(&self.globs);
+        globs.any(|(asked, glob)| asked.may_be_of(ends) && glob.matches(name))
     }
 }
 
