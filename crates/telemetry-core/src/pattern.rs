@@ -71,9 +71,9 @@ pub struct Pattern {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ends {
     /// The first eight bytes, and which of them are given.
-    head: [u64; 2],
+    pub(crate) head: [u64; 2],
     /// The last eight bytes, and which of them are given.
-    tail: [u64; 2],
+    pub(crate) tail: [u64; 2],
 }
 
 /// Nearly all patterns have the first two shapes, which are a comparison.
