@@ -196,6 +196,7 @@ fn every_command_that_is_shown_has_a_manual_page() {
         "telemetry-completions.1",
         "telemetry-config-check.1",
         "telemetry-config.1",
+        "telemetry-doctor.1",
         "telemetry-handlers.1",
         "telemetry-ledger.1",
         "telemetry-man.1",
