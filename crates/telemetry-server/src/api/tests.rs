@@ -1,6 +1,6 @@
 //! What version 1 of the API looks like, in files: a field that is renamed or goes away shows itself here.
 //!
-//! `TELEMETRY_GOLDEN=write` writes them anew.
+//! `GOLDEN=write` writes them anew.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn check(name: &str, said: &impl Serialize) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/golden");
     let golden = golden.join(format!("{name}.json"));
     let said = serde_json::to_string_pretty(said).unwrap() + "\n";
-    if std::env::var("TELEMETRY_GOLDEN").is_ok_and(|it| it == "write") {
+    if std::env::var("GOLDEN").is_ok_and(|it| it == "write") {
         fs::write(&golden, &said).unwrap();
     }
     let agreed = fs::read_to_string(&golden).unwrap();
