@@ -188,7 +188,7 @@ fn workers(workers: &[Value], found: &mut Findings) {
         match state.as_str() {
             "streaming" | "ready" => {}
             "backoff" | "closed" => {
-                found.fail(format!("worker {id} is not there ({state}){error}"))
+                found.fail(format!("worker {id} is not there ({state}){error}"));
             }
             "replaced" => found.warn(format!("worker {id} streams to another manager{error}")),
             _ => found.warn(format!("worker {id} is {state}{error}")),
@@ -205,16 +205,15 @@ fn workers(workers: &[Value], found: &mut Findings) {
             found.fail(format!("worker {id} refused the last control: {error}"));
         }
         for (reason, what) in [
-            (
-                "queue_full",
-                "its queue was full: it sends more than it can, or nobody reads",
-            ),
-            ("too_large", "they were too large"),
-            ("invalid", "they were no events"),
+            ("queue_full", "since its queue was full"),
+            ("evicted_oldest", "since its queue was full"),
+            ("oversize", "which were too large"),
+            ("invalid_name", "whose names are none"),
+            ("invalid_value", "whose values are none"),
         ] {
             let dropped = number(worker, &format!("/ledger/dropped/{reason}"));
             if dropped > 0 {
-                found.warn(format!("worker {id} dropped {dropped} events, {what}"));
+                found.warn(format!("worker {id} dropped {dropped} events {what}"));
             }
         }
     }
