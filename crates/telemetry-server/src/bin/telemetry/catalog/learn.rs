@@ -134,12 +134,7 @@ mod tests {
                           { "key": "duration", "unit": "nanoseconds", "kind": "histogram" }]);
         let mut value = telemetry_server::api::described(Catalog::builtin());
         value["learned"] = json!([
-            learned(
-                "train.step",
-                3,
-                step,
-                json!(["tenant", "tool", "loss"])
-            ),
+            learned("train.step", 3, step, json!(["tenant", "tool", "loss"])),
             learned("train.step", 3, json!([]), json!(["region"])),
             learned("train-end", 3, json!([]), json!([])),
         ]);
