@@ -64,6 +64,22 @@ pub(super) fn rows() -> Vec<Row> {
             .floor(Bound::ratio_at_most(1.05))
             .moonshot(Bound::ratio_at_most(1.005)),
     );
+    let ruled = [
+        (
+            "kept emit, 256 rules with 1,024 globs",
+            "kept-emit-under-rules",
+        ),
+        ("kept emit, under a limit", "limited-emit"),
+    ];
+    rows.extend(ruled.map(|(bench, ours)| {
+        instructions(
+            &mut counted,
+            bench,
+            ours,
+            "kept-emit",
+            |row, ours, theirs| row.price(alone(ours / theirs)),
+        )
+    }));
     rows
 }
 

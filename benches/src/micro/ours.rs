@@ -10,6 +10,7 @@ use telemetry_client::{EventHandle, Operation, Span, Telemetry};
 use telemetry_core::{
     Outcome, SystemClock,
     emit::{Budget, QueueLimits, Recorder, RecorderConfig, SamplingRule},
+    rules::{WireAction, WireRule, WorkerRules},
     wire::Control,
 };
 
@@ -59,6 +60,25 @@ impl Worker {
             let rule = SamplingRule::new(0.5, patterns.to_vec());
             worker.apply(&Control::Sampling(rule));
         }
+        worker
+    }
+
+    /// Under 256 rules with 1,024 globs, of which one is about the event and says what becomes of it.
+    pub(crate) fn with_rules(action: WireAction) -> Self {
+        let worker = Self::new();
+        let others = (1..256_u32).map(|number| {
+            let globs = [
+                format!("other{number}.*"),
+                format!("tool.other{number}.*"),
+                format!("*.other{number}"),
+                format!("tool.*.other{number}"),
+            ];
+            WireRule::new(number, format!("other-{number}"), globs, WireAction::Drop)
+        });
+        let globs = ["tool.execution.*", "a", "b", "c"];
+        let own = WireRule::new(0, "own", globs, action);
+        let rules = others.chain([own]).collect();
+        worker.apply(&Control::Rules(WorkerRules::new(1, rules)));
         worker
     }
 

@@ -2,6 +2,8 @@
 //!
 //! `telemetry-benches work NAME --runs N` does nothing else than those runs.
 
+use telemetry_core::rules::WireAction;
+
 use crate::measure::{BATCH, Batches, run_and_watch};
 use crate::peers::{self, DisabledTracing, Naive, OtelSpan};
 
@@ -17,8 +19,14 @@ pub(crate) struct Work {
     run: fn(usize),
 }
 
+/// A limit that is never reached.
+const PLENTY: WireAction = WireAction::PerSecond {
+    limit: 1e9,
+    burst: None,
+};
+
 /// All of them.
-const WORKS: [Work; 12] = [
+const WORKS: [Work; 14] = [
     Work {
         name: "kept-emit",
         run: |runs| counted(Kept::new(Worker::new()), runs),
@@ -34,6 +42,14 @@ const WORKS: [Work; 12] = [
     Work {
         name: "kept-emit-under-globs",
         run: |runs| counted(Kept::new(Worker::with_globs(1_000)), runs),
+    },
+    Work {
+        name: "kept-emit-under-rules",
+        run: |runs| counted(Kept::new(Worker::with_rules(WireAction::Keep)), runs),
+    },
+    Work {
+        name: "limited-emit",
+        run: |runs| counted(Kept::new(Worker::with_rules(PLENTY)), runs),
     },
     Work {
         name: "disabled-emit",

@@ -223,7 +223,7 @@ impl Backend for Recorder {
     }
 
     fn apply(&self, control: &Control) -> Result<(), ControlError> {
-        self.gate().apply(control)
+        Self::apply(self, control)
     }
 
     fn flush(&self, timeout: Duration) -> bool {

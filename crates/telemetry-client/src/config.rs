@@ -190,6 +190,7 @@ impl Config {
         Identity {
             worker_id: self.worker_id.clone(),
             pool_name: self.pool_name.clone(),
+            labels: self.labels.clone(),
             ..Identity::default()
         }
     }

@@ -15,6 +15,7 @@ mod connection;
 mod control;
 mod dial_in;
 mod door;
+mod ends;
 mod handshake;
 mod heard;
 mod host;

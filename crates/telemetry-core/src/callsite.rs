@@ -5,14 +5,16 @@
 //! policy that is being put in force. Names beyond the bound are not
 //! refused: they get a callsite of their own that is not kept, and share one set of counters.
 
+mod change;
 mod counts;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 use rustc_hash::{FxBuildHasher, FxHashMap};
@@ -20,12 +22,13 @@ use rustc_hash::{FxBuildHasher, FxHashMap};
 use crate::codec::encode_event_parts;
 use crate::ledger::{NameCount, Reason};
 use crate::name::{EventName, NameError};
-use crate::policy::{Policy, Threshold};
+use crate::policy::{Policy, Sentence, Threshold};
 use crate::queue::MAX_TAG;
 use crate::region::{MAX_SITES, Part};
 use counts::SiteCounts;
 
 pub(crate) use counts::{Ended, names_in, totals_of};
+pub(crate) use tally::{RuleTally, Tallies};
 
 /// Names that a worker keeps unless configured otherwise.
 pub const DEFAULT_MAX_CALLSITES: usize = 4_096;
@@ -76,6 +79,8 @@ pub struct Callsite {
     kept: bool,
     /// Number of the reason for which an event was dropped last, behind policy.
     last_reason: AtomicU32,
+    /// What is asked where the threshold is [`Threshold::LIMITED`]: the share, and then the limiter.
+    limited: (AtomicU64, AtomicU32),
 }
 
 impl fmt::Debug for Callsite {
@@ -108,6 +113,17 @@ impl Callsite {
         &self.switch
     }
 
+    /// Puts what a policy says in force.
+    fn set(&self, sentence: Sentence) {
+        if sentence.threshold == Threshold::LIMITED {
+            self.limited
+                .0
+                .store(sentence.share.into(), Ordering::Relaxed);
+            self.limited.1.store(sentence.limiter, Ordering::Relaxed);
+        }
+        self.switch.set(sentence.threshold);
+    }
+
     /// The number under which the table finds its counters.
     #[inline]
     pub(crate) fn tag(&self) -> u32 {
@@ -129,8 +145,8 @@ pub(crate) struct CallsiteTable {
     max: usize,
     /// The compiled policy, for new names and those that the table does not keep.
     policy: ArcSwap<Policy>,
-    /// Held while the policy is replaced, never by an emit.
-    change: Mutex<()>,
+    /// Held while the policy is replaced, never by an emit: counts by rule.
+    change: Mutex<Tallies>,
     /// Names that got their tag, in the order in which they came.
     tags: AtomicU32,
     /// Counters of all names; those of names that are not kept are one.
@@ -163,7 +179,7 @@ impl CallsiteTable {
             len: AtomicUsize::new(0),
             max,
             policy: ArcSwap::from_pointee(policy),
-            change: Mutex::new(()),
+            change: Mutex::default(),
             tags: AtomicU32::new(0),
             counts,
         }
@@ -208,12 +224,14 @@ impl CallsiteTable {
         let policy = self.policy.load_full();
         let site = Arc::new(Callsite {
             event_parts: encode_event_parts(name.as_str()).into(),
-            switch: Arc::new(Switch::fixed(policy.threshold(name.as_str()))),
+            switch: Arc::new(Switch::fixed(Threshold::KEEP)),
             tag: AtomicU32::new(MAX_TAG),
             kept: true,
             last_reason: AtomicU32::new(0),
+            limited: (AtomicU64::new(0), AtomicU32::new(0)),
             name,
         });
+        site.set(sentence_of(&policy, &site.name));
         for slot in self.probe(site.name.as_str()) {
             let taken = slot.get_or_init(|| {
                 // Nobody else knows the site before it is in its slot, and none that is in no slot has a
@@ -246,8 +264,7 @@ impl CallsiteTable {
             if Arc::ptr_eq(&seen, &current) {
                 return;
             }
-            let threshold = current.threshold(site.name.as_str());
-            site.switch.set(threshold);
+            site.set(sentence_of(&current, &site.name));
             seen = current;
         }
     }
@@ -265,19 +282,6 @@ impl CallsiteTable {
     #[cold]
     fn unkept_threshold(&self, site: &Callsite) -> Threshold {
         self.policy.load().threshold(site.name.as_str())
-    }
-
-    /// Puts a policy in force for every name.
-    pub(crate) fn set_policy(&self, policy: Policy) {
-        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let policy = Arc::new(policy);
-        self.policy.store(Arc::clone(&policy));
-        // Pairs with the fence in `settle`.
-        fence(Ordering::SeqCst);
-        for site in self.sites() {
-            let threshold = policy.threshold(site.name.as_str());
-            site.switch.set(threshold);
-        }
     }
 
     /// The names that are kept.
@@ -320,17 +324,13 @@ impl CallsiteTable {
             .totals(self.tags.load(Ordering::Relaxed) as usize)
     }
 
-    /// Counts by name, for names that are kept; `queued` are the tags of what is in the queue.
-    pub(crate) fn names(&self, queued: impl Iterator<Item = u32>) -> Vec<NameCount> {
-        let mut waiting: FxHashMap<u32, u64> = FxHashMap::default();
-        for tag in queued {
-            *waiting.entry(tag).or_default() += 1;
-        }
+    /// Counts by name, for names that are kept; `waiting` says how many events of a tag are in the queue.
+    pub(crate) fn names(&self, waiting: &FxHashMap<u32, u64>) -> Vec<NameCount> {
         let mut names: Vec<_> = self
             .sites()
             .map(|site| {
-                let [left, sampled_out, filtered, dropped] = self.counts.read(site.tag());
-                let accepted = left + waiting.get(&site.tag()).copied().unwrap_or_default();
+                let counts = self.accepted_and_ended(site, waiting);
+                let [accepted, sampled_out, filtered, dropped] = counts;
                 NameCount {
                     name: site.name.as_str().to_owned(),
                     emitted: accepted + sampled_out + filtered + dropped,
@@ -354,7 +354,14 @@ impl CallsiteTable {
             tag: AtomicU32::new(MAX_TAG),
             kept: false,
             last_reason: AtomicU32::new(0),
+            limited: (AtomicU64::new(0), AtomicU32::new(0)),
             name,
         })
     }
+}
+
+/// What a policy says of a name that it has not met.
+fn sentence_of(policy: &Policy, name: &EventName) -> Sentence {
+    let name = name.as_str();
+    policy.sentence(name, &policy.rules().about(name))
 }

@@ -443,7 +443,12 @@ impl PolicySpec {
             }
             Control::Policy(spec) => next = spec.clone(),
             // Rules stand beside a policy, and one that says nothing.
-            Control::Rules(_) => next = Self::default(),
+            Control::Rules(set) => {
+                next = Self {
+                    revision: set.revision,
+                    ..Self::default()
+                };
+            }
             Control::Shares(_)
             | Control::Hello(_)
             | Control::Acknowledge { .. }

@@ -3,19 +3,27 @@
 //! It joins callsites, policy and ledger. It never sees an event's contents, and it waits only in
 //! write-through mode (`settle.rs`), once the outcome is counted.
 
+mod limited;
+mod ruled;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use atomic_waker::AtomicWaker;
+use rustc_hash::FxHashMap;
 
 use crate::callsite::{Callsite, CallsiteTable, DEFAULT_MAX_CALLSITES, Ended};
 use crate::control::{Control, ControlError, PolicySpec};
 use crate::correlation::{SpanContext, correlation_draw};
 use crate::ledger::{NameCount, Note, Reading, Reason, WorkerLedger, WorkerSnapshot};
 use crate::name::NameError;
-use crate::policy::{Policy, Threshold, Verdict, next_draw};
-use crate::queue::Queue;
+use crate::policy::{Limiters, Policy, Threshold, Verdict, next_draw};
+use crate::queue::{Queue, Resting};
 use crate::region::{Layout, Part, Region};
 use crate::settle::Settle;
+use crate::time::{Clock, SystemClock};
+use ruled::Ruled;
 
 /// How often a reading of the ledger is repeated to find a moment with no event under way.
 const READ_ATTEMPTS: usize = 8;
@@ -65,6 +73,12 @@ pub struct Gate {
     control: Mutex<ControlState>,
     /// Who waits for outcomes to be written.
     settle: Settle,
+    /// What says how many events a second pass.
+    limiters: Limiters,
+    /// Tells when rules end, and how many events a second there are.
+    clock: Arc<dyn Clock>,
+    /// Who turns the clock of rules.
+    timer: AtomicWaker,
 }
 
 /// Where control stands; touched only when a control arrives or a report is made.
@@ -76,6 +90,8 @@ struct ControlState {
     rejected_revision: u64,
     /// Why the last control was refused; empty if it was not.
     error: String,
+    /// The rules in force.
+    ruled: Ruled,
 }
 
 /// Where control stands.
@@ -88,6 +104,8 @@ pub struct ControlStatus {
     pub rejected_revision: u64,
     /// Why the last control was refused; empty if it was not.
     pub error: String,
+    /// Whether nothing is emitted, because it was toggled off or a rule says so.
+    pub is_off: bool,
 }
 
 impl Gate {
@@ -99,7 +117,15 @@ impl Gate {
     pub fn new(spec: PolicySpec, max_callsites: usize) -> Result<Self, ControlError> {
         let region = Region::heap(Layout::new(0, max_callsites));
         let ledger = WorkerLedger::in_part(region.counters);
-        Self::in_parts(spec, max_callsites, ledger, region.sites, region.names)
+        let clock = Arc::new(SystemClock::new());
+        Self::in_parts(
+            spec,
+            max_callsites,
+            ledger,
+            region.sites,
+            region.names,
+            clock,
+        )
     }
 
     /// [`new`](Self::new) with its counters in parts of a region.
@@ -109,16 +135,23 @@ impl Gate {
         ledger: WorkerLedger,
         sites: Part<[AtomicU64]>,
         names: Part<[AtomicU64]>,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, ControlError> {
         let policy = Policy::compile(&spec)?;
         Ok(Self::with(
             spec,
             ledger,
             CallsiteTable::in_parts(max_callsites, policy, sites, names),
+            clock,
         ))
     }
 
-    fn with(spec: PolicySpec, ledger: WorkerLedger, sites: CallsiteTable) -> Self {
+    fn with(
+        spec: PolicySpec,
+        ledger: WorkerLedger,
+        sites: CallsiteTable,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             sites,
             ledger,
@@ -127,6 +160,9 @@ impl Gate {
                 ..ControlState::default()
             }),
             settle: Settle::default(),
+            limiters: Limiters::default(),
+            clock,
+            timer: AtomicWaker::new(),
         }
     }
 
@@ -138,7 +174,7 @@ impl Gate {
     /// [`NameError`] if the name breaks the rules for names.
     pub fn callsite(&self, name: &str) -> Result<Arc<Callsite>, NameError> {
         self.sites.resolve(name).inspect_err(|_| {
-            if self.sites.policy().spec().enabled {
+            if !self.sites.policy().is_off() {
                 self.ledger.together(|| {
                     self.sites.count_nameless();
                     self.ledger.drop_event(Reason::InvalidName);
@@ -159,6 +195,9 @@ impl Gate {
     ) -> Result<Threshold, Outcome> {
         let threshold = self.sites.threshold(site);
         let verdict = threshold.decide(|| draw(correlation_id, span));
+        if verdict == Verdict::Limited {
+            return self.admit_limited(site, draw(correlation_id, span));
+        }
         self.count(site, threshold, verdict)
     }
 
@@ -173,7 +212,8 @@ impl Gate {
         correlation_id: &str,
         span: Option<&SpanContext>,
     ) -> Option<SpanDecision> {
-        if self.sites.threshold(start) == Threshold::OFF {
+        let threshold = self.sites.threshold(start);
+        if threshold == Threshold::OFF {
             return None;
         }
         let draw = draw(correlation_id, span);
@@ -181,6 +221,9 @@ impl Gate {
             threshold: self.sites.threshold(site),
             draw,
         };
+        if threshold == Threshold::LIMITED {
+            return Some(self.decide_limited_span(start, stop, exception, draw));
+        }
         Some(SpanDecision {
             start: drawn(start),
             stop: drawn(stop),
@@ -201,7 +244,11 @@ impl Gate {
         } else {
             now
         };
-        self.count(site, threshold, threshold.decide(|| drawn.draw))
+        let verdict = threshold.decide(|| drawn.draw);
+        if verdict == Verdict::Limited {
+            return self.admit_limited_end(site, threshold, drawn.draw);
+        }
+        self.count(site, threshold, verdict)
     }
 
     /// Whether a name would pass the toggle and the filter right now; draws nothing, counts nothing.
@@ -290,36 +337,10 @@ impl Gate {
         self.ledger.acknowledged()
     }
 
-    /// Applies one control. On an error the policy in force stays as it was, and the error is kept
-    /// for the next report.
-    ///
-    /// # Errors
-    ///
-    /// [`ControlError`] if a rate or pattern is invalid; nothing has changed then.
-    pub fn apply(&self, control: &Control) -> Result<(), ControlError> {
-        let mut state = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-        let spec = state.spec.merged(control);
-        match Policy::compile(&spec) {
-            Ok(policy) => {
-                self.sites.set_policy(policy);
-                state.spec = spec;
-                state.error.clear();
-                Ok(())
-            }
-            Err(error) => {
-                if let Control::Policy(refused) = control {
-                    state.rejected_revision = refused.revision;
-                }
-                state.error = error.to_string();
-                Err(error)
-            }
-        }
-    }
-
     /// Keeps for the next report that a control was refused before it could be applied, as one with
     /// too many patterns is. `revision` is that of a refused policy.
     pub fn refuse(&self, revision: Option<u64>, error: &impl fmt::Display) {
-        let mut state = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.rejected_revision = revision.unwrap_or(state.rejected_revision);
         state.error = error.to_string();
     }
@@ -327,16 +348,17 @@ impl Gate {
     /// Where control stands.
     #[must_use]
     pub fn control_status(&self) -> ControlStatus {
-        let state = self
-            .control
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let state = self.lock().clone();
         ControlStatus {
             spec: state.spec,
             rejected_revision: state.rejected_revision,
             error: state.error,
+            is_off: self.sites.policy().is_off(),
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ControlState> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who waits for outcomes to be written.
@@ -356,7 +378,9 @@ impl Gate {
 
     /// Counts by event name, sorted by name; of those in `queue` too.
     pub(crate) fn names(&self, queue: &Queue) -> Vec<NameCount> {
-        self.sites.names(queue.at_rest().tags())
+        // Nothing leaves the queue while it is counted.
+        let resting = queue.at_rest();
+        self.sites.names(&waiting_in(&resting))
     }
 
     /// Reads the ledger together with its queue, and again a few times if events under way make the
@@ -419,7 +443,8 @@ impl Gate {
     ) -> Result<Threshold, Outcome> {
         match verdict {
             Verdict::Keep => Ok(threshold),
-            Verdict::Off => Err(Outcome::Off),
+            // That of a limited name was answered before.
+            Verdict::Off | Verdict::Limited => Err(Outcome::Off),
             Verdict::Filtered => Err(self.ended(site, Ended::Filtered, Reason::Filtered)),
             Verdict::SampledOut => Err(self.ended(site, Ended::SampledOut, Reason::SampledOut)),
         }
@@ -443,8 +468,18 @@ impl Default for Gate {
             PolicySpec::default(),
             WorkerLedger::in_part(region.counters),
             CallsiteTable::in_parts(DEFAULT_MAX_CALLSITES, policy, counts, names),
+            Arc::new(SystemClock::new()),
         )
     }
+}
+
+/// How many events of each tag wait in a queue.
+fn waiting_in(resting: &Resting<'_>) -> FxHashMap<u32, u64> {
+    let mut waiting = FxHashMap::default();
+    for tag in resting.tags() {
+        *waiting.entry(tag).or_default() += 1;
+    }
+    waiting
 }
 
 /// The draw that decides about an event.

@@ -1,15 +1,19 @@
 //! Policy: the compiled decision table that control produces in a worker.
 //!
-//! A policy turns a name into a [`Threshold`] once, when control arrives or the name is first seen.
+//! A policy turns a name into a [`Threshold`] once, when control arrives or the name is first seen. It is made
+//! of the controls of old, of rules, or of both: the lists stand above every rule, sampling below.
 //! After that an event costs one comparison, however many patterns there are. This room holds no
 //! cells and counts nothing; who keeps thresholds and verdicts is further up.
 
 mod filter;
+mod limiter;
 mod sampling;
 
+pub(crate) use limiter::{LimiterSlots, Limiters};
 pub use sampling::next_draw;
 
 use crate::control::{ControlError, PolicySpec};
+use crate::rules::{Decided, Decision, RuleTable, WireRule};
 use filter::Filter;
 use sampling::Rules;
 
@@ -33,12 +37,29 @@ pub struct Policy {
     /// The compiled allow and deny lists.
     filter: Filter,
     /// The compiled sampling rules.
-    rules: Rules,
+    sampling: Rules,
+    /// The compiled rules of a person.
+    rules: RuleTable,
+    /// Which limiters they have.
+    slots: LimiterSlots,
+    /// Whether nothing is emitted.
+    is_off: bool,
+}
+
+/// What to do with the events of one name; of those that are limited, how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sentence {
+    /// The word for the name.
+    pub(crate) threshold: Threshold,
+    /// What is asked first where that is [`Threshold::LIMITED`].
+    pub(crate) share: Threshold,
+    /// The limiter that is asked then.
+    pub(crate) limiter: u32,
 }
 
 /// What to do with the events of one name, in one word that fits an atomic cell.
 ///
-/// Three low values and the highest are answers in themselves; between them the value is the share
+/// A few low values and the highest are answers in themselves; between them the value is the share
 /// to keep, in units of 2^-64: an event is kept if its draw is below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Threshold(u64);
@@ -55,6 +76,8 @@ pub enum Verdict {
     Filtered,
     /// Its draw was not below the threshold.
     SampledOut,
+    /// A limiter decides, which only the gate of a worker has.
+    Limited,
 }
 
 impl Policy {
@@ -65,29 +88,99 @@ impl Policy {
     /// [`ControlError`], as from [`PolicySpec::validate`].
     pub fn compile(spec: &PolicySpec) -> Result<Self, ControlError> {
         Ok(Self {
-            rules: Rules::compile(&spec.sampling)?,
+            sampling: Rules::compile(&spec.sampling)?,
             filter: Filter::compile(&spec.allow, &spec.deny)?,
             spec: spec.clone(),
+            rules: RuleTable::default(),
+            slots: LimiterSlots::default(),
+            is_off: !spec.enabled,
         })
+    }
+
+    /// The same with rules, and the limiters that they have.
+    pub(crate) fn with_rules(mut self, rules: RuleTable, slots: LimiterSlots) -> Self {
+        self.is_off = !self.spec.enabled || rules.is_off();
+        self.rules = rules;
+        self.slots = slots;
+        self
     }
 
     /// What to do with events of this wire name. Cost grows with the number of patterns: call it
     /// when control arrives or a name is first seen, not per event.
     #[must_use]
     pub fn threshold(&self, wire_name: &str) -> Threshold {
-        if !self.spec.enabled {
+        self.sentence(wire_name, &self.rules.about(wire_name))
+            .threshold
+    }
+
+    /// What to do with events of this wire name, which these rules are about.
+    pub(crate) fn sentence(&self, wire_name: &str, about: &[&WireRule]) -> Sentence {
+        let threshold = if self.is_off {
             Threshold::OFF
         } else if !self.filter.lets_through(wire_name) {
             Threshold::FILTERED
+        } else if about.is_empty() {
+            self.sampling.threshold(wire_name)
         } else {
-            self.rules.threshold(wire_name)
+            return self.ruled(&Decided::of(about));
+        };
+        Sentence::of(threshold)
+    }
+
+    /// What rules say.
+    fn ruled(&self, decided: &Decided<'_>) -> Sentence {
+        let share = match decided.decision {
+            Decision::Off => Threshold::OFF,
+            Decision::Dropped => Threshold::FILTERED,
+            Decision::Kept { rate, .. } => Threshold::from_rate(rate),
+        };
+        let limiter = decided.limited_by.and_then(|rule| self.slots.of(rule));
+        match limiter {
+            Some(limiter) if share != Threshold::NEVER => Sentence {
+                threshold: Threshold::LIMITED,
+                share,
+                limiter,
+            },
+            _ => Sentence::of(share),
         }
+    }
+
+    /// The limiter of a rule.
+    pub(crate) fn limiter(&self, rule: &WireRule) -> Option<u32> {
+        self.slots.of(rule)
+    }
+
+    /// Which limiters its rules have.
+    pub(crate) fn slots(&self) -> &LimiterSlots {
+        &self.slots
+    }
+
+    /// The rules of a person.
+    pub(crate) fn rules(&self) -> &RuleTable {
+        &self.rules
+    }
+
+    /// Whether nothing is emitted, whatever its name.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.is_off
     }
 
     /// What the policy was compiled from.
     #[must_use]
     pub fn spec(&self) -> &PolicySpec {
         &self.spec
+    }
+}
+
+impl Sentence {
+    /// One that no limiter has to do with.
+    fn of(threshold: Threshold) -> Self {
+        Self {
+            threshold,
+            share: threshold,
+            limiter: 0,
+        }
     }
 }
 
@@ -98,11 +191,19 @@ impl Threshold {
     pub const FILTERED: Self = Self(1);
     /// The rate is 0: every event is sampled out.
     pub const NEVER: Self = Self(2);
+    /// A limiter decides.
+    pub const LIMITED: Self = Self(3);
+    /// Of the start of a span: its limiter was asked and let it pass.
+    pub(crate) const PAID: Self = Self(4);
+    /// Of the end of a span whose start passed: it passes too, and its limiter is told.
+    pub(crate) const OWES: Self = Self(5);
+    /// Of a span whose start was not let through by a limiter: nor is this.
+    pub(crate) const REFUSED: Self = Self(6);
     /// Every event is kept.
     pub const KEEP: Self = Self(u64::MAX);
 
     /// Lowest value that is a share; the ones below have a meaning of their own.
-    const LOWEST_SHARE: u64 = 3;
+    const LOWEST_SHARE: u64 = 7;
     /// 2^64, how many draws there are.
     const DRAWS: f64 = 18_446_744_073_709_551_616.0;
 
@@ -134,7 +235,16 @@ impl Threshold {
         }
     }
 
-    /// Whether it tells a rate, 0 and 1 included, and neither the toggle nor the filter speaks.
+    /// That of an event of which such a part was kept besides.
+    pub(crate) fn of(self, part: f64) -> Self {
+        if part < 1.0 {
+            Self::from_rate(self.rate() * part)
+        } else {
+            self
+        }
+    }
+
+    /// Whether it tells a rate, 0 and 1 included, or a limit, and neither the toggle nor the filter speaks.
     pub(crate) fn is_share(self) -> bool {
         self != Self::OFF && self != Self::FILTERED
     }
@@ -149,6 +259,7 @@ impl Threshold {
             Self::OFF => Verdict::Off,
             Self::FILTERED => Verdict::Filtered,
             Self::NEVER => Verdict::SampledOut,
+            Self::LIMITED | Self::PAID | Self::OWES | Self::REFUSED => Verdict::Limited,
             Self(share) if draw() < share => Verdict::Keep,
             Self(_) => Verdict::SampledOut,
         }

@@ -57,7 +57,7 @@ pub mod capability {
     pub const REGION: &str = "region";
 
     /// All that this version can do everywhere.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 11] = [
         POLICY,
         SEQUENCE,
         SAMPLING_RATE,
@@ -68,5 +68,6 @@ pub mod capability {
         REJECTED,
         SPANS,
         ACK,
+        RULES,
     ];
 }

@@ -17,11 +17,15 @@ mod settled;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::Duration;
 
-use telemetry_proto::{NameCount as ProtoNameCount, WorkerReport};
+use telemetry_proto::{
+    NameCount as ProtoNameCount, RuleCount, RuleProblem as ProtoRuleProblem, WorkerReport,
+};
 
 use crate::callsite::Callsite;
-use crate::control::ControlError;
+use crate::control::{Control, ControlError};
 use crate::correlation::SpanContext;
 use crate::gate::{Drawn, Gate, Outcome, SpanDecision};
 use crate::ledger::{Reason, WorkerLedger, WorkerSnapshot, snapshot_to_report};
@@ -41,6 +45,9 @@ pub use settled::Mark;
 
 /// Most bytes of counts by name in one report; the names with fewest events are left out.
 const MAX_REPORT_NAME_BYTES: usize = 256 * 1024;
+
+/// Most problems with rules in one report.
+const MAX_REPORT_PROBLEMS: usize = 16;
 
 /// Records events of one worker incarnation and gives them out as frames.
 #[derive(Debug)]
@@ -104,6 +111,7 @@ impl Recorder {
                 ledger,
                 region.sites,
                 region.names,
+                Arc::clone(&clock),
             )?,
             queue: Queue::in_parts(config.queue, region.control, region.ring),
             overflow: config.overflow,
@@ -140,6 +148,24 @@ impl Recorder {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    /// Applies one control. On an error the policy in force stays as it was, and the error is kept for the next
+    /// report.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] if a rate or pattern is invalid, or a set of rules breaks a limit; nothing has changed
+    /// then.
+    pub fn apply(&self, control: &Control) -> Result<(), ControlError> {
+        self.gate.apply_in(control, &self.queue)
+    }
+
+    /// Does what rules have due by now, such as to end by themselves. Returns how long it is until there is
+    /// something to do again; `None` as long as no rules come. Whoever calls it does so again by then, and when
+    /// `waker` is woken; one at a time.
+    pub fn turn_rules(&self, waker: &Waker) -> Option<Duration> {
+        self.gate.turn(waker, &self.queue)
     }
 
     /// The callsite of a wire name; see [`Gate::callsite`].
@@ -307,6 +333,7 @@ impl Recorder {
             ..WorkerReport::default()
         };
         snapshot_to_report(&snapshot, &mut report);
+        self.report_rules(&mut report);
         let mut bytes = 0;
         let mut names = self.gate.names(&self.queue);
         names.sort_by_key(|count| Reverse(count.emitted));
@@ -326,6 +353,30 @@ impl Recorder {
             });
         }
         report
+    }
+
+    /// Says where rules stand.
+    fn report_rules(&self, report: &mut WorkerReport) {
+        let status = self.gate.rule_status(&self.queue);
+        report.policy_fingerprint = status.fingerprint;
+        report.expired_rules = status.expired;
+        let tallies = status.tallies.into_iter();
+        report.rules = tallies
+            .map(|(number, tally)| RuleCount {
+                number,
+                matched: tally.matched,
+                kept: tally.kept,
+                dropped: tally.dropped,
+            })
+            .collect();
+        let problems = status.problems.into_iter().take(MAX_REPORT_PROBLEMS);
+        report.problems = problems
+            .map(|problem| ProtoRuleProblem {
+                rule: problem.rule,
+                field: problem.field,
+                error: problem.error,
+            })
+            .collect();
     }
 }
 

@@ -21,6 +21,12 @@ pub trait Clock: Send + Sync + Debug {
 
     /// Nanoseconds since an arbitrary start; never falls, whatever the wall clock does.
     fn monotonic_nanos(&self) -> u64;
+
+    /// Nanoseconds since an arbitrary start that go on while the machine is suspended. For what ends at
+    /// some time; it may cost a system call.
+    fn boot_nanos(&self) -> u64 {
+        self.monotonic_nanos()
+    }
 }
 
 /// A reading of the counter that is out of reach for centuries, and so too far away to go on from.
@@ -107,6 +113,14 @@ impl Clock for SystemClock {
     #[inline]
     fn monotonic_nanos(&self) -> u64 {
         self.counter.delta_as_nanos(self.start, self.counter.raw())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn boot_nanos(&self) -> u64 {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let nanos = u64::try_from(time.tv_nsec).unwrap_or_default();
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
     }
 }
 

@@ -156,7 +156,7 @@ impl PyStream {
     #[getter]
     fn enabled(&self, py: Python<'_>) -> PyResult<bool> {
         let life = self.life(py)?;
-        Ok(life.streams.recorder().gate().control_status().spec.enabled)
+        Ok(!life.streams.recorder().gate().control_status().is_off)
     }
 
     /// The share of events that is kept where no pattern says otherwise.

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use telemetry_core::rules::{Expiry, Rule, RuleAction, RuleTarget};
 use telemetry_core::{Clock, EventRef, Outcome, SystemClock, ledger::Reason};
 use telemetry_server::policy::{PolicyRefused, PolicyWorkerState, RuleOrigin};
-use telemetry_server::{ManagerConfig, WorkerId, stream::StreamState};
+use telemetry_server::{
+    ManagerConfig, WorkerId,
+    stream::{StreamInfo, StreamState},
+};
 use telemetry_tests::{
     NODE, PATIENCE, StockWorker, TestManager, WITNESS, Worker, eventually, worker,
 };
@@ -43,6 +46,16 @@ fn manager_with(change: impl FnOnce(&mut ManagerConfig)) -> TestManager {
 async fn converged(manager: &TestManager) {
     let status = manager.await_policy(PATIENCE).await;
     assert!(status.converged, "{status:#?}");
+}
+
+/// Waits until all that the worker has emitted in this life has arrived.
+async fn arrived(manager: &TestManager, worker: &Worker) {
+    let id = WorkerId::from(worker.id());
+    let all = |info: &StreamInfo| {
+        let here = info.incarnation == worker.incarnation();
+        here && info.incarnation_ledger.received == worker.ledger().accepted
+    };
+    manager.until("all that was emitted", &id, all).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,14 +99,19 @@ async fn a_change_reaches_a_fleet_of_which_a_tenth_restarts_meanwhile() {
         assert_eq!(worker.emit("python.call.stop"), Outcome::Accepted);
     }
     for worker in &fleet {
-        manager.balanced(worker).await;
+        arrived(&manager, worker).await;
     }
     assert!(
         newest.load(Ordering::SeqCst) < since,
         "nothing of the old revision"
     );
     let status = manager.policy_status();
-    assert_eq!(status.workers.len(), FLEET);
+    assert_eq!(status.count(PolicyWorkerState::Applied), FLEET);
+    let counts = &status.rules[0];
+    assert!(
+        counts.matched >= FLEET as u64 && counts.kept == 0,
+        "{counts:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,13 +139,35 @@ async fn a_muted_worker_stays_muted_through_restarts_of_either_side() {
             converged(&manager).await;
             assert_eq!(loud.emit(START), Outcome::Off);
             assert_eq!(quiet.emit(START), Outcome::Accepted);
-            manager.balanced(&quiet).await;
+            arrived(&manager, &quiet).await;
         }
         let from_loud = |event: &telemetry_core::Event| event.metadata("worker_id") == Some("loud");
         assert!(!manager.witness().events().iter().any(from_loud));
         manager.stop().await;
     }
     assert!(revisions.is_sorted(), "{revisions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_ends_by_itself_when_the_manager_is_gone() {
+    let manager = TestManager::start();
+    let worker = worker().id("w").start();
+    manager.connect(&worker).await;
+    let after = Duration::from_secs(2);
+    let mut short = rule("short", "tool.*", RuleAction::Drop);
+    short.expiry = Some(Expiry::In(after));
+    let set_at = Instant::now();
+    manager.set_policy(vec![short], None).await.unwrap();
+    converged(&manager).await;
+    manager.stop().await;
+    assert_eq!(worker.emit(START), Outcome::Dropped(Reason::Filtered));
+    eventually("its end", || {
+        (worker.emit(START) == Outcome::Accepted).then_some(())
+    })
+    .await;
+    let took = set_at.elapsed();
+    let slack = Duration::from_secs(1);
+    assert!((after - slack..after + slack).contains(&took), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,7 +262,8 @@ async fn of_a_stock_worker_handlers_see_what_they_see_of_ours() {
     );
     let status = manager.policy_status();
     let states: Vec<_> = status.workers.iter().map(|it| it.state).collect();
-    assert_eq!(states[1], PolicyWorkerState::Approximated);
+    let (applied, approximated) = (PolicyWorkerState::Applied, PolicyWorkerState::Approximated);
+    assert_eq!(states, [applied, approximated]);
 }
 
 #[tokio::test]

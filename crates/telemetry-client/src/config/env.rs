@@ -16,6 +16,11 @@ use telemetry_core::{
 
 use super::{BackendKind, Config, ConfigError, MAX_QUEUE_EVENTS, token};
 
+/// Most labels.
+const MAX_LABELS: usize = 8;
+/// Most bytes of one label, name and value.
+const MAX_ONE_LABEL_BYTES: usize = 64;
+
 /// Says which file holds the token.
 pub(super) const TOKEN_FILE: &str = "TELEMETRY_TOKEN_FILE";
 /// Says at which descriptor it can be read.
@@ -38,7 +43,7 @@ impl Config {
     /// | `TELEMETRY_INSECURE` | `1`, `true`: serve a port without a token | |
     /// | `TELEMETRY_READY_FILE` | a path | |
     /// | `TELEMETRY_WORKER_ID`, `TELEMETRY_POOL` | text | |
-    /// | `TELEMETRY_LABELS` | `zone=a,release=7`: what those who run it call it | |
+    /// | `TELEMETRY_LABELS` | `zone=a,release=7`: what those who run it call it; rules can be about workers with a label. At most 8 of 64 bytes | |
     /// | `TELEMETRY_TLS_CA`, `TELEMETRY_TLS_CERT`, `TELEMETRY_TLS_KEY` | PEM files: whom a manager's certificate must be signed by, and our own; a port is served with TLS if there is one (feature `tls`) | |
     /// | `TELEMETRY_TLS_SERVER_NAME` | the name in the manager's certificate, where it is not the host of its address | |
     /// | `TELEMETRY_MAX_BUFFER` | events, 1 to 1,048,576 | 8,192 |
@@ -137,7 +142,10 @@ impl Config {
             .parse(
                 "TELEMETRY_LABELS",
                 labels,
-                "a list of key=value such as zone=a,release=7",
+                &format!(
+                    "a list of key=value such as zone=a,release=7, at most {MAX_LABELS} and each of at most \
+                     {MAX_ONE_LABEL_BYTES} bytes"
+                ),
             )
             .unwrap_or_default();
         #[cfg(feature = "tls")]
@@ -338,10 +346,12 @@ fn of_baggage(baggage: &str) -> Option<String> {
 fn labels(text: &str) -> Option<BTreeMap<String, String>> {
     let pair = |pair: &str| {
         let (key, value) = pair.split_once('=')?;
-        let key = key.trim();
-        (!key.is_empty()).then(|| (key.to_owned(), value.trim().to_owned()))
+        let (key, value) = (key.trim(), value.trim());
+        let is_allowed = !key.is_empty() && key.len() + value.len() <= MAX_ONE_LABEL_BYTES;
+        is_allowed.then(|| (key.to_owned(), value.to_owned()))
     };
-    text.split(',').map(pair).collect()
+    let labels: Option<BTreeMap<_, _>> = text.split(',').map(pair).collect();
+    labels.filter(|labels| labels.len() <= MAX_LABELS)
 }
 
 /// A probability.

@@ -1,5 +1,6 @@
 //! Who a worker is and how its streams behave: what a program sets, with documented defaults.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Identity {
     pub incarnation_id: String,
     /// Version of the library that emits, such as this crate's or a binding's.
     pub package_version: String,
+    /// What those who run it call it; rules can be about workers with some label.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Default for Identity {
@@ -44,6 +47,7 @@ impl Default for Identity {
             pool_name: String::new(),
             incarnation_id: CorrelationId::random().to_string(),
             package_version: env!("CARGO_PKG_VERSION").to_owned(),
+            labels: BTreeMap::new(),
         }
     }
 }
@@ -69,6 +73,7 @@ impl Identity {
             capabilities: capabilities(region),
             pool_name: self.pool_name.clone(),
             region: region.number(),
+            labels: self.labels.clone().into_iter().collect(),
             ..WorkerHello::default()
         }
     }

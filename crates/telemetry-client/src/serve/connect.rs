@@ -166,6 +166,9 @@ impl Connection {
         introduction.pool = identity.pool_name.clone();
         introduction.incarnation = identity.incarnation_id.clone();
         introduction.pid = std::process::id();
+        if identity.labels.is_empty() {
+            identity.labels.clone_from(&config.labels);
+        }
         introduction.labels = config.labels;
         let worker_id = identity.worker_id.clone();
         let managers: Arc<[Address]> = managers.into();

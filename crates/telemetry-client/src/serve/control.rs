@@ -13,6 +13,7 @@ use telemetry_core::wire::{FrameError, FrameSplitter};
 use tokio::task::{AbortHandle, yield_now};
 use tonic::Status;
 
+use super::ends::end_rules;
 use super::heard::Hearing;
 use super::session::Session;
 use super::sessions::Sessions;
@@ -41,6 +42,10 @@ pub(super) fn spawn_reader<B>(
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
+    // Rules come by streams only, and outlive them.
+    if sessions.begin_to_end_rules() {
+        tokio::spawn(end_rules(Arc::downgrade(sessions.recorder())));
+    }
     let reader = Reader(Hearing::new(sessions, session));
     ReaderGuard(tokio::spawn(reader.run(body)).abort_handle())
 }

@@ -82,6 +82,7 @@ impl Hearing {
             Err(error) => {
                 let revision = match &message.control {
                     Some(telemetry_control::Control::Policy(policy)) => Some(policy.revision),
+                    Some(telemetry_control::Control::Rules(rules)) => Some(rules.revision),
                     _ => None,
                 };
                 tracing::warn!(%error, "a control was refused; the policy stays as it was");
@@ -124,7 +125,7 @@ impl Hearing {
             control.clamp_legacy()
         };
         if let Some(control) = control
-            && let Err(error) = self.sessions.recorder().gate().apply(&control)
+            && let Err(error) = self.sessions.recorder().apply(&control)
         {
             tracing::warn!(%error, "a control was refused; the policy stays as it was");
         }

@@ -164,6 +164,8 @@ impl HostedStream {
                 return Next::Message(message);
             }
             let now = Instant::now();
+            // There is no thread of ours: rules end while somebody waits for messages.
+            let rules = self.sessions.recorder().turn_rules(waker);
             match self.pump.poll(now, &Context::from_waker(waker)) {
                 Poll::Ready(Some(chunk)) => {
                     let mut splitter = FrameSplitter::new(usize::MAX);
@@ -178,7 +180,8 @@ impl HostedStream {
                 }
                 Poll::Pending => {
                     let at = self.pump.wake_at();
-                    return Next::Nothing(at.map(|at| at.saturating_duration_since(now)));
+                    let pump = at.map(|at| at.saturating_duration_since(now));
+                    return Next::Nothing([pump, rules].into_iter().flatten().min());
                 }
             }
         }

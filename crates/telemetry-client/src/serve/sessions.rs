@@ -43,6 +43,8 @@ pub(crate) struct Sessions {
     ending: AtomicBool,
     /// Set once: streams end at once.
     abandoned: AtomicBool,
+    /// Set once: somebody turns the clock of rules.
+    ends_rules: AtomicBool,
 }
 
 /// An event that was given out in vain.
@@ -77,6 +79,7 @@ impl Sessions {
             open: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            ends_rules: AtomicBool::new(false),
         }
     }
 
@@ -88,6 +91,11 @@ impl Sessions {
     /// Settings that every stream shares.
     pub(crate) fn config(&self) -> &StreamConfig {
         &self.config
+    }
+
+    /// Whether the caller is the first one to be asked to turn the clock of rules.
+    pub(super) fn begin_to_end_rules(&self) -> bool {
+        !self.ends_rules.swap(true, Ordering::Relaxed)
     }
 
     /// Begins a new stream. It is the current one from now on, unless that is the stream of a manager that

@@ -12,6 +12,7 @@ mod gated;
 mod manager;
 mod ping;
 mod reports;
+mod rules;
 mod settle;
 mod shutdown;
 #[cfg(feature = "signals")]

@@ -11,6 +11,11 @@ fn table_of(max: usize, policy: Policy) -> CallsiteTable {
     CallsiteTable::in_parts(max, policy, region.sites, region.names)
 }
 
+fn put(table: &CallsiteTable, policy: Policy) {
+    let (limiters, waiting) = Default::default();
+    table.set_policy(policy, false, &limiters, &waiting);
+}
+
 fn denying(pattern: &str) -> Policy {
     let deny = vec![pattern.to_owned()];
     Policy::compile(&PolicySpec {
@@ -27,8 +32,8 @@ fn names_that_arrive_while_the_policy_changes_are_kept_and_obey_it() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
-                table.set_policy(denying("a.*"));
-                table.set_policy(denying("b.*"));
+                put(&table, denying("a.*"));
+                put(&table, denying("b.*"));
             }
         });
         let resolvers: Vec<_> = ["a", "b"]

@@ -4,6 +4,8 @@
 //! limit; of equals the one with the first id. So the sum is the same in any order, of parts, and with a rule
 //! twice.
 
+use std::sync::Arc;
+
 use super::check::{RuleProblem, check_wire_rule};
 use super::names::{NameGlobs, Probe};
 use super::wire::{WireAction, WireRule};
@@ -33,6 +35,14 @@ pub struct RateLimit {
     pub per_second: f64,
     /// How many may come at once.
     pub burst: f64,
+}
+
+impl RateLimit {
+    /// So many events a second, and so many at once.
+    #[must_use]
+    pub const fn new(per_second: f64, burst: f64) -> Self {
+        Self { per_second, burst }
+    }
 }
 
 /// A decision, and the rules that made it.
@@ -101,10 +111,10 @@ pub struct RuleTable {
 struct Compiled {
     /// What it says.
     rule: WireRule,
-    /// The events that it is about.
-    matches: NameGlobs,
-    /// Those that it is not about after all.
-    except: NameGlobs,
+    /// The events that it is about, and those that it is not about after all.
+    globs: Arc<(NameGlobs, NameGlobs)>,
+    /// Whether it has ended by itself.
+    has_ended: bool,
 }
 
 impl RuleTable {
@@ -115,10 +125,10 @@ impl RuleTable {
         let mut problems = Vec::new();
         for rule in rules {
             match check_wire_rule(rule) {
-                Ok((matches, except)) => table.rules.push(Compiled {
+                Ok(globs) => table.rules.push(Compiled {
                     rule: rule.clone(),
-                    matches,
-                    except,
+                    globs: Arc::new(globs),
+                    has_ended: false,
                 }),
                 Err(problem) => problems.push(problem),
             }
@@ -132,31 +142,70 @@ impl RuleTable {
         Decided::of(&self.about(wire_name))
     }
 
-    /// The rules that are about this wire name, in their order in the table.
+    /// The rules in force that are about this wire name, in their order in the table.
     #[must_use]
     pub fn about(&self, wire_name: &str) -> Vec<&WireRule> {
+        if self.rules.is_empty() {
+            return Vec::new();
+        }
+        self.of(&self.places(wire_name))
+    }
+
+    /// Where in the table the rules stand that are about this wire name; also those that have ended.
+    pub(crate) fn places(&self, wire_name: &str) -> Box<[u16]> {
         let probe = Probe::new(wire_name);
-        let about = |compiled: &&Compiled| {
-            compiled.matches.covers(&probe) && !compiled.except.covers(&probe)
+        let about = |compiled: &Compiled| {
+            let (matches, except) = &*compiled.globs;
+            matches.covers(&probe) && !except.covers(&probe)
         };
-        let rules = self.rules.iter().filter(about);
+        let rules = (0..).zip(&self.rules);
+        let rules = rules.filter(|(_, compiled)| about(compiled));
+        rules.map(|(place, _)| place).collect()
+    }
+
+    /// The rules in force at these places.
+    pub(crate) fn of(&self, places: &[u16]) -> Vec<&WireRule> {
+        let rules = places
+            .iter()
+            .filter_map(|place| self.rules.get(usize::from(*place)));
+        let rules = rules.filter(|compiled| !compiled.has_ended);
         rules.map(|compiled| &compiled.rule).collect()
     }
 
     /// Whether a rule says that nothing is emitted.
     #[must_use]
     pub fn is_off(&self) -> bool {
-        self.rules().any(|rule| rule.action == WireAction::Off)
+        let mut rules = self.rules.iter().filter(|compiled| !compiled.has_ended);
+        rules.any(|compiled| compiled.rule.action == WireAction::Off)
     }
 
-    /// The rules, as many as are in force.
+    /// All rules, those included that have ended.
     pub fn rules(&self) -> impl Iterator<Item = &WireRule> {
         self.rules.iter().map(|compiled| &compiled.rule)
     }
 
-    /// Leaves only those that `is_in_force` says.
-    pub fn retain(&mut self, mut is_in_force: impl FnMut(&WireRule) -> bool) {
-        self.rules.retain(|compiled| is_in_force(&compiled.rule));
+    /// Whether it has no rules.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Ends the rules of which `has_ended` says so.
+    pub(crate) fn end(&mut self, has_ended: impl Fn(&WireRule) -> bool) {
+        for compiled in &mut self.rules {
+            compiled.has_ended |= has_ended(&compiled.rule);
+        }
+    }
+
+    /// Changes what this worker has of budgets: for the numbers for which `share` has an answer.
+    pub(crate) fn set_shares(&mut self, share: impl Fn(u32) -> Option<Option<f64>>) {
+        for compiled in &mut self.rules {
+            if let WireAction::Budget { share: own, .. } = &mut compiled.rule.action
+                && let Some(share) = share(compiled.rule.number)
+            {
+                *own = share.filter(|share| share.is_finite() && *share > 0.0);
+            }
+        }
     }
 }
 

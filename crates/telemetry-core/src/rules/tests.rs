@@ -454,6 +454,32 @@ mod wire {
     }
 }
 
+/// A set of the largest size with globs of all kinds is matched against so many names as a worker has. Not timed here:
+/// what is not seen at a glance is counted instead.
+#[test]
+fn nearly_all_globs_that_do_not_match_are_seen_at_a_glance() {
+    let globs = (0..256).flat_map(|n| {
+        let globs = [
+            format!("other{n}.*"),
+            format!("tool.other{n}.*"),
+            format!("*.execution{n}"),
+            format!("tool.*.stop{n}"),
+        ];
+        globs.map(|glob| Pattern::new(&glob).unwrap())
+    });
+    let globs: Vec<_> = globs.collect();
+    let names = (0..4_096).map(|n| format!("tool.execution{}.number{n}.stop", n % 64));
+    let looked_at: usize = names
+        .map(|name| {
+            let ends = crate::pattern::Ends::of(&name);
+            let may_be = globs.iter().filter(|glob| glob.ends().may_be_of(ends));
+            may_be.count()
+        })
+        .sum();
+    // Of four million.
+    assert!(looked_at < 4_096, "{looked_at}");
+}
+
 /// A rule about some of few names, with actions and ranks that often meet.
 fn any_rule() -> impl Strategy<Value = WireRule> {
     let action = prop_oneof![

@@ -58,7 +58,7 @@ class Stats(TypedDict):
     dropped: dict[str, int]
     """Dropped, by reason; only reasons that occurred.
 
-    * ``sampled_out`` and ``filtered``: as the policy asked;
+    * ``sampled_out``, ``filtered`` and ``limited``: as the policy asked, the last one because of so many a second;
     * ``queue_full``: there was no room; ``evicted_oldest``: it made room for a newer one;
     * ``not_started``: the queue was full, or the end came, before anything was started; ``fork_inherited``: the
       same in a fork of a process that serves;

@@ -244,3 +244,83 @@ fn events_and_where_they_go() {
     check("handlers", &list);
     check("refused", &Refused::new("unknown query parameter \"limt\""));
 }
+
+#[test]
+fn the_policy_and_how_far_it_is() {
+    use telemetry_core::rules::{Rule, RuleAction};
+    let rule = || Rule::new("slow", ["tool.*"], RuleAction::Rate(0.1));
+    let origin = || "live".to_owned();
+    check(
+        "policy",
+        &Policy {
+            revision: 7,
+            fingerprint: "00000000000000ff".into(),
+            rules: vec![PolicyRule {
+                origin: origin(),
+                rule: rule(),
+            }],
+            degraded: None,
+        },
+    );
+    let problem = || Problem {
+        rule: "slow".into(),
+        field: "match".into(),
+        error: "\"tol.*\" matches no event that is known so far".into(),
+    };
+    let taken = PolicyTaken {
+        revision: 8,
+        workers: 2,
+        warnings: vec![problem()],
+    };
+    check("policy_taken", &taken);
+    let checked = PolicyChecked {
+        problems: Vec::new(),
+        warnings: vec![problem()],
+        added: vec!["slow".into()],
+        removed: Vec::new(),
+        changed: Vec::new(),
+    };
+    check("policy_checked", &checked);
+    let status = PolicyStatus {
+        revision: 8,
+        converged: false,
+        settled: false,
+        workers: PolicyCounts {
+            applied: 1,
+            pending: 1,
+            ..PolicyCounts::default()
+        },
+        others: vec![PolicyWorker {
+            id: "gpu-1".into(),
+            pool: Some("gpu".into()),
+            state: "pending".into(),
+            revision: 9,
+            applied: 8,
+            problems: Vec::new(),
+        }],
+        rules: vec![RuleCounts {
+            id: "slow".into(),
+            origin: origin(),
+            expires_ns: Some(1_700_000_000_000_000_000),
+            matched: 10,
+            kept: 1,
+            dropped: 9,
+        }],
+    };
+    check("policy_status", &status);
+    let change = PolicyChange {
+        revision: 8,
+        at_ns: 1_700_000_000_000_000_000,
+        by: "process 17".into(),
+        added: vec!["slow".into()],
+        removed: Vec::new(),
+        changed: Vec::new(),
+        rules: vec![rule()],
+    };
+    let list = List {
+        items: vec![change],
+        total: 1,
+        next: None,
+    };
+    check("policy_history", &list);
+}

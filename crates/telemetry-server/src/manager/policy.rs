@@ -151,7 +151,9 @@ impl Inner {
         let known = events.filter_map(|event| event.wire_name.as_deref().map(str::to_owned));
         let quarantined = self.shared.quarantine.list();
         let seen = quarantined.into_iter().map(|name| name.name);
-        let names: Vec<String> = known.chain(seen).collect();
+        let learned = self.shared.learned.list().into_iter();
+        let learned = learned.map(|event| event.wire_name);
+        let names: Vec<String> = known.chain(seen).chain(learned).collect();
         unknown_names(rules, &names)
     }
 

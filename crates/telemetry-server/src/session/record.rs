@@ -75,8 +75,8 @@ struct Memory {
     /// Revision of the policy that it refused last, as it says; 0 if it did not.
     refused_revision: u64,
     control_error: String,
-    /// Whether it was told rules last, and not a policy.
-    told_rules: bool,
+    /// Whether it was told rules last, or a policy; `None` for both.
+    told_rules: Option<bool>,
     /// What its last report says of its rules.
     rules: RulesReport,
     /// For how long its program had not run, as it reported last, milliseconds.
@@ -138,7 +138,7 @@ impl Record {
             applied_revision: 0,
             refused_revision: 0,
             control_error: String::new(),
-            told_rules: false,
+            told_rules: None,
             rules: RulesReport::default(),
             stalled_ms: 0,
             open_spans: 0,

@@ -40,7 +40,8 @@ impl Session {
         control_frames([&hello].into_iter().chain(&words))
     }
 
-    /// What is wanted of the worker, in words that it knows. One that was never met is told a policy first.
+    /// What is wanted of the worker, in words that it knows. One that was never met is told in all that are
+    /// ours: it leaves out what it does not know, and the last one counts.
     fn words(&self, wanted: &Wanted, legacy: bool) -> Vec<Control> {
         let dispatcher = &self.shared.dispatcher;
         if legacy {
@@ -48,14 +49,17 @@ impl Session {
             self.record.set_legacy(true, unsupported);
             return controls.into();
         }
-        let knows = self.record.knows_rules().unwrap_or(false);
+        let knows = self.record.knows_rules();
         self.record.told(knows);
-        vec![if knows {
+        let mut words = Vec::new();
+        if knows != Some(true) {
+            words.push(Control::Policy(approximation(wanted, dispatcher).policy));
+        }
+        if knows != Some(false) {
             let rules = wire_rules(wanted, dispatcher);
-            Control::Rules(WorkerRules::new(wanted.revision(), rules))
-        } else {
-            Control::Policy(approximation(wanted, dispatcher).policy)
-        }]
+            words.push(Control::Rules(WorkerRules::new(wanted.revision(), rules)));
+        }
+        words
     }
 
     /// What is to be said next: the newest policy, what was handled, that the end is near.

@@ -210,3 +210,21 @@ fn a_port_needs_a_token_or_a_word() {
     assert!(!format!("{config:?}").contains("0123456789abcdef"));
     let _worker = config.start().expect("a server");
 }
+
+#[test]
+fn labels_are_few_and_short_and_come_into_the_hello() {
+    let of = |text: &str| read(&[("TELEMETRY_LABELS", text)]);
+    let config = of("zone=a, tier = b").expect("two labels");
+    let expected = [("tier", "b"), ("zone", "a")].map(|(key, value)| (key.into(), value.into()));
+    assert_eq!(config.stream().identity.labels, expected.into());
+    let nine: Vec<_> = (0..9).map(|n| format!("k{n}=v")).collect();
+    assert!(of(&nine[..8].join(",")).is_ok());
+    let error = of(&nine.join(",")).expect_err("nine labels");
+    assert!(
+        error.contains("at most 8 and each of at most 64 bytes"),
+        "{error}"
+    );
+    assert!(of(&format!("k={}", "v".repeat(63))).is_ok());
+    assert!(of(&format!("k={}", "v".repeat(64))).is_err());
+    assert!(of("=a").is_err());
+}

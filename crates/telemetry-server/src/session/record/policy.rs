@@ -73,14 +73,16 @@ impl Record {
             .then(|| capabilities.iter().any(|it| it == capability::RULES))
     }
 
-    /// It was told rules, or a policy.
-    pub(in super::super) fn told(&self, rules: bool) {
+    /// It was told rules, a policy, or, if it was not known which it knows, both.
+    pub(in super::super) fn told(&self, rules: Option<bool>) {
         self.lock().told_rules = rules;
     }
 
     /// Whether it was told in words that it knows.
     pub(in super::super) fn was_told_well(&self) -> bool {
-        self.knows_rules() == Some(self.lock().told_rules)
+        let knows = self.knows_rules();
+        let told = self.lock().told_rules;
+        told.is_none() || told == knows
     }
 
     /// Where it stands.
