@@ -14,7 +14,7 @@ type Place = (u16, u16);
 pub(super) struct GlobIndex {
     /// Those that ask for first bytes.
     heads: Words,
-    /// Of the others those that ask for last bytes.
+    /// Those that ask for more last bytes.
     tails: Words,
     /// Those that ask for neither.
     others: Vec<Place>,
@@ -34,9 +34,12 @@ impl GlobIndex {
     pub(super) fn add(&mut self, rule: u16, globs: &NameGlobs) {
         for (glob, ends) in (0..).zip(globs.ends()) {
             let Ends { head, tail } = ends;
+            // The more bytes are given, the fewer names have them.
             match (head[1], tail[1]) {
                 (0, 0) => self.others.push((rule, glob)),
-                (0, _) => self.tails.add(tail, (rule, glob)),
+                (head_mask, tail_mask) if tail_mask > head_mask => {
+                    self.tails.add(tail, (rule, glob));
+                }
                 _ => self.heads.add(head, (rule, glob)),
             }
         }
