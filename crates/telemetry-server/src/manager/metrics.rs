@@ -216,9 +216,11 @@ mod tests {
         exporter.add_source(manager.clone());
         let mut worker = manager.capture_pipeline(&WorkerContext::new("w1").in_pool("default"));
         for n in 0..600 {
-            let mut event = telemetry_proto::TelemetryEvent::default();
-            event.event_parts = vec!["own".to_owned(), format!("e{}", n % 300)];
-            event.metadata.insert("tenant".to_owned(), format!("t{n}"));
+            let event = telemetry_proto::TelemetryEvent {
+                event_parts: vec!["own".to_owned(), format!("e{}", n % 300)],
+                metadata: [("tenant".to_owned(), format!("t{n}"))].into(),
+                ..Default::default()
+            };
             worker.process(&event.encode_to_vec());
         }
         let text = exporter.render();
