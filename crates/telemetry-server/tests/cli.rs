@@ -196,6 +196,7 @@ fn every_command_that_is_shown_has_a_manual_page() {
         "telemetry-completions.1",
         "telemetry-config-check.1",
         "telemetry-config.1",
+        "telemetry-doctor.1",
         "telemetry-handlers.1",
         "telemetry-ledger.1",
         "telemetry-man.1",
@@ -335,12 +336,10 @@ fn a_configuration_is_checked_with_line_and_column() {
     let output = run(&["config", "check", path]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(said, format!("{path}: good, with 1 pools and 0 rules\n"));
-    fs::write(&file, "[[pool]]\nname = \"a\"\ncomand = []\n").expect("a file");
-    fails(
-        &["config", "check", path],
-        2,
-        &format!("{path}:3:1: unknown key \"comand\""),
-    );
+    let text = "[[pool]]\nname = \"a\"\ncommand = [\"true\"]\nsise = 2\n";
+    fs::write(&file, text).expect("a file");
+    let expected = format!("{path}:4:1: unknown key \"sise\"");
+    fails(&["config", "check", path], 2, &expected);
     fails(&["config", "check", "nowhere.toml"], 2, "\"nowhere.toml\"");
 }
 

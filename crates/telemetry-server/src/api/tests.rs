@@ -1,6 +1,6 @@
 //! What version 1 of the API looks like, in files: a field that is renamed or goes away shows itself here.
 //!
-//! `TELEMETRY_GOLDEN=write` writes them anew.
+//! `GOLDEN=write` writes them anew.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use telemetry_core::ledger::{Counts, Reason};
 
 use super::*;
+use crate::pipeline::LearnedEvent;
 
 /// Compares what is said with the file that says how it was agreed.
 #[track_caller]
@@ -16,7 +17,7 @@ fn check(name: &str, said: &impl Serialize) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/golden");
     let golden = golden.join(format!("{name}.json"));
     let said = serde_json::to_string_pretty(said).unwrap() + "\n";
-    if std::env::var("TELEMETRY_GOLDEN").is_ok_and(|it| it == "write") {
+    if std::env::var("GOLDEN").is_ok_and(|it| it == "write") {
         fs::write(&golden, &said).unwrap();
     }
     let agreed = fs::read_to_string(&golden).unwrap();
@@ -181,6 +182,7 @@ fn events_and_where_they_go() {
             name: "snakepit.python.tool.execution.stop".into(),
             wire_name: Some("tool.execution.stop".into()),
             count: 41,
+            learned: false,
         }],
         total: 1,
         next: None,
@@ -243,6 +245,38 @@ fn events_and_where_they_go() {
     };
     check("handlers", &list);
     check("refused", &Refused::new("unknown query parameter \"limt\""));
+}
+
+#[test]
+fn what_several_pools_learned_is_one_event_and_what_is_known_none() {
+    let learned = |name: &str, known, count| LearnedEvent {
+        pool: None,
+        name: format!("snakepit.python.{name}"),
+        wire_name: name.into(),
+        known,
+        count,
+        first_seen_ns: 1,
+        last_seen_ns: 2,
+        suggestion: None,
+        measurements: Vec::new(),
+        metadata: Vec::new(),
+    };
+    let mut events = Vec::new();
+    let all = [
+        ("own.a", false, 2),
+        ("own.a", false, 3),
+        ("call.stop", true, 0),
+    ];
+    Event::add_learned(
+        &mut events,
+        all.map(|(name, known, count)| learned(name, known, count))
+            .into(),
+    );
+    let [event] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((event.count, event.learned), (5, true));
+    assert_eq!(event.wire_name.as_deref(), Some("own.a"));
 }
 
 #[test]

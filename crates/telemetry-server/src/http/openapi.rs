@@ -1,7 +1,7 @@
 //! The OpenAPI document: made of the table of routes and of the structures of `api`, and compared with the file that
 //! the server sends.
 //!
-//! `TELEMETRY_GOLDEN=write` writes it anew. It is part of no program.
+//! `GOLDEN=write` writes it anew. It is part of no program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -224,11 +224,11 @@ fn shorten(schema: &mut Value) {
 fn the_document_is_that_of_the_router_and_the_structures() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/v1/openapi.json");
     let made = document();
-    if std::env::var("TELEMETRY_GOLDEN").is_ok_and(|it| it == "write") {
+    if std::env::var("GOLDEN").is_ok_and(|it| it == "write") {
         fs::write(&file, made.to_string() + "\n").unwrap();
     }
     let sent: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-    assert_eq!(sent, made, "TELEMETRY_GOLDEN=write writes it anew");
+    assert_eq!(sent, made, "GOLDEN=write writes it anew");
 }
 
 /// What is in a golden file must be what the document says it is, key by key.

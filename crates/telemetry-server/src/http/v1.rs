@@ -100,7 +100,9 @@ async fn answer(state: &HttpState, request: Request) -> Result<Response, Problem
 fn events(state: &HttpState, manager: &Manager) -> Vec<Event> {
     let counts = state.prometheus.counts().into_iter();
     let event = |(id, count)| Some(Event::new(manager.catalog().get(id)?, count));
-    counts.filter_map(event).collect()
+    let mut events: Vec<Event> = counts.filter_map(event).collect();
+    Event::add_learned(&mut events, manager.learned().list());
+    events
 }
 
 /// The page of a list that a query asks for.

@@ -60,3 +60,40 @@ fn what_a_manager_counts_is_shown_by_a_command_each() {
         "telemetry: no event of the catalog matches \"tol.*\"; did you mean \"tool\"?"
     );
 }
+
+#[test]
+fn a_doctor_says_what_is_well_and_fails_for_what_is_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let manager = Running::start(directory.path());
+    // Until its worker is there.
+    prints(&manager, &["tap", "-n", "1"]);
+    let config = directory.path().join("telemetry.toml");
+    let config = config.to_str().expect("UTF-8");
+    let said = prints(&manager, &["doctor", "--config", config]);
+    assert!(
+        said.contains("ok    the configuration ") && said.contains("answers; "),
+        "{said}"
+    );
+    let run_dir = directory.path().join("run");
+    let open = |mode| {
+        fs::set_permissions(&run_dir, fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    open(0o777);
+    let output = manager
+        .ask(&["doctor", "--config", config])
+        .output()
+        .expect("it runs");
+    open(0o700);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("has mode 0777, so others may write to it; chmod 700 it"),
+        "{said}"
+    );
+    let output = run(&["doctor", "--url", "unix:/nowhere/http.sock", "--json"]);
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (output.status.code(), &said["items"][0]["level"]),
+        (Some(1), &"FAIL".into())
+    );
+}

@@ -7,6 +7,7 @@ mod api;
 mod catalog;
 mod completions;
 mod config;
+mod doctor;
 mod exec;
 mod failure;
 mod log;
@@ -129,6 +130,8 @@ enum Command {
         #[command(subcommand)]
         task: Option<catalog::Task>,
     },
+    /// Say what is not as it should be with a manager and its workers.
+    Doctor(Look),
     /// Look at a configuration file.
     #[command(subcommand)]
     Config(config::Task),
@@ -180,6 +183,7 @@ fn main() -> ExitCode {
             task,
         } => catalog::run(&manager, markdown, json, task),
         Command::Config(task) => config::run(&task),
+        Command::Doctor(look) => doctor::run(&look),
         Command::Tls(task) => tls::run(&task),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { into } => man::run(&into),
