@@ -32,7 +32,7 @@ use telemetry_tls::TlsConfig;
 use toml::de::DeTable;
 
 use crate::discover::DiscoveryConfig;
-use crate::identity::identity_fault;
+use crate::identity::{Labels, MAX_LABELS, identity_fault, label_fault};
 use crate::pipeline::CatalogMode;
 use crate::pool::{MAX_POOL_SIZE, OnManagerExit, PoolConfig, Transport, WorkerTelemetry};
 
@@ -278,6 +278,7 @@ fn pool(
         .whole_number("size", 1..=MAX_POOL_SIZE)?
         .unwrap_or(pool.size);
     pool.env = section.texts("env")?.unwrap_or_default();
+    pool.labels = labels(section)?;
     pool.cwd = section.text("cwd")?.map(PathBuf::from);
     pool.grace = section.duration("grace")?.unwrap_or(pool.grace);
     pool.max_lifetime = section.duration("max_lifetime")?;
@@ -287,6 +288,22 @@ fn pool(
     section.finish()?;
     pool.validate().map_err(|problem| section.refuse(problem))?;
     Ok(pool)
+}
+
+/// Labels of a pool.
+fn labels(section: &Section<'_>) -> Result<Labels, ConfigError> {
+    let labels = section.texts("labels")?.unwrap_or_default();
+    if labels.len() > MAX_LABELS {
+        let count = labels.len();
+        let problem = format!("{count} labels are too many; at most {MAX_LABELS} are allowed");
+        return Err(section.invalid("labels", problem));
+    }
+    for text in labels.iter().flat_map(|(key, value)| [key, value]) {
+        if let Some(fault) = label_fault(text) {
+            return Err(section.invalid("labels", format!("{text:?} {fault}")));
+        }
+    }
+    Ok(labels.into_iter().collect())
 }
 
 /// The pool that workers of others are put into.

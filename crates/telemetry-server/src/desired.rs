@@ -24,7 +24,7 @@ use telemetry_core::{
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::identity::WorkerId;
+use crate::identity::{Labels, WorkerId};
 use crate::policy::{Numbered, RuleSet};
 
 /// Most workers that are away whose policy is kept although it is not where their pool starts.
@@ -95,6 +95,8 @@ struct State {
     rules_revision: u64,
     /// All rules.
     rules: Arc<RuleSet>,
+    /// Labels of all workers of a pool; they win over what those say.
+    pool_labels: BTreeMap<String, Labels>,
     /// Where a worker starts whose pool was told nothing.
     all: PolicySpec,
     /// Where the workers of a pool start that was told something.
@@ -115,6 +117,8 @@ struct Resting {
 #[derive(Debug)]
 struct Worker {
     pool: Option<String>,
+    /// Its labels, as it says.
+    labels: Labels,
     wanted: watch::Sender<Arc<Wanted>>,
 }
 
@@ -153,12 +157,18 @@ impl Desired {
             _ => state.base(pool).clone(),
         };
         policy.revision = policy.revision.max(state.rules_revision);
+        let labels = Labels::new();
+        let all_labels = state.labels(pool, &labels);
         let (wanted, receiver) = watch::channel(Arc::new(Wanted {
-            rules: state.rules.covering(id, pool),
+            rules: state.rules.covering(id, pool, &all_labels),
             spec: Arc::new(policy),
         }));
-        let pool = pool.map(str::to_owned);
-        state.workers.insert(id.clone(), Worker { pool, wanted });
+        let worker = Worker {
+            pool: pool.map(str::to_owned),
+            labels,
+            wanted,
+        };
+        state.workers.insert(id.clone(), worker);
         receiver
     }
 

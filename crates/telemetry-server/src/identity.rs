@@ -7,6 +7,7 @@
 mod tls;
 
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -130,6 +131,22 @@ impl WorkerContext {
             pool_name: Some(pool.into()),
             ..self
         }
+    }
+}
+
+/// Most labels of a worker.
+pub const MAX_LABELS: usize = 8;
+/// Longest key or value of a label, in bytes.
+pub const MAX_LABEL_BYTES: usize = 64;
+
+/// What a worker is called beside its id: key and value.
+pub type Labels = BTreeMap<String, String>;
+
+/// What is wrong with a key or value of a label, if anything.
+pub(crate) fn label_fault(text: &str) -> Option<&'static str> {
+    match identity_fault(text) {
+        None if text.len() > MAX_LABEL_BYTES => Some("is longer than 64 bytes"),
+        fault => fault,
     }
 }
 

@@ -126,7 +126,9 @@ pub mod watch_dir;
 pub use desired::{ControlReceipt, ControlRefused, Target};
 #[cfg(feature = "tls")]
 pub use identity::WorkerTls;
-pub use identity::{MAX_IDENTITY_BYTES, WorkerContext, WorkerId};
+pub use identity::{
+    Labels, MAX_IDENTITY_BYTES, MAX_LABEL_BYTES, MAX_LABELS, WorkerContext, WorkerId,
+};
 pub use manager::{
     DEFAULT_AWAY_GRACE, MAX_WORKERS, Manager, ManagerConfig, PoolInfo, RegisterError, StartError,
     Totals, UNREGISTER_DRAIN,

@@ -451,7 +451,8 @@ impl Inner {
 
     fn info(&self, id: &WorkerId, record: &Record) -> StreamInfo {
         let wanted = self.shared.desired.wanted(id);
-        record.info(wanted.map_or(0, |wanted| wanted.revision()))
+        let labels = self.shared.desired.labels(id);
+        record.info(wanted.map_or(0, |wanted| wanted.revision()), labels)
     }
 }
 

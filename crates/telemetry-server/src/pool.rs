@@ -128,6 +128,7 @@ impl Pool {
         let began = Instant::now();
         let program = Program::find(&config)?;
         let sockets = sockets(&config)?;
+        manager.label_pool(&config.name, config.labels.clone());
         let events = PoolEvents::new(manager.dispatcher(), &config.name, &config.command);
         let size = config.size;
         let shared = Arc::new(Shared {

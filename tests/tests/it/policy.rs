@@ -8,11 +8,11 @@ use telemetry_core::rules::{Expiry, Rule, RuleAction, RuleTarget};
 use telemetry_core::{Clock, EventRef, Outcome, SystemClock, ledger::Reason};
 use telemetry_server::policy::{PolicyRefused, PolicyWorkerState, RuleOrigin};
 use telemetry_server::{
-    ManagerConfig, WorkerId,
+    Labels, ManagerConfig, WorkerId,
     stream::{StreamInfo, StreamState},
 };
 use telemetry_tests::{
-    NODE, PATIENCE, StockWorker, TestManager, WITNESS, Worker, eventually, worker,
+    NODE, PATIENCE, POOL, StockWorker, TestManager, WITNESS, Worker, eventually, worker,
 };
 
 /// Workers of the fleet, and those of them that are restarted in the middle of a change.
@@ -368,4 +368,22 @@ async fn a_worker_that_is_further_than_the_manager_takes_its_revision_with_it() 
     second.applied(&id).await;
     assert_eq!(worker.emit(START), Outcome::Accepted);
     assert_eq!(second.info(&id).state, StreamState::Streaming);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rule_is_about_workers_with_a_label_as_long_as_they_have_it() {
+    let zone = |zone: &str| Labels::from([("zone".to_owned(), zone.to_owned())]);
+    let manager = manager_with(|_| {});
+    manager.label_pool(POOL, zone("a"));
+    let worker = worker().id("w").start();
+    let id = manager.connect(&worker).await;
+    assert_eq!(manager.info(&id).labels, zone("a"));
+    let mut about = rule("zone-a", "tool.*", RuleAction::Drop);
+    about.target.label = zone("a*");
+    manager.set_policy(vec![about], None).await.unwrap();
+    converged(&manager).await;
+    assert_eq!(worker.emit(START), Outcome::Dropped(Reason::Filtered));
+    manager.label_pool(POOL, zone("b"));
+    converged(&manager).await;
+    assert_eq!(worker.emit(START), Outcome::Accepted);
 }

@@ -93,6 +93,32 @@ mod tests {
         assert_eq!(state.to_str(), Some("/run/x/policy.json"));
     }
 
+    #[test]
+    fn a_pool_may_have_labels() {
+        let pool = |labels: &str| {
+            let text =
+                "[manager]\nrun_dir = \"/run/x\"\n[[pool]]\nname = \"p\"\ncommand = [\"true\"]\n";
+            parse(&format!("{text}labels = {labels}"))
+        };
+        let config = pool(r#"{ zone = "a" }"#).unwrap();
+        assert_eq!(config.pools[0].labels["zone"], "a");
+        for (labels, expected) in [
+            (
+                format!("{{ zone = {:?} }}", "x".repeat(65)),
+                "is longer than 64 bytes",
+            ),
+            (r#"{ zone = "" }"#.to_owned(), "is empty"),
+            (
+                "{ a='1',b='1',c='1',d='1',e='1',f='1',g='1',h='1',i='1' }".to_owned(),
+                "at most 8",
+            ),
+        ] {
+            let said = pool(&labels).expect_err(expected);
+            assert!(said.starts_with("t.toml:6:10: pool.labels: "), "{said}");
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
     #[track_caller]
     fn refused(rules: &str, place: &str, expected: &str) {
         let said = parse(rules).expect_err(expected);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use telemetry_core::emit::PolicySpec;
 
 use super::{Desired, State, Wanted};
-use crate::identity::WorkerId;
+use crate::identity::{Labels, WorkerId};
 use crate::policy::RuleSet;
 
 /// Further than this no manager before us can have been.
@@ -50,13 +50,54 @@ impl Desired {
     }
 }
 
+impl Desired {
+    /// A worker says that these are its labels.
+    pub(crate) fn label(&self, id: &WorkerId, labels: Labels) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if let Some(worker) = state.workers.get_mut(id)
+            && worker.labels != labels
+        {
+            worker.labels = labels;
+            state.refresh(id, state.revision + 1);
+        }
+    }
+
+    /// All workers of a pool have these labels, whatever they say.
+    pub(crate) fn label_pool(&self, pool: &str, labels: Labels) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let is_other = state.pool_labels.get(pool) != Some(&labels);
+        if !is_other || (labels.is_empty() && !state.pool_labels.contains_key(pool)) {
+            return;
+        }
+        state.pool_labels.insert(pool.to_owned(), labels);
+        let ids: Vec<WorkerId> = state.workers.keys().cloned().collect();
+        let revision = state.revision + 1;
+        for id in ids {
+            state.refresh(&id, revision);
+        }
+    }
+
+    /// The labels of a worker.
+    pub(crate) fn labels(&self, id: &WorkerId) -> Labels {
+        let state = self.lock();
+        let worker = state.workers.get(id);
+        worker.map_or_else(Labels::new, |worker| {
+            state.labels(worker.pool.as_deref(), &worker.labels)
+        })
+    }
+}
+
 impl State {
     /// Gives a worker the rules that are about it by now under this revision, if that are others.
     pub(super) fn refresh(&mut self, id: &WorkerId, revision: u64) -> bool {
         let Some(worker) = self.workers.get(id) else {
             return false;
         };
-        let rules = self.rules.covering(id, worker.pool.as_deref());
+        let pool = worker.pool.as_deref();
+        let labels = self.labels(pool, &worker.labels);
+        let rules = self.rules.covering(id, pool, &labels);
         if rules == worker.wanted.borrow().rules {
             return false;
         }
@@ -64,6 +105,15 @@ impl State {
         worker.wanted.send_replace(Arc::new(Wanted { spec, rules }));
         self.revision = self.revision.max(revision);
         true
+    }
+
+    /// The labels of a worker of this pool that says these.
+    pub(super) fn labels(&self, pool: Option<&str>, said: &Labels) -> Labels {
+        let mut labels = said.clone();
+        if let Some(of_pool) = pool.and_then(|pool| self.pool_labels.get(pool)) {
+            labels.extend(of_pool.clone());
+        }
+        labels
     }
 
     /// Tells a worker the same under a new revision.

@@ -144,3 +144,65 @@ fn revisions_grow_with_every_change() {
         (second, vec![WorkerId::from("a")])
     );
 }
+
+#[test]
+fn labels_of_the_pool_win_over_those_a_worker_says_and_bring_their_rules() {
+    use telemetry_core::rules::{Rule, RuleAction};
+
+    use crate::policy::RuleOrigin;
+    let labels = |pairs: &[(&str, &str)]| -> Labels {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        pairs.iter().map(owned).collect()
+    };
+    let mut rule = Rule::new("r", ["*"], RuleAction::Drop);
+    rule.target.label = labels(&[("tier", "1"), ("zone", "a")]);
+    let desired = desired();
+    let set = RuleSet::default().with(RuleOrigin::File, vec![rule]);
+    let (revision, _) = desired.set_rules(set, 0);
+    let id = WorkerId::from("w");
+    let watch = desired.enter(&id, Some("p"));
+    assert_eq!(
+        (watch.borrow().rules.len(), watch.borrow().revision()),
+        (0, revision)
+    );
+    desired.label(&id, labels(&[("tier", "1"), ("zone", "b")]));
+    assert_eq!(watch.borrow().rules.len(), 0);
+    desired.label_pool("p", labels(&[("zone", "a")]));
+    assert_eq!(watch.borrow().rules.len(), 1);
+    assert!(watch.borrow().revision() > revision);
+    assert_eq!(desired.labels(&id), labels(&[("tier", "1"), ("zone", "a")]));
+    // It comes back, and has not said its labels so far.
+    desired.leave(&id);
+    assert_eq!(desired.enter(&id, Some("p")).borrow().rules.len(), 0);
+}
+
+#[test]
+fn a_worker_that_comes_late_or_again_has_the_rules_of_now_under_a_revision_of_their_own() {
+    use telemetry_core::rules::{Rule, RuleAction};
+
+    use crate::policy::RuleOrigin;
+    let desired = desired();
+    let set = |rules: &[&str]| {
+        let rule = |id: &&str| Rule::new(*id, ["*"], RuleAction::Drop);
+        RuleSet::default().with(RuleOrigin::Live, rules.iter().map(rule).collect())
+    };
+    let id = WorkerId::from("w");
+    let first = desired.enter(&id, None).borrow().revision();
+    desired.leave(&id);
+    let (second, changed) = desired.set_rules(set(&["a"]), 0);
+    assert!(changed.is_empty() && second > first);
+    let watch = desired.enter(&id, None);
+    assert_eq!(
+        (watch.borrow().rules.len(), watch.borrow().revision()),
+        (1, second)
+    );
+    // The same once more is nothing new to it.
+    let (third, changed) = desired.set_rules(set(&["a"]), 0);
+    assert!(changed.is_empty() && third > second);
+    assert_eq!(watch.borrow().revision(), second);
+    // It is further than we are: of somebody else.
+    desired.overtaken(&id, third + 10);
+    assert_eq!(watch.borrow().revision(), third + 11);
+    desired.overtaken(&id, u64::MAX);
+    assert_eq!(watch.borrow().revision(), third + 11, "no honest one");
+}

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout_at};
 use super::aside::aside;
 use super::{Inner, Manager};
 use crate::deadline::deadline;
-use crate::identity::WorkerId;
+use crate::identity::{Labels, WorkerId};
 use crate::policy::{
     PolicyCheck, PolicyInfo, PolicyReceipt, PolicyRefused, PolicyStatus, PolicyWorkerState,
     RuleOrigin, RuleStatus, WorkerPolicyStatus, unknown_names,
@@ -69,6 +69,13 @@ impl Manager {
             warnings: self.inner.warnings(rules),
             ..set.difference(rules)
         }
+    }
+
+    /// From now on all workers of a pool have these labels, whatever they say of themselves; a
+    /// [`Pool`](crate::pool::Pool) says so of its own.
+    pub fn label_pool(&self, pool: &str, labels: Labels) {
+        self.inner.shared.desired.label_pool(pool, labels);
+        self.inner.changes.notify();
     }
 
     /// How far the workers are, and what became of each rule.

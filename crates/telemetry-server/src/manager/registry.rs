@@ -16,7 +16,7 @@ use super::names::{Banned, Claims, Holder};
 use super::sums::Parts;
 use crate::accounts::LedgerReader;
 use crate::deadline::deadline;
-use crate::identity::{WorkerContext, WorkerId};
+use crate::identity::{Labels, WorkerContext, WorkerId};
 use crate::session::{Arrival, Record, Run};
 use telemetry_core::{Address, Mistake, is_planted};
 
@@ -156,7 +156,7 @@ impl Registry {
         self.retiring.swap_remove(place);
         self.departures += 1;
         record.depart();
-        let info = record.info(0);
+        let info = record.info(0, Labels::new());
         let folded = self.folded.entry(info.pool_name.clone()).or_default();
         folded.fold(&info);
         if is_planted(Mistake::FoldsTwice) {

@@ -11,6 +11,7 @@ use telemetry_core::ledger::StreamSnapshot;
 
 use super::{Inner, Totals};
 use crate::accounts::Strays;
+use crate::identity::Labels;
 use crate::session::Record;
 
 /// How often a sum is made anew before it is made under the lock.
@@ -57,10 +58,18 @@ impl Parts {
         let mut of = |pool: &Option<String>, add: &dyn Fn(&mut Totals)| {
             add(sums.entry(key(pool)).or_default());
         };
-        for info in self.registered.iter().map(|record| record.info(0)) {
+        for info in self
+            .registered
+            .iter()
+            .map(|record| record.info(0, Labels::new()))
+        {
             of(&info.pool_name, &|totals| totals.add(&info));
         }
-        for info in self.retiring.iter().map(|record| record.info(0)) {
+        for info in self
+            .retiring
+            .iter()
+            .map(|record| record.info(0, Labels::new()))
+        {
             of(&info.pool_name, &|totals| totals.fold(&info));
         }
         for (pool, captured) in &self.captures {

@@ -9,7 +9,7 @@ use telemetry_core::catalog::nearest;
 use telemetry_core::rules::{Expiry, NameGlobs, Rule, RuleAction, RuleProblem, check};
 
 use super::{PolicyCheck, RuleInfo, RuleOrigin};
-use crate::identity::WorkerId;
+use crate::identity::{Labels, WorkerId};
 
 /// The first number of a rule; those below are for the controls of old.
 const FIRST_NUMBER: u32 = 1_000;
@@ -79,14 +79,16 @@ impl RuleSet {
     }
 
     /// Those that are in force and about this worker.
-    pub(crate) fn covering(&self, worker: &WorkerId, pool: Option<&str>) -> Vec<Arc<Numbered>> {
+    pub(crate) fn covering(
+        &self,
+        worker: &WorkerId,
+        pool: Option<&str>,
+        labels: &Labels,
+    ) -> Vec<Arc<Numbered>> {
+        let (worker, pool) = (worker.as_str(), pool.unwrap_or(""));
         let is_about = |it: &&Arc<Numbered>| {
             let rule = &it.rule;
-            let labels = BTreeMap::new();
-            rule.enabled
-                && rule
-                    .target
-                    .covers(worker.as_str(), pool.unwrap_or(""), &labels)
+            rule.enabled && (rule.target.is_all() || rule.target.covers(worker, pool, labels))
         };
         self.rules.iter().filter(is_about).cloned().collect()
     }

@@ -12,6 +12,7 @@ use telemetry_core::Address;
 
 use super::PoolError;
 use crate::deadline::share_of;
+use crate::identity::Labels;
 
 /// Workers of a pool that names no size.
 pub const DEFAULT_SIZE: usize = 1;
@@ -51,6 +52,8 @@ pub struct PoolConfig {
     /// Where the workers, and the processes that they start, dial in. When absent they only serve, and are
     /// dialled. Not used by those that report over stderr.
     pub manager: Option<Address>,
+    /// What all its workers are called beside their ids, for rules: at most [`MAX_LABELS`].
+    pub labels: Labels,
     /// What the workers are told about their telemetry.
     pub telemetry: WorkerTelemetry,
     /// Time from SIGTERM to SIGKILL.
@@ -86,6 +89,7 @@ impl PoolConfig {
             cwd: None,
             run_dir: run_dir.into(),
             manager: None,
+            labels: Labels::new(),
             telemetry: WorkerTelemetry::default(),
             grace: DEFAULT_GRACE,
             max_lifetime: None,

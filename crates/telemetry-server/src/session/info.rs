@@ -7,7 +7,7 @@ use telemetry_core::{
 };
 
 use super::peer::LinkKind;
-use crate::identity::WorkerId;
+use crate::identity::{Labels, WorkerId};
 use telemetry_core::Address;
 
 /// Where a session stands.
@@ -55,6 +55,9 @@ pub struct StreamInfo {
     /// The worker whose process started it, or the one before it, if the manager knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<WorkerId>,
+    /// What it is called beside its id: its pool's labels, and those that it says of itself.
+    #[serde(skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// Who opened its connection, the present or the last one, or will open the first.
     pub link: LinkKind,
     /// Where it is dialled; none of a worker that only dials in.

@@ -14,7 +14,7 @@ use super::changes::Changes;
 use super::info::StreamState;
 use super::peer::LinkKind;
 use crate::accounts::{Account, Book, Gone, Origin};
-use crate::identity::WorkerContext;
+use crate::identity::{Labels, WorkerContext};
 use telemetry_core::Address;
 
 /// Longest text that is kept of what a worker or the system says, in bytes.
@@ -77,6 +77,8 @@ struct Memory {
     control_error: String,
     /// Whether it was told rules last, or a policy; `None` for both.
     told_rules: Option<bool>,
+    /// Its labels, as it says.
+    labels: Labels,
     /// What its last report says of its rules.
     rules: RulesReport,
     /// For how long its program had not run, as it reported last, milliseconds.
@@ -139,6 +141,7 @@ impl Record {
             refused_revision: 0,
             control_error: String::new(),
             told_rules: None,
+            labels: Labels::new(),
             rules: RulesReport::default(),
             stalled_ms: 0,
             open_spans: 0,

@@ -324,6 +324,8 @@ impl Session {
                 ..
             }) => {
                 if let Some(hello) = &hello {
+                    let id = &self.context.worker_id;
+                    self.shared.desired.label(id, self.record.labels());
                     let released = hello.retained_from.saturating_sub(1);
                     let handled = progress.reader.position();
                     progress.acks.begin(hello.replay_bytes, released, handled);

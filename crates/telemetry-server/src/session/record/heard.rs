@@ -8,6 +8,7 @@ use telemetry_proto::{WorkerHello, WorkerReport};
 
 use super::{MAX_TEXT_BYTES, Record, RulesReport};
 use crate::accounts::{Implausible, LedgerWriter, Origin, Place, Said};
+use crate::identity::{Labels, MAX_LABELS, label_fault};
 use crate::session::peer::LinkKind;
 
 /// Longest incarnation id, version or capability that is kept.
@@ -64,6 +65,7 @@ impl Record {
                 .map(word)
                 .collect(),
         };
+        memory.labels = labels(hello);
         memory.claimed_pid = (hello.pid != 0).then_some(hello.pid);
         memory.legacy = false;
         memory.unsupported_rules.clear();
@@ -115,6 +117,16 @@ impl Record {
         self.notify();
         taken
     }
+}
+
+/// The labels of a worker that can be such.
+fn labels(hello: &WorkerHello) -> Labels {
+    let mut labels: Vec<_> = hello.labels.iter().collect();
+    labels.retain(|(key, value)| label_fault(key).is_none() && label_fault(value).is_none());
+    labels.sort_unstable();
+    labels.truncate(MAX_LABELS);
+    let owned = |(key, value): (&String, &String)| (key.clone(), value.clone());
+    labels.into_iter().map(owned).collect()
 }
 
 /// A short text of a worker, fit to be shown.

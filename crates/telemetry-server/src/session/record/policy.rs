@@ -6,6 +6,7 @@ use telemetry_core::wire::capability;
 use telemetry_proto::WorkerReport;
 
 use super::{MAX_TEXT_BYTES, Record};
+use crate::identity::Labels;
 use crate::session::info::StreamState;
 
 /// Most problems that a worker may report.
@@ -83,6 +84,11 @@ impl Record {
         let knows = self.knows_rules();
         let told = self.lock().told_rules;
         told.is_none() || told == knows
+    }
+
+    /// Its labels, as it says.
+    pub(in super::super) fn labels(&self) -> Labels {
+        self.lock().labels.clone()
     }
 
     /// Where it stands.

@@ -3,17 +3,20 @@
 use telemetry_core::ledger::Note;
 
 use super::Record;
+use crate::identity::Labels;
 use crate::session::info::StreamInfo;
 
 impl Record {
-    /// A copy for operators. `policy_revision` is what the worker should have.
-    pub(crate) fn info(&self, policy_revision: u64) -> StreamInfo {
+    /// A copy for operators. `policy_revision` is what the worker should have, and `labels`
+    /// what it is called.
+    pub(crate) fn info(&self, policy_revision: u64, labels: Labels) -> StreamInfo {
         let memory = self.lock();
         let sums = memory.account.sums();
         StreamInfo {
             worker_id: memory.context.worker_id.clone(),
             pool_name: memory.context.pool_name.clone(),
             parent: memory.context.parent.clone(),
+            labels,
             link: memory.link,
             endpoint: memory.endpoint.clone(),
             state: memory.state,

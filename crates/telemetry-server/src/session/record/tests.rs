@@ -55,7 +55,7 @@ impl Rig {
     }
 
     fn info(&self) -> StreamInfo {
-        self.record.info(7)
+        self.record.info(7, Labels::new())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::*;
-use crate::identity::WorkerContext;
+use crate::identity::{Labels, WorkerContext};
 
 fn held(incarnation: &str) -> Held {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -51,7 +51,7 @@ fn no_stream_begins_while_somebody_reads_and_a_reader_that_panics_keeps_nobody_w
     // As a panic leaves them.
     drop(writer);
     drop(Reading(&record));
-    let info = record.info(0);
+    let info = record.info(0, Labels::new());
     assert_eq!(info.unknown_since_ns, Some(7), "nobody knows what it left");
     assert!(record.try_begin().is_some());
 }
