@@ -16,7 +16,7 @@ use crate::deadline::deadline;
 use crate::identity::{Labels, WorkerId};
 use crate::policy::{
     PolicyCheck, PolicyInfo, PolicyReceipt, PolicyRefused, PolicyStatus, PolicyWorkerState,
-    RuleOrigin, RuleStatus, WorkerPolicyStatus, unknown_names,
+    RuleOrigin, RuleSet, RuleStatus, WorkerPolicyStatus, unknown_names,
 };
 use crate::session::StreamState;
 
@@ -65,7 +65,7 @@ impl Manager {
     pub fn check_policy(&self, rules: &[Rule]) -> PolicyCheck {
         let (_, set) = self.inner.shared.desired.rules();
         PolicyCheck {
-            problems: set.problems(RuleOrigin::Live, rules),
+            problems: self.inner.problems(&set, rules),
             warnings: self.inner.warnings(rules),
             ..set.difference(rules)
         }
@@ -122,7 +122,7 @@ impl Inner {
             if let Some(given) = if_revision.filter(|given| *given != current) {
                 return Err(PolicyRefused::Stale { given, current });
             }
-            let problems = set.problems(RuleOrigin::Live, &rules);
+            let problems = self.problems(&set, &rules);
             if !problems.is_empty() {
                 return Err(PolicyRefused::Problems(problems));
             }
@@ -139,6 +139,16 @@ impl Inner {
             workers,
             warnings,
         })
+    }
+
+    /// Why these rules would not be taken, all of it.
+    fn problems(&self, set: &RuleSet, rules: &[Rule]) -> Vec<RuleProblem> {
+        let mut problems = set.problems(RuleOrigin::Live, rules);
+        if problems.is_empty() {
+            let next = set.with(RuleOrigin::Live, rules.to_vec());
+            problems.extend(self.shared.desired.overfull(&next));
+        }
+        problems
     }
 
     /// Those who wait for these workers look again.
