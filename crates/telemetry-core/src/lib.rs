@@ -121,7 +121,8 @@ pub mod catalog {
     pub use crate::suggest::nearest;
     pub use crate::table::{
         Catalog, CatalogBuilder, CatalogError, EventId, EventSpec, KeyId, KeyRole, KeySpec, Label,
-        MAX_USER_EVENTS, MAX_USER_KEYS, MetricKind, Origin, Rate, Unit, UnknownUnit, is_key,
+        MAX_BUCKETS, MAX_USER_EVENTS, MAX_USER_KEYS, MetricKind, Origin, Rate, Unit, UnknownUnit,
+        is_key,
     };
 }
 

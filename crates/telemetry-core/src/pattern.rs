@@ -167,12 +167,29 @@ impl Pattern {
         !text.contains(['*', '?', '[', '{', '}', '\\'])
     }
 
-    /// The patterns of a comma list, trimmed and without empty ones; a comma within `{a,b}` is part of its
-    /// pattern. Whether they are valid is another question.
+    /// The patterns of a comma list, trimmed and without empty ones; a comma within `{a,b}` or `[a,b]`, or
+    /// behind a `\`, is part of its pattern. Whether they are valid is another question.
     pub fn split_list(list: &str) -> impl Iterator<Item = &str> {
         let mut depth = 0_usize;
+        let mut is_escaped = false;
+        // Within a class, how many characters it has so far.
+        let mut class = None;
         list.split(move |character| {
+            if let Some(length) = &mut class {
+                // The first one is of the class, whatever it is, and so is one behind a negation.
+                match character {
+                    ']' if *length > 0 => class = None,
+                    '!' | '^' if *length == 0 => {}
+                    _ => *length += 1,
+                }
+                return false;
+            }
+            if std::mem::take(&mut is_escaped) {
+                return false;
+            }
             match character {
+                '\\' => is_escaped = true,
+                '[' => class = Some(0_usize),
                 '{' => depth += 1,
                 '}' => depth = depth.saturating_sub(1),
                 _ => {}

@@ -22,7 +22,9 @@ use crate::codec::{Keys, encode_event_parts};
 use crate::suggest::nearest;
 use lookup::Lookup;
 
-pub use builder::{CatalogBuilder, CatalogError, KeyRole, MAX_USER_EVENTS, MAX_USER_KEYS};
+pub use builder::{
+    CatalogBuilder, CatalogError, KeyRole, MAX_BUCKETS, MAX_USER_EVENTS, MAX_USER_KEYS,
+};
 pub use event_spec::{EventId, EventSpec, Origin, Rate};
 pub use keys::{KeyId, KeySpec, Label, MetricKind, Unit, UnknownUnit};
 pub use learning::is_key;
@@ -72,6 +74,7 @@ impl KeyTable {
                 unit: draft.unit,
                 kind: draft.kind,
                 label: draft.label == Label::Yes,
+                buckets: draft.buckets.clone(),
             })
             .collect();
         let by_name = Lookup::new(specs.iter().map(|spec| (spec.name.as_bytes(), spec.id.0)));
@@ -101,6 +104,7 @@ struct KeyDraft {
     unit: Unit,
     kind: MetricKind,
     label: Label,
+    buckets: Option<Arc<[f64]>>,
 }
 
 /// An event on its way into a catalog: key names not yet resolved.

@@ -71,15 +71,21 @@ def _classes() -> dict[str, Any]:
 
     toggle = file.message_type.add(name="Toggle")
     field(toggle, "enabled", 1, _FIELD.TYPE_BOOL)
+    rejected_name = file.message_type.add(name="RejectedName")
+    field(rejected_name, "name", 1, _FIELD.TYPE_STRING)
+    field(rejected_name, "suggestion", 2, _FIELD.TYPE_STRING)
+    rejected = file.message_type.add(name="Rejected")
+    field(rejected, "names", 1, _FIELD.TYPE_MESSAGE, repeated=True, type_name=".stock.RejectedName")
     control = file.message_type.add(name="Control")
     control.oneof_decl.add(name="control")
     field(control, "toggle", 1, _FIELD.TYPE_MESSAGE, type_name=".stock.Toggle", oneof=True)
+    field(control, "rejected", 1008, _FIELD.TYPE_MESSAGE, type_name=".stock.Rejected", oneof=True)
 
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"stock.{name}"))
-        for name in ("Event", "Control", "Toggle")
+        for name in ("Event", "Control", "Toggle", "Rejected", "RejectedName")
     }
 
 
@@ -122,6 +128,11 @@ class Manager:
 
     def toggle(self, enabled: bool) -> None:
         self.control(CLASSES["Control"](toggle=CLASSES["Toggle"](enabled=enabled)))
+
+    def reject(self, **names: str) -> None:
+        """Says that it takes no event of these names, with a `_` for each dot; each with what was meant."""
+        given = [CLASSES["RejectedName"](name=name.replace("_", "."), suggestion=meant) for name, meant in names.items()]
+        self.control(CLASSES["Control"](rejected=CLASSES["Rejected"](names=given)))
 
     def control(self, control: Any) -> None:
         """Sends any message."""

@@ -13,6 +13,7 @@ mod described;
 mod fleet;
 mod handler;
 mod page;
+mod policy;
 mod pool;
 mod roster;
 mod source;
@@ -26,6 +27,10 @@ pub use described::described;
 pub use fleet::Fleet;
 pub use handler::Handler;
 pub use page::{Asked, DEFAULT_LIMIT, MAX_LIMIT, PageError, natural};
+pub use policy::{
+    Policy, PolicyChange, PolicyChecked, PolicyCounts, PolicyRule, PolicyStatus, PolicyTaken,
+    PolicyWorker, Problem, RuleCounts,
+};
 pub use pool::Pool;
 pub use source::{ApiResource, ApiSource};
 pub use worker::{AppliedPolicy, Incarnation, Process, Worker, WorkerDetail};
@@ -54,6 +59,9 @@ pub struct List<T> {
 pub struct Refused {
     /// What was wrong, where, and what is allowed.
     pub error: String,
+    /// Of rules that were not taken: everything that is wrong with them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
 }
 
 impl Refused {
@@ -62,6 +70,7 @@ impl Refused {
     pub fn new(error: impl Into<String>) -> Self {
         Self {
             error: error.into(),
+            problems: Vec::new(),
         }
     }
 }

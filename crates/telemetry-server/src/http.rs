@@ -18,6 +18,7 @@ mod metrics;
 #[cfg(all(test, feature = "openapi"))]
 mod openapi;
 mod patience;
+mod policy;
 mod query;
 mod refused;
 mod reserve;
@@ -135,6 +136,8 @@ pub struct HttpState {
     taps: Arc<AtomicU32>,
     /// What scrapes get.
     renderings: Renderings,
+    /// How the policy was changed.
+    changes: policy::Changes,
     /// Who was not served.
     refusals: Refusals,
 }
@@ -156,6 +159,7 @@ impl HttpState {
             prometheus,
             source: Arc::new(source),
             taps: Arc::default(),
+            changes: policy::Changes::default(),
             renderings,
             refusals,
         }
@@ -390,7 +394,10 @@ fn router(state: HttpState, guard: Guard) -> Router {
         .route("/api/quarantine", get(api::quarantine))
         .route("/api/discover", get(api::discovery))
         .route("/api/tap", get(tap::tap))
-        .route("/api/v1/{*path}", get(v1::serve))
+        .route(
+            "/api/v1/{*path}",
+            get(v1::serve).put(v1::serve).post(v1::serve),
+        )
         .fallback(async |uri: Uri| {
             let what = format!("{} is not here; there are {PATHS}", uri.path());
             answer::problem(StatusCode::NOT_FOUND, &what)

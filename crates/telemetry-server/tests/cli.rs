@@ -8,6 +8,11 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+#[path = "cli/look.rs"]
+mod look;
+#[path = "cli/policy.rs"]
+mod policy;
+
 /// A worker that reports over stderr, many times a second.
 const WORKER: &str = r#"while sleep 0.02; do echo 'TELEMETRY:{\"event\":\"tool.execution.stop\",\"measurements\":{\"duration\":5},\"metadata\":{\"tool\":\"a b\"}}' >&2; done"#;
 
@@ -38,12 +43,17 @@ struct Running {
 
 impl Running {
     fn start(directory: &Path) -> Self {
+        Self::start_with(directory, "")
+    }
+
+    /// The same, with more in its configuration.
+    fn start_with(directory: &Path, more: &str) -> Self {
         let config = directory.join("telemetry.toml");
         let run_dir = directory.join("run");
         let text = format!(
             "[manager]\nrun_dir = {run_dir:?}\n[http]\nlisten = \"127.0.0.1:0\"\n\
              [telemetry]\ntransport = \"stderr\"\n\
-             [[pool]]\nname = \"sh\"\ncommand = [\"sh\", \"-c\", \"{WORKER}\"]\n"
+             [[pool]]\nname = \"sh\"\ncommand = [\"sh\", \"-c\", \"{WORKER}\"]\n{more}"
         );
         fs::write(&config, text).expect("a file");
         let mut child = telemetry(&["manager", "--config", config.to_str().expect("UTF-8")])
@@ -184,15 +194,29 @@ fn every_command_that_is_shown_has_a_manual_page() {
         "telemetry-catalog-show.1",
         "telemetry-catalog.1",
         "telemetry-completions.1",
+        "telemetry-config-check.1",
+        "telemetry-config.1",
+        "telemetry-doctor.1",
         "telemetry-handlers.1",
         "telemetry-ledger.1",
         "telemetry-man.1",
         "telemetry-manager.1",
+        "telemetry-mute.1",
+        "telemetry-policy-add.1",
+        "telemetry-policy-get.1",
+        "telemetry-policy-history.1",
+        "telemetry-policy-restore.1",
+        "telemetry-policy-rm.1",
+        "telemetry-policy-set.1",
+        "telemetry-policy-status.1",
+        "telemetry-policy.1",
         "telemetry-pools.1",
         "telemetry-quarantine.1",
+        "telemetry-sample.1",
         "telemetry-tap.1",
         "telemetry-tls-init.1",
         "telemetry-tls.1",
+        "telemetry-unmute.1",
         "telemetry-workers.1",
         "telemetry.1",
     ];
@@ -304,62 +328,19 @@ fn prints(manager: &Running, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn what_a_manager_counts_is_shown_by_a_command_each() {
+fn a_configuration_is_checked_with_line_and_column() {
     let directory = tempfile::tempdir().expect("a directory");
-    let manager = Running::start(directory.path());
-    // Until something was counted.
-    let events = prints(
-        &manager,
-        &[
-            "tap", "-n", "2", "--json", "--match", "tool.*", "--pool", "s?", "--where", "tool=a b",
-        ],
-    );
-    for line in events.lines() {
-        let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
-        assert_eq!(event["metadata"]["tool"], "a b");
-    }
-    assert_eq!(events.lines().count(), 2, "{events}");
-
-    let table = prints(&manager, &["workers", "--pool", "s*"]);
-    assert!(table.starts_with("WORKER  POOL  STATE"), "{table}");
-    assert!(
-        table.contains("REJECTED") && table.contains("\nsh-1"),
-        "{table}"
-    );
-    assert_eq!(
-        prints(&manager, &["workers", "--match", "gpu-*"]),
-        "no workers\n"
-    );
-    let table = prints(&manager, &["pools"]);
-    assert!(
-        table.contains("STREAMING") && table.contains("\nsh "),
-        "{table}"
-    );
-    let table = prints(&manager, &["handlers"]);
-    assert!(table.contains("\nprometheus"), "{table}");
-    let table = prints(&manager, &["quarantine"]);
-    assert_eq!(table, "every name that workers sent is known\n");
-    let account = prints(&manager, &["ledger", "--verify"]);
-    assert!(
-        account.starts_with("emitted ") && account.contains("M4 of fleet: holds"),
-        "{account}"
-    );
-    for command in ["pools", "handlers", "quarantine", "ledger"] {
-        let said = prints(&manager, &[command, "--json"]);
-        let said: serde_json::Value = serde_json::from_str(&said).expect("JSON");
-        assert_eq!(said["version"], 1, "{command}: {said:#}");
-    }
-
-    let mut nothing = manager.ask(&["tap", "--match", "tol.*"]);
-    let mut nothing = nothing.stderr(Stdio::piped()).spawn().expect("it runs");
-    let said = BufReader::new(nothing.stderr.as_mut().expect("piped"));
-    let said = said.lines().next().expect("a warning").expect("UTF-8");
-    nothing.kill().expect("killed");
-    nothing.wait().expect("ended");
-    assert_eq!(
-        said,
-        "telemetry: no event of the catalog matches \"tol.*\"; did you mean \"tool\"?"
-    );
+    let file = directory.path().join("t.toml");
+    let path = file.to_str().expect("UTF-8");
+    fs::write(&file, "[[pool]]\nname = \"a\"\ncommand = [\"true\"]\n").expect("a file");
+    let output = run(&["config", "check", path]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, format!("{path}: good, with 1 pools and 0 rules\n"));
+    let text = "[[pool]]\nname = \"a\"\ncommand = [\"true\"]\nsise = 2\n";
+    fs::write(&file, text).expect("a file");
+    let expected = format!("{path}:4:1: unknown key \"sise\"");
+    fails(&["config", "check", path], 2, &expected);
+    fails(&["config", "check", "nowhere.toml"], 2, "\"nowhere.toml\"");
 }
 
 #[test]

@@ -118,6 +118,21 @@ fn what_was_learned_is_enforced_without_a_rejection_and_a_renamed_event_is_found
         let said = text(&absent.stderr);
         assert!(said.contains("did you mean \"inference.stop\"?"), "{said}");
 
+        let name = "inference.stop";
+        let tapped = run(&[
+            "tap",
+            "--url",
+            &manager.url,
+            "--match",
+            name,
+            "-n",
+            "1",
+            "--json",
+        ]);
+        let tapped: Value = serde_json::from_slice(&tapped.stdout).expect("JSON");
+        let event = tapped.get("event").unwrap_or(&tapped);
+        assert_eq!(event["learned"], true, "{tapped}");
+
         let learned = run(&["catalog", "learn", "--url", &manager.url]);
         assert!(learned.status.success(), "{learned:?}");
         let learned = text(&learned.stdout);

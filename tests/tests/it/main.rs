@@ -41,4 +41,5 @@ mod truth_random;
 mod truth_registration;
 mod truth_streams;
 mod truth_users;
+mod worker_settings;
 mod workspace;

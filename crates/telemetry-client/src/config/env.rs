@@ -25,6 +25,8 @@ const MAX_ONE_LABEL_BYTES: usize = 64;
 pub(super) const TOKEN_FILE: &str = "TELEMETRY_TOKEN_FILE";
 /// Says at which descriptor it can be read.
 const TOKEN_FD: &str = "TELEMETRY_TOKEN_FD";
+/// Longest time that is waited for, in milliseconds: seven weeks, which every clock can add.
+const LONGEST_MILLIS: u64 = u32::MAX as u64;
 
 impl Config {
     /// Reads the environment of this process:
@@ -256,12 +258,11 @@ impl<L: Fn(&'static str) -> Option<String>> Variables<L> {
         self.parse(variable, read, "1, true, yes, on, 0, false, no or off")
     }
 
-    /// A time in milliseconds.
+    /// A time in milliseconds; nobody tells one that is longer than [`LONGEST_MILLIS`] from that.
     fn millis(&self, variable: &'static str) -> Option<Duration> {
         let read = |text: &str| {
-            text.parse::<u32>()
-                .ok()
-                .map(|ms| Duration::from_millis(ms.into()))
+            let millis = text.parse::<u64>().ok();
+            millis.map(|millis| Duration::from_millis(millis.min(LONGEST_MILLIS)))
         };
         self.parse(variable, read, "a number of milliseconds")
     }

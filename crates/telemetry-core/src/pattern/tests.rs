@@ -151,5 +151,10 @@ fn a_list_is_split_at_its_commas_and_not_within_braces() {
     let split = |list| Pattern::split_list(list).collect::<Vec<_>>();
     assert_eq!(split("a.*, b.{c,d} ,,e"), ["a.*", "b.{c,d}", "e"]);
     assert_eq!(split(""), Vec::<&str>::new());
+    assert_eq!(split("tool.[a,b]*,x"), ["tool.[a,b]*", "x"]);
+    assert_eq!(split("[],]a],[!],]b,[^,]"), ["[],]a]", "[!],]b", "[^,]"]);
+    assert_eq!(split(r"a\,b,c"), [r"a\,b", "c"]);
+    // What is no class swallows what follows, and is refused as a whole.
+    assert_eq!(split("[a,b"), ["[a,b"]);
     assert!(Pattern::is_exact("a.b") && !Pattern::is_exact("a.{b,c}"));
 }

@@ -24,6 +24,9 @@ pub const MAX_USER_EVENTS: usize = 1_024;
 /// Most keys, measurement and metadata keys together, a user may add to the built-in ones.
 pub const MAX_USER_KEYS: usize = 256;
 
+/// Most bounds of the buckets of a key.
+pub const MAX_BUCKETS: usize = 32;
+
 /// Longest key in bytes: the limit of keys on the wire.
 const MAX_KEY_BYTES: usize = 64;
 
@@ -57,6 +60,8 @@ pub struct CatalogBuilder {
     measurements: Vec<KeyDraft>,
     /// Built-in metadata keys, then the user's.
     metadata: Vec<KeyDraft>,
+    /// Bounds of buckets, by measurement key.
+    buckets: Vec<(String, Arc<[f64]>)>,
 }
 
 impl CatalogBuilder {
@@ -79,17 +84,20 @@ impl CatalogBuilder {
             unit,
             kind,
             label: Label::No,
+            buckets: None,
         });
         let metadata = METADATA.iter().map(|&(name, unit, label)| KeyDraft {
             name: Cow::Borrowed(name),
             unit,
             kind: MetricKind::None,
             label,
+            buckets: None,
         });
         Self {
             events: events.collect(),
             measurements: measurements.collect(),
             metadata: metadata.collect(),
+            buckets: Vec::new(),
         }
     }
 
@@ -144,7 +152,15 @@ impl CatalogBuilder {
             unit,
             kind,
             label: Label::No,
+            buckets: None,
         });
+        self
+    }
+
+    /// Has a measurement key, built-in or added before, shown as a histogram with these upper bounds, in the
+    /// key's unit.
+    pub fn buckets(mut self, key: &str, bounds: &[f64]) -> Self {
+        self.buckets.push((key.to_owned(), bounds.into()));
         self
     }
 
@@ -156,6 +172,7 @@ impl CatalogBuilder {
             unit: Unit::None,
             kind: MetricKind::None,
             label,
+            buckets: None,
         });
         self
     }
@@ -165,7 +182,8 @@ impl CatalogBuilder {
     /// # Errors
     ///
     /// The first mistake found, limits first, then keys, then events, each in the order added.
-    pub fn build(self) -> Result<Arc<Catalog>, CatalogError> {
+    pub fn build(mut self) -> Result<Arc<Catalog>, CatalogError> {
+        self.set_buckets()?;
         let user_events = self.events.len() - EVENTS.len();
         if user_events > MAX_USER_EVENTS {
             return Err(CatalogError::TooManyEvents { count: user_events });
@@ -180,6 +198,24 @@ impl CatalogBuilder {
         let metadata = check_keys(KeyRole::Metadata, &self.metadata, METADATA.len())?;
         self.check_events(&measurements, &metadata)?;
         Ok(Arc::new(self.assemble()))
+    }
+
+    /// Puts bounds of buckets where they belong.
+    fn set_buckets(&mut self) -> Result<(), CatalogError> {
+        for (key, bounds) in std::mem::take(&mut self.buckets) {
+            let is_rising = bounds.is_sorted_by(|one, next| one < next);
+            let is_allowed = |bound: &f64| bound.is_finite() && *bound > 0.0;
+            let draft = self.measurements.iter_mut().find(|it| it.name == key);
+            let fits = (1..=MAX_BUCKETS).contains(&bounds.len());
+            match draft {
+                Some(draft) if fits && is_rising && bounds.iter().all(is_allowed) => {
+                    draft.kind = MetricKind::Histogram;
+                    draft.buckets = Some(bounds);
+                }
+                _ => return Err(CatalogError::InvalidBuckets { key }),
+            }
+        }
+        Ok(())
     }
 
     /// Freezes without checking: only right for the built-in tables, which tests check.

@@ -174,7 +174,7 @@ pub enum Label {
 }
 
 /// One key of the catalog.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct KeySpec {
     /// Index in its table.
@@ -187,6 +187,8 @@ pub struct KeySpec {
     pub kind: MetricKind,
     /// Whether it may be a label of a metric. Always false for a measurement key.
     pub label: bool,
+    /// Upper bounds of the buckets of its histogram, in its unit; `None` leaves them to the exporter.
+    pub buckets: Option<Arc<[f64]>>,
 }
 
 /// A row of [`MEASUREMENTS`]: key, unit, and how it is shown.

@@ -1,10 +1,12 @@
 //! Events by name: those that are known, those that were seen, and names that nobody knows.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use telemetry_core::catalog::{Catalog, EventSpec, KeySpec};
 
 use super::Row;
-use crate::pipeline::QuarantinedName;
+use crate::pipeline::{LearnedEvent, QuarantinedName};
 
 /// An event that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,6 +20,9 @@ pub struct Event {
     pub wire_name: Option<String>,
     /// How many were counted since the manager started.
     pub count: u64,
+    /// Whether the catalog does not have it, and it was learned from what workers sent; left out where it has.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub learned: bool,
 }
 
 impl Event {
@@ -28,7 +33,23 @@ impl Event {
             name: spec.name.to_string(),
             wire_name: spec.wire_name.as_deref().map(str::to_owned),
             count,
+            learned: false,
         }
+    }
+
+    /// Adds what was learned, over all pools.
+    pub(crate) fn add_learned(events: &mut Vec<Self>, learned: Vec<LearnedEvent>) {
+        let mut sums = BTreeMap::new();
+        for event in learned.into_iter().filter(|it| !it.known) {
+            let (count, _) = sums.entry(event.name).or_insert((0_u64, event.wire_name));
+            *count = count.saturating_add(event.count);
+        }
+        events.extend(sums.into_iter().map(|(name, (count, wire_name))| Self {
+            name,
+            wire_name: Some(wire_name),
+            count,
+            learned: true,
+        }));
     }
 }
 

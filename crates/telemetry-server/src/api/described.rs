@@ -23,7 +23,10 @@ pub fn described(catalog: &Catalog) -> Value {
             "doc": &*event.doc,
         })
     };
-    let measurement = |key: &KeySpec| json!({ "key": &*key.name, "unit": key.unit.as_str(), "kind": key.kind.as_str() });
+    let measurement = |key: &KeySpec| {
+        let (unit, kind) = (key.unit.as_str(), key.kind.as_str());
+        json!({ "key": &*key.name, "unit": unit, "kind": kind, "buckets": key.buckets.as_deref() })
+    };
     let metadata = |key: &KeySpec| json!({ "key": &*key.name, "label": key.label });
     json!({
         "events": catalog.events().iter().map(event).collect::<Value>(),

@@ -1,6 +1,6 @@
 //! What version 1 of the API looks like, in files: a field that is renamed or goes away shows itself here.
 //!
-//! `TELEMETRY_GOLDEN=write` writes them anew.
+//! `GOLDEN=write` writes them anew.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use telemetry_core::ledger::{Counts, Reason};
 
 use super::*;
+use crate::pipeline::LearnedEvent;
 
 /// Compares what is said with the file that says how it was agreed.
 #[track_caller]
@@ -16,7 +17,7 @@ fn check(name: &str, said: &impl Serialize) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/golden");
     let golden = golden.join(format!("{name}.json"));
     let said = serde_json::to_string_pretty(said).unwrap() + "\n";
-    if std::env::var("TELEMETRY_GOLDEN").is_ok_and(|it| it == "write") {
+    if std::env::var("GOLDEN").is_ok_and(|it| it == "write") {
         fs::write(&golden, &said).unwrap();
     }
     let agreed = fs::read_to_string(&golden).unwrap();
@@ -181,6 +182,7 @@ fn events_and_where_they_go() {
             name: "snakepit.python.tool.execution.stop".into(),
             wire_name: Some("tool.execution.stop".into()),
             count: 41,
+            learned: false,
         }],
         total: 1,
         next: None,
@@ -243,4 +245,116 @@ fn events_and_where_they_go() {
     };
     check("handlers", &list);
     check("refused", &Refused::new("unknown query parameter \"limt\""));
+}
+
+#[test]
+fn what_several_pools_learned_is_one_event_and_what_is_known_none() {
+    let learned = |name: &str, known, count| LearnedEvent {
+        pool: None,
+        name: format!("snakepit.python.{name}"),
+        wire_name: name.into(),
+        known,
+        count,
+        first_seen_ns: 1,
+        last_seen_ns: 2,
+        suggestion: None,
+        measurements: Vec::new(),
+        metadata: Vec::new(),
+    };
+    let mut events = Vec::new();
+    let all = [
+        ("own.a", false, 2),
+        ("own.a", false, 3),
+        ("call.stop", true, 0),
+    ];
+    Event::add_learned(
+        &mut events,
+        all.map(|(name, known, count)| learned(name, known, count))
+            .into(),
+    );
+    let [event] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((event.count, event.learned), (5, true));
+    assert_eq!(event.wire_name.as_deref(), Some("own.a"));
+}
+
+#[test]
+fn the_policy_and_how_far_it_is() {
+    use telemetry_core::rules::{Rule, RuleAction};
+    let rule = || Rule::new("slow", ["tool.*"], RuleAction::Rate(0.1));
+    let origin = || "live".to_owned();
+    check(
+        "policy",
+        &Policy {
+            revision: 7,
+            fingerprint: "00000000000000ff".into(),
+            rules: vec![PolicyRule {
+                origin: origin(),
+                rule: rule(),
+            }],
+            degraded: None,
+        },
+    );
+    let problem = || Problem {
+        rule: "slow".into(),
+        field: "match".into(),
+        error: "\"tol.*\" matches no event that is known so far".into(),
+    };
+    let taken = PolicyTaken {
+        revision: 8,
+        workers: 2,
+        warnings: vec![problem()],
+    };
+    check("policy_taken", &taken);
+    let checked = PolicyChecked {
+        problems: Vec::new(),
+        warnings: vec![problem()],
+        added: vec!["slow".into()],
+        removed: Vec::new(),
+        changed: Vec::new(),
+    };
+    check("policy_checked", &checked);
+    let status = PolicyStatus {
+        revision: 8,
+        converged: false,
+        settled: false,
+        workers: PolicyCounts {
+            applied: 1,
+            pending: 1,
+            ..PolicyCounts::default()
+        },
+        others: vec![PolicyWorker {
+            id: "gpu-1".into(),
+            pool: Some("gpu".into()),
+            state: "pending".into(),
+            revision: 9,
+            applied: 8,
+            problems: Vec::new(),
+        }],
+        rules: vec![RuleCounts {
+            id: "slow".into(),
+            origin: origin(),
+            expires_ns: Some(1_700_000_000_000_000_000),
+            matched: 10,
+            kept: 1,
+            dropped: 9,
+        }],
+    };
+    check("policy_status", &status);
+    let change = PolicyChange {
+        revision: 8,
+        at_ns: 1_700_000_000_000_000_000,
+        by: "process 17".into(),
+        added: vec!["slow".into()],
+        removed: Vec::new(),
+        changed: Vec::new(),
+        rules: vec![rule()],
+    };
+    let list = List {
+        items: vec![change],
+        total: 1,
+        next: None,
+    };
+    check("policy_history", &list);
 }

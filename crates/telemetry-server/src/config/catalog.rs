@@ -45,16 +45,20 @@ pub(super) fn read(
             let unit = key.parsed("unit", str::parse::<Unit>)?;
             let kind = key.parsed("kind", kind)?;
             let label = key.flag("label")?;
+            let buckets = key.numbers("buckets")?;
             key.finish()?;
-            if unit.is_none() && (kind.is_some() || label.is_none()) {
+            if unit.is_none() && (kind.is_some() || label.is_none() && buckets.is_none()) {
                 return Err(key.refuse(format!(
                     "key {name:?} needs `unit` (and perhaps `kind`) to be a measurement, `label` to be \
-                     metadata, or both"
+                     metadata, or both; one that is built in may have `buckets` alone"
                 )));
             }
             if let Some(unit) = unit {
                 let kind = kind.unwrap_or_else(|| unit.default_kind());
                 builder = builder.measurement_key_as(name, unit, kind);
+            }
+            if let Some(bounds) = buckets {
+                builder = builder.buckets(name, &bounds);
             }
             if let Some(label) = label {
                 builder = builder.metadata_key(name, if label { Label::Yes } else { Label::No });

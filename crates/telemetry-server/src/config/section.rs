@@ -130,16 +130,15 @@ impl<'t> Section<'t> {
     ) -> Result<Option<f64>> {
         let wanted = format!("a number from {} to {}", allowed.start(), allowed.end());
         self.typed(key, &wanted, |value| {
-            let written = match value {
-                DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
-                DeValue::Float(number) => number.as_str(),
-                _ => return None,
-            };
-            written
-                .replace('_', "")
-                .parse()
-                .ok()
-                .filter(|number| allowed.contains(number))
+            number_of(value).filter(|number| allowed.contains(number))
+        })
+    }
+
+    /// A list of numbers.
+    pub(super) fn numbers(&self, key: &'static str) -> Result<Option<Vec<f64>>> {
+        self.typed(key, "a list of numbers, e.g. [0.5, 1]", |value| {
+            let items = value.as_array()?.iter();
+            items.map(|item| number_of(item.get_ref())).collect()
         })
     }
 
@@ -341,6 +340,16 @@ impl<'t> Section<'t> {
             format!("{name}.{key}")
         }
     }
+}
+
+/// A number with or without a fraction.
+fn number_of(value: &DeValue<'_>) -> Option<f64> {
+    let written = match value {
+        DeValue::Integer(number) if number.radix() == 10 => number.as_str(),
+        DeValue::Float(number) => number.as_str(),
+        _ => return None,
+    };
+    written.replace('_', "").parse().ok()
 }
 
 fn table_json(table: &DeTable<'_>) -> Value {

@@ -224,7 +224,7 @@ fn mistakes_in_the_catalog_have_a_place() {
     refused(
         "[catalog.keys]\nx = { kind = \"gauge\", label = true }",
         "t.toml:2:5: key \"x\" needs `unit` (and perhaps `kind`) to be a measurement, \
-         `label` to be metadata, or both",
+         `label` to be metadata, or both; one that is built in may have `buckets` alone",
     );
     refused(
         "[catalog]\nmode = \"strict\"",
@@ -255,6 +255,15 @@ fn what_is_not_in_the_catalog_passes_unless_its_pool_says_otherwise() {
     // One word may be a key of both kinds.
     assert!(config.catalog.measurement_key("weight").is_some());
     assert!(config.catalog.metadata_key("weight").is_some());
+    let buckets = "[catalog.keys]\nduration = { buckets = [1e6, 2_000_000] }";
+    let catalog = parse(buckets).catalog;
+    let duration = catalog.measurement_key("duration").unwrap();
+    assert_eq!(duration.buckets.as_deref(), Some(&[1e6, 2e6][..]));
+    refused(
+        "[catalog.keys]\nduration = { buckets = [2, 1] }",
+        "t.toml:1:2: [catalog]: the buckets of \"duration\" are not allowed; they are 1 to 32 rising numbers above \
+         0, of a measurement key",
+    );
 }
 
 #[test]

@@ -40,8 +40,8 @@ pub enum AttachError {
         /// What is wrong with the pattern.
         source: PatternError,
     },
-    /// A pattern is the exact name of an event that the catalog does not have. A glob that matches
-    /// nothing is no error.
+    /// A pattern is the exact name of an event that the catalog does not have, and that looks like one which it
+    /// has, or that no worker could send. A glob that matches nothing is no error.
     #[error(
         "handler {id:?}: the catalog has no event {name:?}{}",
         did_you_mean(suggestion)
@@ -115,6 +115,16 @@ impl Dispatcher {
         handler: impl Handler + 'static,
     ) -> Result<(), AttachError> {
         let patterns = compile(id, patterns, self.catalog())?;
+        self.attach_compiled(id, patterns, handler)
+    }
+
+    /// As [`attach_many`](Self::attach_many), whether or not the catalog has what the patterns say.
+    pub(crate) fn attach_compiled(
+        &self,
+        id: &str,
+        patterns: Vec<Pattern>,
+        handler: impl Handler + 'static,
+    ) -> Result<(), AttachError> {
         let kind = Kind::Inline(Inline::new(Contained::new(handler)));
         self.insert(id, patterns, kind).map(drop)
     }
@@ -216,13 +226,17 @@ fn compile(id: &str, patterns: &[&str], catalog: &Catalog) -> Result<Vec<Pattern
     }
     let one = |pattern: &&str| {
         if !pattern.is_empty() && Pattern::is_exact(pattern) && catalog.by_name(pattern).is_none() {
-            let (id, name) = (id.to_owned(), (*pattern).to_owned());
             let suggestion = suggest(pattern, catalog);
-            return Err(AttachError::UnknownEvent {
-                id,
-                name,
-                suggestion,
-            });
+            let own = pattern.strip_prefix("snakepit.python.");
+            let is_own = own.is_some_and(|wire_name| catalog.learned(wire_name).is_some());
+            if suggestion.is_some() || !is_own {
+                let (id, name) = (id.to_owned(), (*pattern).to_owned());
+                return Err(AttachError::UnknownEvent {
+                    id,
+                    name,
+                    suggestion,
+                });
+            }
         }
         Pattern::new(pattern).map_err(|source| AttachError::Pattern {
             id: id.to_owned(),

@@ -143,8 +143,14 @@ fn a_misspelt_exact_name_is_refused_with_the_right_one() {
         "did you mean \"snakepit.python.tool.execution.stop\"",
     );
     check("nothing.like.it.at.all.anywhere", "no event");
+    check("snakepit.pool.own", "no event");
     check("", "empty");
     check("a[", "no valid glob");
+    // What workers may send beyond the catalog can be waited for.
+    let own = "snakepit.python.entirely.own";
+    dispatcher
+        .attach("own", own, MemoryHandler::new(1))
+        .unwrap();
     assert!(
         dispatcher
             .attach_many("h", &[], MemoryHandler::new(1))

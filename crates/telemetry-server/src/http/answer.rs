@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use telemetry_core::catalog::escape;
 
-use crate::api::PageError;
+use crate::api::{PageError, Refused};
 
 /// Why something is not answered.
 #[derive(Debug)]
@@ -33,7 +34,12 @@ impl IntoResponse for Problem {
 
 /// An error as JSON.
 pub(super) fn problem(status: StatusCode, what: &str) -> Response {
-    (status, Json(json!({ "error": escape(what) }))).into_response()
+    (status, Json(json(&Refused::new(what)))).into_response()
+}
+
+/// Plain data as JSON, its text escaped. It can be written.
+pub(super) fn json(plain: &impl Serialize) -> Value {
+    escaped(serde_json::to_value(plain).unwrap_or_default())
 }
 
 /// The value with all its text escaped.

@@ -1,7 +1,7 @@
 //! The OpenAPI document: made of the table of routes and of the structures of `api`, and compared with the file that
 //! the server sends.
 //!
-//! `TELEMETRY_GOLDEN=write` writes it anew. It is part of no program.
+//! `GOLDEN=write` writes it anew. It is part of no program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -64,6 +64,20 @@ fn about(route: &Route, schemas: &mut BTreeMap<String, Value>) -> (&'static str,
             list::<api::Quarantined>(schemas),
         ),
         What::Handlers => ("Where events go.", list::<api::Handler>(schemas)),
+        What::Policy => ("The rules that are desired.", add::<api::Policy>(schemas)),
+        What::SetPolicy => ("Replaces the live rules.", add::<api::PolicyTaken>(schemas)),
+        What::CheckPolicy => (
+            "What rules would change.",
+            add::<api::PolicyChecked>(schemas),
+        ),
+        What::PolicyStatus => (
+            "How far the workers are.",
+            add::<api::PolicyStatus>(schemas),
+        ),
+        What::PolicyHistory => (
+            "How the live rules were changed.",
+            list::<api::PolicyChange>(schemas),
+        ),
         What::Tap => ("Events as they come, until the client goes.", json!(true)),
         What::Openapi => ("This document.", json!({ "type": "object" })),
     }
@@ -86,6 +100,10 @@ fn parameter(name: &str) -> Value {
         "where" => (
             "key=value, which an event must have.",
             json!({ "type": "array", "items": text }),
+        ),
+        "wait" => (
+            "Seconds to wait for the workers, at most 60.",
+            json!({ "type": "integer" }),
         ),
         other => panic!("say what {other} is for"),
     };
@@ -116,6 +134,22 @@ fn operation(route: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
             "default": { "$ref": "#/components/responses/Refused" },
         },
     });
+    if route.method != "GET" {
+        let rules = json!({
+            "type": "object",
+            "required": ["rules"],
+            "properties": { "rules": { "type": "array", "items": { "type": "object" } } },
+        });
+        let content = json!({ "application/json": { "schema": rules } });
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
+    if matches!(route.what, What::SetPolicy) {
+        let schema = json!({ "type": "string" });
+        parameters.push(json!({
+            "name": "If-Match", "in": "header", "required": true, "schema": schema,
+            "description": "The revision that is to be changed, or *.",
+        }));
+    }
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
@@ -190,11 +224,11 @@ fn shorten(schema: &mut Value) {
 fn the_document_is_that_of_the_router_and_the_structures() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/v1/openapi.json");
     let made = document();
-    if std::env::var("TELEMETRY_GOLDEN").is_ok_and(|it| it == "write") {
+    if std::env::var("GOLDEN").is_ok_and(|it| it == "write") {
         fs::write(&file, made.to_string() + "\n").unwrap();
     }
     let sent: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-    assert_eq!(sent, made, "TELEMETRY_GOLDEN=write writes it anew");
+    assert_eq!(sent, made, "GOLDEN=write writes it anew");
 }
 
 /// What is in a golden file must be what the document says it is, key by key.
@@ -219,6 +253,11 @@ fn golden_files_have_the_keys_of_the_document() {
         ("quarantine", "Quarantined"),
         ("handlers", "Handler"),
         ("refused", "Refused"),
+        ("policy", "Policy"),
+        ("policy_taken", "PolicyTaken"),
+        ("policy_checked", "PolicyChecked"),
+        ("policy_status", "PolicyStatus"),
+        ("policy_history", "PolicyChange"),
     ] {
         let said = read(name);
         let said = said.get("items").map_or(&said, |items| &items[0]);

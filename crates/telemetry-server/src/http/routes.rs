@@ -24,6 +24,11 @@ pub(super) enum What {
     Catalog,
     Quarantine,
     Handlers,
+    Policy,
+    SetPolicy,
+    CheckPolicy,
+    PolicyStatus,
+    PolicyHistory,
     Tap,
     Openapi,
 }
@@ -48,6 +53,16 @@ const fn get(path: &'static str, parameters: &'static [&'static str], what: What
     }
 }
 
+/// One that changes something, or is brought something.
+const fn write(method: Method, path: &'static str, what: What) -> Route {
+    Route {
+        method,
+        path,
+        parameters: &[],
+        what,
+    }
+}
+
 /// All there are.
 pub(super) const ROUTES: &[Route] = &[
     get("/fleet", &[], What::Fleet),
@@ -63,6 +78,11 @@ pub(super) const ROUTES: &[Route] = &[
     get("/catalog", LIST, What::Catalog),
     get("/quarantine", LIST, What::Quarantine),
     get("/handlers", LIST, What::Handlers),
+    get("/policy", &[], What::Policy),
+    write(Method::PUT, "/policy", What::SetPolicy),
+    write(Method::POST, "/policy:check", What::CheckPolicy),
+    get("/policy/status", &["wait"], What::PolicyStatus),
+    get("/policy/history", &[], What::PolicyHistory),
     get("/tap", &["match", "pool", "worker", "where"], What::Tap),
     get("/openapi.json", &[], What::Openapi),
 ];

@@ -23,6 +23,7 @@ use super::answer::{Problem, escaped};
 use super::query::Query;
 use crate::api::{did_you_mean, spoken};
 use crate::dispatch::{AttachError, Dispatcher};
+use crate::pipeline::LearnedEvent;
 
 /// Most live viewers at once.
 pub const MAX_TAPS: u32 = 16;
@@ -151,7 +152,9 @@ pub(super) fn open_v1(
     };
     let filter = Filter::of(query)?;
     let pattern = query.get("match").unwrap_or("*");
-    let (patterns, warning) = meant(pattern, state.dispatcher.catalog())?;
+    let learned = state.source.manager().map(|it| it.learned().list());
+    let learned = learned.unwrap_or_default();
+    let (patterns, warning) = meant(pattern, state.dispatcher.catalog(), &learned)?;
     let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
     let warning = warning.map(|warning| form.said("warning", &warning.into()));
     open(state, &patterns, filter, form, warning)
@@ -159,7 +162,11 @@ pub(super) fn open_v1(
 
 /// The event names that somebody means who wrote this over wire names, or over event names with or without their
 /// first words; and what to say if no known event is among them.
-fn meant(text: &str, catalog: &Catalog) -> Result<(Vec<String>, Option<String>), Problem> {
+fn meant(
+    text: &str,
+    catalog: &Catalog,
+    learned: &[LearnedEvent],
+) -> Result<(Vec<String>, Option<String>), Problem> {
     let pattern = Pattern::new(text).map_err(|error| Problem::asked(format!("match: {error}")))?;
     fn names(event: &EventSpec) -> impl Iterator<Item = &str> {
         spoken(&event.name, event.wire_name.as_deref())
@@ -167,16 +174,29 @@ fn meant(text: &str, catalog: &Catalog) -> Result<(Vec<String>, Option<String>),
     if Pattern::is_exact(text) {
         let is_it = |event: &&EventSpec| names(event).any(|name| name == text);
         let event = catalog.events().iter().find(is_it);
-        let name = event.map(|event| event.name.to_string()).ok_or_else(|| {
-            let hint = did_you_mean(text, catalog.events().iter().flat_map(names));
-            Problem::asked(format!("the catalog has no event {text:?}{hint}"))
-        })?;
-        return Ok((vec![name], None));
+        let known = event.map(|event| event.name.to_string());
+        let is_own =
+            |it: &&LearnedEvent| spoken(&it.name, Some(&it.wire_name)).any(|name| name == text);
+        let own = || learned.iter().find(is_own).map(|it| it.name.clone());
+        if let Some(name) = known.or_else(own) {
+            return Ok((vec![name], None));
+        }
+        let hint = did_you_mean(text, catalog.events().iter().flat_map(names));
+        let wire_name = text.strip_prefix("snakepit.python.").unwrap_or(text);
+        let own = catalog.learned(wire_name).filter(|_| hint.is_empty());
+        let problem = format!("the catalog has no event {text:?}{hint}");
+        return match own {
+            // It may come.
+            Some(own) => Ok((vec![own.name.to_string()], Some(problem))),
+            None => Err(Problem::asked(problem)),
+        };
     }
     let prefixes = ["", "snakepit.", "snakepit.python."];
     let patterns = prefixes.map(|prefix| format!("{prefix}{text}")).into();
     let matches = |event: &EventSpec| names(event).any(|name| pattern.matches(name));
-    if catalog.events().iter().any(matches) {
+    let is_own =
+        |it: &LearnedEvent| spoken(&it.name, Some(&it.wire_name)).any(|name| pattern.matches(name));
+    if catalog.events().iter().any(matches) || learned.iter().any(is_own) {
         return Ok((patterns, None));
     }
     let begin = text.split(['*', '?', '[', '{']).next().unwrap_or_default();
@@ -220,7 +240,16 @@ fn open(
             }
         }
     };
-    match state.dispatcher.attach_many(&id, patterns, handler) {
+    let attached = match form {
+        Form::Older => state.dispatcher.attach_many(&id, patterns, handler),
+        // Whether there are such events was looked at before.
+        Form::Lines | Form::Sse => {
+            let compiled: Result<Vec<_>, _> = patterns.iter().map(|it| Pattern::new(it)).collect();
+            let compiled = compiled.map_err(|error| Problem::asked(format!("match: {error}")))?;
+            state.dispatcher.attach_compiled(&id, compiled, handler)
+        }
+    };
+    match attached {
         Ok(()) => {}
         Err(error @ AttachError::AlreadyExists { .. }) => {
             return Err(Problem(StatusCode::CONFLICT, error.to_string()));

@@ -17,6 +17,7 @@ use crate::export::prometheus::{PrometheusConfig, PrometheusExporter};
 
 mod closed;
 mod places;
+mod policy;
 #[cfg(feature = "tls")]
 mod tls;
 mod v1;

@@ -12,7 +12,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::HttpState;
-use super::answer::{Problem, escaped};
+use super::answer::{Problem, json};
+use super::arrival::Arrival;
+use super::policy;
 use super::query::Query;
 use super::routes::{self, What};
 use super::tap;
@@ -24,16 +26,18 @@ const OPENAPI: &str = include_str!("v1/openapi.json");
 
 /// Answers whatever is asked below `/api/v1`.
 pub(super) async fn serve(State(state): State<HttpState>, request: Request) -> Response {
-    answer(&state, &request).unwrap_or_else(Problem::into_response)
+    let answer = answer(&state, request).await;
+    answer.unwrap_or_else(Problem::into_response)
 }
 
-fn answer(state: &HttpState, request: &Request) -> Result<Response, Problem> {
-    let path = request.uri().path();
-    let Some((route, id)) = routes::find(path, request.method()) else {
+async fn answer(state: &HttpState, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let Some((route, id)) = routes::find(path, &head.method) else {
         let what = format!("{path} is not here; there are {}", routes::paths());
         return Err(Problem(StatusCode::NOT_FOUND, what));
     };
-    let query = Query::parse(request.uri().query().unwrap_or_default(), route.parameters)?;
+    let query = Query::parse(head.uri.query().unwrap_or_default(), route.parameters)?;
     let source = &*state.source;
     let manager = source.manager().ok_or_else(|| {
         let what = "this server knows no manager; it has /api only".to_owned();
@@ -43,7 +47,16 @@ fn answer(state: &HttpState, request: &Request) -> Result<Response, Problem> {
         What::Openapi => {
             return Ok(([(CONTENT_TYPE, "application/json")], OPENAPI).into_response());
         }
-        What::Tap => return tap::open_v1(state, request.headers(), &query),
+        What::Tap => return tap::open_v1(state, &head.headers, &query),
+        What::Policy => return Ok(policy::show(manager)),
+        What::PolicyStatus => return policy::status(manager, &query).await,
+        What::PolicyHistory => json(&state.changes.list()),
+        What::CheckPolicy => return policy::check(manager, body).await,
+        What::SetPolicy => {
+            let by = head.extensions.get::<Arrival>();
+            let by = by.map_or_else(String::new, ToString::to_string);
+            return policy::set(manager, &state.changes, by, &head.headers, body).await;
+        }
         What::Fleet => json(&Fleet::of(manager)),
         What::Ledger => json(&Accounts::of(manager)),
         What::Workers => {
@@ -87,15 +100,12 @@ fn answer(state: &HttpState, request: &Request) -> Result<Response, Problem> {
 fn events(state: &HttpState, manager: &Manager) -> Vec<Event> {
     let counts = state.prometheus.counts().into_iter();
     let event = |(id, count)| Some(Event::new(manager.catalog().get(id)?, count));
-    counts.filter_map(event).collect()
+    let mut events: Vec<Event> = counts.filter_map(event).collect();
+    Event::add_learned(&mut events, manager.learned().list());
+    events
 }
 
 /// The page of a list that a query asks for.
 fn list<T: Row + Serialize>(rows: Vec<T>, query: &Query) -> Result<Value, Problem> {
     Ok(json(&page(rows, &query.asked()?)?))
-}
-
-/// Plain data as JSON, its text escaped. It can be written.
-fn json(plain: &impl Serialize) -> Value {
-    escaped(serde_json::to_value(plain).unwrap_or_default())
 }

@@ -185,6 +185,7 @@ impl Learned {
 
     /// How many events came under learned names, by pool and event name; last of each pool, under no name,
     /// those of names that had to make room.
+    #[cfg(any(feature = "prometheus", test))]
     #[must_use]
     pub(crate) fn counts(&self) -> Vec<(Option<Arc<str>>, Arc<str>, u64)> {
         let mut counts = Vec::new();

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{MAX_USER_EVENTS, MAX_USER_KEYS};
+use super::{MAX_BUCKETS, MAX_USER_EVENTS, MAX_USER_KEYS};
 use crate::name::NameError;
 
 /// Which of the two tables a key belongs to.
@@ -71,6 +71,15 @@ pub enum CatalogError {
         /// Which kind of key.
         role: KeyRole,
         /// The key.
+        key: String,
+    },
+    /// Buckets that a histogram cannot have, or of a key that is no measurement.
+    #[error(
+        "the buckets of {key:?} are not allowed; they are 1 to {MAX_BUCKETS} rising numbers above 0, of a measurement \
+         key"
+    )]
+    InvalidBuckets {
+        /// The key as it was given.
         key: String,
     },
     /// An event names a key that is in no table.

@@ -238,3 +238,37 @@ fn user_keys_are_limited_together() {
         }
     );
 }
+
+#[test]
+fn buckets_make_a_histogram_of_a_measurement() {
+    let catalog = Catalog::builder()
+        .measurement_key("wait", Unit::Count)
+        .buckets("wait", &[1.0, 2.5])
+        .buckets("duration", &[1e6])
+        .build()
+        .unwrap();
+    let wait = catalog.measurement_key("wait").unwrap();
+    assert_eq!(wait.kind, MetricKind::Histogram);
+    assert_eq!(wait.buckets.as_deref(), Some(&[1.0, 2.5][..]));
+    assert!(
+        catalog
+            .measurement_key("duration")
+            .unwrap()
+            .buckets
+            .is_some()
+    );
+    for bounds in [
+        &[][..],
+        &[0.0],
+        &[2.0, 1.0],
+        &[1.0, 1.0],
+        &[f64::NAN],
+        &[f64::INFINITY],
+        &[1.0; 33],
+    ] {
+        let refused = Catalog::builder().buckets("duration", bounds).build();
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("\"duration\""), "{bounds:?}: {error}");
+    }
+    assert!(Catalog::builder().buckets("tool", &[1.0]).build().is_err());
+}

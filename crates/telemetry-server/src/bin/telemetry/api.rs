@@ -116,6 +116,14 @@ impl Api {
         })
     }
 
+    /// What a manager says there; none if that is not there.
+    pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
+        match self.say(Question::get(path)).await {
+            Err(Failure::Absent(_)) => Ok(None),
+            said => said.map(Some),
+        }
+    }
+
     /// What a manager says there.
     pub(crate) async fn json(&self, path: &str) -> Result<Value, Failure> {
         self.say(Question::get(path)).await
@@ -268,10 +276,14 @@ async fn refused(way: &Way, answer: http::Response<Incoming>) -> Failure {
         StatusCode::UNAUTHORIZED => {
             "; name that file with --token-file, or the manager's configuration with --config"
         }
-        StatusCode::NOT_FOUND => "; is the manager older than this command?",
         _ => "",
     };
-    Failure::Failed(format!("{way} answered {status}: {told}{advice}"))
+    let told = format!("{way} answered {status}: {told}{advice}");
+    match status {
+        StatusCode::NOT_FOUND => Failure::Absent(told),
+        StatusCode::PRECONDITION_FAILED => Failure::Stale(told),
+        _ => Failure::Failed(told),
+    }
 }
 
 fn silent(way: &Way) -> Failure {

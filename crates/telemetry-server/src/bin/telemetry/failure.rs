@@ -13,6 +13,12 @@ pub(crate) enum Failure {
     Usage(String),
     /// It did not work out.
     Failed(String),
+    /// What was asked for is not there.
+    Absent(String),
+    /// Somebody else changed it meanwhile.
+    Stale(String),
+    /// It was done, and has not taken effect everywhere in time.
+    Late(String),
     /// Whoever read our output went away; nothing to say and nobody to say it to.
     OutputClosed,
 }
@@ -27,7 +33,10 @@ impl Failure {
     pub(crate) fn told(self) -> (Option<String>, ExitCode) {
         match self {
             Self::Usage(text) => (Some(text), ExitCode::from(2)),
-            Self::Failed(text) => (Some(text), ExitCode::from(1)),
+            Self::Failed(text) | Self::Absent(text) | Self::Stale(text) => {
+                (Some(text), ExitCode::from(1))
+            }
+            Self::Late(text) => (Some(text), ExitCode::from(3)),
             Self::OutputClosed => (None, ExitCode::SUCCESS),
         }
     }

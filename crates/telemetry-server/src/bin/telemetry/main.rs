@@ -1,17 +1,20 @@
 //! The `telemetry` command: runs a manager, and looks at one that runs.
 //!
 //! Parses the command line and turns the outcome into an exit code: 0 done, 1 failed, 2 wrong usage
-//! or configuration. One file per subcommand.
+//! or configuration, 3 not in time. One file per subcommand.
 
 mod api;
 mod catalog;
 mod completions;
+mod config;
+mod doctor;
 mod exec;
 mod failure;
 mod log;
 mod look;
 mod man;
 mod manager;
+mod policy;
 mod running;
 mod service;
 mod show;
@@ -97,6 +100,23 @@ enum Command {
     },
     /// Show events as they arrive, one line each.
     Tap(tap::Tap),
+    /// Look at the rules of what workers send, and change them.
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Have workers send nothing.
+    Mute(policy::Aim),
+    /// Have workers that were muted send again.
+    Unmute(policy::Aim),
+    /// Keep a part of the events of workers only.
+    Sample {
+        #[command(flatten)]
+        aim: policy::Aim,
+        /// The part that is kept, 0 to 1; with 1 the rule is taken away.
+        rate: f64,
+        /// Only of these events.
+        #[arg(value_name = "GLOB")]
+        globs: Vec<String>,
+    },
     /// The events and keys that are known, and what workers sent beyond them.
     Catalog {
         #[command(flatten)]
@@ -110,6 +130,11 @@ enum Command {
         #[command(subcommand)]
         task: Option<catalog::Task>,
     },
+    /// Say what is not as it should be with a manager and its workers.
+    Doctor(Look),
+    /// Look at a configuration file.
+    #[command(subcommand)]
+    Config(config::Task),
     /// Make certificates for a try.
     #[command(subcommand)]
     Tls(tls::Tls),
@@ -147,12 +172,18 @@ fn main() -> ExitCode {
         Command::Quarantine(look) => tables::quarantine(&look),
         Command::Ledger { look, verify } => tables::ledger(&look, verify),
         Command::Tap(tap) => tap::run(&tap),
+        Command::Policy(task) => policy::run(&task),
+        Command::Mute(aim) => policy::mute(&aim),
+        Command::Unmute(aim) => policy::unmute(&aim),
+        Command::Sample { aim, rate, globs } => policy::sample(&aim, rate, &globs),
         Command::Catalog {
             manager,
             markdown,
             json,
             task,
         } => catalog::run(&manager, markdown, json, task),
+        Command::Config(task) => config::run(&task),
+        Command::Doctor(look) => doctor::run(&look),
         Command::Tls(task) => tls::run(&task),
         Command::Completions { shell } => completions::run(shell),
         Command::Man { into } => man::run(&into),

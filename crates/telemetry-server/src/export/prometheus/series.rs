@@ -60,7 +60,7 @@ impl Series {
             let value = value
                 .as_f64()
                 .map_or(f64::NAN, |value| value * measure.scale);
-            refused += u64::from(!cell.take(value, measure.buckets));
+            refused += u64::from(!cell.take(value, &measure.buckets));
         }
         refused
     }

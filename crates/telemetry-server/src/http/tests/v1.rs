@@ -10,7 +10,7 @@ use crate::identity::WorkerContext;
 use crate::manager::{Manager, ManagerConfig};
 
 /// A server of a manager with so many workers, of which none is there.
-async fn rig_of(workers: usize) -> (Rig, TempDir) {
+pub(super) async fn rig_of(workers: usize, config: HttpConfig) -> (Rig, TempDir) {
     let catalog = Catalog::builtin();
     let clock = Arc::new(SystemClock::new());
     let dispatcher = Dispatcher::new(Arc::clone(catalog), Source::of_node("here"), clock);
@@ -18,8 +18,8 @@ async fn rig_of(workers: usize) -> (Rig, TempDir) {
     dispatcher
         .attach("prometheus", "*", prometheus.clone())
         .unwrap();
-    let config = ManagerConfig::with_dispatcher("here", dispatcher.clone());
-    let manager = Manager::start(config).unwrap();
+    let settings = ManagerConfig::with_dispatcher("here", dispatcher.clone());
+    let manager = Manager::start(settings).unwrap();
     let directory = tempfile::tempdir().unwrap();
     for number in 1..=workers {
         let id = format!("w-{number}");
@@ -30,11 +30,6 @@ async fn rig_of(workers: usize) -> (Rig, TempDir) {
         manager.register_worker(endpoint, context).unwrap();
     }
     let state = HttpState::new(dispatcher.clone(), prometheus.clone(), manager);
-    let config = HttpConfig {
-        listen: Some(loopback()),
-        public: vec![HttpRoute::Api],
-        ..HttpConfig::default()
-    };
     let server = HttpServer::start(state, config).await.unwrap();
     let rig = Rig {
         server,
@@ -42,6 +37,15 @@ async fn rig_of(workers: usize) -> (Rig, TempDir) {
         prometheus,
     };
     (rig, directory)
+}
+
+/// A port where everybody may read.
+fn open() -> HttpConfig {
+    HttpConfig {
+        listen: Some(loopback()),
+        public: vec![HttpRoute::Api],
+        ..HttpConfig::default()
+    }
 }
 
 /// The paths of the table, as somebody asks for them.
@@ -52,7 +56,7 @@ fn paths() -> impl Iterator<Item = String> {
 
 #[tokio::test]
 async fn every_route_answers_and_refuses_what_it_does_not_understand() {
-    let (rig, _workers) = rig_of(1).await;
+    let (rig, _workers) = rig_of(1, open()).await;
     rig.crash("x");
     for path in paths() {
         let refused = rig.get(&format!("{path}?nonsense=1")).await;
@@ -88,7 +92,7 @@ async fn every_route_answers_and_refuses_what_it_does_not_understand() {
 
 #[tokio::test]
 async fn workers_come_in_pages_by_pattern_and_pool() {
-    let (rig, _workers) = rig_of(12).await;
+    let (rig, _workers) = rig_of(12, open()).await;
     let ids = |list: &Value| -> Vec<String> {
         let items = list["items"].as_array().expect("a list").iter();
         items
@@ -134,7 +138,7 @@ async fn workers_come_in_pages_by_pattern_and_pool() {
 
 #[tokio::test]
 async fn events_and_handlers_are_counted_by_name() {
-    let (rig, _workers) = rig_of(0).await;
+    let (rig, _workers) = rig_of(0, open()).await;
     (0..3).for_each(|_| rig.crash("x"));
     let events = rig.json("/api/v1/events?match=worker.*").await;
     assert_eq!(events["items"], json!([{ "name": CRASH, "count": 3 }]));
@@ -153,7 +157,7 @@ async fn events_and_handlers_are_counted_by_name() {
 
 #[tokio::test]
 async fn ten_thousand_workers_are_shown_by_the_page_in_time() {
-    let (rig, _workers) = rig_of(10_000).await;
+    let (rig, _workers) = rig_of(10_000, open()).await;
     let mut quickest = Duration::MAX;
     for _ in 0..5 {
         let asked = Instant::now();
@@ -195,7 +199,7 @@ async fn view(rig: &Rig, query: &str, more: &str) -> BufReader<TcpStream> {
 
 #[tokio::test]
 async fn a_view_shows_what_is_where_it_asks() {
-    let (rig, _workers) = rig_of(0).await;
+    let (rig, _workers) = rig_of(0, open()).await;
     let mut seen = view(&rig, "?match=worker.*&where=reason=oom&where=count=1", "").await;
     rig.crash("other");
     rig.crash("oom");
@@ -232,7 +236,7 @@ async fn a_view_shows_what_is_where_it_asks() {
 
 #[tokio::test]
 async fn a_view_that_can_show_nothing_known_says_so_first() {
-    let (rig, _workers) = rig_of(0).await;
+    let (rig, _workers) = rig_of(0, open()).await;
     let mut seen = view(&rig, "?match=tol.*", "").await;
     assert_eq!(
         next_json(&mut seen).await["warning"],
@@ -250,7 +254,7 @@ async fn a_view_that_can_show_nothing_known_says_so_first() {
 
 #[tokio::test]
 async fn a_view_speaks_server_sent_events_to_who_accepts_them() {
-    let (rig, _workers) = rig_of(0).await;
+    let (rig, _workers) = rig_of(0, open()).await;
     let mut seen = view(&rig, "?match=wrker.*", "Accept: text/event-stream\r\n").await;
     rig.server.shutdown(PATIENCE).await;
     let mut all = String::new();

@@ -57,6 +57,14 @@ impl Book {
         Some((text(row, "unit"), text(row, "kind")))
     }
 
+    /// Buckets of a measurement, as a list of TOML.
+    pub(super) fn buckets(&self, key: &str) -> Option<String> {
+        let row = self.rows("measurements").find(|row| row["key"] == key)?;
+        row["buckets"]
+            .is_array()
+            .then(|| row["buckets"].to_string())
+    }
+
     pub(super) fn is_label(&self, key: &str) -> bool {
         let mut rows = self.rows("metadata");
         rows.any(|row| row["key"] == key && row["label"] == true)

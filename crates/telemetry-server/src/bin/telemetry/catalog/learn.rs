@@ -68,10 +68,20 @@ pub(super) fn toml(book: &Book) -> (String, usize) {
             }
         }
     }
-    (written(&keys, &events), left_out)
+    // Those of keys that are built in hold as well.
+    for key in book.rows("measurements").map(|row| text(row, "key")) {
+        if book.buckets(key).is_some() {
+            keys.entry(key.to_owned()).or_default();
+        }
+    }
+    (written(book, &keys, &events), left_out)
 }
 
-fn written(keys: &BTreeMap<String, Key>, events: &BTreeMap<&str, [Vec<&str>; 2]>) -> String {
+fn written(
+    book: &Book,
+    keys: &BTreeMap<String, Key>,
+    events: &BTreeMap<&str, [Vec<&str>; 2]>,
+) -> String {
     let mut text = String::new();
     // Writing into a string cannot fail.
     if !keys.is_empty() {
@@ -84,10 +94,12 @@ fn written(keys: &BTreeMap<String, Key>, events: &BTreeMap<&str, [Vec<&str>; 2]>
             let usual = unit
                 .parse::<Unit>()
                 .map(|unit| unit.default_kind().as_str());
-            if usual != Ok(kind) {
+            if usual != Ok(kind) && book.buckets(name).is_none() {
                 said.push(format!("kind = {kind:?}"));
             }
         }
+        let buckets = book.buckets(name);
+        said.extend(buckets.map(|bounds| format!("buckets = {bounds}")));
         said.extend(key.label.map(|label| format!("label = {label}")));
         let _ = writeln!(text, "{name} = {{ {} }}", said.join(", "));
     }
@@ -141,6 +153,13 @@ tenant = { label = false }
         let config = Config::parse(&format!("[catalog]\nmode = \"enforce\"\n{text}"), "t.toml");
         let catalog = config.expect("it is taken").catalog;
         assert!(catalog.by_wire_name("train.step").is_some());
+        let bucketed = "[catalog.keys]\nduration = { buckets = [1.5] }\nwait_ms = { unit = \"milliseconds\", buckets = [1.0,20.0] }\n";
+        let config = Config::parse(bucketed, "t.toml").expect("allowed");
+        let written = toml(&Book::of(&config.catalog)).0;
+        assert_eq!(
+            written, "[catalog.keys]\nduration = { buckets = [1.5] }\n",
+            "nobody uses the other"
+        );
         // What such a manager says of itself is the same again.
         let again = toml(&Book::of(&catalog));
         assert_eq!(again.0, expected);
