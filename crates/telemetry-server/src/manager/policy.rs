@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use telemetry_core::rules::{Expiry, Rule, RuleProblem};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::aside::aside;
 use super::{Inner, Manager};
@@ -22,6 +22,8 @@ use crate::session::StreamState;
 
 /// Longest time between two looks at rules that end: a clock may be set meanwhile.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
+/// Of so much time one part may be spent with looking how far the workers are.
+const LOOKS_SHARE: u32 = 10;
 
 impl Manager {
     /// The rules that are desired, with where each comes from.
@@ -91,10 +93,14 @@ impl Manager {
         loop {
             // Listened to before it is looked at, so that no change is missed.
             let mut changes = self.inner.changes.listen();
+            let began = Instant::now();
             let status = self.policy_status();
             if status.is_settled() || timeout_at(deadline, changes.changed()).await.is_err() {
                 return status;
             }
+            // Of a large fleet somebody reports all the time: looking must not be all that is done.
+            let rest = (began.elapsed() * LOOKS_SHARE).min(LONGEST_LOOK);
+            sleep_until((began + rest).min(deadline)).await;
         }
     }
 }
