@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use telemetry_core::catalog::escape;
 use telemetry_core::emit::PolicySpec;
+use telemetry_core::rules::{MAX_WORKER_GLOBS, RuleProblem};
 
 use super::{Desired, State, Wanted};
 use crate::identity::{Labels, WorkerId};
-use crate::policy::RuleSet;
+use crate::policy::{Numbered, RuleSet};
 
 /// Further than this no manager before us can have been.
 const MAX_LEAD: u64 = 1 << 32;
@@ -21,6 +23,24 @@ impl Desired {
     /// The revision that a change would have now.
     pub(crate) fn next_revision(&self) -> u64 {
         self.lock().revision + 1
+    }
+
+    /// What is too much of these rules for a worker that is there: it would refuse all of them.
+    pub(crate) fn overfull(&self, rules: &RuleSet) -> Option<RuleProblem> {
+        if globs(rules.rules()) <= MAX_WORKER_GLOBS {
+            return None;
+        }
+        let state = self.lock();
+        state.workers.iter().find_map(|(id, worker)| {
+            let pool = worker.pool.as_deref();
+            let labels = state.labels(pool, &worker.labels);
+            let count = globs(&rules.covering(id, pool, &labels));
+            let text = format_args!(
+                "the worker {id:?} would have {count} globs; at most {MAX_WORKER_GLOBS} are allowed",
+                id = escape(id.as_str()),
+            );
+            (count > MAX_WORKER_GLOBS).then(|| RuleProblem::new("", "rules", text))
+        })
     }
 
     /// Replaces the rules, under a revision that is at least this. Returns it, and the workers that are to
@@ -125,6 +145,14 @@ impl State {
             worker.wanted.send_replace(Arc::new(Wanted { spec, rules }));
         }
     }
+}
+
+/// How many globs these rules have.
+fn globs(rules: &[Arc<Numbered>]) -> usize {
+    let lists = rules
+        .iter()
+        .map(|it| it.rule.matches.len() + it.rule.except.len());
+    lists.sum()
 }
 
 /// The same policy under this revision.

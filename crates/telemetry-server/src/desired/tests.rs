@@ -206,3 +206,28 @@ fn a_worker_that_comes_late_or_again_has_the_rules_of_now_under_a_revision_of_th
     desired.overtaken(&id, u64::MAX);
     assert_eq!(watch.borrow().revision(), third + 11, "no honest one");
 }
+
+#[test]
+fn more_globs_than_a_worker_may_have_are_found_by_worker() {
+    use telemetry_core::rules::{Rule, RuleAction};
+
+    use crate::policy::RuleOrigin;
+    let desired = desired();
+    drop(desired.enter(&"a".into(), Some("p")));
+    let rules = |pool: &str| {
+        let of_pool = |n: usize| {
+            let globs = (0..64).map(|glob| format!("r{n}.{glob}.*"));
+            let mut rule = Rule::new(format!("r{n}"), globs, RuleAction::Drop);
+            rule.target.pool = Some(pool.to_owned());
+            rule
+        };
+        let rules = (0..17).map(of_pool).collect();
+        RuleSet::default().with(RuleOrigin::Live, rules)
+    };
+    assert_eq!(desired.overfull(&rules("elsewhere")), None);
+    let problem = desired.overfull(&rules("p")).expect("1,088 globs");
+    assert!(
+        problem.error.contains("\"a\" would have 1088 globs"),
+        "{problem}"
+    );
+}

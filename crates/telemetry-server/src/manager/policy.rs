@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use telemetry_core::rules::{Expiry, Rule, RuleProblem};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::aside::aside;
 use super::{Inner, Manager};
@@ -16,12 +16,14 @@ use crate::deadline::deadline;
 use crate::identity::{Labels, WorkerId};
 use crate::policy::{
     PolicyCheck, PolicyInfo, PolicyReceipt, PolicyRefused, PolicyStatus, PolicyWorkerState,
-    RuleOrigin, RuleStatus, WorkerPolicyStatus, unknown_names,
+    RuleOrigin, RuleSet, RuleStatus, WorkerPolicyStatus, unknown_names,
 };
 use crate::session::StreamState;
 
 /// Longest time between two looks at rules that end: a clock may be set meanwhile.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
+/// Of so much time one part may be spent with looking how far the workers are.
+const LOOKS_SHARE: u32 = 10;
 
 impl Manager {
     /// The rules that are desired, with where each comes from.
@@ -65,7 +67,7 @@ impl Manager {
     pub fn check_policy(&self, rules: &[Rule]) -> PolicyCheck {
         let (_, set) = self.inner.shared.desired.rules();
         PolicyCheck {
-            problems: set.problems(RuleOrigin::Live, rules),
+            problems: self.inner.problems(&set, rules),
             warnings: self.inner.warnings(rules),
             ..set.difference(rules)
         }
@@ -91,10 +93,14 @@ impl Manager {
         loop {
             // Listened to before it is looked at, so that no change is missed.
             let mut changes = self.inner.changes.listen();
+            let began = Instant::now();
             let status = self.policy_status();
             if status.is_settled() || timeout_at(deadline, changes.changed()).await.is_err() {
                 return status;
             }
+            // Of a large fleet somebody reports all the time: looking must not be all that is done.
+            let rest = (began.elapsed() * LOOKS_SHARE).min(LONGEST_LOOK);
+            sleep_until((began + rest).min(deadline)).await;
         }
     }
 }
@@ -122,7 +128,7 @@ impl Inner {
             if let Some(given) = if_revision.filter(|given| *given != current) {
                 return Err(PolicyRefused::Stale { given, current });
             }
-            let problems = set.problems(RuleOrigin::Live, &rules);
+            let problems = self.problems(&set, &rules);
             if !problems.is_empty() {
                 return Err(PolicyRefused::Problems(problems));
             }
@@ -139,6 +145,16 @@ impl Inner {
             workers,
             warnings,
         })
+    }
+
+    /// Why these rules would not be taken, all of it.
+    fn problems(&self, set: &RuleSet, rules: &[Rule]) -> Vec<RuleProblem> {
+        let mut problems = set.problems(RuleOrigin::Live, rules);
+        if problems.is_empty() {
+            let next = set.with(RuleOrigin::Live, rules.to_vec());
+            problems.extend(self.shared.desired.overfull(&next));
+        }
+        problems
     }
 
     /// Those who wait for these workers look again.

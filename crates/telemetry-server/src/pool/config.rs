@@ -52,7 +52,7 @@ pub struct PoolConfig {
     /// Where the workers, and the processes that they start, dial in. When absent they only serve, and are
     /// dialled. Not used by those that report over stderr.
     pub manager: Option<Address>,
-    /// What all its workers are called beside their ids, for rules: at most [`MAX_LABELS`].
+    /// What all its workers are called beside their ids, for rules: at most [`MAX_LABELS`](crate::MAX_LABELS).
     pub labels: Labels,
     /// What the workers are told about their telemetry.
     pub telemetry: WorkerTelemetry,
