@@ -15,8 +15,6 @@ mod door;
 mod guard;
 mod hosts;
 mod metrics;
-#[cfg(all(test, feature = "openapi"))]
-mod openapi;
 mod patience;
 mod policy;
 mod query;

@@ -14,7 +14,7 @@ use crate::pipeline::LearnedEvent;
 /// Compares what is said with the file that says how it was agreed.
 #[track_caller]
 fn check(name: &str, said: &impl Serialize) {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/golden");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/tests/golden");
     let golden = golden.join(format!("{name}.json"));
     let said = serde_json::to_string_pretty(said).unwrap() + "\n";
     if std::env::var("GOLDEN").is_ok_and(|it| it == "write") {

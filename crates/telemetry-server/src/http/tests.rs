@@ -16,6 +16,8 @@ use crate::dispatch::{Dispatcher, MemoryHandler};
 use crate::export::prometheus::{PrometheusConfig, PrometheusExporter};
 
 mod closed;
+#[cfg(feature = "openapi")]
+mod openapi;
 mod places;
 mod policy;
 #[cfg(feature = "tls")]

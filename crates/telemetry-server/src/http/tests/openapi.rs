@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::routes::{ROOT, ROUTES, Route, What};
+use super::super::routes::{ROOT, ROUTES, Route, What};
 use crate::api;
 
 /// A structure by its name, and those it is made of.
@@ -236,7 +236,7 @@ fn the_document_is_that_of_the_router_and_the_structures() {
 fn golden_files_have_the_keys_of_the_document() {
     let document = document();
     let schemas = &document["components"]["schemas"];
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/golden");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api/tests/golden");
     let read = |name: &str| -> Value {
         let text = fs::read_to_string(golden.join(format!("{name}.json"))).unwrap();
         serde_json::from_str(&text).unwrap()
