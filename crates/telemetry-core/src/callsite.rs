@@ -81,6 +81,8 @@ pub struct Callsite {
     last_reason: AtomicU32,
     /// What is asked where the threshold is [`Threshold::LIMITED`]: the share, and then the limiter.
     limited: (AtomicU64, AtomicU32),
+    /// One more than the number of that limiter if the share is all; else 0.
+    sole_limiter: AtomicU32,
 }
 
 impl fmt::Debug for Callsite {
@@ -113,6 +115,12 @@ impl Callsite {
         &self.switch
     }
 
+    /// The limiter of a limited name, if that is all that it is asked.
+    #[inline]
+    pub(crate) fn sole_limiter(&self) -> Option<u32> {
+        self.sole_limiter.load(Ordering::Relaxed).checked_sub(1)
+    }
+
     /// Puts what a policy says in force.
     fn set(&self, sentence: Sentence) {
         if sentence.threshold == Threshold::LIMITED {
@@ -120,6 +128,9 @@ impl Callsite {
                 .0
                 .store(sentence.share.into(), Ordering::Relaxed);
             self.limited.1.store(sentence.limiter, Ordering::Relaxed);
+            let is_sole = sentence.share == Threshold::KEEP;
+            let sole = if is_sole { sentence.limiter + 1 } else { 0 };
+            self.sole_limiter.store(sole, Ordering::Relaxed);
         }
         self.switch.set(sentence.threshold);
     }
@@ -229,6 +240,7 @@ impl CallsiteTable {
             kept: true,
             last_reason: AtomicU32::new(0),
             limited: (AtomicU64::new(0), AtomicU32::new(0)),
+            sole_limiter: AtomicU32::new(0),
             name,
         });
         site.set(sentence_of(&policy, &site.name));
@@ -355,6 +367,7 @@ impl CallsiteTable {
             kept: false,
             last_reason: AtomicU32::new(0),
             limited: (AtomicU64::new(0), AtomicU32::new(0)),
+            sole_limiter: AtomicU32::new(0),
             name,
         })
     }

@@ -4,8 +4,8 @@
 //! wire. It decides about no event: that is the compiled [`Policy`](crate::emit::Policy), one floor up.
 
 mod as_rules;
-
 mod rejected;
+mod shares;
 
 use std::fmt;
 
@@ -14,9 +14,10 @@ use telemetry_proto as proto;
 use thiserror::Error;
 
 use crate::pattern::{PatternError, PatternLimits, PatternSet};
-
 use crate::rules::{RulesError, WorkerRules};
+
 pub use rejected::{MAX_REJECTED_NAMES, RejectedName};
+pub use shares::Shares;
 
 /// Most sampling rules a policy may have.
 pub const MAX_SAMPLING_RULES: usize = 64;
@@ -59,47 +60,6 @@ pub enum Control {
     Drain,
     /// Events that the manager does not take.
     Rejected(Vec<RejectedName>),
-}
-
-/// What a worker has of budgets. Without any it says that all stays as it is.
-#[derive(Debug, Clone, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Shares {
-    /// Of the rules that it is about.
-    pub revision: u64,
-    /// Numbers of rules, with events a second.
-    pub per_second: Vec<(u32, f64)>,
-}
-
-impl Shares {
-    /// So many events a second for the rules with these numbers, in the set of this revision.
-    pub fn new(revision: u64, per_second: impl IntoIterator<Item = (u32, f64)>) -> Self {
-        Self {
-            revision,
-            per_second: per_second.into_iter().collect(),
-        }
-    }
-
-    fn from_proto(shares: &proto::TelemetryShares) -> Self {
-        let shared = shares.shares.iter();
-        Self::new(
-            shares.revision,
-            shared.map(|share| (share.number, share.per_second)),
-        )
-    }
-
-    fn to_proto(&self) -> proto::TelemetryShares {
-        let shares = self.per_second.iter();
-        proto::TelemetryShares {
-            revision: self.revision,
-            shares: shares
-                .map(|(number, per_second)| proto::RuleShare {
-                    number: *number,
-                    per_second: *per_second,
-                })
-                .collect(),
-        }
-    }
 }
 
 /// What a manager says first: who it is, and where it stands with this worker.

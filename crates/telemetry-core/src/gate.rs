@@ -196,7 +196,10 @@ impl Gate {
         let threshold = self.sites.threshold(site);
         let verdict = threshold.decide(|| draw(correlation_id, span));
         if verdict == Verdict::Limited {
-            return self.admit_limited(site, draw(correlation_id, span));
+            if self.is_let_pass(site) {
+                return Ok(Threshold::KEEP);
+            }
+            return limited::passed(self.admit_limited(site, correlation_id, span));
         }
         self.count(site, threshold, verdict)
     }
@@ -204,6 +207,7 @@ impl Gate {
     /// Decides about all events of a span with one draw, as [`admit`](Self::admit) does; `None` while its
     /// start is toggled off, and then the span as a whole emits nothing.
     #[must_use]
+    #[inline]
     pub fn decide_span(
         &self,
         start: &Callsite,
@@ -216,14 +220,14 @@ impl Gate {
         if threshold == Threshold::OFF {
             return None;
         }
+        if threshold == Threshold::LIMITED {
+            return self.decide_limited_span(start, stop, exception, correlation_id, span);
+        }
         let draw = draw(correlation_id, span);
         let drawn = |site| Drawn {
             threshold: self.sites.threshold(site),
             draw,
         };
-        if threshold == Threshold::LIMITED {
-            return Some(self.decide_limited_span(start, stop, exception, draw));
-        }
         Some(SpanDecision {
             start: drawn(start),
             stop: drawn(stop),
@@ -246,7 +250,7 @@ impl Gate {
         };
         let verdict = threshold.decide(|| drawn.draw);
         if verdict == Verdict::Limited {
-            return self.admit_limited_end(site, threshold, drawn.draw);
+            return limited::passed(self.admit_limited_end(site, drawn));
         }
         self.count(site, threshold, verdict)
     }

@@ -3,11 +3,15 @@
 //! This is the only room that knows glob syntax. It compiles what control brings and answers
 //! whether a name matches; what a match means is the policy's business.
 
+mod ends;
+
 use std::fmt;
 
 use globset::GlobBuilder;
 use regex_lite::{Regex, RegexBuilder};
 use thiserror::Error;
+
+pub(crate) use ends::Ends;
 
 /// Most patterns in one list, by default.
 pub const MAX_PATTERNS: usize = 64;
@@ -64,16 +68,6 @@ pub struct Pattern {
     form: Form,
     /// What a name must have at its ends.
     ends: Ends,
-}
-
-/// The first and last bytes of a name, or what of them a pattern asks for; tells most names that a
-/// pattern does not match at the cost of two comparisons.
-#[derive(Clone, Copy)]
-pub(crate) struct Ends {
-    /// The first eight bytes, and which of them are given.
-    head: [u64; 2],
-    /// The last eight bytes, and which of them are given.
-    tail: [u64; 2],
 }
 
 /// Nearly all patterns have the first two shapes, which are a comparison.
@@ -254,46 +248,6 @@ impl Pattern {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.source
-    }
-}
-
-impl Ends {
-    /// Those of a name.
-    pub(crate) fn of(name: &str) -> Self {
-        let (mut head, mut tail) = ([0; 8], [0; 8]);
-        for (place, byte) in head.iter_mut().zip(name.bytes()) {
-            *place = byte;
-        }
-        for (place, byte) in tail.iter_mut().zip(name.bytes().rev()) {
-            *place = byte;
-        }
-        Self {
-            head: [u64::from_le_bytes(head), u64::MAX],
-            tail: [u64::from_le_bytes(tail), u64::MAX],
-        }
-    }
-
-    /// What a pattern says literally before its first special character and behind its last one.
-    fn asked_by(pattern: &str) -> Self {
-        let first = pattern.find(SPECIAL).unwrap_or(pattern.len());
-        // A comma or a closing bracket may be special as well.
-        let last = pattern.rfind([SPECIAL.as_slice(), &[']', ',']].concat().as_slice());
-        let behind = last.map_or(0, |last| last + 1);
-        let given = |end: u64, bytes: usize| match bytes {
-            0 => [0, 0],
-            bytes => [end, u64::MAX >> (64 - 8 * bytes.min(8))],
-        };
-        Self {
-            head: given(Self::of(&pattern[..first]).head[0], first),
-            tail: given(Self::of(&pattern[behind..]).tail[0], pattern.len() - behind),
-        }
-    }
-
-    /// Whether a name that ends like this may match the pattern that asks for these.
-    #[inline]
-    pub(crate) fn may_be_of(self, name: Self) -> bool {
-        let differs = |asked: [u64; 2], is: [u64; 2]| (is[0] ^ asked[0]) & asked[1];
-        differs(self.head, name.head) | differs(self.tail, name.tail) == 0
     }
 }
 

@@ -208,6 +208,7 @@ impl Recorder {
 
     /// Decides about a span; see [`Gate::decide_span`].
     #[must_use]
+    #[inline]
     pub fn decide_span(
         &self,
         start: &Callsite,

@@ -7,6 +7,7 @@
 
 mod check;
 mod decide;
+mod index;
 mod names;
 mod wire;
 mod written;

@@ -246,7 +246,7 @@ impl Shared {
     }
 
     /// Offers the event to one handler.
-    #[inline]
+    #[inline(always)]
     fn offer_to(
         &self,
         entry: &Arc<Entry>,

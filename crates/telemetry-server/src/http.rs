@@ -1,11 +1,11 @@
-//! HTTP for scrapers and operators: `/metrics`, `/healthz` and a read-only `/api`.
+//! HTTP for scrapers and operators: `/metrics`, `/healthz` and `/api/v1`.
 //!
 //! A server is reached over a port, over a unix socket, or over both. Who comes over the socket is known by
 //! its user and sees everything; over a port everything needs the operators' token but what is
 //! [public](HttpConfig::public). With the feature `tls` a port may speak TLS.
 //!
 //! Binding and the list of paths; what a path answers is in the files below, who may ask
-//! in `guard`. Nothing here changes anything in the manager.
+//! in `guard`. Nothing here changes anything in the manager but `policy`, the live rules.
 
 mod access;
 mod answer;

@@ -6,6 +6,7 @@
 //! **Invariant.** Handlers get a worker's text raw: valid UTF-8, cut to its limit, nothing more.
 //! Whatever writes it for a human or a parser (log, HTTP, tap, exposition) escapes it there.
 
+mod beyond;
 mod enrich;
 mod learned;
 mod quarantine;
@@ -16,20 +17,18 @@ use std::sync::{Arc, LazyLock};
 
 use telemetry_core::{
     EventParts, EventRef, Source, ValueRef,
-    catalog::{Catalog, EventName, EventSpec, Limits, Redactor, truncate},
+    catalog::{Catalog, EventSpec, Limits, Redactor, truncate},
     ledger::{Note, Reason, StreamSnapshot},
-    wire::{
-        Content, DecodeError, DecodeLimits, DecodedEvent, MAX_REJECTED_NAMES, RejectedName,
-        encode_event_parts,
-    },
+    wire::{Content, DecodeError, DecodeLimits, DecodedEvent, RejectedName, encode_event_parts},
 };
 
 use crate::accounts::{Arrival, LedgerWriter};
-use crate::dispatch::{Dispatcher, Lane, Matched};
+use crate::dispatch::{Dispatcher, Lane};
 use crate::policy::Enforcer;
 
 pub(crate) use enrich::source_of;
 
+use beyond::Beyond;
 pub use learned::{
     CatalogMode, Learned, LearnedEvent, LearnedKey, MAX_LEARNED_KEYS, MAX_LEARNED_NAMES,
     MAX_LEARNING_POOLS,
@@ -69,30 +68,8 @@ pub struct Pipeline {
     ledger: LedgerWriter,
     /// The way to the handlers.
     lane: Lane,
-    /// Names that were refused.
-    refused: Refused,
-    /// What it has seen that the catalog does not have; `None` if all of that is refused.
-    seen: Option<Box<Seen>>,
-}
-
-/// The first names that a pipeline refused, for the worker to be told.
-#[derive(Debug, Default)]
-struct Refused {
-    /// All of them, once each.
-    names: Vec<RejectedName>,
-    /// How many of them were taken to be told.
-    taken: usize,
-}
-
-impl Refused {
-    fn add(&mut self, name: &str, suggest: impl FnOnce(&str) -> Option<String>) {
-        let is_known = self.names.iter().any(|it| it.name == name);
-        if !is_known && self.names.len() < MAX_REJECTED_NAMES && EventName::check(name).is_ok() {
-            let suggestion = suggest(name);
-            self.names
-                .push(RejectedName::new(name.to_owned(), suggestion));
-        }
-    }
+    /// What came that the catalog does not have.
+    beyond: Beyond,
 }
 
 /// What the events of a worker are checked with and against.
@@ -111,12 +88,6 @@ struct Checks {
     /// No text in a message of this length can be beyond its limit, the correlation id excepted.
     plain_bytes: usize,
 }
-
-/// Where names end that the catalog does not have: refused, or seen and learned.
-type Beyond<'p> = (&'p mut Refused, &'p mut Option<Box<Seen>>);
-
-/// Measurements and metadata of an event, as they passed.
-type Carried<'a> = (&'a [(&'a str, ValueRef<'a>)], &'a [(&'a str, &'a str)]);
 
 /// A pipeline while it takes one message after the other; see [`Pipeline::batch`].
 #[derive(Debug)]
@@ -152,15 +123,14 @@ impl Pipeline {
             },
             ledger,
             lane: Lane::new(dispatcher),
-            refused: Refused::default(),
-            seen: None,
+            beyond: Beyond::default(),
         }
     }
 
     /// Lets events pass that the catalog does not have, as far as `learned` has room for them.
     pub(crate) fn learning(mut self, learned: &Arc<Learned>) -> Self {
         let pool = self.checks.source.pool_name.as_ref();
-        self.seen = Some(Box::new(Seen::new(Arc::clone(learned), pool)));
+        self.beyond.seen = Some(Box::new(Seen::new(Arc::clone(learned), pool)));
         self
     }
 
@@ -228,13 +198,12 @@ impl Pipeline {
 
     /// Names that were refused since they were last taken; of one pipeline the first 64 names alone.
     pub(crate) fn take_refused(&mut self) -> &[RejectedName] {
-        let before = std::mem::replace(&mut self.refused.taken, self.refused.names.len());
-        self.refused.names.get(before..).unwrap_or_default()
+        self.beyond.refused.take()
     }
 
     /// Changes who the events are from.
     pub(crate) fn set_source(&mut self, source: Source) {
-        if let Some(seen) = &mut self.seen
+        if let Some(seen) = &mut self.beyond.seen
             && source.pool_name != self.checks.source.pool_name
         {
             seen.set_pool(source.pool_name.as_ref());
@@ -251,10 +220,9 @@ impl Batch<'_> {
             checks,
             ledger,
             lane,
-            refused,
-            seen,
+            beyond,
         } = &mut *self.pipeline;
-        checks.process(message, ledger, lane, (refused, seen))
+        checks.process(message, ledger, lane, beyond)
     }
 
     /// The pipeline itself.
@@ -266,7 +234,7 @@ impl Batch<'_> {
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
         self.pipeline.lane.rest();
-        if let Some(seen) = &mut self.pipeline.seen {
+        if let Some(seen) = &mut self.pipeline.beyond.seen {
             seen.rest();
         }
     }
@@ -279,7 +247,7 @@ impl Checks {
         message: &'m [u8],
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
-        beyond: Beyond<'_>,
+        beyond: &mut Beyond,
     ) -> Frame<'m> {
         let mut event = DecodedEvent::empty();
         match event.read(message, &self.decode_limits, &*self.catalog) {
@@ -320,7 +288,7 @@ impl Checks {
         len: usize,
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
-        beyond: Beyond<'_>,
+        beyond: &mut Beyond,
     ) -> Result<(), Reason> {
         let encoded = event.parts.encoded();
         let Some(spec) = encoded.and_then(|parts| self.catalog.by_encoded(parts)) else {
@@ -333,10 +301,12 @@ impl Checks {
         }
         if event.is_plain() && len <= self.plain_bytes {
             let (measurements, metadata) = (&event.measurements, &event.metadata);
-            self.dispatch(event, spec, None, (measurements, metadata), ledger, lane);
+            self.dispatch(event, spec, measurements, metadata, ledger, |event| {
+                lane.execute(event);
+            });
             return Ok(());
         }
-        self.judge_odd(event, spec, ledger, lane, beyond.1)
+        self.judge_odd(event, spec, ledger, lane, &mut beyond.seen)
     }
 
     /// As `judge`, of an event of which something may have to be left out, cut or hidden.
@@ -363,7 +333,9 @@ impl Checks {
         )?;
         let mut metadata = Metadata::new();
         validate::metadata(&self.limits, self.redactor, event, &mut metadata, &mut note);
-        self.dispatch(event, spec, None, (&measurements, &metadata), ledger, lane);
+        self.dispatch(event, spec, &measurements, &metadata, ledger, |event| {
+            lane.execute(event);
+        });
         Ok(())
     }
 
@@ -396,7 +368,7 @@ impl Checks {
         event: &DecodedEvent<'_>,
         ledger: &mut LedgerWriter,
         lane: &mut Lane,
-        (refused, seen): Beyond<'_>,
+        Beyond { refused, seen }: &mut Beyond,
     ) -> Result<(), Reason> {
         let now_ns = || lane.dispatcher().clock().unix_nanos();
         let known = seen.as_deref_mut().and_then(|seen| {
@@ -463,8 +435,16 @@ impl Checks {
         }
         seen.entry.saw(now_ns);
         let SeenEvent { entry, matched, .. } = seen;
-        let carried = (&measurements[..], &metadata[..]);
-        self.dispatch(event, &entry.spec, Some(matched), carried, ledger, lane);
+        self.dispatch(
+            event,
+            &entry.spec,
+            &measurements,
+            &metadata,
+            ledger,
+            |event| {
+                lane.execute_matched(event, matched);
+            },
+        );
         Ok(())
     }
 
@@ -474,17 +454,17 @@ impl Checks {
         &self,
         event: &DecodedEvent<'_>,
         spec: &EventSpec,
-        matched: Option<&mut Matched>,
-        (measurements, metadata): Carried<'_>,
+        measurements: &[(&str, ValueRef<'_>)],
+        metadata: &[(&str, &str)],
         ledger: &mut LedgerWriter,
-        lane: &mut Lane,
+        give: impl FnOnce(&EventRef<'_>),
     ) {
         let correlation_id = truncate(event.correlation_id, self.limits.correlation_id_bytes);
         if correlation_id.len() < event.correlation_id.len() {
             ledger.note(Note::Truncated);
         }
         let span = event.span();
-        let event = EventRef::new(EventParts {
+        give(&EventRef::new(EventParts {
             spec,
             measurements,
             metadata,
@@ -493,11 +473,7 @@ impl Checks {
             sampling_rate: self.sampling_rate(event),
             span: span.as_ref(),
             source: &self.source,
-        });
-        match matched {
-            None => lane.execute(&event),
-            Some(matched) => lane.execute_matched(&event, matched),
-        }
+        }));
     }
 
     /// With which probability such an event gets to the handlers.

@@ -3,42 +3,90 @@
 //! First the share is drawn, then the limiter is asked. The start of a span decides for its end: where it was
 //! let through, the end is too, and the limiter is told of it; where it was not, nor is the end.
 
-use super::{Drawn, Gate, Outcome, SpanDecision};
+use super::{Drawn, Gate, Outcome, SpanDecision, draw};
 use crate::callsite::{Callsite, Ended};
+use crate::correlation::SpanContext;
 use crate::ledger::Reason;
 use crate::policy::{Threshold, Verdict};
 
+/// What became of an event that a limiter was asked about. The answer travels as one word, so that those who
+/// need none have all else in registers.
+pub(super) fn passed(answer: Threshold) -> Result<Threshold, Outcome> {
+    match answer {
+        Threshold::OFF => Err(Outcome::Off),
+        Threshold::FILTERED => Err(Outcome::Dropped(Reason::Filtered)),
+        Threshold::NEVER => Err(Outcome::Dropped(Reason::SampledOut)),
+        Threshold::REFUSED => Err(Outcome::Dropped(Reason::Limited)),
+        share => Ok(share),
+    }
+}
+
 impl Gate {
-    /// Decides about an event of a limited name.
+    /// Whether an event of a limited name passes at a glance, and is counted: its limit is all that it is asked,
+    /// and was not reached of late. Otherwise nothing has happened.
     #[inline(never)]
-    pub(super) fn admit_limited(&self, site: &Callsite, draw: u64) -> Result<Threshold, Outcome> {
+    pub(super) fn is_let_pass(&self, site: &Callsite) -> bool {
+        let limiter = site.sole_limiter().and_then(|it| self.limiters.get(it));
+        limiter.is_some_and(|limiter| limiter.let_all_pass(self.clock.monotonic_nanos()))
+    }
+
+    /// Decides about an event of a limited name, and counts it if it does not pass.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn admit_limited(
+        &self,
+        site: &Callsite,
+        correlation_id: &str,
+        span: Option<&SpanContext>,
+    ) -> Threshold {
+        self.ask_limit(site, || draw(correlation_id, span))
+    }
+
+    /// Decides about an event of a limited name, in all cases.
+    #[inline(never)]
+    fn ask_limit(&self, site: &Callsite, draw: impl Fn() -> u64) -> Threshold {
         let Some((share, slot)) = self.sites.limit(site) else {
             // The policy changed a moment ago.
-            let threshold = self.sites.threshold(site);
-            return self.count(site, threshold, threshold.decide(|| draw));
+            return self.ask_no_limit(site, draw());
         };
-        if share.decide(|| draw) != Verdict::Keep {
-            return Err(self.ended(site, Ended::SampledOut, Reason::SampledOut));
+        if share.decide(draw) != Verdict::Keep {
+            self.ended(site, Ended::SampledOut, Reason::SampledOut);
+            return Threshold::NEVER;
         }
         let Some(limiter) = self.limiters.get(slot) else {
-            return Ok(share);
+            return share;
         };
         if limiter.ask(self.clock.monotonic_nanos()) {
-            Ok(share.of(limiter.share()))
+            share.of(limiter.share())
         } else {
-            Err(self.count_dropped(site, Reason::Limited))
+            self.count_dropped(site, Reason::Limited);
+            Threshold::REFUSED
+        }
+    }
+
+    /// The same of a name that is not limited any more.
+    fn ask_no_limit(&self, site: &Callsite, draw: u64) -> Threshold {
+        let threshold = self.sites.threshold(site);
+        match self.count(site, threshold, threshold.decide(|| draw)) {
+            Ok(threshold) => threshold,
+            Err(Outcome::Dropped(Reason::SampledOut)) => Threshold::NEVER,
+            Err(Outcome::Dropped(_)) => Threshold::FILTERED,
+            Err(_) => Threshold::OFF,
         }
     }
 
     /// Decides about the events of a span whose start is limited.
+    #[cold]
     #[inline(never)]
     pub(super) fn decide_limited_span(
         &self,
         start: &Callsite,
         stop: &Callsite,
         exception: &Callsite,
-        draw: u64,
-    ) -> SpanDecision {
+        correlation_id: &str,
+        span: Option<&SpanContext>,
+    ) -> Option<SpanDecision> {
+        let draw = draw(correlation_id, span);
         let mut passes = true;
         let mut threshold = self.sites.threshold(start);
         if let Some((share, slot)) = self.sites.limit(start) {
@@ -64,23 +112,24 @@ impl Gate {
             };
             Drawn { threshold, draw }
         };
-        SpanDecision {
+        Some(SpanDecision {
             start: Drawn { threshold, draw },
             stop: end(stop),
             exception: end(exception),
-        }
+        })
     }
 
     /// Decides about an event of a span that was limited when the span started, or is now.
+    #[cold]
     #[inline(never)]
     pub(super) fn admit_limited_end(
         &self,
         site: &Callsite,
-        threshold: Threshold,
-        draw: u64,
-    ) -> Result<Threshold, Outcome> {
-        if threshold == Threshold::LIMITED {
-            return self.admit_limited(site, draw);
+        Drawn { threshold, draw }: Drawn,
+    ) -> Threshold {
+        let is_decided = [Threshold::PAID, Threshold::OWES, Threshold::REFUSED];
+        if !is_decided.contains(&threshold) {
+            return self.ask_limit(site, || draw);
         }
         let limit = self.sites.limit(site);
         let limiter = limit.and_then(|(_, slot)| self.limiters.get(slot));
@@ -89,7 +138,8 @@ impl Gate {
             if let Some(limiter) = limiter {
                 limiter.refuse(now());
             }
-            return Err(self.count_dropped(site, Reason::Limited));
+            self.count_dropped(site, Reason::Limited);
+            return Threshold::REFUSED;
         }
         if let Some(limiter) = limiter {
             match threshold == Threshold::PAID {
@@ -98,7 +148,7 @@ impl Gate {
             }
         }
         let share = limit.map_or(Threshold::KEEP, |(share, _)| share);
-        Ok(share.of(limiter.map_or(1.0, |limiter| limiter.share())))
+        share.of(limiter.map_or(1.0, |limiter| limiter.share()))
     }
 }
 

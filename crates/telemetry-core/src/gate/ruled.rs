@@ -47,14 +47,14 @@ pub(crate) struct RuleStatus {
 }
 
 impl Ruled {
-    /// A set that has just come, and what it compiles to.
-    fn of(set: &WorkerRules, now: u64) -> Result<(Self, RuleTable), ControlError> {
+    /// A set that has just come, and what it compiles to. The time is asked for if anything in it ends.
+    fn of(set: &WorkerRules, now: impl Fn() -> u64) -> Result<(Self, RuleTable), ControlError> {
         set.check_limits()?;
         let (table, mut problems) = RuleTable::compile(&set.rules);
         problems.splice(..0, set.problems.iter().cloned());
         let ends = set.rules.iter().filter_map(|rule| {
             let left = u64::try_from(rule.expires_in?.as_nanos()).unwrap_or(u64::MAX);
-            Some((now.saturating_add(left), rule.number))
+            Some((now().saturating_add(left), rule.number))
         });
         let is_budget = |rule: &WireRule| matches!(rule.action, WireAction::Budget { .. });
         let has_budget = table.rules().any(is_budget);
@@ -64,7 +64,7 @@ impl Ruled {
             problems,
             ends: ends.collect(),
             expired: Vec::new(),
-            shares_until: has_budget.then_some(now.saturating_add(SHARES_HOLD)),
+            shares_until: has_budget.then(|| now().saturating_add(SHARES_HOLD)),
         };
         Ok((ruled, table))
     }
@@ -153,7 +153,7 @@ impl Gate {
         set: &WorkerRules,
         waiting: &FxHashMap<u32, u64>,
     ) -> Result<(), ControlError> {
-        let (ruled, table) = Ruled::of(set, self.clock.boot_nanos())?;
+        let (ruled, table) = Ruled::of(set, || self.clock.boot_nanos())?;
         let spec = state.spec.merged(control);
         let slots = self.sites.policy().slots().assign(&table);
         let policy = Policy::compile(&spec)?.with_rules(table, slots);

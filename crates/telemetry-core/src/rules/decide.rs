@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::check::{RuleProblem, check_wire_rule};
+use super::index::{GlobIndex, matching};
 use super::names::{NameGlobs, Probe};
 use super::wire::{WireAction, WireRule};
 
@@ -102,8 +103,10 @@ impl<'r> Decided<'r> {
 /// The compiled rules of one worker.
 #[derive(Debug, Clone, Default)]
 pub struct RuleTable {
-    /// Those that are in force.
+    /// All of them.
     rules: Vec<Compiled>,
+    /// Their globs.
+    index: Arc<GlobIndex>,
 }
 
 /// One rule with its globs.
@@ -121,18 +124,29 @@ impl RuleTable {
     /// Compiles rules. Those that break the rules for rules are left out and said to be a problem.
     #[must_use]
     pub fn compile(rules: &[WireRule]) -> (Self, Vec<RuleProblem>) {
-        let mut table = Self::default();
+        let mut compiled = Vec::new();
+        let mut index = GlobIndex::default();
         let mut problems = Vec::new();
         for rule in rules {
-            match check_wire_rule(rule) {
-                Ok(globs) => table.rules.push(Compiled {
-                    rule: rule.clone(),
-                    globs: Arc::new(globs),
-                    has_ended: false,
-                }),
-                Err(problem) => problems.push(problem),
+            match (check_wire_rule(rule), u16::try_from(compiled.len())) {
+                (Ok(globs), Ok(place)) => {
+                    index.add(place, &globs.0);
+                    compiled.push(Compiled {
+                        rule: rule.clone(),
+                        globs: Arc::new(globs),
+                        has_ended: false,
+                    });
+                }
+                (Err(problem), _) => problems.push(problem),
+                (Ok(_), Err(_)) => {
+                    problems.push(RuleProblem::new(&rule.id, "rule", "there are too many"));
+                }
             }
         }
+        let table = Self {
+            rules: compiled,
+            index: Arc::new(index),
+        };
         (table, problems)
     }
 
@@ -154,13 +168,11 @@ impl RuleTable {
     /// Where in the table the rules stand that are about this wire name; also those that have ended.
     pub(crate) fn places(&self, wire_name: &str) -> Box<[u16]> {
         let probe = Probe::new(wire_name);
-        let about = |compiled: &Compiled| {
-            let (matches, except) = &*compiled.globs;
-            matches.covers(&probe) && !except.covers(&probe)
-        };
-        let rules = (0..).zip(&self.rules);
-        let rules = rules.filter(|(_, compiled)| about(compiled));
-        rules.map(|(place, _)| place).collect()
+        let globs = |place: u16| Some(&*self.rules.get(usize::from(place))?.globs);
+        let matching = matching(&self.index, &probe, |place| Some(&globs(place)?.0));
+        let is_excepted = |place: u16| globs(place).is_some_and(|globs| globs.1.covers(&probe));
+        let about = matching.into_iter().filter(|place| !is_excepted(*place));
+        about.collect()
     }
 
     /// The rules in force at these places.

@@ -30,13 +30,16 @@ pub struct NameGlobs {
     wire_names: bool,
 }
 
+/// A text that globs are held against, and its ends.
+type Text<'n> = (&'n str, Ends);
+
 /// A name, with what is needed to see at a glance what does not match it.
 #[derive(Clone, Copy)]
 pub(super) struct Probe<'n> {
     /// The wire name.
-    name: (&'n str, Ends),
+    name: Text<'n>,
     /// What follows its `python.`.
-    rest: Option<(&'n str, Ends)>,
+    rest: Option<Text<'n>>,
 }
 
 impl<'n> Probe<'n> {
@@ -46,6 +49,12 @@ impl<'n> Probe<'n> {
             name: of(wire_name),
             rest: wire_name.strip_prefix(WORKER_PREFIX).map(of),
         }
+    }
+
+    /// What globs are held against, and whether it is the rest of the name.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (Text<'n>, bool)> + use<'n> {
+        let rest = self.rest.map(|rest| (rest, true));
+        [(self.name, false)].into_iter().chain(rest)
     }
 }
 
@@ -70,10 +79,8 @@ impl NameGlobs {
             let glob = if wire_names { glob } else { bare(glob) };
             Pattern::at(glob, position)
         });
-        Ok(Self {
-            globs: compiled.collect::<Result<_, _>>()?,
-            wire_names,
-        })
+        let globs = compiled.collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { globs, wire_names })
     }
 
     /// Whether any of them is about the event of this wire name.
@@ -83,13 +90,23 @@ impl NameGlobs {
     }
 
     pub(super) fn covers(&self, probe: &Probe<'_>) -> bool {
-        let rest = probe.rest.filter(|_| !self.wire_names);
-        let covers = |glob: &Pattern, (name, ends): (&str, Ends)| {
-            glob.ends().may_be_of(ends) && glob.matches(name)
-        };
-        self.globs
-            .iter()
-            .any(|glob| covers(glob, probe.name) || rest.is_some_and(|rest| covers(glob, rest)))
+        let mut texts = probe.texts();
+        texts.any(|(text, is_rest)| {
+            let mut globs = (0..).take(self.globs.len());
+            globs.any(|glob| self.is_covered_by(glob, text, is_rest))
+        })
+    }
+
+    /// Whether one of them covers the whole of a text, which is a wire name or the rest of one.
+    #[inline]
+    pub(super) fn is_covered_by(&self, glob: u16, (text, ends): Text<'_>, is_rest: bool) -> bool {
+        let covers = |glob: &Pattern| glob.ends().may_be_of(ends) && glob.matches(text);
+        !(is_rest && self.wire_names) && self.globs.get(usize::from(glob)).is_some_and(covers)
+    }
+
+    /// What each of them asks for at the ends of a name.
+    pub(super) fn ends(&self) -> impl Iterator<Item = Ends> {
+        self.globs.iter().map(Pattern::ends)
     }
 }
 

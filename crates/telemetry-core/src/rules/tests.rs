@@ -454,32 +454,6 @@ mod wire {
     }
 }
 
-/// A set of the largest size with globs of all kinds is matched against so many names as a worker has. Not timed here:
-/// what is not seen at a glance is counted instead.
-#[test]
-fn nearly_all_globs_that_do_not_match_are_seen_at_a_glance() {
-    let globs = (0..256).flat_map(|n| {
-        let globs = [
-            format!("other{n}.*"),
-            format!("tool.other{n}.*"),
-            format!("*.execution{n}"),
-            format!("tool.*.stop{n}"),
-        ];
-        globs.map(|glob| Pattern::new(&glob).unwrap())
-    });
-    let globs: Vec<_> = globs.collect();
-    let names = (0..4_096).map(|n| format!("tool.execution{}.number{n}.stop", n % 64));
-    let looked_at: usize = names
-        .map(|name| {
-            let ends = crate::pattern::Ends::of(&name);
-            let may_be = globs.iter().filter(|glob| glob.ends().may_be_of(ends));
-            may_be.count()
-        })
-        .sum();
-    // Of four million.
-    assert!(looked_at < 4_096, "{looked_at}");
-}
-
 /// A rule about some of few names, with actions and ranks that often meet.
 fn any_rule() -> impl Strategy<Value = WireRule> {
     let action = prop_oneof![
@@ -557,6 +531,32 @@ proptest! {
         let once: Vec<_> = rules.iter().collect();
         let twice: Vec<_> = rules.iter().chain([&again]).collect();
         prop_assert_eq!(decided(&once), decided(&twice));
+    }
+
+    /// What the index of all globs finds is what each rule says by itself.
+    #[test]
+    fn a_table_finds_the_rules_that_are_about_a_name(
+        globs in prop::collection::vec(
+            prop::collection::vec(r"(snakepit\.)?(python\.)?[ab*?]{0,3}(\.[ab*]{1,3})?\.?[ab]{0,9}", 1..4),
+            1..12,
+        ),
+        except in prop::option::of("[ab*]{1,3}"),
+        wire_names in any::<bool>(),
+        name in "(python\\.)?[ab]{1,2}(\\.[ab]{1,10})?",
+    ) {
+        let rules = (0..).zip(globs).map(|(number, globs)| {
+            let mut rule = WireRule::new(number, format!("r{number}"), globs, WireAction::Keep);
+            rule.except = except.clone().into_iter().collect();
+            rule.wire_names = wire_names;
+            rule
+        });
+        let (table, _problems) = RuleTable::compile(&rules.collect::<Vec<_>>());
+        let is_about = |rule: &&WireRule| {
+            let matches = |globs| NameGlobs::compile(globs, wire_names).unwrap().matches(&name);
+            matches(&rule.matches) && !matches(&rule.except)
+        };
+        let expected: Vec<_> = table.rules().filter(is_about).collect();
+        prop_assert_eq!(table.about(&name), expected);
     }
 
     /// What is seen at a glance of a pattern is never wrong.

@@ -64,6 +64,9 @@ and an event without one cannot be sent by a worker. Besides the metadata listed
 `node`, `pool_name`, `worker_id` and `python_pid` where they are known, `timestamp_ns`, and
 `correlation_id` where there is one.
 
+A worker may send others, under names of its own; what becomes of them is in
+[operations](operations.md#events-of-your-own).
+
 Origin: a *worker* process, the *manager*, the *host* program that embeds the manager, or the
 *dispatcher* of events itself. What is shown as a counter is a gauge in a `….sampled` event.
 

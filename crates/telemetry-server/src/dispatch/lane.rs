@@ -73,11 +73,12 @@ impl Lane {
 
     /// As [`execute`](Self::execute), of an event that the catalog does not have: `matched` is what was
     /// found out before about its name.
+    #[inline(never)]
     pub(crate) fn execute_matched(&mut self, event: &EventRef<'_>, matched: &mut Matched) {
         self.offer(event, Some(matched));
     }
 
-    #[inline]
+    #[inline(always)]
     fn offer(&mut self, event: &EventRef<'_>, matched: Option<&mut Matched>) {
         let shared = &*self.dispatcher.shared;
         let Some(_level) = Level::enter() else {

@@ -129,7 +129,7 @@ impl Entry {
 
     /// Gives the event to the handler and has `count` count an inline call that went well. The error
     /// is the end of the handler.
-    #[inline]
+    #[inline(always)]
     pub(super) fn offer(
         &self,
         event: &EventRef<'_>,

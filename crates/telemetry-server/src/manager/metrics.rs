@@ -204,4 +204,38 @@ mod tests {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
     }
+
+    #[tokio::test]
+    async fn what_was_learned_is_one_counter_by_name_and_no_label() {
+        use prost::Message;
+        let manager = Manager::start(ManagerConfig::new("n1")).expect("valid");
+        let catalog = std::sync::Arc::clone(manager.catalog());
+        let exporter = PrometheusExporter::new(catalog, PrometheusConfig::default());
+        let dispatcher = manager.dispatcher();
+        dispatcher.attach("p", "*", exporter.clone()).expect("free");
+        exporter.add_source(manager.clone());
+        let mut worker = manager.capture_pipeline(&WorkerContext::new("w1").in_pool("default"));
+        for n in 0..600 {
+            let event = telemetry_proto::TelemetryEvent {
+                event_parts: vec!["own".to_owned(), format!("e{}", n % 300)],
+                metadata: [("tenant".to_owned(), format!("t{n}"))].into(),
+                ..Default::default()
+            };
+            worker.process(&event.encode_to_vec());
+        }
+        let text = exporter.render();
+        let line =
+            "telemetry_learned_events_total{pool=\"default\",event=\"snakepit.python.own.e7\"} 2";
+        assert!(text.lines().any(|it| it == line), "{text}");
+        let learned = text
+            .lines()
+            .filter(|it| it.starts_with("telemetry_learned_events_total"));
+        assert_eq!(learned.count(), crate::pipeline::MAX_LEARNED_NAMES);
+        assert!(
+            !text.contains("tenant") && !text.contains("snakepit_python_own"),
+            "{text}"
+        );
+        let unknown = "telemetry_prometheus_unknown_events_total 0";
+        assert!(text.lines().any(|it| it == unknown), "{text}");
+    }
 }

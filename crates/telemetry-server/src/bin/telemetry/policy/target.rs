@@ -71,6 +71,7 @@ pub(super) fn id_of(form: &str, words: &[String]) -> String {
             let number = given.bytes().fold(5_381_u32, |sum, byte| {
                 sum.wrapping_mul(33) ^ u32::from(byte)
             });
+            let made = made.trim_matches(['-', '.', '_']);
             format!("{form}.{made}-{number:08x}")
         }
     }
