@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use prost::Message;
 use telemetry_core::rules::{Expiry, Rule, RuleAction, RuleTarget};
 use telemetry_core::{Clock, EventRef, Outcome, SystemClock, ledger::Reason};
+use telemetry_proto::telemetry_control::Control as Wire;
+use telemetry_proto::{TelemetryControl, TelemetryEvent, WorkerReport};
 use telemetry_server::policy::{PolicyRefused, PolicyWorkerState, RuleOrigin};
-use telemetry_server::{
-    Labels, ManagerConfig, WorkerId,
-    stream::{StreamInfo, StreamState},
-};
+use telemetry_server::{Labels, ManagerConfig, WorkerId, stream::StreamInfo};
 use telemetry_tests::{
-    NODE, PATIENCE, POOL, StockWorker, TestManager, WITNESS, Worker, eventually, worker,
+    NODE, PATIENCE, POOL, RawWorker, StockWorker, TestManager, WITNESS, Worker, eventually, within,
+    worker,
 };
 
 /// Workers of the fleet, and those of them that are restarted in the middle of a change.
@@ -344,30 +345,31 @@ async fn rules_that_cannot_be_read_are_kept_aside_and_the_manager_starts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_further_than_the_manager_takes_its_revision_with_it() {
-    let worker = worker().id("w").start();
-    let first = manager_with(|_| {});
-    let id = first.connect(&worker).await;
-    for n in 0..40 {
-        let rate = RuleAction::Rate(f64::from(n + 1) / 64.0);
-        first
-            .set_policy(vec![rule("r", "tool.*", rate)], None)
-            .await
-            .unwrap();
-    }
-    converged(&first).await;
-    let reached = first.policy().revision;
-    first.stop().await;
-    let second = manager_with(|_| {});
-    second.connect(&worker).await;
-    for _ in 0..reached {
-        let drop = vec![rule("r", "tool.*", RuleAction::Drop)];
-        second.set_policy(drop, None).await.unwrap();
-        second.set_policy(Vec::new(), None).await.unwrap();
-    }
-    converged(&second).await;
-    second.applied(&id).await;
-    assert_eq!(worker.emit(START), Outcome::Accepted);
-    assert_eq!(second.info(&id).state, StreamState::Streaming);
+    let dir = tempfile::tempdir().unwrap();
+    let worker = RawWorker::start(dir.path());
+    let manager = manager_with(|_| {});
+    let id = manager.register(&worker.address(), "raw");
+    let stream = worker.stream().await;
+    stream.hello();
+    let report = WorkerReport {
+        policy_revision: 50,
+        ..WorkerReport::default()
+    };
+    let frame = TelemetryEvent {
+        report: Some(report),
+        ..TelemetryEvent::default()
+    };
+    stream.message(&frame.encode_to_vec());
+    let is_above = |control: &TelemetryControl| matches!(&control.control, Some(Wire::Policy(policy)) if policy.revision == 51);
+    within("a revision above its own", async {
+        while !stream.controls(1).await.iter().any(is_above) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(manager.info(&id).policy_revision, 51);
+    let set = manager.set_policy(Vec::new(), None).await.unwrap();
+    assert!(set.revision > 51);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
