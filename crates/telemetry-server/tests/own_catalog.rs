@@ -62,7 +62,7 @@ impl Running {
         loop {
             let asked = run(&["workers", "--url", &self.url, "--json"]);
             let rows: Value = serde_json::from_slice(&asked.stdout).expect("JSON");
-            let rows = rows.get("items").unwrap_or(&rows);
+            let rows = &rows["items"];
             if rows[0]["ledger"]["received"].as_u64() > Some(events) {
                 return rows[0].clone();
             }

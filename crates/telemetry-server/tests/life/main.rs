@@ -323,7 +323,7 @@ fn crash_loop_is_visible() {
     let manager = home.start();
     let row = soon("a few crashes", || {
         let row = manager.workers().remove("p-1")?;
-        (row["restart_failures"].as_u64() > Some(2) && row["state"] == "backoff").then_some(row)
+        (row["failures"].as_u64() > Some(2) && row["state"] == "backoff").then_some(row)
     });
     assert_eq!(row["pid"], Value::Null, "{row:#}");
     assert!(row["last_pid"].is_u64(), "{row:#}");

@@ -183,14 +183,20 @@ impl Manager {
             .expect("the command runs");
         let rows = serde_json::from_slice::<Value>(&output.stdout);
         let rows = rows.unwrap_or_else(|_| panic!("{output:?}: {}", self.log()));
-        let rows = rows.as_array().expect("a list").iter();
-        rows.map(|row| {
-            (
-                row["worker_id"].as_str().expect("an id").to_owned(),
-                row.clone(),
-            )
-        })
-        .collect()
+        let rows = rows["items"].as_array().expect("a list").iter();
+        let row = |row: &Value| {
+            let mut row = row.clone();
+            let id = row["id"].as_str().expect("an id").to_owned();
+            // What is known of its processes stands beside the rest.
+            let process = row["process"].take();
+            for (key, value) in process.as_object().into_iter().flatten() {
+                if row.get(key).is_none() {
+                    row[key] = value.clone();
+                }
+            }
+            (id, row)
+        };
+        rows.map(row).collect()
     }
 
     pub(crate) fn pids(&self) -> BTreeMap<String, u32> {

@@ -70,7 +70,7 @@ pub(super) fn toml(book: &Book) -> (String, usize) {
     }
     // Those of keys that are built in hold as well.
     for key in book.rows("measurements").map(|row| text(row, "key")) {
-        if book.buckets(key).is_some() {
+        if builtin.measurement_key(key).is_some() && book.buckets(key).is_some() {
             keys.entry(key.to_owned()).or_default();
         }
     }
