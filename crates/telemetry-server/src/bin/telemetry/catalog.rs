@@ -29,17 +29,17 @@ pub(crate) enum Task {
         /// The name.
         event: String,
     },
-    /// Write what workers sent to a running manager as the [catalog] of a configuration.
+    /// Write what workers sent to a running manager as the `[catalog]` of a configuration.
     Learn,
     /// Exit with 1 if workers sent what is not in a catalog: that of a file, or the manager's own.
     Check {
-        /// A configuration file with a [catalog]; or the address of a manager.
+        /// A configuration file with a `[catalog]`; or the address of a manager.
         #[arg(value_name = "FILE|URL")]
         catalog: String,
     },
     /// Say how two catalogs differ; exit with 1 if they do.
     Diff {
-        /// A configuration file with a [catalog], or the address of a manager.
+        /// A configuration file with a `[catalog]`, or the address of a manager.
         #[arg(value_name = "A")]
         old: String,
         /// Another one.
