@@ -320,5 +320,8 @@ fn overflow_of(overflow: &str) -> PyResult<Overflow> {
 
 /// Whether an event dropped so was dropped because somebody wants it.
 fn is_policy(reason: Reason) -> bool {
-    matches!(reason, Reason::SampledOut | Reason::Filtered)
+    matches!(
+        reason,
+        Reason::SampledOut | Reason::Filtered | Reason::Limited
+    )
 }

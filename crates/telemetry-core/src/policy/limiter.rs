@@ -114,8 +114,14 @@ impl Limiter {
     fn set(&self, limit: RateLimit, anew: bool) {
         let interval = (SECOND as f64 / limit.per_second).clamp(1.0, LONGEST);
         let ahead = ((limit.burst - 1.0).max(0.0) * interval).min(LONGEST);
-        self.interval.store(interval as u64, Ordering::Relaxed);
-        self.ahead.store(ahead as u64, Ordering::Relaxed);
+        let was = [
+            self.interval.swap(interval as u64, Ordering::Relaxed),
+            self.ahead.swap(ahead as u64, Ordering::Relaxed),
+        ];
+        if was != [interval as u64, ahead as u64] {
+            // How far it is ahead was right for another limit.
+            self.clock.store(0, Ordering::Relaxed);
+        }
         if anew {
             for word in [&self.clock, &self.second_ends, &self.counts, &self.refused] {
                 word.store(0, Ordering::Relaxed);
@@ -171,9 +177,10 @@ impl Limiter {
         passes
     }
 
-    /// Lets an event pass that goes with one that passed: those to come wait the longer.
+    /// Lets an event pass that goes with one that passed: those to come wait the longer, by a second at most.
     pub(crate) fn charge(&self, now: u64) {
-        self.step(now, u64::MAX);
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        self.step(now, ahead.saturating_add(SECOND));
         self.passed(now);
     }
 
@@ -277,6 +284,26 @@ mod tests {
         limiter.charge(start);
         assert!(!limiter.ask(start + SECOND / 10));
         assert!(limiter.ask(start + SECOND / 5));
+    }
+
+    #[test]
+    fn what_was_charged_shuts_nobody_out_for_long() {
+        let limiter = limiter(1.0, 1.0);
+        for _ in 0..1_000 {
+            limiter.charge(SECOND);
+        }
+        assert!(!limiter.ask(2 * SECOND));
+        assert!(limiter.ask(4 * SECOND));
+    }
+
+    #[test]
+    fn a_limit_that_is_raised_lets_pass_at_once() {
+        let limiter = limiter(1.0, 3_600.0);
+        while limiter.ask(SECOND) {}
+        limiter.set(RateLimit::new(1.0, 3_600.0), false);
+        assert!(!limiter.ask(SECOND), "the same limit goes on");
+        limiter.set(RateLimit::new(100.0, 100.0), false);
+        assert!(limiter.ask(SECOND));
     }
 
     #[test]

@@ -59,6 +59,7 @@ fn look_at(manager: &Manager, found: Found) -> Option<Worker> {
     if let Some(process) = found.process {
         return Some(match stream {
             Some(mut worker) => {
+                worker.add_lines(&process.stderr);
                 worker.add_process(process);
                 worker
             }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 use telemetry_core::ledger::Counts;
+#[cfg(feature = "pool")]
+use telemetry_core::ledger::StreamSnapshot;
 
 use super::{Ledger, Row};
 use crate::accounts::IncarnationInfo;
@@ -279,6 +281,17 @@ impl Worker {
         };
         worker.add_process(status);
         worker
+    }
+
+    /// Adds what it printed, beside what came over its stream.
+    pub(super) fn add_lines(&mut self, lines: &StreamSnapshot) {
+        let ledger = &mut self.ledger;
+        ledger.emitted = ledger.emitted.saturating_add(lines.received);
+        ledger.received = ledger.received.saturating_add(lines.received);
+        ledger.dispatched = ledger.dispatched.saturating_add(lines.dispatched);
+        for (reason, count) in lines.rejected.iter() {
+            ledger.rejected.add(reason, count);
+        }
     }
 
     /// Adds what the pool knows of its processes.

@@ -42,9 +42,12 @@ pub(super) async fn start(config: Config, parts: AssemblyParts) -> Result<Assemb
     settings.dials_per_second = config.dials_per_second;
     settings.region_store = parts.region_store;
     settings.catalog_mode = config.catalog_mode;
-    settings
-        .pool_catalog_modes
-        .clone_from(&config.pool_catalog_modes);
+    // All of them are named, so that nobody takes their room.
+    let modes = config.pools.iter().map(|pool| {
+        let mode = config.pool_catalog_modes.get(&pool.name);
+        (pool.name.clone(), *mode.unwrap_or(&config.catalog_mode))
+    });
+    settings.pool_catalog_modes = modes.collect();
     let manager = Manager::start(settings)?;
     let exporter = prometheus.clone();
     manager.on_departure(move |worker| {

@@ -12,6 +12,8 @@ use crate::policy::{Numbered, RuleSet};
 
 /// Further than this no manager before us can have been.
 const MAX_LEAD: u64 = 1 << 32;
+/// The highest that a worker is believed: what every reader of JSON can hold.
+const HIGHEST: u64 = 1 << 53;
 
 impl Desired {
     /// All rules, and the revision under which they were set.
@@ -62,7 +64,8 @@ impl Desired {
     pub(crate) fn overtaken(&self, id: &WorkerId, revision: u64) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        if revision <= state.revision || revision - state.revision > MAX_LEAD {
+        let is_too_far = revision > HIGHEST || revision.saturating_sub(state.revision) > MAX_LEAD;
+        if revision <= state.revision || is_too_far {
             return;
         }
         state.revision = revision;

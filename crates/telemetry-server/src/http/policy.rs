@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use telemetry_core::rules::{MAX_RULES, Rule, RuleProblem};
+use tokio::sync::Semaphore;
 
 use super::answer::{Problem, json};
 use super::query::Query;
@@ -29,6 +30,11 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_WAIT: u64 = 60;
 /// Changes that are remembered.
 const MAX_CHANGES: usize = 32;
+
+/// Most that may wait for a policy at once: each has a place that others could have.
+const MAX_WAITING: usize = 16;
+/// Their places.
+static WAITING: Semaphore = Semaphore::const_new(MAX_WAITING);
 
 /// The changes that were made here, the newest last. Clones share them.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +81,13 @@ pub(super) async fn status(manager: &Manager, query: &Query) -> Result<Response,
         .ok_or_else(|| Problem::asked(format!("wait: seconds, 0 to {MAX_WAIT}, are allowed")))?;
     let status = match wait {
         0 => manager.policy_status(),
-        wait => manager.await_policy(Duration::from_secs(wait)).await,
+        wait => {
+            let Ok(_place) = WAITING.try_acquire() else {
+                let what = format!("{MAX_WAITING} may wait at once; ask without `wait`, or later");
+                return Err(Problem(StatusCode::SERVICE_UNAVAILABLE, what));
+            };
+            manager.await_policy(Duration::from_secs(wait)).await
+        }
     };
     Ok(Json(json(&PolicyStatus::from(status))).into_response())
 }
@@ -104,17 +116,27 @@ pub(super) async fn set(
         problems.extend(check.problems);
         return Ok(wrong(problems));
     }
-    match manager.set_policy(rules.clone(), if_revision).await {
+    // Whoever asked may be gone before it is done: then it is in the history all the same.
+    let (of, told) = (manager.clone(), changes.clone());
+    let setting = tokio::spawn(async move {
+        let receipt = of.set_policy(rules.clone(), if_revision).await?;
+        told.add(PolicyChange {
+            revision: receipt.revision,
+            at_ns: of.dispatcher().clock().unix_nanos(),
+            by,
+            added: check.added,
+            removed: check.removed,
+            changed: check.changed,
+            rules,
+        });
+        Ok(receipt)
+    });
+    let set = setting.await.unwrap_or_else(|error| {
+        let error = std::io::Error::other(error);
+        Err(PolicyRefused::State(error))
+    });
+    match set {
         Ok(receipt) => {
-            changes.add(PolicyChange {
-                revision: receipt.revision,
-                at_ns: manager.dispatcher().clock().unix_nanos(),
-                by,
-                added: check.added,
-                removed: check.removed,
-                changed: check.changed,
-                rules,
-            });
             let taken = PolicyTaken::from(receipt);
             Ok(tagged(taken.revision, json(&taken)))
         }

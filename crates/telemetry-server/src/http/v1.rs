@@ -22,7 +22,7 @@ use crate::api::{self, Accounts, CatalogEntry, Event, Fleet, Handler, Quarantine
 use crate::manager::Manager;
 
 /// The OpenAPI document of this API.
-const OPENAPI: &str = include_str!("v1/openapi.json");
+const OPENAPI: &str = include_str!("../generated/openapi.json");
 
 /// Answers whatever is asked below `/api/v1`.
 pub(super) async fn serve(State(state): State<HttpState>, request: Request) -> Response {

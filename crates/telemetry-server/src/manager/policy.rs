@@ -66,9 +66,14 @@ impl Manager {
     #[must_use]
     pub fn check_policy(&self, rules: &[Rule]) -> PolicyCheck {
         let (_, set) = self.inner.shared.desired.rules();
+        let problems = self.inner.problems(&set, rules);
+        let warnings = match problems.is_empty() {
+            true => self.inner.warnings(rules),
+            false => Vec::new(),
+        };
         PolicyCheck {
-            problems: self.inner.problems(&set, rules),
-            warnings: self.inner.warnings(rules),
+            problems,
+            warnings,
             ..set.difference(rules)
         }
     }
@@ -118,11 +123,11 @@ impl Inner {
         if_revision: Option<u64>,
     ) -> Result<PolicyReceipt, PolicyRefused> {
         let desired = &self.shared.desired;
-        let warnings = self.warnings(&rules);
         let now = self.now();
         for rule in &mut rules {
             rule.fix_expiry(now);
         }
+        let given = rules.clone();
         let next = || {
             let (current, set) = desired.rules();
             if let Some(given) = if_revision.filter(|given| *given != current) {
@@ -139,7 +144,9 @@ impl Inner {
             .keeper
             .change(next, |set, revision| desired.set_rules(set, revision));
         let (revision, workers) = changed?;
+        self.keeper.mended();
         self.told(&workers);
+        let warnings = self.warnings(&given);
         Ok(PolicyReceipt {
             revision,
             workers,
@@ -261,7 +268,9 @@ impl Inner {
             Ok((_, workers)) => self.told(&workers),
             Err(error) => {
                 // They count no more, wherever they are written.
-                tracing::error!(%error, "a rule has ended, and that could not be written down");
+                let text = format!("a rule has ended, and that could not be written down: {error}");
+                tracing::error!("{text}");
+                self.keeper.degrade(Some(text));
                 let (_, set) = desired.rules();
                 let ended = set.without_ended(self.now());
                 let (_, workers) = desired.set_rules(ended, 0);

@@ -20,7 +20,8 @@ pub const MAX_LEARNED_NAMES: usize = 256;
 /// Most keys that are learned of one event, measurements and metadata together.
 pub const MAX_LEARNED_KEYS: usize = 64;
 
-/// Most pools that have names of their own; workers of further ones share those of no pool.
+/// Most pools that have names of their own, besides those of which the configuration says a mode; workers of further
+/// ones share those of no pool.
 pub const MAX_LEARNING_POOLS: usize = 32;
 
 /// What becomes of events that the catalog does not have.
@@ -149,7 +150,9 @@ impl Learned {
         }
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = pools.len() >= MAX_LEARNING_POOLS;
-        let own = pool.filter(|_| !is_full || pools.contains_key(&pool.cloned()));
+        // Those of the configuration have their room, whoever came before under whatever name.
+        let is_ours = pool.is_some_and(|pool| self.modes.contains_key(&**pool));
+        let own = pool.filter(|_| is_ours || !is_full || pools.contains_key(&pool.cloned()));
         Some(Arc::clone(pools.entry(own.cloned()).or_default()))
     }
 

@@ -53,13 +53,36 @@ impl Keeper {
     fn load(&self, set: &RuleSet) -> Result<Option<Kept>, String> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(file) = &*file else { return Ok(None) };
-        let kept = file.load().map_err(|error| error.to_string())?;
+        let mut kept = file.load().map_err(|error| error.to_string())?;
+        if let Some(kept) = &mut kept {
+            self.leave_out_twins(set, &mut kept.rules);
+        }
         let problems = kept
             .as_ref()
             .map(|kept| set.problems(RuleOrigin::Live, &kept.rules));
         match problems.unwrap_or_default() {
             problems if problems.is_empty() => Ok(kept),
             problems => Err(PolicyRefused::Problems(problems).to_string()),
+        }
+    }
+
+    /// Leaves out live rules whose ids the configuration has by now, as when one was made permanent.
+    fn leave_out_twins(&self, set: &RuleSet, rules: &mut Vec<Rule>) {
+        let mut twins = Vec::new();
+        rules.retain(|rule| {
+            let is_twin = set.of(RuleOrigin::File).any(|other| other.id == rule.id);
+            if is_twin {
+                twins.push(rule.id.clone());
+            }
+            !is_twin
+        });
+        if !twins.is_empty() {
+            let text = format!(
+                "live rules that are in the configuration by now are left out: {}",
+                twins.join(", ")
+            );
+            tracing::warn!("{text}");
+            self.degrade(Some(text));
         }
     }
 
@@ -90,8 +113,12 @@ impl Keeper {
             let live = set.of(RuleOrigin::Live).cloned().collect();
             file.save(&Kept::new(revision, live))?;
         }
-        self.degrade(None);
         Ok(apply(set, revision))
+    }
+
+    /// Somebody set other rules, and they are kept: whatever was wrong before is over.
+    pub(crate) fn mended(&self) {
+        self.degrade(None);
     }
 
     /// What is wrong with what is kept.
@@ -100,7 +127,41 @@ impl Keeper {
         degraded.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn degrade(&self, what: Option<String>) {
+    pub(crate) fn degrade(&self, what: Option<String>) {
         *self.degraded.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry_core::rules::RuleAction;
+
+    use super::*;
+
+    #[test]
+    fn a_live_rule_that_was_made_permanent_takes_no_other_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policy.json");
+        let rule = |id: &str| Rule::new(id, ["tool.*"], RuleAction::Drop);
+        let live = vec![rule("a"), rule("b")];
+        StateFile::at(path.clone())
+            .save(&Kept::new(7, live))
+            .unwrap();
+        let (keeper, set, revision) = Keeper::open(Some(path), vec![rule("b")], 0).unwrap();
+        let ids = |origin| {
+            set.of(origin)
+                .map(|rule| rule.id.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ids(RuleOrigin::Live), ["a"]);
+        assert_eq!(ids(RuleOrigin::File), ["b"]);
+        assert_eq!(revision, 7);
+        let degraded = keeper.degraded().unwrap();
+        assert!(degraded.ends_with("left out: b"), "{degraded}");
+        let next = || Ok((set.clone(), 8));
+        keeper.change(next, |_, _| ()).unwrap();
+        assert!(keeper.degraded().is_some(), "a person has not looked yet");
+        keeper.mended();
+        assert_eq!(keeper.degraded(), None);
     }
 }

@@ -11,6 +11,8 @@ use telemetry_core::rules::{Expiry, NameGlobs, Rule, RuleAction, RuleProblem, ch
 use super::{PolicyCheck, RuleInfo, RuleOrigin};
 use crate::identity::{Labels, WorkerId};
 
+/// Most globs that are warned of at once.
+const MAX_WARNINGS: usize = 64;
 /// The first number of a rule; those below are for the controls of old.
 const FIRST_NUMBER: u32 = 1_000;
 
@@ -203,6 +205,9 @@ pub(crate) fn unknown_names(rules: &[Rule], names: &[String]) -> Vec<RuleProblem
                     meant.map_or_else(String::new, |name| format!("; did you mean {name}?"));
                 let text = format!("{glob:?} matches no event that is known so far{meant}");
                 warnings.push(problem(rule, field, &text));
+                if warnings.len() >= MAX_WARNINGS {
+                    return warnings;
+                }
             }
         }
     }

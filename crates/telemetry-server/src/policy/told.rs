@@ -4,6 +4,7 @@
 //! events and a list of globs to drop. What they cannot be told is left to them, never taken away: the
 //! manager refuses it when it arrives ([`Enforcer`](super::Enforcer)), so that handlers see the same.
 
+use telemetry_core::catalog::Pattern;
 use telemetry_core::emit::{PolicySpec, SamplingRule};
 use telemetry_core::rules::{Decision, RuleTable};
 
@@ -41,10 +42,11 @@ pub(crate) fn approximate<'n>(
             _ => dropped.push(name.to_owned()),
         }
     }
-    // What is only about names that are not known may be about any that come.
+    // What is only about names that are not known, or about any of a form, may be about any that come.
+    let is_open = |globs: &[String]| globs.iter().any(|glob| !Pattern::is_exact(glob));
     let strangers = table
         .rules()
-        .filter(|rule| !numbers_about.contains(&rule.number));
+        .filter(|rule| is_open(&rule.matches) || !numbers_about.contains(&rule.number));
     let strangers = strangers.filter_map(|rule| match rule.action {
         telemetry_core::rules::WireAction::Drop => None,
         telemetry_core::rules::WireAction::Rate(rate) => Some(rate),
@@ -131,8 +133,8 @@ mod tests {
         assert_eq!(
             told.policy.sampling,
             [
-                SamplingRule::of_all(0.01),
-                SamplingRule::new(0.5, ["tool.start", "tool.stop"])
+                SamplingRule::of_all(0.5),
+                SamplingRule::new(0.01, ["python.call", "web.request"])
             ]
         );
     }
@@ -147,7 +149,9 @@ mod tests {
         let mut kept = rule(2, "web.*", WireAction::Keep);
         kept.rank = 1;
         let told = of(vec![rule(1, "*", WireAction::Drop), kept]);
-        assert_eq!(told.policy.allow, ["web.request"]);
+        // Others that begin so may come.
+        assert!(told.policy.allow.is_empty());
+        assert_eq!(told.policy.deny, ["tool.start", "tool.stop", "python.call"]);
     }
 
     #[test]

@@ -124,10 +124,11 @@ impl Reader {
                     Ok(hello) => {
                         let pipeline = batch.pipeline();
                         record.hello(&hello, pipeline.ledger_mut());
-                        *greeted = true;
-                        // What it has understood it carries out, to the letter.
-                        let listener = listener(record);
-                        pipeline.enforce(enforcer(wanted, listener, pipeline.dispatcher()));
+                        if !std::mem::replace(greeted, true) {
+                            // What it has understood it carries out, to the letter.
+                            let listener = listener(record);
+                            pipeline.enforce(enforcer(wanted, listener, pipeline.dispatcher()));
+                        }
                         learned.hello = Some(Greeted {
                             replay_bytes: hello.replay_bytes,
                             retained_from: hello.retained_from,

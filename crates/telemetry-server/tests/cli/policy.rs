@@ -69,6 +69,11 @@ fn rules_are_added_set_and_taken_away() {
         "{code}: {said}"
     );
 
+    // Nothing is no set of rules: what came of a command that failed takes none away.
+    let (code, said) = refused(&manager, &["policy", "set", "/dev/null"]);
+    assert!(code == 2 && said.contains("no rules"), "{code}: {said}");
+    assert_eq!(rules(&manager)[0]["id"], "slow");
+
     let (code, said) = refused(&manager, &["policy", "rm", "slwo"]);
     assert!(
         code == 1 && said.contains("no live rule \"slwo\""),

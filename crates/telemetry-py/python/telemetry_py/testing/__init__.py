@@ -23,7 +23,7 @@ import telemetry_py as telemetry
 
 from ..backends.memory import MemoryBackend, MemoryEvent
 
-POLICY = frozenset({"filtered", "sampled_out"})
+POLICY = frozenset({"filtered", "limited", "sampled_out"})
 """Reasons for which an event is dropped because somebody wanted it."""
 
 

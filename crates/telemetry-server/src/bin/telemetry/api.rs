@@ -25,6 +25,8 @@ use crate::running::{Running, Way};
 
 /// Longest wait for a connection, and for the head of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for the rest of an answer.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// What is spoken over TLS.
 const PROTOCOLS: &[&str] = &["http/1.1"];
 /// Largest refusal that is read.
@@ -106,9 +108,7 @@ impl Api {
         if !answer.status().is_success() {
             return Err(refused(way, answer).await);
         }
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES);
-        let body = body.collect().await;
-        let body = body.map_err(|error| broken(way, &*error))?.to_bytes();
+        let body = whole(way, answer).await?;
         serde_json::from_slice(&body).map_err(|error| {
             Failure::Failed(format!(
                 "{way} did not answer in JSON ({error}); is it a manager?"
@@ -132,11 +132,17 @@ impl Api {
     /// The whole answer to a GET, and who answered.
     pub(crate) async fn get_all(&self, path: &str) -> Result<(&Way, Bytes), Failure> {
         let (way, answer) = self.get(path).await?;
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES)
-            .collect()
-            .await;
-        Ok((way, body.map_err(|error| broken(way, &*error))?.to_bytes()))
+        Ok((way, whole(way, answer).await?))
     }
+}
+
+/// The body of an answer.
+async fn whole(way: &Way, answer: http::Response<Incoming>) -> Result<Bytes, Failure> {
+    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect();
+    let body = timeout(BODY_PATIENCE, body)
+        .await
+        .map_err(|_| silent(way))?;
+    Ok(body.map_err(|error| broken(way, &*error))?.to_bytes())
 }
 
 /// A connection, or why nobody is there.

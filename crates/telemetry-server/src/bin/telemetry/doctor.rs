@@ -223,7 +223,10 @@ fn names(names: &[Value], found: &mut Findings) {
     for name in names.iter().take(MOST) {
         let hint = match name["suggestion"].as_str() {
             Some(meant) => format!("did you mean {}?", show::word(Some(&meant.into()))),
-            None => "add it with [[catalog.event]] if it is meant".to_owned(),
+            None => {
+                "if it is meant, add it to [catalog.events]; `telemetry catalog learn` writes that"
+                    .to_owned()
+            }
         };
         let (count, name) = (field(name, "/count"), field(name, "/name"));
         found.warn(format!(

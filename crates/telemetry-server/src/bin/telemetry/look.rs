@@ -64,9 +64,11 @@ impl Look {
         loop {
             let page = format!("{path}{sign}limit={PAGE}{after}");
             let mut page = block_on(api.json(&page))?;
-            if let Value::Array(items) = page["items"].take() {
-                rows.extend(items);
-            }
+            let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) else {
+                let what = format!("what answered at {path} has no list; is it a manager?");
+                return Err(Failure::Failed(what));
+            };
+            rows.extend(items);
             match page["next"].as_str() {
                 Some(next) => after = format!("&after={}", crate::api::query_value(next)),
                 None => return Ok(rows),

@@ -141,7 +141,7 @@ pub(crate) fn unmute(aim: &Aim) -> Result<(), Failure> {
 /// Only a part of their events is kept; all of them with a rate of 1.
 pub(crate) fn sample(aim: &Aim, rate: f64, globs: &[String]) -> Result<(), Failure> {
     let target = target::resolve(&aim.change.look, &aim.target)?;
-    let id = target::id_of(&target.id("sample"), globs);
+    let id = target::id_with(&target.id("sample"), globs);
     if rate == 1.0 {
         return aim
             .change
@@ -197,11 +197,15 @@ fn read(file: &Path) -> Result<Vec<Value>, Failure> {
     read.map_err(|error| Failure::Usage(format!("cannot read the rules {file:?}: {error}")))?;
     let wrong = |what: &dyn std::fmt::Display| {
         let what = format!(
-            "{file:?} has no rules: {what}; it is like {{\"rules\": […]}}, or has [[policy.rule]]"
+            "{file:?} has no rules: {what}; it is like {{\"rules\": […]}} (with an empty list for none), or has \
+             [[policy.rule]]"
         );
         Failure::Usage(what)
     };
     if !text.trim_start().starts_with('{') {
+        if !text.contains("[[policy.rule]]") {
+            return Err(wrong(&"there is no [[policy.rule]]"));
+        }
         let rules = Config::parse(&text, &file.to_string_lossy())?.policy.rules;
         let rules = rules.iter().map(serde_json::to_value);
         return rules.collect::<Result<_, _>>().map_err(Failure::of);
@@ -214,20 +218,19 @@ fn read(file: &Path) -> Result<Vec<Value>, Failure> {
 }
 
 fn status(look: &Look, watch: bool) -> Result<(), Failure> {
-    let mut last = String::new();
+    let mut last = None;
+    // The first look waits for nobody.
+    let mut wait = 0;
     loop {
-        // The first look waits for nobody.
-        let wait = if watch && !last.is_empty() { WAIT } else { 0 };
         let status = look.ask(&format!("{STATUS}?wait={wait}"))?;
         let is_over = !watch || status["settled"] == true;
-        if look.json {
-            print_json(status)?;
-        } else {
-            let text = describe(&status);
-            if text != last {
-                print(&text)?;
-                last = text;
+        wait = WAIT;
+        if last.as_ref() != Some(&status) {
+            match look.json {
+                true => print_json(status.clone())?,
+                false => print(&describe(&status))?,
             }
+            last = Some(status);
         }
         if is_over {
             return Ok(());

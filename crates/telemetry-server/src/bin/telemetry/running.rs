@@ -91,7 +91,7 @@ impl Running {
 
     /// Whether any manager that is found here is meant.
     pub(crate) fn is_open(&self) -> bool {
-        self.url.is_none() && self.config.is_none()
+        self.url.is_none() && self.config.is_none() && self.named().is_none()
     }
 
     /// The manager at an address, if it is one and no file.

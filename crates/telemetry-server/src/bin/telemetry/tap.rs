@@ -113,6 +113,10 @@ fn describe(event: &Value) -> String {
     let parts = [
         show::time_of_day(time),
         show::word(event.get("name")),
+        match event["learned"] == true {
+            true => "learned".to_owned(),
+            false => String::new(),
+        },
         show::pairs(event.get("measurements"), show::measured),
         show::pairs(event.get("metadata"), |_, value| show::word(Some(value))),
         show::pairs(event.get("span"), |_, value| show::word(Some(value))),

@@ -222,7 +222,7 @@ fn shorten(schema: &mut Value) {
 
 #[test]
 fn the_document_is_that_of_the_router_and_the_structures() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/v1/openapi.json");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/generated/openapi.json");
     let made = document();
     if std::env::var("GOLDEN").is_ok_and(|it| it == "write") {
         fs::write(&file, made.to_string() + "\n").unwrap();

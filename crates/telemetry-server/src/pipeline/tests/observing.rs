@@ -202,6 +202,26 @@ fn pools_beyond_the_bound_share_the_names_of_no_pool() {
 }
 
 #[test]
+fn pools_of_the_configuration_have_their_names_whoever_came_before() {
+    let modes = [("ours".to_owned(), CatalogMode::Observe)].into();
+    let catalog = Arc::clone(Catalog::builtin());
+    let learned = Arc::new(Learned::new(catalog, CatalogMode::Observe, modes));
+    let of_pool = |pool: String| {
+        let mut rig = worker(&learned, "w1");
+        let mut source = rig.pipeline.source().clone();
+        source.pool_name = Some(pool.into());
+        rig.pipeline.set_source(source);
+        assert_eq!(process(&mut rig, "mine"), Frame::Dispatched);
+    };
+    for n in 0..100 {
+        of_pool(format!("p{n}"));
+    }
+    of_pool("ours".to_owned());
+    let list = learned.list();
+    assert!(list.iter().any(|it| it.pool.as_deref() == Some("ours")));
+}
+
+#[test]
 fn handlers_that_come_later_get_what_was_learned_before() {
     let learned = learned(CatalogMode::Observe);
     let mut rig = worker(&learned, "w1");

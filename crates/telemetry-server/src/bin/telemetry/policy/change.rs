@@ -143,7 +143,8 @@ impl Change {
         let end = Instant::now() + wait;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let seconds = left.as_secs().min(WAIT);
+            // In whole seconds, the last one begun.
+            let seconds = left.as_secs_f64().ceil().min(WAIT as f64);
             let status = block_on(api.json(&format!("{STATUS}?wait={seconds}")))?;
             let is_over = status["settled"] == true || Instant::now() >= end;
             if !is_over {

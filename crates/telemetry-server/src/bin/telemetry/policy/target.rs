@@ -14,12 +14,15 @@ pub(super) enum Target {
     All,
 }
 
+/// Most bytes of an id with globs before the number at its end.
+const MOST_READABLE: usize = 55;
+
 impl Target {
     /// The id of the rule that a short form keeps for it.
     pub(super) fn id(&self, form: &str) -> String {
         match self {
-            Self::Pool(name) => id_of(&format!("{form}.pool"), std::slice::from_ref(name)),
-            Self::Worker(glob) => id_of(&format!("{form}.worker"), std::slice::from_ref(glob)),
+            Self::Pool(name) => id_of(&format!("{form}.pool"), name),
+            Self::Worker(glob) => id_of(&format!("{form}.worker"), glob),
             Self::All => format!("{form}.all"),
         }
     }
@@ -45,36 +48,43 @@ fn literal(name: &str) -> String {
     escaped.collect()
 }
 
-/// An id for these words: what may not be in one is made to what may, with a number that tells apart what would be the
+/// An id for a word: what may not be in one is made to what may, with a number that tells apart what would be the
 /// same then.
-pub(super) fn id_of(form: &str, words: &[String]) -> String {
-    if words.is_empty() {
-        return form.to_owned();
-    }
-    let given = words.join(".");
-    let is_plain =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-    let made: String = given
-        .bytes()
-        .map(|byte| {
-            if is_plain(byte) {
-                char::from(byte)
-            } else {
-                '-'
-            }
-        })
-        .take(32)
-        .collect();
-    match made == given {
+fn id_of(form: &str, word: &str) -> String {
+    let made: String = plain(word).take(32).collect();
+    match made == word {
         true => format!("{form}.{made}"),
         false => {
-            let number = given.bytes().fold(5_381_u32, |sum, byte| {
-                sum.wrapping_mul(33) ^ u32::from(byte)
-            });
             let made = made.trim_matches(['-', '.', '_']);
-            format!("{form}.{made}-{number:08x}")
+            format!("{form}.{made}-{:08x}", number(word))
         }
     }
+}
+
+/// An id for this one and globs: its end tells apart whatever the rest does not.
+pub(super) fn id_with(id: &str, globs: &[String]) -> String {
+    if globs.is_empty() {
+        return id.to_owned();
+    }
+    let whole = format!("{id}\0{}", globs.join("\0"));
+    let made = format!("{id}.{}", globs.join("."));
+    let made: String = plain(&made).take(MOST_READABLE).collect();
+    let made = made.trim_end_matches(['-', '.', '_']);
+    format!("{made}-{:08x}", number(&whole))
+}
+
+/// A text with nothing in it that an id may not have.
+fn plain(text: &str) -> impl Iterator<Item = char> {
+    text.bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => char::from(byte),
+        _ => '-',
+    })
+}
+
+fn number(text: &str) -> u32 {
+    text.bytes().fold(5_381, |sum: u32, byte| {
+        sum.wrapping_mul(33) ^ u32::from(byte)
+    })
 }
 
 /// Whom a word means; of a bare one the manager is asked what it is.
@@ -128,6 +138,15 @@ mod tests {
             assert_eq!(stars.iter().position(|other| other == id), Some(place));
         }
         let long = id(Target::Worker("x".repeat(200)));
+        let sample = |id: &str, globs: &[&str]| {
+            let globs: Vec<_> = globs.iter().map(|&glob| glob.to_owned()).collect();
+            id_with(id, &globs)
+        };
+        let web = sample("sample.pool.web", &["api"]);
+        assert!(web.starts_with("sample.pool.web.api-"), "{web}");
+        assert_ne!(sample("s", &["a.b"]), sample("s", &["a", "b"]));
+        let many = ["tool.execution.*"; 64];
+        assert_eq!(sample("sample.worker.inference-workers", &many).len(), 64);
         assert!(long.len() <= 64, "{long}");
     }
 
